@@ -1,0 +1,156 @@
+//! Named, counter-based random draws: the only source of randomness.
+//!
+//! Every draw belongs to a stream keyed by (seed, purpose, name, epoch, step). Adding a draw to one stream
+//! shifts no other, and resuming needs no generator state. Values are float64 on the host, so all devices
+//! see the same numbers.
+
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Beta, Distribution, StandardNormal};
+
+use crate::{Error, Result};
+
+/// All streams of one run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Streams {
+    seed: u64,
+}
+
+impl Streams {
+    /// The streams of the run with this seed.
+    pub fn new(seed: u64) -> Self {
+        Self { seed }
+    }
+
+    /// Streams of their own for a part of the run, such as one network's initial values.
+    #[must_use]
+    pub fn fork(&self, name: &str) -> Self {
+        let mut key = blake3::Hasher::new();
+        key.update(&self.seed.to_le_bytes());
+        key.update(name.as_bytes());
+        let mut seed = [0; 8];
+        seed.copy_from_slice(&key.finalize().as_bytes()[..8]);
+        Self { seed: u64::from_le_bytes(seed) }
+    }
+
+    /// The draws of `purpose` (say "mix", "order", "init") and `name` (the draw's own) at one step.
+    pub fn draws(&self, purpose: &str, name: &str, epoch: u64, step: u64) -> Draws {
+        let mut key = blake3::Hasher::new();
+        key.update(&self.seed.to_le_bytes());
+        for text in [purpose, name] {
+            key.update(&(text.len() as u64).to_le_bytes());
+            key.update(text.as_bytes());
+        }
+        key.update(&epoch.to_le_bytes());
+        key.update(&step.to_le_bytes());
+        Draws { rng: ChaCha8Rng::from_seed(*key.finalize().as_bytes()) }
+    }
+}
+
+/// One stream of draws, at one step.
+#[derive(Debug, Clone)]
+pub struct Draws {
+    rng: ChaCha8Rng,
+}
+
+impl Draws {
+    /// Uniform in [0, 1).
+    pub fn uniform(&mut self) -> f64 {
+        self.rng.random::<f64>()
+    }
+
+    /// A whole number, uniform in `0..end`; 0 when `end` is 0.
+    pub fn below(&mut self, end: usize) -> usize {
+        if end == 0 { 0 } else { self.rng.random_range(0..end) }
+    }
+
+    /// True with probability `p`.
+    pub fn coin(&mut self, p: f64) -> bool {
+        self.uniform() < p
+    }
+
+    /// Standard normal.
+    pub fn normal(&mut self) -> f64 {
+        StandardNormal.sample(&mut self.rng)
+    }
+
+    /// Beta(a, b), in [0, 1].
+    ///
+    /// # Errors
+    /// `a` or `b` not positive and finite.
+    pub fn beta(&mut self, a: f64, b: f64) -> Result<f64> {
+        let beta = Beta::new(a, b).map_err(|_| Error::Range {
+            what: "alpha of a Beta draw".into(),
+            got: format!("({a}, {b})"),
+            wanted: "two positive, finite numbers".into(),
+        })?;
+        Ok(beta.sample(&mut self.rng))
+    }
+
+    /// A uniform permutation of `0..n`; fixed points allowed.
+    pub fn permutation(&mut self, n: usize) -> Vec<i64> {
+        let mut order: Vec<i64> = (0..n as i64).collect();
+        order.shuffle(&mut self.rng);
+        order
+    }
+
+    /// A permutation of `0..n` without fixed points (a uniform random cyclic order). `n` = 1 has none: [0].
+    pub fn derangement(&mut self, n: usize) -> Vec<i64> {
+        let order = self.permutation(n);
+        let mut partner = vec![0; n];
+        for (i, &own) in order.iter().enumerate() {
+            partner[own as usize] = order[(i + 1) % n];
+        }
+        partner
+    }
+
+    /// 32 random bits, as the key of a random field made on the device.
+    pub fn field_key(&mut self) -> i64 {
+        i64::from(self.rng.random::<u32>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_key_gives_the_same_draws_and_any_other_key_gives_others() {
+        let streams = Streams::new(7);
+        let first: Vec<f64> = (0..4).map(|_| streams.draws("mix", "a", 1, 2).uniform()).collect();
+        assert!(first.iter().all(|v| *v == first[0]));
+        for other in [
+            streams.draws("mix", "b", 1, 2),
+            streams.draws("mixa", "", 1, 2),
+            streams.draws("mix", "a", 2, 2),
+            streams.draws("mix", "a", 1, 3),
+            Streams::new(8).draws("mix", "a", 1, 2),
+        ] {
+            assert_ne!(other.clone().uniform(), first[0]);
+        }
+    }
+
+    #[test]
+    fn derangements_have_no_fixed_point_and_are_permutations() {
+        for n in 2..40 {
+            let partner = Streams::new(1).draws("t", "d", 0, n as u64).derangement(n);
+            assert!(partner.iter().enumerate().all(|(i, &p)| i as i64 != p));
+            let mut sorted = partner.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, (0..n as i64).collect::<Vec<_>>());
+        }
+        assert_eq!(Streams::new(1).draws("t", "d", 0, 0).derangement(1), [0]);
+    }
+
+    #[test]
+    fn beta_has_the_right_mean_and_spread_and_refuses_zero() {
+        let mut draws = Streams::new(3).draws("t", "beta", 0, 0);
+        let n = 20_000;
+        let values: Vec<f64> = (0..n).map(|_| draws.beta(2.0, 2.0).expect("valid")).collect();
+        let mean = values.iter().sum::<f64>() / n as f64;
+        let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n as f64;
+        assert!((mean - 0.5).abs() < 0.01 && (variance - 0.05).abs() < 0.002, "{mean} {variance}");
+        assert!(draws.beta(0.0, 1.0).is_err());
+    }
+}

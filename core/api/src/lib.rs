@@ -1,0 +1,39 @@
+//! What a plugin author sees: mixers, losses, the values they exchange with the host, and the registry.
+
+mod draws;
+mod error;
+mod field;
+mod loss;
+mod mixer;
+mod params;
+mod plan;
+mod read;
+mod registry;
+
+pub use admix_torch::{Autocast, SyncCounter, rng_fingerprint};
+pub use draws::{Draws, Streams};
+pub use error::{Error, Result};
+pub use field::uniform_field;
+pub use loss::{Argument, Loss, LossConfig, LossInput};
+pub use mixer::{Credit, MixInput, Mixed, Mixer, MixerConfig, MixerContext, Needs};
+pub use params::{Buffer, Hints, Init, Parameter, Path, Store};
+pub use plan::{Ask, Pairing, Partner, Per, Plan, Planned, Value, over_images};
+pub use read::{LossChoice, LossSeed, MixerChoice, MixerSeed};
+pub use registry::{
+    Describe, Entry, PluginKind, ReadLoss, ReadMixer, Reader, Registry, StaticPlugin, did_you_mean,
+};
+
+#[doc(hidden)]
+pub use {erased_serde, inventory, schemars};
+
+/// Everything that a plugin file usually needs.
+pub mod prelude {
+    pub use crate::{
+        Argument, Ask, Credit, Describe, Draws, Error, Hints, Init, Loss, LossConfig, LossInput, MixInput,
+        Mixed, Mixer, MixerConfig, MixerContext, Needs, Pairing, Partner, Path, Per, Plan, Planned, Result,
+        Value, over_images, uniform_field,
+    };
+    pub use admix_torch::{Device, Kind, Tensor, no_grad};
+    pub use schemars::JsonSchema;
+    pub use serde::{Deserialize, Serialize};
+}

@@ -1,0 +1,126 @@
+//! Losses: named tensors to a scalar.
+
+use std::collections::BTreeMap;
+
+use admix_torch::{Kind, Tensor};
+
+use crate::{Credit, Error, Mixed, Result};
+
+/// What one argument of a loss is, in the order a script passes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Argument {
+    /// A tensor, available under this name.
+    Tensor(&'static str),
+    /// Labels `[N]` int64 or a mixed target: available as `target.labels` `[N, S]` and `target.shares` `[N, S]`.
+    Target,
+    /// A mix: available as `mask` `[N, 1, H, W]` (the own image's) and `lambda` (0-dim or `[N]`, as planned).
+    Mix,
+}
+
+impl Argument {
+    /// The argument in words, for messages.
+    pub fn describe(self) -> String {
+        match self {
+            Argument::Tensor(name) => format!("the tensor `{name}`"),
+            Argument::Target => "labels or a mix's target".into(),
+            Argument::Mix => "a mix that has a mask".into(),
+        }
+    }
+}
+
+/// The named tensors given to one loss.
+#[derive(Debug, Default)]
+pub struct LossInput {
+    tensors: BTreeMap<String, Tensor>,
+}
+
+impl LossInput {
+    /// Adds a tensor.
+    #[must_use]
+    pub fn with(mut self, name: &str, tensor: Tensor) -> Self {
+        self.tensors.insert(name.to_string(), tensor);
+        self
+    }
+
+    /// Adds hard labels `[N]`: one source with the whole share.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    pub fn with_labels(self, labels: &Tensor) -> Result<Self> {
+        let column = labels.f_unsqueeze(1)?;
+        let shares = column.f_ones_like()?.f_to_kind(Kind::Float)?;
+        Ok(self.with("target.labels", column).with("target.shares", shares))
+    }
+
+    /// Adds the target of a mix of samples with these labels `[N]`.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    pub fn with_target(self, credit: &Credit, labels: &Tensor) -> Result<Self> {
+        let (sources, shares) = credit.shares()?;
+        let each = labels.f_index_select(0, &sources.f_reshape([-1])?)?.f_reshape(sources.size())?;
+        Ok(self.with("target.labels", each).with("target.shares", shares))
+    }
+
+    /// Adds the mask of a mix and the lambda that it was planned with.
+    ///
+    /// # Errors
+    /// The mix has no mask.
+    pub fn with_mix(self, mixed: &Mixed, lambda: &Tensor) -> Result<Self> {
+        let mask = mixed.mask.as_ref().ok_or_else(|| Error::MissingInput {
+            plugin: "the loss".into(),
+            input: "mask".into(),
+            remedy: "only mixers with a mask can be given to a mask loss".into(),
+        })?;
+        Ok(self.with("mask", mask.shallow_clone()).with("lambda", lambda.shallow_clone()))
+    }
+
+    /// A tensor that must be there.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn get(&self, name: &str) -> Result<&Tensor> {
+        self.tensors.get(name).ok_or_else(|| Error::MissingInput {
+            plugin: "the loss".into(),
+            input: name.into(),
+            remedy: "see `admix plugins NAME` for the arguments".into(),
+        })
+    }
+
+    /// A tensor that may be there.
+    pub fn optional(&self, name: &str) -> Option<&Tensor> {
+        self.tensors.get(name)
+    }
+}
+
+/// A loss: finite for every finite input.
+pub trait Loss: std::fmt::Debug {
+    /// The arguments, in the order in which a script passes them.
+    fn arguments(&self) -> Vec<Argument>;
+
+    /// The value, a scalar with a graph where the input has one.
+    ///
+    /// # Errors
+    /// A missing input or a shape that does not fit.
+    fn loss(&self, input: &LossInput) -> Result<Tensor>;
+}
+
+/// The settings of a loss.
+pub trait LossConfig: std::fmt::Debug {
+    /// Checks ranges, naming the field.
+    ///
+    /// # Errors
+    /// A value out of range.
+    fn validate(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Builds the loss.
+    ///
+    /// # Errors
+    /// Invalid settings.
+    fn build(&self) -> Result<Box<dyn Loss>>;
+
+    /// The settings in full, defaults included.
+    fn resolved(&self) -> serde_json::Value;
+}

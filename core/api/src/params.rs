@@ -1,0 +1,254 @@
+//! Named parameters and buffers, made at a path and owned by a store.
+//!
+//! Construction and checkpoint keys are one act: the name of a tensor is the path it was made at, with dots.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use admix_torch::{Device, Kind, Tensor};
+
+use crate::{Error, Result, Streams};
+
+/// How a new parameter is filled. Values are drawn on the host from the parameter's own stream, so they do not
+/// depend on the device or on the order of construction.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Init {
+    /// The same value everywhere.
+    Constant(f64),
+    /// Normal with mean 0 and this standard deviation.
+    Normal(f64),
+    /// He et al. 2015, normal, fan-out, ReLU gain: std = sqrt(2 / (out channels * kernel area)).
+    HeFanOut,
+    /// Uniform in [-bound, bound].
+    Uniform(f64),
+}
+
+/// What the optimiser should know about a parameter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hints {
+    /// Whether weight decay applies. Default true: the paper's recipes decay BatchNorm and biases too.
+    pub weight_decay: bool,
+}
+
+impl Default for Hints {
+    fn default() -> Self {
+        Self { weight_decay: true }
+    }
+}
+
+/// A trained tensor.
+#[derive(Debug)]
+pub struct Parameter {
+    /// Full dotted name.
+    pub name: String,
+    /// The leaf tensor; it requires a gradient unless its store was frozen.
+    pub tensor: Tensor,
+    /// For the optimiser.
+    pub hints: Hints,
+}
+
+/// A tensor that is saved but not trained, such as a running mean.
+#[derive(Debug)]
+pub struct Buffer {
+    /// Full dotted name.
+    pub name: String,
+    /// The values.
+    pub tensor: Tensor,
+}
+
+#[derive(Debug)]
+struct Contents {
+    device: Device,
+    kind: Kind,
+    streams: Streams,
+    parameters: Vec<Parameter>,
+    buffers: Vec<Buffer>,
+}
+
+/// A set of named parameters and buffers. Clones share the contents.
+#[derive(Debug, Clone)]
+pub struct Store(Rc<RefCell<Contents>>);
+
+impl Store {
+    /// An empty float32 store; initial values come from the streams' purpose "init".
+    pub fn new(device: Device, streams: Streams) -> Self {
+        Self::with_kind(device, Kind::Float, streams)
+    }
+
+    /// An empty store of another floating kind (float64 for gradient checks).
+    pub fn with_kind(device: Device, kind: Kind, streams: Streams) -> Self {
+        Self(Rc::new(RefCell::new(Contents {
+            device,
+            kind,
+            streams,
+            parameters: Vec::new(),
+            buffers: Vec::new(),
+        })))
+    }
+
+    /// The path at the root: names carry no prefix.
+    pub fn root(&self) -> Path {
+        Path { store: self.clone(), prefix: String::new() }
+    }
+
+    /// Where the tensors live.
+    pub fn device(&self) -> Device {
+        self.0.borrow().device
+    }
+
+    /// All parameters, in order of construction: (name, leaf, hints).
+    pub fn parameters(&self) -> Vec<(String, Tensor, Hints)> {
+        let contents = self.0.borrow();
+        contents
+            .parameters
+            .iter()
+            .map(|p| (p.name.clone(), p.tensor.shallow_clone(), p.hints.clone()))
+            .collect()
+    }
+
+    /// All buffers, in order of construction.
+    pub fn buffers(&self) -> Vec<(String, Tensor)> {
+        self.0.borrow().buffers.iter().map(|b| (b.name.clone(), b.tensor.shallow_clone())).collect()
+    }
+
+    /// Parameters and buffers, by name.
+    pub fn tensors(&self) -> Vec<(String, Tensor)> {
+        let mut all: Vec<_> = self.parameters().into_iter().map(|(name, tensor, _)| (name, tensor)).collect();
+        all.extend(self.buffers());
+        all
+    }
+
+    /// Stops (or starts) gradients to every parameter. Momentum networks are frozen for good.
+    pub fn set_requires_grad(&self, on: bool) {
+        for parameter in &self.0.borrow().parameters {
+            let _ = parameter.tensor.set_requires_grad(on);
+        }
+    }
+
+    /// Copies values by name from another store with the same names and shapes.
+    ///
+    /// # Errors
+    /// A tensor is missing there or has another shape.
+    pub fn copy_from(&self, other: &Store) -> Result<()> {
+        let values = other.tensors();
+        self.load(|name| values.iter().find(|(n, _)| n == name).map(|(_, t)| t.shallow_clone()))
+    }
+
+    /// Fills every tensor in place from `lookup`.
+    ///
+    /// # Errors
+    /// A tensor is missing or has another shape; nothing is changed then.
+    pub fn load(&self, lookup: impl Fn(&str) -> Option<Tensor>) -> Result<()> {
+        let mut pairs = Vec::new();
+        for (name, tensor) in self.tensors() {
+            let value = lookup(&name).ok_or_else(|| Error::MissingTensor { name: name.clone() })?;
+            if value.size() != tensor.size() {
+                return Err(Error::Shape {
+                    what: format!("tensor `{name}`"),
+                    got: value.size(),
+                    wanted: format!("{:?}", tensor.size()),
+                });
+            }
+            pairs.push((tensor, value));
+        }
+        let _guard = admix_torch::no_grad();
+        for (mut tensor, value) in pairs {
+            tensor.f_copy_(&value).map_err(admix_torch::Error::from)?;
+        }
+        Ok(())
+    }
+}
+
+/// A place in a store, into which layers push their names.
+#[derive(Debug, Clone)]
+pub struct Path {
+    store: Store,
+    prefix: String,
+}
+
+impl Path {
+    /// The path one name deeper. Names may hold dots ("layer1.0").
+    pub fn sub(&self, name: impl std::fmt::Display) -> Path {
+        Path { store: self.store.clone(), prefix: self.full(&name.to_string()) }
+    }
+
+    /// Where tensors made here live.
+    pub fn device(&self) -> Device {
+        self.store.device()
+    }
+
+    /// The dotted prefix of names made here.
+    pub fn name(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Makes a trained parameter of this shape.
+    ///
+    /// # Errors
+    /// The name is taken, or the shape is not valid.
+    pub fn parameter(&self, name: &str, shape: &[i64], init: Init, hints: Hints) -> Result<Tensor> {
+        let name = self.full(name);
+        self.refuse_duplicate(&name)?;
+        let (device, kind, streams) = {
+            let contents = self.store.0.borrow();
+            (contents.device, contents.kind, contents.streams)
+        };
+        let count: i64 = shape.iter().product();
+        let mut draws = streams.draws("init", &name, 0, 0);
+        let spread = |std: f64, draws: &mut crate::Draws| -> Vec<f32> {
+            (0..count).map(|_| (std * draws.normal()) as f32).collect()
+        };
+        let values: Vec<f32> = match init {
+            Init::Constant(value) => vec![value as f32; count as usize],
+            Init::Normal(std) => spread(std, &mut draws),
+            Init::HeFanOut => {
+                let fan_out = shape[0] * shape[2..].iter().product::<i64>();
+                spread((2.0 / fan_out as f64).sqrt(), &mut draws)
+            }
+            Init::Uniform(bound) => {
+                (0..count).map(|_| (bound * (2.0 * draws.uniform() - 1.0)) as f32).collect()
+            }
+        };
+        let tensor = Tensor::f_from_slice(&values)
+            .and_then(|t| t.f_reshape(shape))
+            .and_then(|t| t.f_to_device(device))
+            .and_then(|t| t.f_to_kind(kind))
+            .map_err(admix_torch::Error::from)?
+            .set_requires_grad(true);
+        let handle = tensor.shallow_clone();
+        self.store.0.borrow_mut().parameters.push(Parameter { name, tensor, hints });
+        Ok(handle)
+    }
+
+    /// Makes a buffer filled with one value.
+    ///
+    /// # Errors
+    /// The name is taken.
+    pub fn buffer(&self, name: &str, shape: &[i64], value: f64) -> Result<Tensor> {
+        let name = self.full(name);
+        self.refuse_duplicate(&name)?;
+        let (device, kind) = {
+            let contents = self.store.0.borrow();
+            (contents.device, contents.kind)
+        };
+        let tensor = Tensor::f_full(shape, value, (kind, device)).map_err(admix_torch::Error::from)?;
+        let handle = tensor.shallow_clone();
+        self.store.0.borrow_mut().buffers.push(Buffer { name, tensor });
+        Ok(handle)
+    }
+
+    fn full(&self, name: &str) -> String {
+        match (self.prefix.is_empty(), name.is_empty()) {
+            (true, _) => name.to_string(),
+            (_, true) => self.prefix.clone(),
+            _ => format!("{}.{name}", self.prefix),
+        }
+    }
+
+    fn refuse_duplicate(&self, name: &str) -> Result<()> {
+        let contents = self.store.0.borrow();
+        let taken = contents.parameters.iter().any(|p| p.name == name)
+            || contents.buffers.iter().any(|b| b.name == name);
+        if taken { Err(Error::DuplicateTensor { name: name.to_string() }) } else { Ok(()) }
+    }
+}

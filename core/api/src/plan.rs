@@ -1,0 +1,283 @@
+//! Plans: every scalar choice of one mix, made on the host in float64, and their values on the device.
+
+use std::collections::BTreeMap;
+
+use admix_torch::{Device, Kind, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::{Draws, Error, Result};
+
+/// How lambda is drawn for a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub enum Per {
+    /// One lambda for the whole batch, as in the authors' code of every policy.
+    #[default]
+    Batch,
+    /// One lambda for each sample.
+    Sample,
+}
+
+/// How partners are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub enum Partner {
+    /// A uniform random permutation; a sample may meet itself.
+    #[default]
+    Permutation,
+    /// A permutation without fixed points (random cyclic order).
+    Derangement,
+    /// Sample `i` meets sample `N - 1 - i`.
+    Flip,
+}
+
+/// The settings that the host serves for every mixer. In a recipe they stand beside the mixer's own:
+/// `CutMix(alpha: 1.0, per: Sample)`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pairing {
+    /// lambda ~ Beta(alpha, alpha); > 0.
+    pub alpha: f64,
+    /// One lambda per batch or per sample.
+    pub per: Per,
+    /// Use max(lambda, 1 - lambda), so that the own image dominates.
+    pub fold: bool,
+    /// How partners are chosen.
+    pub partner: Partner,
+}
+
+impl Default for Pairing {
+    fn default() -> Self {
+        Self { alpha: 1.0, per: Per::Batch, fold: false, partner: Partner::Permutation }
+    }
+}
+
+impl Pairing {
+    /// The names of the settings, as a recipe writes them.
+    pub const FIELDS: [&'static str; 4] = ["alpha", "per", "fold", "partner"];
+
+    /// The defaults with another `alpha`.
+    pub fn alpha(alpha: f64) -> Self {
+        Self { alpha, ..Self::default() }
+    }
+
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// `alpha` is not a positive number.
+    pub fn validate(&self) -> Result<()> {
+        if self.alpha > 0.0 && self.alpha.is_finite() {
+            return Ok(());
+        }
+        Err(Error::Range {
+            what: "alpha".into(),
+            got: self.alpha.to_string(),
+            wanted: "a number above 0 (lambda ~ Beta(alpha, alpha))".into(),
+        })
+    }
+}
+
+/// What a plan is wanted for.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// Samples in the batch.
+    pub batch: usize,
+    /// Height of the images, in pixels.
+    pub height: i64,
+    /// Width of the images, in pixels.
+    pub width: i64,
+    /// The settings served by the host.
+    pub pairing: Pairing,
+    /// This lambda for every sample instead of a drawn one: pictures and reports at chosen values.
+    pub lambda: Option<f64>,
+    /// Whether the mix is made without a graph, for the encoder only.
+    pub quiet: bool,
+    /// Progress of the run, in [0, 1].
+    pub progress: f64,
+}
+
+/// One named value of a plan, on the host.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// A number: a 0-dim float32 tensor on the device.
+    Float(f64),
+    /// Numbers, one for each sample: `[N]` float32.
+    Floats(Vec<f64>),
+    /// A whole number: 0-dim int64.
+    Int(i64),
+    /// Whole numbers, one for each sample: `[N]` int64.
+    Ints(Vec<i64>),
+}
+
+/// Every scalar choice of one mix.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Plan {
+    values: BTreeMap<String, Value>,
+    /// Differs between plans that need other shapes or kernels. A captured step is reused only for the same value.
+    pub structure: u64,
+}
+
+impl Plan {
+    /// The usual start of a plan: lambda from Beta(alpha, alpha), then the partners.
+    ///
+    /// # Errors
+    /// `alpha` out of range.
+    pub fn draw(ask: &Ask, draws: &mut Draws) -> Result<Self> {
+        let Pairing { alpha, per, fold, partner } = ask.pairing;
+        let mut one = || -> Result<f64> {
+            let lambda = draws.beta(alpha, alpha)?;
+            Ok(if fold { lambda.max(1.0 - lambda) } else { lambda })
+        };
+        let lambda = match (ask.lambda, per) {
+            (Some(given), _) => Value::Float(given),
+            (None, Per::Batch) => Value::Float(one()?),
+            (None, Per::Sample) => Value::Floats((0..ask.batch).map(|_| one()).collect::<Result<_>>()?),
+        };
+        let partner = match partner {
+            Partner::Permutation => draws.permutation(ask.batch),
+            Partner::Derangement => draws.derangement(ask.batch),
+            Partner::Flip => (0..ask.batch as i64).rev().collect(),
+        };
+        Ok(Self::default().with("lambda", lambda).with("partner", Value::Ints(partner)))
+    }
+
+    /// A plan with one given lambda for the batch and given partners.
+    pub fn given(lambda: f64, partner: &[i64]) -> Self {
+        Self::default().with("lambda", Value::Float(lambda)).with("partner", Value::Ints(partner.to_vec()))
+    }
+
+    /// The plan with one more (or another) value.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: Value) -> Self {
+        self.values.insert(name.to_string(), value);
+        self
+    }
+
+    /// The plan with this structure.
+    #[must_use]
+    pub fn structured(mut self, structure: u64) -> Self {
+        self.structure = structure;
+        self
+    }
+
+    /// The values, sorted by name.
+    pub fn values(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.values.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// A value by name.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub fn value(&self, name: &str) -> Result<&Value> {
+        self.values.get(name).ok_or_else(|| Error::MissingPlanValue {
+            name: name.to_string(),
+            known: self.values.keys().cloned().collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    /// lambda of each sample, on the host.
+    ///
+    /// # Errors
+    /// The plan holds no lambda.
+    pub fn lambdas(&self, batch: usize) -> Result<Vec<f64>> {
+        match self.value("lambda")? {
+            Value::Float(one) => Ok(vec![*one; batch]),
+            Value::Floats(each) => Ok(each.clone()),
+            _ => Err(Error::Plugin { plugin: "plan".into(), message: "lambda must be a float".into() }),
+        }
+    }
+
+    /// Whether lambda is drawn per sample.
+    pub fn is_per_sample(&self) -> bool {
+        matches!(self.values.get("lambda"), Some(Value::Floats(_)))
+    }
+
+    /// Copies all values to a device.
+    ///
+    /// # Errors
+    /// The device is out of memory.
+    pub fn on(&self, device: Device) -> Result<Planned> {
+        let mut tensors = BTreeMap::new();
+        for (name, value) in &self.values {
+            tensors.insert(name.clone(), value.on(device)?);
+        }
+        Ok(Planned { tensors })
+    }
+
+    /// Writes the values into the tensors of an earlier plan of the same structure, in place.
+    ///
+    /// # Errors
+    /// Another set of names or other lengths.
+    pub fn fill(&self, planned: &Planned) -> Result<()> {
+        for (name, value) in &self.values {
+            let mut target = planned.get(name)?;
+            target.f_copy_(&value.on(Device::Cpu)?)?;
+        }
+        Ok(())
+    }
+}
+
+impl Value {
+    fn on(&self, device: Device) -> Result<Tensor> {
+        let tensor = match self {
+            Value::Float(value) => Tensor::f_from_slice(&[*value as f32])?.f_reshape([0i64; 0])?,
+            Value::Floats(values) => {
+                Tensor::f_from_slice(&values.iter().map(|v| *v as f32).collect::<Vec<_>>())?
+            }
+            Value::Int(value) => Tensor::f_from_slice(&[*value])?.f_reshape([0i64; 0])?,
+            Value::Ints(values) => Tensor::f_from_slice(values)?,
+        };
+        Ok(if device == Device::Cpu { tensor } else { tensor.f_to_device(device)? })
+    }
+}
+
+/// A plan's values on the device: the slots that a mix reads.
+#[derive(Debug)]
+pub struct Planned {
+    tensors: BTreeMap<String, Tensor>,
+}
+
+impl Planned {
+    /// A value by name: 0-dim or `[N]`, float32 or int64.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub fn get(&self, name: &str) -> Result<Tensor> {
+        self.tensors.get(name).map(Tensor::shallow_clone).ok_or_else(|| Error::MissingPlanValue {
+            name: name.to_string(),
+            known: self.tensors.keys().cloned().collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    /// lambda, the share of the own image: 0-dim or `[N]`, float32.
+    ///
+    /// # Errors
+    /// The plan holds no lambda.
+    pub fn lambda(&self) -> Result<Tensor> {
+        self.get("lambda")
+    }
+
+    /// The partner of each sample: `[N]` int64.
+    ///
+    /// # Errors
+    /// The plan holds no partners.
+    pub fn partner(&self) -> Result<Tensor> {
+        self.get("partner")
+    }
+
+    /// lambda in a form that broadcasts over `[N, C, H, W]`: 0-dim or `[N, 1, 1, 1]`, of this kind.
+    ///
+    /// # Errors
+    /// The plan holds no lambda.
+    pub fn lambda_over_images(&self, kind: Kind) -> Result<Tensor> {
+        over_images(&self.lambda()?, kind)
+    }
+}
+
+/// A 0-dim tensor as it is, `[N]` as `[N, 1, 1, 1]`, of this kind.
+///
+/// # Errors
+/// libtorch refused.
+pub fn over_images(value: &Tensor, kind: Kind) -> Result<Tensor> {
+    let value = if value.kind() == kind { value.shallow_clone() } else { value.f_to_kind(kind)? };
+    Ok(if value.dim() == 0 { value } else { value.f_reshape([-1, 1, 1, 1])? })
+}

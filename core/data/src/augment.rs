@@ -1,0 +1,108 @@
+//! Padded random crop and flip of a whole batch, on the device.
+
+use admix_api::Draws;
+use admix_torch::{Device, Kind, Tensor};
+
+use crate::dataset::upload;
+use crate::{Error, Result};
+
+/// What happens to each image of a batch: drawn on the host, one value per image.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Augmentation {
+    /// Flip left to right, after the crop.
+    pub flip: Vec<bool>,
+    /// Row of the padded image where the crop begins, 0 to twice the border; the border's width leaves it in place.
+    pub dy: Vec<i64>,
+    /// Column of the padded image where the crop begins.
+    pub dx: Vec<i64>,
+}
+
+impl Augmentation {
+    /// Draws for `n` images: for each a coin if `flip`, then two offsets if there is a border.
+    pub(crate) fn draw(n: usize, flip: bool, border: i64, draws: &mut Draws) -> Self {
+        let mut augmentation =
+            Self { flip: Vec::with_capacity(n), dy: Vec::with_capacity(n), dx: Vec::with_capacity(n) };
+        let places = 2 * border as usize + 1;
+        for _ in 0..n {
+            augmentation.flip.push(flip && draws.coin(0.5));
+            for offset in [&mut augmentation.dy, &mut augmentation.dx] {
+                offset.push(if border > 0 { draws.below(places) as i64 } else { 0 });
+            }
+        }
+        augmentation
+    }
+
+    /// How many images it is for.
+    pub fn len(&self) -> usize {
+        self.flip.len()
+    }
+
+    /// True if it is for no image.
+    pub fn is_empty(&self) -> bool {
+        self.flip.is_empty()
+    }
+}
+
+/// Selects, crops and flips a batch.
+///
+/// Row y of an image cropped at `dy` is row `reflect(y + dy - border)` of the original, and likewise for columns, from
+/// right to left if flipped. The reflections are tables made once; a batch looks up its rows and columns and gathers.
+#[derive(Debug)]
+pub(crate) struct Gather {
+    /// `[2 * border + 1, H]`: by `dy`.
+    rows: Tensor,
+    /// `[2 * (2 * border + 1), W]`: by `dx`, then by `dx` again for flipped images.
+    columns: Tensor,
+    border: i64,
+    device: Device,
+}
+
+impl Gather {
+    pub(crate) fn new(info: &crate::Info, border: i64, device: Device) -> Result<Self> {
+        let reflected = |len: i64, place: i64| -> i64 {
+            // The border reflects without repeating the edge, as torchvision's `reflect`.
+            let place = (place - border).abs();
+            if place < len { place } else { 2 * (len - 1) - place }
+        };
+        let places = 0..=2 * border;
+        let table = |len: i64, flipped: &[bool]| -> Result<Tensor> {
+            let mut table = Vec::new();
+            for &flipped in flipped {
+                for offset in places.clone() {
+                    table.extend((0..len).map(|x| reflected(len, offset + if flipped { len - 1 - x } else { x })));
+                }
+            }
+            let rows = flipped.len() as i64 * (2 * border + 1);
+            Ok(Tensor::f_from_slice(&table)?.f_view([rows, len])?.f_to_device(device)?)
+        };
+        Ok(Self { rows: table(info.height, &[false])?, columns: table(info.width, &[false, true])?, border, device })
+    }
+
+    /// Images `[n, C, H, W]` at `index` `[N]`, augmented: `[N, C, H, W]` bytes.
+    pub(crate) fn augmented(&self, images: &Tensor, index: &Tensor, augmentation: &Augmentation) -> Result<Tensor> {
+        let places = 2 * self.border + 1;
+        let Augmentation { flip, dy, dx } = augmentation;
+        let n = flip.len();
+        if dy.len() != n || dx.len() != n || dy.iter().chain(dx).any(|offset| !(0..places).contains(offset)) {
+            let got = format!("{n} coins, {} and {} offsets", dy.len(), dx.len());
+            let wanted = format!("one of each per image, offsets within 0..{places}");
+            return Err(Error::Shape { what: "an augmentation", got, wanted });
+        }
+        // One copy to the device: a row of `dy`, a row of table lines for `dx` and the flip.
+        let lines = flip.iter().zip(dx).map(|(&flip, &dx)| if flip { dx + places } else { dx });
+        let numbers: Vec<i64> = dy.iter().copied().chain(lines).collect();
+        let numbers = upload(&numbers, self.device)?;
+        let n = n as i64;
+        let rows = self.rows.f_index_select(0, &numbers.f_narrow(0, 0, n)?)?; // [N, H]
+        let columns = self.columns.f_index_select(0, &numbers.f_narrow(0, n, n)?)?; // [N, W]
+        let (_, c, h, w) = images.size4()?;
+        let channels = Tensor::f_arange(c, (Kind::Int64, self.device))?;
+        let at = [
+            Some(index.f_view([n, 1, 1, 1])?),
+            Some(channels.f_view([1, c, 1, 1])?),
+            Some(rows.f_view([n, 1, h, 1])?),
+            Some(columns.f_view([n, 1, 1, w])?),
+        ];
+        Ok(images.f_index(&at)?)
+    }
+}

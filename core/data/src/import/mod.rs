@@ -1,0 +1,176 @@
+//! Import of an image folder, or of an archive of one, into a packed file.
+//!
+//! Layouts: `<split>/<class>/<files>` with splits named `train` or `training` and `test`, `val` or `validation`, or
+//! `<class>/<files>` alone, when `test_per_class` says how many images of each class to hold out; each of them
+//! possibly inside one top folder. Files below a class folder belong to it at any depth. Classes are numbered in the
+//! order of their names, images sorted by name within their class. An archive is read as a stream, nothing is unpacked
+//! to the disk; images are decoded in parallel.
+
+mod archive;
+mod decode;
+mod layout;
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::config::{check_name, setting};
+use crate::info::{CIFAR, IMAGENET};
+use crate::sources::{self, packed};
+use crate::{Error, Info, Result};
+use archive::RawFile;
+use decode::Rgb;
+
+/// How to import.
+#[derive(Clone, Copy)]
+pub struct ImportOptions<'a> {
+    /// Replace a dataset of this name.
+    pub force: bool,
+    /// Bring every image to this height and width (triangle filter, proportions not kept).
+    pub size: Option<(i64, i64)>,
+    /// Take the last so many images of each class, by name, as test images: for a folder without a test split.
+    pub test_per_class: usize,
+    /// Called now and then with the bytes of the source done and the bytes in all.
+    pub progress: &'a dyn Fn(u64, u64),
+}
+
+impl Default for ImportOptions<'_> {
+    fn default() -> Self {
+        Self { force: false, size: None, test_per_class: 0, progress: &|_, _| {} }
+    }
+}
+
+/// What an import did.
+#[derive(Serialize, Debug, Clone, PartialEq)]
+pub struct ImportReport {
+    /// The packed file.
+    pub path: PathBuf,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Images packed, both splits.
+    pub images: usize,
+    /// Number of classes.
+    pub classes: usize,
+    /// Files left out, each with the reason.
+    pub skipped: Vec<(String, String)>,
+    /// What is known of the new dataset.
+    pub info: Info,
+}
+
+/// One file, decoded or not.
+pub(crate) struct Decoded {
+    /// Folders and file name.
+    pub parts: Vec<String>,
+    pub image: std::result::Result<Rgb, String>,
+}
+
+impl Decoded {
+    pub(crate) fn name(&self) -> String {
+        self.parts.join("/")
+    }
+
+    /// Left by an operating system, such as `.DS_Store`, `._0001.jpg`, `__MACOSX/`.
+    fn hidden(&self) -> bool {
+        self.parts.iter().any(|part| part.starts_with('.') || part == "__MACOSX")
+    }
+}
+
+/// Packs the images under `source`, a folder or a tar, tar.xz, tar.gz or zip of one, into `<root>/<name>.admix`.
+///
+/// # Errors
+/// The name is taken (without `force`), an entry would leave its folder or is a link, the layout is not one of those
+/// above, images differ in size (without `size`), more than half of the files cannot be decoded, or the disk fails.
+/// Nothing is written then.
+pub fn import(source: &Path, name: &str, root: &Path, options: ImportOptions<'_>) -> Result<ImportReport> {
+    check_name("--name", name)?;
+    if sources::is_reserved(name) {
+        return Err(setting("--name", format!("`{name}`"), "a name that no built-in dataset without files has"));
+    }
+    if options.size.is_some_and(|(h, w)| !(1..=4096).contains(&h) || !(1..=4096).contains(&w)) {
+        let (h, w) = options.size.unwrap_or_default();
+        return Err(setting("--size", format!("{h}x{w}"), "1 to 4096 pixels a side"));
+    }
+    let path = packed::path(root, name);
+    if !options.force && path.exists() {
+        return Err(Error::Exists { path });
+    }
+    let decoded = decode_all(source, &options)?;
+    let set = layout::arrange(source, decoded, options.test_per_class)?;
+
+    let normalisation = if matches!(name, "cifar10" | "cifar100") { CIFAR } else { IMAGENET };
+    let info = Info {
+        name: name.into(),
+        classes: set.class_names.len(),
+        class_names: set.class_names,
+        channels: 3,
+        height: set.height,
+        width: set.width,
+        mean: normalisation.mean.to_vec(),
+        std: normalisation.std.to_vec(),
+        train: set.train.len(),
+        test: set.test.len(),
+        source: source.file_name().unwrap_or(source.as_os_str()).to_string_lossy().into_owned(),
+    };
+    let bytes = packed::write(&path, &info, &pictures(&set.train), &pictures(&set.test), options.force)?;
+    for (file, why) in &set.skipped {
+        tracing::warn!(file, why, "left out of the import");
+    }
+    let images = info.train + info.test;
+    Ok(ImportReport { path, bytes, images, classes: info.classes, skipped: set.skipped, info })
+}
+
+fn pictures(images: &[(u16, Rgb)]) -> Vec<packed::Picture<'_>> {
+    images.iter().map(|(label, image)| packed::Picture { label: *label, pixels: &image.pixels }).collect()
+}
+
+/// Reads on one thread, decodes on the others.
+fn decode_all(source: &Path, options: &ImportOptions<'_>) -> Result<Vec<Decoded>> {
+    // Two chunks wait while one is decoded.
+    let (sender, receiver) = mpsc::sync_channel::<archive::Chunk>(2);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(move || archive::read(source, &sender));
+        let decoded = decode_chunks(receiver, options);
+        // An error of the reader comes first: it names the cause, such as a refused entry.
+        match reader.join() {
+            Ok(read) => read?,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+        decoded
+    })
+}
+
+fn decode_chunks(receiver: mpsc::Receiver<archive::Chunk>, options: &ImportOptions<'_>) -> Result<Vec<Decoded>> {
+    /// Decoded images are kept in memory, and a set this large would not fit on a device either.
+    const MOST: u64 = 64 << 30;
+    let mut all: Vec<Decoded> = Vec::new();
+    let (mut first, mut bytes) = (None, 0);
+    for chunk in receiver {
+        let size = options.size;
+        let work = |RawFile { parts, bytes }: RawFile| {
+            let mut file = Decoded { parts, image: Err(String::new()) };
+            // A file above the class folders, or a hidden one, is left out whatever it holds.
+            if file.parts.len() > 1 && !file.hidden() {
+                file.image = bytes.and_then(|bytes| decode::decode(&bytes, size));
+            }
+            file
+        };
+        let start = all.len();
+        all.par_extend(chunk.files.into_par_iter().map(work));
+        for file in &all[start..] {
+            let Ok(image) = &file.image else { continue };
+            bytes += image.pixels.len() as u64;
+            let (first, first_size) = first.get_or_insert_with(|| (file.name(), image.size));
+            if *first_size != image.size {
+                let (first, first_size) = (first.clone(), *first_size);
+                return Err(Error::Sizes { first, first_size, second: file.name(), second_size: image.size });
+            }
+        }
+        if bytes > MOST {
+            return Err(setting("--size", "more than 64 GiB of pixels in all", "a size at which the images fit into memory"));
+        }
+        (options.progress)(chunk.done, chunk.total);
+    }
+    Ok(all)
+}

@@ -1,0 +1,31 @@
+//! Datasets: reading, importing and packing them, and serving augmented batches from the device.
+//!
+//! A small set lives on the device as bytes. A training batch is one gather that crops, flips and selects at once,
+//! then one multiply-add that normalises; nothing in it waits for the device. All randomness is drawn on the host
+//! from [`admix_api::Draws`].
+
+mod augment;
+mod catalogue;
+mod config;
+mod dataset;
+mod error;
+mod import;
+mod info;
+mod sources;
+
+pub use augment::Augmentation;
+pub use catalogue::{Entry, Status, Verified, catalogue, info, verify};
+pub use config::{DataConfig, ToyConfig};
+pub use dataset::{Batch, Dataset};
+pub use error::{Error, Malformed, Result};
+pub use import::{ImportOptions, ImportReport, import};
+pub use info::{Info, Split};
+
+/// The parsers of foreign bytes, for fuzzing only.
+#[doc(hidden)]
+pub mod parse {
+    pub use crate::sources::Images;
+    pub use crate::sources::cifar::{CIFAR10, CIFAR100, Cifar, parse as cifar};
+    pub use crate::sources::idx::{IdxImages, parse_images as idx_images, parse_labels as idx_labels};
+    pub use crate::sources::packed::{Header, parse_header as packed_header, parse_labels as packed_labels};
+}

@@ -1,0 +1,180 @@
+//! Where images come from: one file per kind of source.
+
+pub(crate) mod cifar;
+pub(crate) mod fashion_mini;
+pub(crate) mod idx;
+pub(crate) mod packed;
+pub(crate) mod toy;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use admix_api::{Streams, did_you_mean};
+use admix_torch::{Device, Kind, Tensor};
+
+use crate::config::{DataConfig, ToyConfig, check_name};
+use crate::error::At;
+use crate::{Error, Info, Result};
+
+/// A whole dataset in host memory.
+pub(crate) struct Source {
+    pub info: Info,
+    pub train: Part,
+    pub test: Part,
+}
+
+/// One split: labels `[n]` and pixels `[n, C, H, W]`, one byte each.
+pub(crate) struct Part {
+    pub labels: Vec<i64>,
+    pub pixels: Tensor,
+}
+
+impl Part {
+    pub(crate) fn new(images: &Images, channels: i64, height: i64, width: i64) -> Result<Self> {
+        let n = images.labels.len() as i64;
+        let pixels = Tensor::f_from_slice(&images.pixels)?.f_view([n, channels, height, width])?;
+        Ok(Self { labels: images.labels.iter().map(|&label| i64::from(label)).collect(), pixels })
+    }
+
+    /// The images at these positions.
+    pub(crate) fn select(&self, keep: &[i64]) -> Result<Self> {
+        let pixels = self.pixels.f_index_select(0, &Tensor::f_from_slice(keep)?)?;
+        debug_assert_eq!((pixels.kind(), pixels.device()), (Kind::Uint8, Device::Cpu));
+        Ok(Self { labels: keep.iter().map(|&i| self.labels[i as usize]).collect(), pixels })
+    }
+}
+
+/// What a parser of a raw format hands back: a label per image, pixels `[n, C, H, W]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Images {
+    /// One per image.
+    pub labels: Vec<u16>,
+    /// Row-major.
+    pub pixels: Vec<u8>,
+}
+
+/// A dataset this crate knows by name.
+pub(crate) struct Builtin {
+    pub name: &'static str,
+    pub summary: &'static str,
+    pub how_to_get: &'static str,
+    /// Files of which the first missing one decides that the set is missing; `None` for a set without files.
+    missing: fn(&Path) -> Option<Absent>,
+    load: fn(&Path, &ToyConfig, Streams) -> Result<Source>,
+}
+
+/// Which files are not there.
+pub(crate) struct Absent {
+    pub folder: PathBuf,
+    pub expected: String,
+}
+
+/// All of them, in the order of `admix datasets`.
+pub(crate) const BUILTIN: &[Builtin] = &[
+    Builtin {
+        name: "fashion-mini",
+        summary: "6,000 + 1,000 images of Fashion-MNIST, 10 classes, 28x28 grey; part of the binary",
+        how_to_get: "nothing to do",
+        missing: |_| None,
+        load: |_, _, _| fashion_mini::load(),
+    },
+    Builtin {
+        name: "fashion-mnist",
+        summary: "Fashion-MNIST, 60,000 + 10,000 images, 10 classes, 28x28 grey; from its IDX files, plain or .gz",
+        how_to_get: idx::HOW_TO_GET,
+        missing: idx::missing,
+        load: |root, _, _| idx::load(root),
+    },
+    Builtin {
+        name: "cifar10",
+        summary: "CIFAR-10, 50,000 + 10,000 images, 10 classes, 32x32 RGB; from its binary version or an import",
+        how_to_get: cifar::CIFAR10.how_to_get,
+        missing: |root| cifar::missing(root, &cifar::CIFAR10),
+        load: |root, _, _| cifar::load(root, &cifar::CIFAR10),
+    },
+    Builtin {
+        name: "cifar100",
+        summary: "CIFAR-100, 50,000 + 10,000 images, 100 classes, 32x32 RGB; from its binary version or an import",
+        how_to_get: cifar::CIFAR100.how_to_get,
+        missing: |root| cifar::missing(root, &cifar::CIFAR100),
+        load: |root, _, _| cifar::load(root, &cifar::CIFAR100),
+    },
+    Builtin {
+        name: "toy",
+        summary: "coloured gratings made on the spot from the run's seed; its size is set in the recipe (data.toy)",
+        how_to_get: "nothing to do",
+        missing: |_| None,
+        load: |_, config, streams| toy::load(config, streams),
+    },
+];
+
+/// Names that an import may not take: these sets need no files.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    matches!(name, "fashion-mini" | "toy")
+}
+
+impl Builtin {
+    pub(crate) fn named(name: &str) -> Option<&'static Builtin> {
+        BUILTIN.iter().find(|set| set.name == name)
+    }
+
+    /// The files that are not there, if any.
+    pub(crate) fn absent(&self, root: &Path) -> Option<Absent> {
+        (self.missing)(root)
+    }
+}
+
+/// Reads the dataset named in `config`: a packed file of that name first, else the built-in source.
+pub(crate) fn open(config: &DataConfig, streams: Streams) -> Result<Source> {
+    let (name, root) = (&config.name, &config.root);
+    check_name("data.name", name)?;
+    let file = packed::path(root, name);
+    if !is_reserved(name) && file.exists() {
+        return packed::load(&file, name);
+    }
+    let Some(set) = Builtin::named(name) else {
+        return Err(unknown(name, root));
+    };
+    if let Some(Absent { folder, expected }) = set.absent(root) {
+        let how_to_get = set.how_to_get.into();
+        return Err(Error::Missing { name: name.clone(), folder, expected, how_to_get });
+    }
+    (set.load)(root, &config.toy, streams)
+}
+
+/// Every name that `data.name` may have.
+pub(crate) fn known_names(root: &Path) -> Vec<String> {
+    let mut names: Vec<String> = BUILTIN.iter().map(|set| set.name.to_owned()).collect();
+    names.extend(packed::names(root).into_iter().filter(|name| Builtin::named(name).is_none()));
+    names
+}
+
+pub(crate) fn unknown(name: &str, root: &Path) -> Error {
+    let known = known_names(root);
+    let hint = did_you_mean(name, known.iter().map(String::as_str));
+    Error::Unknown { name: name.into(), known: known.join(", "), hint }
+}
+
+/// A raw file, read whole after its size was found sane.
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
+    /// The largest raw file of the formats read here has 180 MB.
+    const MOST: u64 = 2 << 30;
+    let file = File::open(path).at("open", path)?;
+    let len = file.metadata().at("read", path)?.len();
+    let mut bytes = Vec::new();
+    file.take(MOST).read_to_end(&mut bytes).at("read", path)?;
+    if bytes.len() as u64 == MOST {
+        return Err(Error::Malformed {
+            path: path.to_owned(),
+            problem: format!("the file has {len} bytes"),
+            expected: "less than 2 GiB".into(),
+            remedy: "check that it is the file it should be".into(),
+        });
+    }
+    Ok(bytes)
+}
+
+pub(crate) fn class_names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|&name| name.to_owned()).collect()
+}

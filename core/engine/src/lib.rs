@@ -1,0 +1,24 @@
+//! The training engine: recipes, methods, the loop, evaluation, checkpoints, metrics.
+
+pub mod bundled;
+mod error;
+mod method;
+mod optimizer;
+mod recipe;
+mod run;
+pub mod schedule;
+mod session;
+mod world;
+
+pub use error::{Error, Result};
+pub use method::{Clock, Method, MixReport, Param, Scheduled, StepReport, VERBS, Verb};
+pub use optimizer::{AdamW, OptimizerConfig, Sgd};
+pub use recipe::{
+    CheckpointConfig, EvaluateConfig, GroupConfig, Origin, Override, PairConfig, Recipe, When, describe,
+};
+pub use run::{
+    Accuracy, Checkpoint, Event, HeadAccuracy, Header, History, Look, MixerReport, Prepared, Run, RunFolder, RunOptions, Summary,
+    evaluate, method_of, mixer_report, prepare, session_of,
+};
+pub use session::{Execution, Session, StepOptions};
+pub use world::{LossUnit, MixerUnit, Net, Shape, World};

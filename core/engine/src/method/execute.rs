@@ -1,0 +1,307 @@
+//! Executes the nodes of a trace on the world: the only place where a step touches tensors.
+
+use std::collections::BTreeMap;
+
+use admix_api::{Argument, LossInput, MixInput, Mixed, Plan, Planned};
+use admix_data::Batch;
+use admix_torch::{Kind, Tensor};
+
+use crate::method::trace::{Id, Input, MixArguments, Node, Op, Reach};
+use crate::method::vocabulary;
+use crate::world::World;
+use crate::{Error, Result};
+
+/// A network pass that grows on demand.
+#[derive(Debug)]
+pub struct Pass {
+    net: usize,
+    /// Output of the last stage run; the images before that.
+    map: Tensor,
+    /// The next stage to run: 0 is the stem.
+    next: usize,
+    kept: BTreeMap<usize, Tensor>,
+}
+
+/// What a handle stands for.
+#[derive(Debug)]
+pub enum Cell {
+    /// A tensor.
+    Tensor(Tensor),
+    /// A growing pass.
+    Pass(Pass),
+    /// A mix and the lambda it was planned with.
+    Mix(Box<Mixed>, Tensor),
+    /// A mixed target: `labels [N, S]` int64 and `shares [N, S]` float32.
+    Target(Tensor, Tensor),
+    /// Nothing to hold.
+    Done,
+}
+
+/// What one step gave.
+#[derive(Debug, Default)]
+pub struct StepReport {
+    /// Each term before weighting, 0-dim on the device, without graph.
+    pub losses: Vec<(String, Tensor)>,
+    /// Values that the script logged, 0-dim on the device.
+    pub logged: Vec<(String, Tensor)>,
+    /// 0-dim: not zero where the update was skipped.
+    pub found_inf: Option<Tensor>,
+    /// Mixed images and masks by draw name; only when details are asked for.
+    pub mixes: BTreeMap<String, MixReport>,
+    /// Gradients by parameter name; only when details are asked for.
+    pub gradients: BTreeMap<String, Tensor>,
+    /// Learning rate of each group.
+    pub rates: Vec<f64>,
+    /// Momentum of the first pair, if there is one.
+    pub momentum: Option<f64>,
+}
+
+impl StepReport {
+    /// Adds what another part of an accumulated step gave: losses are averaged in the log.
+    pub fn absorb(&mut self, other: StepReport) {
+        self.losses.extend(other.losses);
+        self.logged.extend(other.logged);
+        self.mixes.extend(other.mixes);
+    }
+}
+
+/// One mix of a step, without graph.
+#[derive(Debug)]
+pub struct MixReport {
+    /// `[N, C, H, W]`.
+    pub images: Tensor,
+    /// The own image's mask, `[N, 1, H, W]`.
+    pub mask: Option<Tensor>,
+    /// As planned: 0-dim or `[N]`.
+    pub lambda: Tensor,
+    /// `[N]` int64.
+    pub partner: Tensor,
+}
+
+/// The values of one step's handles, its numbers and plans on the device.
+#[derive(Debug, Default)]
+pub struct Values {
+    /// By handle.
+    pub cells: Vec<Cell>,
+    /// By slot: 0-dim float32.
+    pub numbers: Vec<Tensor>,
+    /// By handle of the mix.
+    pub plans: BTreeMap<Id, Planned>,
+    /// What came out so far.
+    pub report: StepReport,
+    /// Whether mixes and gradients are reported.
+    pub detail: bool,
+    /// A slot's weight is divided by this: how many steps are accumulated.
+    pub accumulate: usize,
+}
+
+impl Values {
+    fn tensor(&self, id: Id) -> Result<Tensor> {
+        match &self.cells[id] {
+            Cell::Tensor(tensor) => Ok(tensor.shallow_clone()),
+            Cell::Mix(mixed, _) => Ok(mixed.images.shallow_clone()),
+            _ => Err(Error::Input("expected a tensor".into())),
+        }
+    }
+
+    /// Executes one node; its result becomes the next cell.
+    ///
+    /// # Errors
+    /// A plugin or libtorch refused.
+    pub fn execute(&mut self, world: &mut World, batch: &Batch, id: Id, node: &Node) -> Result<()> {
+        let _guard = if node.graph || matches!(node.op, Op::Learn { .. }) {
+            admix_torch::with_grad()
+        } else {
+            admix_torch::no_grad()
+        };
+        let cell = match &node.op {
+            Op::Input(Input::Images) => Cell::Tensor(batch.images.shallow_clone()),
+            Op::Input(Input::Labels) => Cell::Tensor(batch.labels.shallow_clone()),
+            Op::Input(Input::Index) => Cell::Tensor(batch.index.shallow_clone()),
+            Op::Pass { net, input } => {
+                Cell::Pass(Pass { net: *net, map: self.tensor(*input)?, next: 0, kept: BTreeMap::new() })
+            }
+            Op::Grow { pass, to } => self.grow(world, *pass, to)?,
+            Op::Mix(arguments) => self.mix(world, id, arguments)?,
+            Op::Target { mix, labels } => {
+                let labels = self.tensor(*labels)?;
+                let Cell::Mix(mixed, _) = &self.cells[*mix] else {
+                    return Err(Error::Input("expected a mix".into()));
+                };
+                let (sources, shares) = mixed.credit.shares()?;
+                let each = labels.f_index_select(0, &sources.f_reshape([-1])?)?.f_reshape(sources.size())?;
+                Cell::Target(each, shares)
+            }
+            Op::Part { mix, name } => {
+                let Cell::Mix(mixed, lambda) = &self.cells[*mix] else {
+                    return Err(Error::Input("expected a mix".into()));
+                };
+                let part = match name.as_str() {
+                    "images" => Some(mixed.images.shallow_clone()),
+                    "mask" => mixed.mask.as_ref().map(Tensor::shallow_clone),
+                    "lambda" => Some(lambda.shallow_clone()),
+                    extra => mixed.extras.get(extra).map(Tensor::shallow_clone),
+                };
+                Cell::Tensor(part.ok_or_else(|| Error::Input(format!("this mix has no `{name}`")))?)
+            }
+            Op::Loss { loss, arguments } => self.loss(world, *loss, arguments)?,
+            Op::Learn { terms } => self.learn(terms)?,
+            Op::Tensor { verb, arguments, numbers, sizes } => {
+                let tensors = arguments.iter().map(|id| self.tensor(*id)).collect::<Result<Vec<_>>>()?;
+                let numbers: Vec<Tensor> = numbers.iter().map(|n| self.numbers[*n].shallow_clone()).collect();
+                Cell::Tensor(vocabulary::apply(verb, &tensors, &numbers, sizes)?)
+            }
+            Op::Log { name, value } => {
+                let value = self.tensor(*value)?.f_detach()?.f_to_kind(Kind::Float)?.f_mean(Kind::Float)?;
+                self.report.logged.push((name.clone(), value));
+                Cell::Done
+            }
+        };
+        self.cells.push(cell);
+        Ok(())
+    }
+
+    fn grow(&mut self, world: &World, pass: Id, to: &Reach) -> Result<Cell> {
+        let Cell::Pass(state) = &mut self.cells[pass] else {
+            return Err(Error::Input("expected a pass".into()));
+        };
+        let network = &world.nets[state.net].network;
+        let last = network.backbone().stages();
+        let target = match to {
+            Reach::Stage(stage) => *stage,
+            Reach::Head(_) | Reach::End => last,
+        };
+        while state.next <= target {
+            state.map = network.backbone().stage(state.next, &state.map, true)?;
+            if world.kept_stages.contains(&state.next) {
+                state.kept.insert(state.next, state.map.shallow_clone());
+            }
+            state.next += 1;
+        }
+        Ok(match to {
+            Reach::Stage(stage) if *stage + 1 == state.next => Cell::Tensor(state.map.shallow_clone()),
+            Reach::Stage(stage) => Cell::Tensor(
+                state.kept.get(stage).map(Tensor::shallow_clone).ok_or_else(|| {
+                    Error::Input(format!(
+                        "the pass is already past stage {stage} and did not keep its features: ask for them before \
+                         the logits"
+                    ))
+                })?,
+            ),
+            Reach::Head(head) => Cell::Tensor(network.forward_head(head, &state.map, true)?),
+            Reach::End => Cell::Done,
+        })
+    }
+
+    fn mix(&mut self, world: &mut World, id: Id, arguments: &MixArguments) -> Result<Cell> {
+        let mut inputs: BTreeMap<&str, Tensor> = BTreeMap::new();
+        for (name, handle) in &arguments.inputs {
+            inputs.insert(name, self.tensor(*handle)?);
+        }
+        let images = inputs.get("images").ok_or_else(|| Error::Input("a mix needs `images`".into()))?;
+        let planned = self.plans.get(&id).ok_or_else(|| Error::Input("a mix without a plan".into()))?;
+        let unit = &mut world.mixers[arguments.mixer];
+        let mixed = unit.mixer.mix(
+            &MixInput {
+                images,
+                partner_images: inputs.get("partner_images"),
+                features: inputs.get("features"),
+                partner_features: inputs.get("partner_features"),
+                saliency: inputs.get("saliency"),
+                pseudo: inputs.get("pseudo"),
+                quiet: arguments.quiet,
+            },
+            planned,
+        )?;
+        let lambda = planned.lambda()?;
+        if self.detail {
+            self.report.mixes.insert(
+                arguments.draw.clone(),
+                MixReport {
+                    images: mixed.images.f_detach()?,
+                    mask: mixed.mask.as_ref().map(|m| m.f_detach()).transpose()?,
+                    lambda: lambda.shallow_clone(),
+                    partner: planned.partner()?,
+                },
+            );
+        }
+        Ok(Cell::Mix(Box::new(mixed), lambda))
+    }
+
+    fn loss(&mut self, world: &World, loss: usize, arguments: &[Id]) -> Result<Cell> {
+        let unit = &world.losses[loss];
+        let mut input = LossInput::default();
+        for (argument, id) in unit.arguments.iter().zip(arguments) {
+            input = match (argument, &self.cells[*id]) {
+                (Argument::Tensor(name), _) => input.with(name, self.tensor(*id)?),
+                (Argument::Target, Cell::Target(labels, shares)) => input
+                    .with("target.labels", labels.shallow_clone())
+                    .with("target.shares", shares.shallow_clone()),
+                (Argument::Target, Cell::Tensor(labels)) => input.with_labels(labels)?,
+                (Argument::Mix, Cell::Mix(mixed, lambda)) => input.with_mix(mixed, lambda)?,
+                (argument, _) => {
+                    return Err(Error::Input(format!(
+                        "loss `{}` expects {} here",
+                        unit.name,
+                        argument.describe()
+                    )));
+                }
+            };
+        }
+        Ok(Cell::Tensor(unit.loss.loss(&input)?))
+    }
+
+    fn learn(&mut self, terms: &[(String, Id, usize)]) -> Result<Cell> {
+        let mut total: Option<Tensor> = None;
+        for (name, value, weight) in terms {
+            let value = self.tensor(*value)?;
+            let weighted = value.f_mul(&self.numbers[*weight])?;
+            self.report.losses.push((name.clone(), value.f_detach()?));
+            total = Some(match total {
+                None => weighted,
+                Some(sum) => sum.f_add(&weighted)?,
+            });
+        }
+        let Some(total) = total else { return Ok(Cell::Done) };
+        if !total.requires_grad() {
+            return Err(Error::Input(
+                "no term of this `learn` reaches a trained parameter: pass a trained network, or a mix made by \
+                 `t.mix` of a mixer with parameters"
+                    .into(),
+            ));
+        }
+        admix_torch::backward(&total)?;
+        // The graphs of the terms are gone; let go of what hangs on them.
+        for (_, value, _) in terms {
+            let detached = self.tensor(*value)?.f_detach()?;
+            self.cells[*value] = Cell::Tensor(detached);
+        }
+        Ok(Cell::Done)
+    }
+
+    /// Puts a plan's values on the device for the mix with this handle.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    pub fn plan(&mut self, world: &World, id: Id, plan: &Plan) -> Result<()> {
+        match self.plans.get(&id) {
+            Some(planned) => plan.fill(planned)?,
+            None => {
+                self.plans.insert(id, plan.on(world.device)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a number on the device.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    pub fn number(&mut self, world: &World, slot: usize, value: f64) -> Result<()> {
+        match self.numbers.get_mut(slot) {
+            Some(tensor) => drop(tensor.f_fill_(value)?),
+            None => self.numbers.push(Tensor::f_full([0i64; 0], value, (Kind::Float, world.device))?),
+        }
+        Ok(())
+    }
+}

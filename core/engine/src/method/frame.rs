@@ -1,0 +1,511 @@
+//! One step while its script runs: records every verb and, unless it only records, executes it at once.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
+
+use admix_api::{Ask, Plan, Planned, did_you_mean};
+use admix_data::Batch;
+use admix_torch::Tensor;
+use serde::{Deserialize, Serialize};
+
+use crate::method::execute::{StepReport, Values};
+use crate::method::host::Param;
+use crate::method::trace::{Id, Input, MixArguments, Node, Op, Reach, SlotId, Trace};
+use crate::world::{World, list};
+use crate::{Error, Result};
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clock {
+    /// Optimiser steps done.
+    pub step: u64,
+    /// Optimiser steps of the whole run.
+    pub steps: u64,
+    /// Epochs done.
+    pub epoch: u64,
+    /// Epochs of the whole run.
+    pub epochs: u64,
+}
+
+impl Clock {
+    /// Share of the run done, in [0, 1], by step.
+    pub fn progress(&self) -> f64 {
+        self.step as f64 / self.steps.max(1) as f64
+    }
+
+    /// Share of the run done, in [0, 1), by whole epochs: `e / E`.
+    pub fn epoch_progress(&self) -> f64 {
+        self.epoch as f64 / self.epochs.max(1) as f64
+    }
+}
+
+/// What happens to a verb.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Recorded, then executed at once.
+    Execute,
+    /// Recorded only: the trace is executed later.
+    Record,
+    /// Refused: `weights` and `schedule` only read the clock.
+    Clock,
+}
+
+/// The slots of a recorded step, kept from one replay to the next.
+#[derive(Debug, Default)]
+pub struct Recorded {
+    numbers: Vec<Tensor>,
+    plans: BTreeMap<Id, Planned>,
+}
+
+/// One step in the making.
+#[derive(Debug)]
+pub struct Frame {
+    pub(crate) world: Rc<RefCell<World>>,
+    pub(crate) mode: Mode,
+    pub(crate) clock: Clock,
+    pub(crate) base_lr: f64,
+    pub(crate) base_ema: f64,
+    pub(crate) params: BTreeMap<String, Param>,
+    pub(crate) weights: BTreeMap<String, f64>,
+    /// Plans given from outside, by draw name.
+    pub(crate) given: BTreeMap<String, Plan>,
+    /// Keys the draws: counts every call of `step`, accumulated ones too.
+    pub(crate) draw_step: u64,
+    pub(crate) batch: Option<Batch>,
+    pub(crate) trace: Trace,
+    pub(crate) plans: BTreeMap<Id, Plan>,
+    pub(crate) values: Values,
+    inputs: HashMap<Input, Id>,
+    /// Last growth of a pass: its graph hangs there.
+    grown: HashMap<Id, Id>,
+    draws: HashMap<String, usize>,
+    terms: HashMap<String, usize>,
+    /// Nodes whose graph a `learn` has used up, and its line.
+    spent: HashMap<Id, usize>,
+    /// Every term learned so far in this session, for the check of `weights`.
+    pub(crate) learned: BTreeSet<String>,
+}
+
+impl Frame {
+    /// A frame before any step.
+    pub fn new(world: Rc<RefCell<World>>, base_lr: f64, base_ema: f64) -> Self {
+        Self {
+            world,
+            mode: Mode::Clock,
+            clock: Clock { step: 0, steps: 1, epoch: 0, epochs: 1 },
+            base_lr,
+            base_ema,
+            params: BTreeMap::new(),
+            weights: BTreeMap::new(),
+            given: BTreeMap::new(),
+            draw_step: 0,
+            batch: None,
+            trace: Trace::default(),
+            plans: BTreeMap::new(),
+            values: Values::default(),
+            inputs: HashMap::new(),
+            grown: HashMap::new(),
+            draws: HashMap::new(),
+            terms: HashMap::new(),
+            spent: HashMap::new(),
+            learned: BTreeSet::new(),
+        }
+    }
+
+    /// Starts a step on a batch.
+    pub fn begin(&mut self, batch: Batch, mode: Mode, detail: bool, accumulate: usize) {
+        self.mode = mode;
+        self.batch = Some(batch);
+        self.trace = Trace::default();
+        self.plans.clear();
+        self.values = Values { detail, accumulate, ..Values::default() };
+        self.inputs.clear();
+        self.grown.clear();
+        self.draws.clear();
+        self.terms.clear();
+        self.spent.clear();
+    }
+
+    /// Ends a step: lets go of the batch and all handles.
+    pub fn end(&mut self) -> StepReport {
+        self.mode = Mode::Clock;
+        self.batch = None;
+        self.values.cells.clear();
+        std::mem::take(&mut self.values.report)
+    }
+
+    /// What tells this trace from others: operations, names, shapes, plan structures. Not the numbers.
+    pub fn structure(&self) -> u64 {
+        let structures: Vec<u64> = self.plans.values().map(|plan| plan.structure).collect();
+        self.trace.hash(&structures)
+    }
+
+    /// Executes a recorded trace with the slots of an earlier one of the same structure, refilled in place.
+    ///
+    /// # Errors
+    /// A plugin or libtorch refused.
+    pub fn replay(&mut self, recorded: &mut Recorded) -> Result<()> {
+        self.values.numbers = std::mem::take(&mut recorded.numbers);
+        self.values.plans = std::mem::take(&mut recorded.plans);
+        let world = &mut *self.world.borrow_mut();
+        for (slot, value) in self.trace.numbers.iter().enumerate() {
+            self.values.number(world, slot, *value)?;
+        }
+        for (id, plan) in &self.plans {
+            self.values.plan(world, *id, plan)?;
+        }
+        let Some(batch) = &self.batch else { return Err(Error::Input("no batch".into())) };
+        for (id, node) in self.trace.nodes.iter().enumerate() {
+            self.values.execute(world, batch, id, node)?;
+        }
+        recorded.numbers = std::mem::take(&mut self.values.numbers);
+        recorded.plans = std::mem::take(&mut self.values.plans);
+        Ok(())
+    }
+
+    /// Records a node and, when executing, runs it.
+    fn push(
+        &mut self,
+        op: Op,
+        at: (usize, usize),
+        graph: bool,
+        parents: Vec<Id>,
+        shape: Option<[i64; 4]>,
+    ) -> Result<Id> {
+        if self.mode == Mode::Clock {
+            return Err(Error::Input(
+                "only `step` may work on tensors; `params`, `weights` and `schedule` read the clock".into(),
+            ));
+        }
+        let id = self.trace.nodes.len();
+        self.trace.nodes.push(Node { op, at, graph, parents, shape });
+        if self.mode == Mode::Execute {
+            let Some(batch) = &self.batch else { return Err(Error::Input("no batch".into())) };
+            let node = &self.trace.nodes[id];
+            self.values.execute(&mut self.world.borrow_mut(), batch, id, node)?;
+        }
+        Ok(id)
+    }
+
+    fn slot(&mut self, value: f64) -> Result<SlotId> {
+        let slot = self.trace.number(value);
+        if self.mode == Mode::Execute {
+            self.values.number(&self.world.borrow(), slot, value)?;
+        }
+        Ok(slot)
+    }
+
+    fn graph(&self, id: Id) -> bool {
+        self.trace.nodes[id].graph
+    }
+
+    fn with_graph(&self, ids: impl IntoIterator<Item = Id>) -> Vec<Id> {
+        ids.into_iter().filter(|id| self.graph(*id)).collect()
+    }
+
+    /// Something of the batch; the same handle each time.
+    pub(crate) fn input(&mut self, input: Input, at: (usize, usize)) -> Result<Id> {
+        if let Some(id) = self.inputs.get(&input) {
+            return Ok(*id);
+        }
+        let shape = match (input, &self.batch) {
+            (Input::Images, Some(batch)) => batch.images.size4().ok().map(|(n, c, h, w)| [n, c, h, w]),
+            _ => None,
+        };
+        let id = self.push(Op::Input(input), at, false, Vec::new(), shape)?;
+        self.inputs.insert(input, id);
+        Ok(id)
+    }
+
+    pub(crate) fn pass(&mut self, net: &str, input: Id, at: (usize, usize)) -> Result<Id> {
+        let (index, trained) = {
+            let world = self.world.borrow();
+            let index = world.nets.iter().position(|n| n.name == net).ok_or_else(|| {
+                let names: Vec<&str> = world.nets.iter().map(|n| n.name.as_str()).collect();
+                Error::Input(format!(
+                    "no network named `{net}`; the recipe has {}{}",
+                    list(&names),
+                    did_you_mean(net, names.iter().copied())
+                ))
+            })?;
+            (index, world.nets[index].trained)
+        };
+        let graph = trained || self.graph(input);
+        let parents = self.with_graph([input]);
+        let id = self.push(Op::Pass { net: index, input }, at, graph, parents, None)?;
+        self.grown.insert(id, id);
+        Ok(id)
+    }
+
+    /// The stage that a mixer of this name reads.
+    pub(crate) fn stage_of(&self, mixer: &str) -> Result<usize> {
+        let world = self.world.borrow();
+        let unit = world.mixers.iter().find(|m| m.name == mixer).ok_or_else(|| unknown_mixer(&world, mixer))?;
+        unit.needs.features.ok_or_else(|| {
+            Error::Input(format!("mixer `{mixer}` ({}) reads no features", unit.plugin))
+        })
+    }
+
+    pub(crate) fn grow(&mut self, pass: Id, to: Reach, at: (usize, usize)) -> Result<Id> {
+        let Op::Pass { net, .. } = self.trace.nodes[pass].op else {
+            return Err(Error::Input("expected a pass".into()));
+        };
+        {
+            let world = self.world.borrow();
+            let network = &world.nets[net].network;
+            match &to {
+                Reach::Head(head) if !network.head_names().contains(&head.as_str()) => {
+                    let names = network.head_names();
+                    return Err(Error::Input(format!(
+                        "no head named `{head}`; the recipe has {}{}",
+                        list(&names),
+                        did_you_mean(head, names.iter().copied())
+                    )));
+                }
+                Reach::Stage(stage) if *stage > network.backbone().stages() => {
+                    return Err(Error::Input(format!(
+                        "no stage {stage}; the network has {} stages",
+                        network.backbone().stages()
+                    )));
+                }
+                _ => {}
+            }
+        }
+        let graph = self.graph(pass);
+        // A pass is one chain: what comes later hangs on what ran before.
+        let before = self.grown.get(&pass).copied().unwrap_or(pass);
+        let parents = self.with_graph([pass, before]);
+        let id = self.push(Op::Grow { pass, to }, at, graph, parents, None)?;
+        self.grown.insert(pass, id);
+        Ok(id)
+    }
+
+    pub(crate) fn mix(
+        &mut self,
+        mixer: &str,
+        draw: Option<String>,
+        inputs: Vec<(String, Id)>,
+        quiet: bool,
+        at: (usize, usize),
+    ) -> Result<Id> {
+        let draw = draw.ok_or_else(|| {
+            Error::Input(format!("a mix needs `as`, the name of its draw: t.mix(\"{mixer}\", #{{ as: \"...\", ... }})"))
+        })?;
+        if let Some(first) = self.draws.get(&draw) {
+            return Err(Error::Input(format!(
+                "the draw name `{draw}` was used in line {first} already; each mix of a step needs its own `as`"
+            )));
+        }
+        let (index, plan, trained) = {
+            let world = self.world.borrow();
+            let index = world
+                .mixers
+                .iter()
+                .position(|m| m.name == mixer)
+                .ok_or_else(|| unknown_mixer(&world, mixer))?;
+            let unit = &world.mixers[index];
+            check_mix_keys(mixer, &unit.needs, &inputs)?;
+            let images = inputs.iter().find(|(name, _)| name == "images").map(|(_, id)| *id);
+            let shape = images.and_then(|id| self.trace.nodes[id].shape).or_else(|| self.tensor_shape(images?));
+            let Some([n, _, height, width]) = shape else {
+                return Err(Error::Input("`images` of a mix must be [N, C, H, W]".into()));
+            };
+            let plan = match self.given.get(&draw) {
+                Some(given) => given.clone(),
+                None => {
+                    let ask = Ask {
+                        batch: n as usize,
+                        height,
+                        width,
+                        pairing: unit.pairing.clone(),
+                        lambda: None,
+                        quiet,
+                        progress: self.clock.progress(),
+                    };
+                    let mut draws = world.streams.draws("mix", &draw, self.clock.epoch, self.draw_step);
+                    unit.mixer.plan(&ask, &mut draws)?
+                }
+            };
+            (index, plan, unit.trained())
+        };
+        let graph = !quiet && (trained || inputs.iter().any(|(_, id)| self.graph(*id)));
+        let parents = if quiet { Vec::new() } else { self.with_graph(inputs.iter().map(|(_, id)| *id)) };
+        let images = inputs.iter().find(|(name, _)| name == "images").map(|(_, id)| *id);
+        let shape = images.and_then(|id| self.trace.nodes[id].shape);
+        let id = self.trace.nodes.len();
+        if self.mode == Mode::Execute {
+            self.values.plan(&self.world.borrow(), id, &plan)?;
+        }
+        self.plans.insert(id, plan);
+        self.draws.insert(draw.clone(), at.0);
+        self.push(Op::Mix(MixArguments { mixer: index, draw, inputs, quiet }), at, graph, parents, shape)
+    }
+
+    fn tensor_shape(&self, id: Id) -> Option<[i64; 4]> {
+        use crate::method::execute::Cell;
+        match self.values.cells.get(id)? {
+            Cell::Tensor(tensor) => tensor.size4().ok().map(|(n, c, h, w)| [n, c, h, w]),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn target(&mut self, mix: Id, labels: Id, at: (usize, usize)) -> Result<Id> {
+        self.push(Op::Target { mix, labels }, at, false, Vec::new(), None)
+    }
+
+    pub(crate) fn part(&mut self, mix: Id, name: &str, at: (usize, usize)) -> Result<Id> {
+        let (graph, shape) = (self.graph(mix), self.trace.nodes[mix].shape.filter(|_| name == "images"));
+        let parents = self.with_graph([mix]);
+        self.push(Op::Part { mix, name: name.into() }, at, graph, parents, shape)
+    }
+
+    pub(crate) fn loss(&mut self, name: &str, arguments: Vec<Id>, at: (usize, usize)) -> Result<Id> {
+        let index = {
+            let world = self.world.borrow();
+            let names = || world.losses.iter().map(|l| l.name.as_str());
+            let index = world.losses.iter().position(|l| l.name == name).ok_or_else(|| {
+                Error::Input(format!("no loss named `{name}`; known: {}{}", list(names()), did_you_mean(name, names())))
+            })?;
+            let unit = &world.losses[index];
+            if unit.arguments.len() != arguments.len() {
+                let wanted: Vec<String> = unit.arguments.iter().map(|a| a.describe()).collect();
+                return Err(Error::Input(format!(
+                    "loss `{name}` takes {} ({} given)",
+                    wanted.join(" and "),
+                    arguments.len()
+                )));
+            }
+            index
+        };
+        let parents = self.with_graph(arguments.iter().copied());
+        let graph = !parents.is_empty();
+        self.push(Op::Loss { loss: index, arguments }, at, graph, parents, None)
+    }
+
+    pub(crate) fn learn(&mut self, terms: Vec<(String, Id)>, at: (usize, usize)) -> Result<()> {
+        let mut weighted = Vec::new();
+        for (name, id) in terms {
+            if let Some(first) = self.terms.insert(name.clone(), at.0) {
+                return Err(Error::Input(format!(
+                    "the term `{name}` was learned in line {first} already, and again in line {}; give one of them \
+                     another name",
+                    at.0
+                )));
+            }
+            if let Some((node, line)) = self.spent_ancestor(id) {
+                return Err(Error::Input(format!(
+                    "the term `{name}` needs the graph of what line {} made, which the `learn` in line {line} has \
+                     used up; put terms that share a graph into one `learn`",
+                    self.trace.nodes[node].at.0
+                )));
+            }
+            let weight = *self.weights.get(&name).ok_or_else(|| {
+                Error::Input(format!(
+                    "the term `{name}` is not in `weights`, which has {}{}",
+                    list(self.weights.keys()),
+                    did_you_mean(&name, self.weights.keys().map(String::as_str))
+                ))
+            })?;
+            self.learned.insert(name.clone());
+            let slot = self.slot(weight / self.values.accumulate.max(1) as f64)?;
+            weighted.push((name, id, slot));
+        }
+        let ids: Vec<Id> = weighted.iter().map(|(_, id, _)| *id).collect();
+        self.push(Op::Learn { terms: weighted }, at, false, Vec::new(), None)?;
+        let mut open = ids;
+        while let Some(id) = open.pop() {
+            if self.graph(id) && self.spent.insert(id, at.0).is_none() {
+                open.extend(self.trace.nodes[id].parents.iter().copied());
+            }
+        }
+        Ok(())
+    }
+
+    fn spent_ancestor(&self, id: Id) -> Option<(Id, usize)> {
+        let (mut open, mut seen) = (vec![id], BTreeSet::new());
+        while let Some(id) = open.pop() {
+            // The pass itself is a place, not a graph: its growths are.
+            let is_place = matches!(self.trace.nodes[id].op, Op::Pass { .. });
+            match self.spent.get(&id) {
+                Some(line) if !is_place => return Some((id, *line)),
+                _ if seen.insert(id) => open.extend(self.trace.nodes[id].parents.iter().copied()),
+                _ => {}
+            }
+        }
+        None
+    }
+
+    pub(crate) fn tensor(
+        &mut self,
+        verb: &'static str,
+        arguments: Vec<Id>,
+        numbers: Vec<f64>,
+        sizes: Vec<i64>,
+        at: (usize, usize),
+    ) -> Result<Id> {
+        let numbers = numbers.into_iter().map(|n| self.slot(n)).collect::<Result<Vec<_>>>()?;
+        let parents = if verb == "detach" { Vec::new() } else { self.with_graph(arguments.iter().copied()) };
+        let graph = !parents.is_empty();
+        self.push(Op::Tensor { verb, arguments, numbers, sizes }, at, graph, parents, None)
+    }
+
+    pub(crate) fn log(&mut self, name: &str, value: Id, at: (usize, usize)) -> Result<()> {
+        self.push(Op::Log { name: name.into(), value }, at, false, Vec::new(), None).map(drop)
+    }
+
+    pub(crate) fn has_mixer(&self, name: &str) -> bool {
+        self.world.borrow().mixers.iter().any(|m| m.name == name)
+    }
+
+    pub(crate) fn weight(&self, name: &str) -> Result<f64> {
+        self.weights.get(name).copied().ok_or_else(|| {
+            Error::Input(format!("no weight named `{name}`; `weights` has {}", list(self.weights.keys())))
+        })
+    }
+
+    pub(crate) fn param(&self, name: &str) -> Result<Param> {
+        self.params.get(name).cloned().ok_or_else(|| {
+            Error::Input(format!(
+                "no parameter named `{name}`; `params` has {}{}",
+                list(self.params.keys()),
+                did_you_mean(name, self.params.keys().map(String::as_str))
+            ))
+        })
+    }
+}
+
+fn unknown_mixer(world: &World, name: &str) -> Error {
+    let names = || world.mixers.iter().map(|m| m.name.as_str());
+    Error::Input(format!(
+        "no mixer named `{name}`; the recipe's `mixers` has {}{}",
+        list(names()),
+        did_you_mean(name, names())
+    ))
+}
+
+/// The keys of a mix must be what its mixer needs.
+fn check_mix_keys(mixer: &str, needs: &admix_api::Needs, inputs: &[(String, Id)]) -> Result<()> {
+    let mut wanted = vec!["images"];
+    if needs.features.is_some() {
+        wanted.push("features");
+    }
+    if needs.saliency {
+        wanted.push("saliency");
+    }
+    if needs.pseudo {
+        wanted.push("pseudo");
+    }
+    let given: Vec<&str> = inputs.iter().map(|(name, _)| name.as_str()).collect();
+    if let Some(missing) = wanted.iter().find(|name| !given.contains(name)) {
+        return Err(Error::Input(format!("mixer `{mixer}` needs `{missing}`; it was given {}", list(&given))));
+    }
+    let optional = ["partner_images", if needs.features.is_some() { "partner_features" } else { "images" }];
+    if let Some(extra) = given.iter().find(|name| !wanted.contains(name) && !optional.contains(name)) {
+        return Err(Error::Input(format!(
+            "mixer `{mixer}` takes no `{extra}`; it takes `as`, {}",
+            list(wanted.iter().chain(&optional[..1]))
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,13 @@
+//! Methods: what one training step does, as a script.
+
+mod execute;
+mod frame;
+mod host;
+mod trace;
+mod verbs;
+mod vocabulary;
+
+pub use execute::{MixReport, StepReport};
+pub use frame::{Clock, Frame, Mode, Recorded};
+pub use host::{Method, Param, Scheduled};
+pub use vocabulary::{VERBS, Verb};

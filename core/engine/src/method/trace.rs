@@ -1,0 +1,155 @@
+//! The trace of a step: what the script asked for, in order. Verbs record here first and are executed from here.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+
+/// A handle that a script holds: the index of the node that made it.
+pub type Id = usize;
+
+/// An index into the step's numbers. Every number that reaches a verb is one, so that a replay can refill it.
+pub type SlotId = usize;
+
+/// What the batch offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Input {
+    /// `[N, C, H, W]`, normalised.
+    Images,
+    /// `[N]` int64.
+    Labels,
+    /// `[N]` int64: which samples of the data set these are.
+    Index,
+}
+
+/// How far a pass must have gone.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Reach {
+    /// The output of this stage.
+    Stage(usize),
+    /// The logits of this head.
+    Head(String),
+    /// All stages, nothing returned: so that every BatchNorm sees the batch.
+    End,
+}
+
+/// The inputs of a mix, by name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct MixArguments {
+    /// Index of the mixer.
+    pub mixer: usize,
+    /// The draw's own name, unique in a step.
+    pub draw: String,
+    /// `images`, `features`, ... and their handles.
+    pub inputs: Vec<(String, Id)>,
+    /// Without graph, for the encoder only.
+    pub quiet: bool,
+}
+
+/// One operation of a step.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Op {
+    /// Something of the batch.
+    Input(Input),
+    /// A pass of a network over images; nothing runs yet.
+    Pass {
+        /// Index of the network.
+        net: usize,
+        /// Images or a mix.
+        input: Id,
+    },
+    /// A pass runs on until it has this.
+    Grow {
+        /// The pass.
+        pass: Id,
+        /// How far.
+        to: Reach,
+    },
+    /// A mix.
+    Mix(MixArguments),
+    /// The target of a mix for these labels.
+    Target {
+        /// The mix.
+        mix: Id,
+        /// `[N]` int64.
+        labels: Id,
+    },
+    /// A tensor of a mix: "images", "mask", "lambda" or an extra.
+    Part {
+        /// The mix.
+        mix: Id,
+        /// Which.
+        name: String,
+    },
+    /// A loss.
+    Loss {
+        /// Index of the loss.
+        loss: usize,
+        /// Its arguments in order.
+        arguments: Vec<Id>,
+    },
+    /// Backward pass of a weighted sum.
+    Learn {
+        /// Name, value, weight.
+        terms: Vec<(String, Id, SlotId)>,
+    },
+    /// An operation of the tensor vocabulary.
+    Tensor {
+        /// Its name.
+        verb: &'static str,
+        /// Tensors.
+        arguments: Vec<Id>,
+        /// Numbers that change between steps.
+        numbers: Vec<SlotId>,
+        /// Numbers that fix the shape of the result (axes, sizes).
+        sizes: Vec<i64>,
+    },
+    /// A value for the log.
+    Log {
+        /// Its key.
+        name: String,
+        /// A scalar or anything that has a mean.
+        value: Id,
+    },
+}
+
+/// An operation and where the script asked for it.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// What.
+    pub op: Op,
+    /// Line and column in the script, from 1.
+    pub at: (usize, usize),
+    /// Whether the result carries a graph.
+    pub graph: bool,
+    /// Nodes with a graph that this one depends on.
+    pub parents: Vec<Id>,
+    /// `[N, C, H, W]` where it is known without executing.
+    pub shape: Option<[i64; 4]>,
+}
+
+/// All operations of a step and its numbers.
+#[derive(Debug, Clone, Default)]
+pub struct Trace {
+    /// In the order of execution.
+    pub nodes: Vec<Node>,
+    /// The numbers, by slot.
+    pub numbers: Vec<f64>,
+}
+
+impl Trace {
+    /// Adds a number.
+    pub fn number(&mut self, value: f64) -> SlotId {
+        self.numbers.push(value);
+        self.numbers.len() - 1
+    }
+
+    /// Two traces of one hash (and one structure of each plan) are the same work with other numbers.
+    pub fn hash(&self, structures: &[u64]) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for node in &self.nodes {
+            node.op.hash(&mut hasher);
+            node.shape.hash(&mut hasher);
+        }
+        structures.hash(&mut hasher);
+        hasher.finish()
+    }
+}

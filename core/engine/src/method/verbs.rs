@@ -1,0 +1,410 @@
+//! The verbs of method scripts, registered with the script engine.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use rhai::{Array, Dynamic, Engine, EvalAltResult, Map, NativeCallContext, Position};
+
+use crate::method::frame::Frame;
+use crate::method::host::Param;
+use crate::method::trace::{Id, Input, Reach};
+use crate::method::vocabulary::VERBS;
+use crate::schedule;
+
+type Shared = Rc<RefCell<Frame>>;
+type Outcome<T> = Result<T, Box<EvalAltResult>>;
+
+/// `t`: the step, or in `weights` and `schedule` the clock.
+#[derive(Debug, Clone)]
+pub struct Step(pub Shared);
+
+macro_rules! handles {
+    ($($(#[$doc:meta])* $name:ident),*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone)]
+        pub struct $name {
+            frame: Shared,
+            id: Id,
+        }
+    )*};
+}
+
+handles! {
+    /// A tensor.
+    TensorHandle,
+    /// A pass that grows on demand.
+    PassHandle,
+    /// A mix.
+    MixHandle
+}
+
+/// The target of a mix.
+#[derive(Debug, Clone)]
+pub struct TargetHandle {
+    id: Id,
+}
+
+/// Every name that can follow `t.`, for suggestions.
+pub const STEP_VERBS: [&str; 19] = [
+    "images", "labels", "index", "pass", "mix", "quiet", "learn", "loss", "weight", "param", "log", "base_lr",
+    "base_ema", "progress", "epoch_progress", "epoch", "epochs", "steps",
+    "has_mixer",
+];
+/// Every name that can follow another handle.
+pub const HANDLE_VERBS: [&str; 7] = ["features", "logits", "finish", "target", "mask", "lambda", "images"];
+
+fn refuse(message: impl std::fmt::Display, at: Position) -> Box<EvalAltResult> {
+    Box::new(EvalAltResult::ErrorRuntime(message.to_string().into(), at))
+}
+
+fn place(context: &NativeCallContext<'_>) -> (usize, usize) {
+    let at = context.call_position();
+    (at.line().unwrap_or(0), at.position().unwrap_or(0))
+}
+
+/// A number, whole or not.
+pub fn number(value: &Dynamic) -> Option<f64> {
+    value.as_float().ok().or_else(|| value.as_int().ok().map(|v| v as f64))
+}
+
+fn wanted_number(value: &Dynamic, what: &str, at: Position) -> Outcome<f64> {
+    number(value).ok_or_else(|| refuse(format!("{what} must be a number, got {}", value.type_name()), at))
+}
+
+/// The handle of anything that stands for a tensor.
+fn tensor_id(value: &Dynamic) -> Option<Id> {
+    if let Some(handle) = value.read_lock::<TensorHandle>() {
+        return Some(handle.id);
+    }
+    value.read_lock::<MixHandle>().map(|handle| handle.id)
+}
+
+fn any_id(value: &Dynamic) -> Option<Id> {
+    tensor_id(value).or_else(|| value.read_lock::<TargetHandle>().map(|handle| handle.id))
+}
+
+/// Registers types and verbs.
+pub fn register(engine: &mut Engine) {
+    engine
+        .register_type_with_name::<Step>("Step")
+        .register_type_with_name::<TensorHandle>("Tensor")
+        .register_type_with_name::<PassHandle>("Pass")
+        .register_type_with_name::<MixHandle>("Mix")
+        .register_type_with_name::<TargetHandle>("Target");
+    inputs(engine);
+    clock(engine);
+    step(engine);
+    vocabulary(engine);
+}
+
+fn inputs(engine: &mut Engine) {
+    for (name, input) in [("images", Input::Images), ("labels", Input::Labels), ("index", Input::Index)] {
+        engine.register_get(name, move |context: NativeCallContext<'_>, t: &mut Step| -> Outcome<TensorHandle> {
+            let id = t.0.borrow_mut().input(input, place(&context));
+            let id = id.map_err(|e| refuse(e, context.call_position()))?;
+            Ok(TensorHandle { frame: t.0.clone(), id })
+        });
+    }
+}
+
+fn clock(engine: &mut Engine) {
+    engine
+        .register_get("base_lr", |t: &mut Step| t.0.borrow().base_lr)
+        .register_get("base_ema", |t: &mut Step| t.0.borrow().base_ema)
+        .register_get("progress", |t: &mut Step| t.0.borrow().clock.progress())
+        .register_get("epoch_progress", |t: &mut Step| t.0.borrow().clock.epoch_progress())
+        .register_get("epoch", |t: &mut Step| t.0.borrow().clock.epoch as i64)
+        .register_get("epochs", |t: &mut Step| t.0.borrow().clock.epochs as i64)
+        .register_get("step", |t: &mut Step| t.0.borrow().clock.step as i64)
+        .register_get("steps", |t: &mut Step| t.0.borrow().clock.steps as i64);
+    engine.register_fn(
+        "cosine",
+        |context: NativeCallContext<'_>, base: Dynamic, end: Dynamic, progress: Dynamic| -> Outcome<f64> {
+            let at = context.call_position();
+            Ok(schedule::cosine(
+                wanted_number(&base, "the first argument of cosine", at)?,
+                wanted_number(&end, "the second argument of cosine", at)?,
+                wanted_number(&progress, "the third argument of cosine", at)?,
+            ))
+        },
+    );
+    engine.register_fn(
+        "warm_cosine",
+        |context: NativeCallContext<'_>, base: Dynamic, end: Dynamic, t: Step, warm: Dynamic| -> Outcome<f64> {
+            let at = context.call_position();
+            let clock = t.0.borrow().clock;
+            Ok(schedule::warm_cosine(
+                wanted_number(&base, "the first argument of warm_cosine", at)?,
+                wanted_number(&end, "the second argument of warm_cosine", at)?,
+                clock.step,
+                clock.steps,
+                wanted_number(&warm, "the fourth argument of warm_cosine", at)?,
+            ))
+        },
+    );
+    engine.register_fn(
+        "compounding_cosine",
+        |context: NativeCallContext<'_>, base: Dynamic, t: Step| -> Outcome<f64> {
+            let clock = t.0.borrow().clock;
+            let base = wanted_number(&base, "the first argument", context.call_position())?;
+            Ok(schedule::compounding_cosine(base, clock.step, clock.steps))
+        },
+    );
+    engine.register_fn(
+        "warmup",
+        |context: NativeCallContext<'_>, base: Dynamic, warm: Dynamic, progress: Dynamic| -> Outcome<f64> {
+            let at = context.call_position();
+            Ok(schedule::warmup(
+                wanted_number(&base, "the first argument of warmup", at)?,
+                wanted_number(&warm, "the second argument of warmup", at)?,
+                wanted_number(&progress, "the third argument of warmup", at)?,
+            ))
+        },
+    );
+}
+
+fn step(engine: &mut Engine) {
+    engine.register_fn(
+        "pass",
+        |context: NativeCallContext<'_>, t: &mut Step, net: &str, input: Dynamic| -> Outcome<PassHandle> {
+            let at = context.call_position();
+            let input = tensor_id(&input)
+                .ok_or_else(|| refuse(format!("a pass takes images or a mix, got {}", input.type_name()), at))?;
+            let id = t.0.borrow_mut().pass(net, input, place(&context)).map_err(|e| refuse(e, at))?;
+            Ok(PassHandle { frame: t.0.clone(), id })
+        },
+    );
+    engine.register_fn(
+        "features",
+        |context: NativeCallContext<'_>, p: &mut PassHandle, mixer: &str| -> Outcome<TensorHandle> {
+            let at = context.call_position();
+            let mut frame = p.frame.borrow_mut();
+            let stage = frame.stage_of(mixer).map_err(|e| refuse(e, at))?;
+            let id = frame.grow(p.id, Reach::Stage(stage), place(&context)).map_err(|e| refuse(e, at))?;
+            Ok(TensorHandle { frame: p.frame.clone(), id })
+        },
+    );
+    engine.register_fn(
+        "features",
+        |context: NativeCallContext<'_>, p: &mut PassHandle, stage: i64| -> Outcome<TensorHandle> {
+            let at = context.call_position();
+            let stage = usize::try_from(stage).map_err(|_| refuse("a stage is a number from 0", at))?;
+            let id = p.frame.borrow_mut().grow(p.id, Reach::Stage(stage), place(&context));
+            Ok(TensorHandle { frame: p.frame.clone(), id: id.map_err(|e| refuse(e, at))? })
+        },
+    );
+    engine.register_fn(
+        "logits",
+        |context: NativeCallContext<'_>, p: &mut PassHandle, head: &str| -> Outcome<TensorHandle> {
+            let id = p.frame.borrow_mut().grow(p.id, Reach::Head(head.into()), place(&context));
+            Ok(TensorHandle { frame: p.frame.clone(), id: id.map_err(|e| refuse(e, context.call_position()))? })
+        },
+    );
+    engine.register_fn("finish", |context: NativeCallContext<'_>, p: &mut PassHandle| -> Outcome<()> {
+        let id = p.frame.borrow_mut().grow(p.id, Reach::End, place(&context));
+        id.map(drop).map_err(|e| refuse(e, context.call_position()))
+    });
+    for (verb, quiet) in [("mix", false), ("quiet", true)] {
+        engine.register_fn(
+            verb,
+            move |context: NativeCallContext<'_>, t: &mut Step, mixer: &str, keys: Map| -> Outcome<MixHandle> {
+                let at = context.call_position();
+                let (mut draw, mut inputs) = (None, Vec::new());
+                for (key, value) in keys {
+                    if key == "as" {
+                        let name = value.into_string().map_err(|got| {
+                            refuse(format!("`as` must be a name in quotes, got {got}"), at)
+                        })?;
+                        draw = Some(name);
+                    } else {
+                        let id = tensor_id(&value).ok_or_else(|| {
+                            refuse(format!("`{key}` of a mix must be a tensor, got {}", value.type_name()), at)
+                        })?;
+                        inputs.push((key.to_string(), id));
+                    }
+                }
+                let id = t.0.borrow_mut().mix(mixer, draw, inputs, quiet, place(&context));
+                Ok(MixHandle { frame: t.0.clone(), id: id.map_err(|e| refuse(e, at))? })
+            },
+        );
+    }
+    engine.register_fn(
+        "target",
+        |context: NativeCallContext<'_>, m: &mut MixHandle, labels: TensorHandle| -> Outcome<TargetHandle> {
+            let id = m.frame.borrow_mut().target(m.id, labels.id, place(&context));
+            Ok(TargetHandle { id: id.map_err(|e| refuse(e, context.call_position()))? })
+        },
+    );
+    for part in ["images", "mask", "lambda"] {
+        engine.register_get(part, move |context: NativeCallContext<'_>, m: &mut MixHandle| -> Outcome<TensorHandle> {
+            let id = m.frame.borrow_mut().part(m.id, part, place(&context));
+            Ok(TensorHandle { frame: m.frame.clone(), id: id.map_err(|e| refuse(e, context.call_position()))? })
+        });
+    }
+    let loss = |context: &NativeCallContext<'_>, t: &Step, name: &str, arguments: &[Dynamic]| {
+        let at = context.call_position();
+        let mut ids = Vec::new();
+        for (index, argument) in arguments.iter().enumerate() {
+            ids.push(any_id(argument).ok_or_else(|| {
+                refuse(
+                    format!("argument {} of loss `{name}` must be a tensor, target or mix, got {}", index + 1, argument.type_name()),
+                    at,
+                )
+            })?);
+        }
+        let id = t.0.borrow_mut().loss(name, ids, place(context)).map_err(|e| refuse(e, at))?;
+        Ok(TensorHandle { frame: t.0.clone(), id })
+    };
+    engine.register_fn(
+        "loss",
+        move |context: NativeCallContext<'_>, t: &mut Step, name: &str, a: Dynamic| -> Outcome<TensorHandle> {
+            loss(&context, t, name, &[a])
+        },
+    );
+    engine.register_fn(
+        "loss",
+        move |context: NativeCallContext<'_>, t: &mut Step, name: &str, a: Dynamic, b: Dynamic| -> Outcome<TensorHandle> {
+            loss(&context, t, name, &[a, b])
+        },
+    );
+    engine.register_fn(
+        "loss",
+        move |context: NativeCallContext<'_>,
+              t: &mut Step,
+              name: &str,
+              a: Dynamic,
+              b: Dynamic,
+              c: Dynamic|
+              -> Outcome<TensorHandle> { loss(&context, t, name, &[a, b, c]) },
+    );
+    engine.register_fn("learn", |context: NativeCallContext<'_>, t: &mut Step, terms: Map| -> Outcome<()> {
+        let at = context.call_position();
+        let mut list = Vec::new();
+        for (name, value) in terms {
+            let id = value.read_lock::<TensorHandle>().map(|handle| handle.id).ok_or_else(|| {
+                refuse(format!("the term `{name}` must be a loss, got {}", value.type_name()), at)
+            })?;
+            list.push((name.to_string(), id));
+        }
+        t.0.borrow_mut().learn(list, place(&context)).map_err(|e| refuse(e, at))
+    });
+    engine.register_fn("has_mixer", |t: &mut Step, name: &str| t.0.borrow().has_mixer(name));
+    engine.register_fn("weight", |context: NativeCallContext<'_>, t: &mut Step, name: &str| -> Outcome<f64> {
+        t.0.borrow().weight(name).map_err(|e| refuse(e, context.call_position()))
+    });
+    engine.register_fn("param", |context: NativeCallContext<'_>, t: &mut Step, name: &str| -> Outcome<Dynamic> {
+        let param = t.0.borrow().param(name).map_err(|e| refuse(e, context.call_position()))?;
+        Ok(match param {
+            Param::Number(value) => value.into(),
+            Param::Switch(value) => value.into(),
+            Param::Text(value) => value.into(),
+        })
+    });
+    engine.register_fn(
+        "log",
+        |context: NativeCallContext<'_>, t: &mut Step, name: &str, value: TensorHandle| -> Outcome<()> {
+            let logged = t.0.borrow_mut().log(name, value.id, place(&context));
+            logged.map_err(|e| refuse(e, context.call_position()))
+        },
+    );
+}
+
+fn apply(
+    context: &NativeCallContext<'_>,
+    frame: &Shared,
+    verb: &'static str,
+    tensors: Vec<Id>,
+    numbers: Vec<f64>,
+    sizes: Vec<i64>,
+) -> Outcome<TensorHandle> {
+    let id = frame.borrow_mut().tensor(verb, tensors, numbers, sizes, place(context));
+    Ok(TensorHandle { frame: frame.clone(), id: id.map_err(|e| refuse(e, context.call_position()))? })
+}
+
+fn vocabulary(engine: &mut Engine) {
+    type T = TensorHandle;
+    // Operator, verb, verb with the operands swapped (for a number on the left).
+    const OPERATORS: [(&str, &str, &str); 9] = [
+        ("+", "add", "add"),
+        ("-", "sub", "rsub"),
+        ("*", "mul", "mul"),
+        ("/", "div", "rdiv"),
+        ("<", "less", "greater"),
+        (">", "greater", "less"),
+        ("<=", "less_equal", "greater_equal"),
+        (">=", "greater_equal", "less_equal"),
+        ("**", "pow", "pow"),
+    ];
+    for (operator, verb, swapped) in OPERATORS {
+        engine.register_fn(operator, move |c: NativeCallContext<'_>, a: T, b: T| {
+            apply(&c, &a.frame, verb, vec![a.id, b.id], vec![], vec![])
+        });
+        engine.register_fn(operator, move |c: NativeCallContext<'_>, a: T, b: f64| {
+            apply(&c, &a.frame, verb, vec![a.id], vec![b], vec![])
+        });
+        engine.register_fn(operator, move |c: NativeCallContext<'_>, a: T, b: i64| {
+            apply(&c, &a.frame, verb, vec![a.id], vec![b as f64], vec![])
+        });
+        if operator == "**" {
+            continue;
+        }
+        engine.register_fn(operator, move |c: NativeCallContext<'_>, a: f64, b: T| {
+            apply(&c, &b.frame, swapped, vec![b.id], vec![a], vec![])
+        });
+        engine.register_fn(operator, move |c: NativeCallContext<'_>, a: i64, b: T| {
+            apply(&c, &b.frame, swapped, vec![b.id], vec![a as f64], vec![])
+        });
+    }
+    engine.register_fn("-", |c: NativeCallContext<'_>, a: T| apply(&c, &a.frame, "neg", vec![a.id], vec![], vec![]));
+    for verb in VERBS {
+        let name = verb.name;
+        match (verb.tensors, verb.sizes) {
+            (Some(1), 0) => {
+                engine.register_fn(name, move |c: NativeCallContext<'_>, a: T| {
+                    apply(&c, &a.frame, name, vec![a.id], vec![], vec![])
+                });
+            }
+            (Some(1), 1) => {
+                engine.register_fn(name, move |c: NativeCallContext<'_>, a: T, s: i64| {
+                    apply(&c, &a.frame, name, vec![a.id], vec![], vec![s])
+                });
+            }
+            (Some(1), _) => {
+                engine.register_fn(name, move |c: NativeCallContext<'_>, a: T, s: i64, r: i64| {
+                    apply(&c, &a.frame, name, vec![a.id], vec![], vec![s, r])
+                });
+            }
+            (Some(2), 0) => {
+                engine.register_fn(name, move |c: NativeCallContext<'_>, a: T, b: T| {
+                    apply(&c, &a.frame, name, vec![a.id, b.id], vec![], vec![])
+                });
+            }
+            (Some(2), _) => {
+                engine.register_fn(name, move |c: NativeCallContext<'_>, a: T, b: T, s: i64| {
+                    apply(&c, &a.frame, name, vec![a.id, b.id], vec![], vec![s])
+                });
+            }
+            (Some(_), _) => {
+                engine.register_fn(name, move |c: NativeCallContext<'_>, a: T, b: T, d: T| {
+                    apply(&c, &a.frame, name, vec![a.id, b.id, d.id], vec![], vec![])
+                });
+            }
+            (None, _) => {
+                engine.register_fn(name, move |c: NativeCallContext<'_>, parts: Array, s: i64| -> Outcome<T> {
+                    let at = c.call_position();
+                    let handles: Vec<T> = parts
+                        .into_iter()
+                        .map(|part| {
+                            part.try_cast::<T>()
+                                .ok_or_else(|| refuse(format!("`{name}` takes an array of tensors"), at))
+                        })
+                        .collect::<Outcome<_>>()?;
+                    let Some(first) = handles.first() else {
+                        return Err(refuse(format!("`{name}` takes at least one tensor"), at));
+                    };
+                    apply(&c, &first.frame, name, handles.iter().map(|h| h.id).collect(), vec![], vec![s])
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Recipes: what to train, on what, with which method, for how long. RON, 15-30 lines, no inheritance.
+
+mod locate;
+mod read;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use admix_api::{LossChoice, MixerChoice, Registry};
+use admix_data::DataConfig;
+use admix_models::BackboneConfig;
+use serde::{Deserialize, Serialize};
+
+use crate::method::Param;
+use crate::optimizer::OptimizerConfig;
+use crate::{Error, Result};
+
+pub use read::{Origin, Override, describe};
+
+/// When a momentum network follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub enum When {
+    /// After the optimiser's step (supervised AMix).
+    #[default]
+    AfterStep,
+    /// Before the step's first pass (MoCo).
+    BeforeStep,
+}
+
+/// A momentum pair: parameters of `to` follow those of `from`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PairConfig {
+    /// The network that is followed. Default "q".
+    pub from: String,
+    /// The network that follows; it starts as a copy and is never trained. Default "k".
+    pub to: String,
+    /// Before or after the optimiser's step. Default AfterStep.
+    pub when: When,
+    /// Momentum, in [0, 1]: `k = m k + (1 - m) q`. Default 0.999 (`t.base_ema` in scripts).
+    pub momentum: f64,
+}
+
+impl Default for PairConfig {
+    fn default() -> Self {
+        Self { from: "q".into(), to: "k".into(), when: When::AfterStep, momentum: 0.999 }
+    }
+}
+
+/// Optimiser settings of one mixer's parameters.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct GroupConfig {
+    /// Base learning rate. Default: the optimiser's.
+    pub lr: Option<f64>,
+    /// Where the cosine ends. Default: the recipe's `min_lr`.
+    pub min_lr: Option<f64>,
+    /// Weight decay. Default: the optimiser's.
+    pub weight_decay: Option<f64>,
+}
+
+/// How and when a run is evaluated.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvaluateConfig {
+    /// Every this many epochs, and after the last. Default 1.
+    pub every: u64,
+    /// Images per batch. Default 500.
+    pub batch: usize,
+    /// Clean training batches from which the BatchNorms of momentum networks are re-estimated before each
+    /// evaluation; 0 leaves them as training made them. Default 20.
+    pub reestimate_batches: usize,
+    /// The head whose accuracy is reported first, as `<head>_<network>`. Default: the last of all.
+    pub report: Option<String>,
+}
+
+impl Default for EvaluateConfig {
+    fn default() -> Self {
+        Self { every: 1, batch: 500, reestimate_batches: 20, report: None }
+    }
+}
+
+/// What is written while a run goes on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CheckpointConfig {
+    /// Besides the one after each epoch, one every this many steps.
+    pub every_steps: Option<u64>,
+    /// How many are kept, besides the best. Default 2.
+    pub keep: usize,
+}
+
+impl Default for CheckpointConfig {
+    fn default() -> Self {
+        Self { every_steps: None, keep: 2 }
+    }
+}
+
+/// A recipe. Every field but `method` and `epochs` has a default.
+#[derive(Debug)]
+pub struct Recipe {
+    /// All randomness flows from it. Default 0.
+    pub seed: u64,
+    /// Passes over the training set.
+    pub epochs: u64,
+    /// Images per step. Default 100.
+    pub batch: usize,
+    /// Calls of `step` whose gradients are added up before the optimiser moves. Default 1.
+    pub accumulate: usize,
+    /// The data set and its augmentation.
+    pub data: DataConfig,
+    /// The backbone.
+    pub model: BackboneConfig,
+    /// Trained networks, by name. Default ["q"].
+    pub nets: Vec<String>,
+    /// Classifier heads of every network. Default ["one"].
+    pub heads: Vec<String>,
+    /// Momentum networks.
+    pub pairs: Vec<PairConfig>,
+    /// The method's script: a path, or the name of a bundled one ("amix").
+    pub method: String,
+    /// Parameters of the method that differ from its defaults.
+    pub params: BTreeMap<String, Param>,
+    /// Weights of terms that differ from the method's.
+    pub weights: BTreeMap<String, f64>,
+    /// Mixers by the name that the script uses.
+    pub mixers: Vec<(String, MixerChoice)>,
+    /// Losses whose settings differ from their defaults, by the name that the script uses.
+    pub losses: Vec<(String, LossChoice)>,
+    /// The optimiser. Default Sgd(lr: 0.1, momentum: 0.9, weight_decay: 1e-4).
+    pub optimizer: OptimizerConfig,
+    /// Where the cosine of the learning rate ends, per epoch, unless the script schedules it. Default 0.
+    pub min_lr: f64,
+    /// Mixers whose parameters have optimiser settings of their own.
+    pub groups: BTreeMap<String, GroupConfig>,
+    /// Evaluation.
+    pub evaluate: EvaluateConfig,
+    /// Checkpoints.
+    pub checkpoint: CheckpointConfig,
+    /// Metrics are read from the device every this many steps. Default 50.
+    pub log_every: u64,
+    /// Steps with a value that is not finite before the run ends. Default 10.
+    pub max_bad_steps: u64,
+    /// Where it was read from, for messages.
+    pub file: String,
+    /// The text with all `--set` applied.
+    pub text: String,
+    /// The values set from outside.
+    pub overrides: Vec<Override>,
+}
+
+impl Recipe {
+    /// Reads a recipe file and applies `--set path=value`.
+    ///
+    /// # Errors
+    /// The file cannot be read, or see [`Recipe::parse`].
+    pub fn open(path: &Path, overrides: &[Override], registry: &Registry) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|source| Error::Input(match source.kind() {
+            std::io::ErrorKind::NotFound => format!("no recipe at {}: `admix recipes` lists those that are there", path.display()),
+            _ => format!("cannot read the recipe {}: {source}", path.display()),
+        }))?;
+        Self::parse(&text, &path.display().to_string(), overrides, registry)
+    }
+
+    /// Reads a recipe.
+    ///
+    /// # Errors
+    /// Syntax, unknown fields or names, wrong types, values out of range: with file, line and column.
+    pub fn parse(text: &str, file: &str, overrides: &[Override], registry: &Registry) -> Result<Self> {
+        read::parse(text, file, overrides, registry)
+    }
+
+    /// The base learning rate.
+    pub fn lr(&self) -> f64 {
+        self.optimizer.lr()
+    }
+
+    /// Momentum of the first pair, or 0.
+    pub fn base_ema(&self) -> f64 {
+        self.pairs.first().map_or(0.0, |p| p.momentum)
+    }
+
+    /// The folder that holds the recipe.
+    pub fn folder(&self) -> PathBuf {
+        Path::new(&self.file).parent().map_or_else(PathBuf::new, Path::to_path_buf)
+    }
+
+    /// An error at a field, with its line if the recipe sets it.
+    pub fn field_error(&self, field: &str, message: impl Into<String>) -> Error {
+        let message = message.into();
+        if let Some(by) = self.overrides.iter().rev().find(|o| o.path == field) {
+            return Error::Field { file: format!("--set {}={}", by.path, by.value), field: field.into(), message };
+        }
+        match locate::find(&self.text, field) {
+            Some(span) => {
+                let (line, column) = locate::line_column(&self.text, span.start);
+                Error::Field { file: format!("{}:{line}:{column}", self.file), field: field.into(), message }
+            }
+            None => Error::Field { file: self.file.clone(), field: field.into(), message },
+        }
+    }
+
+    fn validate(&self) -> Result<()> {
+        let positive = |field: &str, value: u64| {
+            if value > 0 { Ok(()) } else { Err(self.field_error(field, "is 0, expected a whole number from 1")) }
+        };
+        positive("epochs", self.epochs)?;
+        positive("batch", self.batch as u64)?;
+        positive("accumulate", self.accumulate as u64)?;
+        positive("log_every", self.log_every)?;
+        positive("evaluate.every", self.evaluate.every)?;
+        positive("evaluate.batch", self.evaluate.batch as u64)?;
+        positive("checkpoint.keep", self.checkpoint.keep as u64)?;
+        if let Some(steps) = self.checkpoint.every_steps {
+            positive("checkpoint.every_steps", steps)?;
+        }
+        let (kind, momentum, decay) = match &self.optimizer {
+            OptimizerConfig::Sgd(sgd) => ("optimizer", sgd.momentum, sgd.weight_decay),
+            OptimizerConfig::AdamW(adam) => ("optimizer", adam.betas.0.max(adam.betas.1), adam.weight_decay),
+        };
+        if !(self.lr() > 0.0 && self.lr().is_finite()) {
+            return Err(self.field_error(&format!("{kind}.lr"), format!("is {}, expected a number above 0", self.lr())));
+        }
+        if !(0.0..1.0).contains(&momentum) {
+            return Err(self.field_error(&format!("{kind}.momentum"), format!("is {momentum}, expected a number in [0, 1)")));
+        }
+        if !(decay >= 0.0 && decay.is_finite()) {
+            return Err(self.field_error(&format!("{kind}.weight_decay"), format!("is {decay}, expected a number from 0")));
+        }
+        if !(self.min_lr >= 0.0 && self.min_lr <= self.lr()) {
+            return Err(self.field_error(
+                "min_lr",
+                format!("is {}, expected a number from 0 to the base learning rate {}", self.min_lr, self.lr()),
+            ));
+        }
+        for pair in &self.pairs {
+            if !(0.0..=1.0).contains(&pair.momentum) {
+                return Err(self.field_error("pairs", format!("momentum is {}, expected a number in [0, 1]", pair.momentum)));
+            }
+            if pair.from == pair.to || self.nets.contains(&pair.to) {
+                return Err(self.field_error(
+                    "pairs",
+                    format!("`{}` follows `{}`: a momentum network must not be a trained one", pair.to, pair.from),
+                ));
+            }
+            if !self.nets.contains(&pair.from) {
+                return Err(self.field_error(
+                    "pairs",
+                    format!("no trained network named `{}`; `nets` has {}", pair.from, crate::world::list(&self.nets)),
+                ));
+            }
+        }
+        if self.nets.is_empty() {
+            return Err(self.field_error("nets", "is empty, expected at least one name"));
+        }
+        if self.heads.is_empty() {
+            return Err(self.field_error("heads", "is empty, expected at least one name"));
+        }
+        for (name, choice) in &self.mixers {
+            let field = |error: admix_api::Error| match error {
+                admix_api::Error::Range { what, got, wanted } => {
+                    self.field_error(&format!("mixers.{name}.{what}"), format!("is {got}, expected {wanted}"))
+                }
+                other => self.field_error(&format!("mixers.{name}"), other.to_string()),
+            };
+            choice.pairing.validate().map_err(field)?;
+            choice.config.validate().map_err(field)?;
+        }
+        for (name, choice) in &self.losses {
+            choice.config.validate().map_err(|error| match error {
+                admix_api::Error::Range { what, got, wanted } => {
+                    self.field_error(&format!("losses.{name}.{what}"), format!("is {got}, expected {wanted}"))
+                }
+                other => self.field_error(&format!("losses.{name}"), other.to_string()),
+            })?;
+        }
+        self.data.validate().map_err(|e| self.field_error("data", e.to_string()))?;
+        self.model.validate().map_err(|e| self.field_error("model", e.to_string()))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,174 @@
+//! Checkpoints: the whole state of a run in one safetensors file, with a checksum over everything it says.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use admix_torch::{Device, Kind, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::method::{Clock, Method};
+use crate::recipe::Recipe;
+use crate::run::metrics::History;
+use crate::{Error, Result};
+
+/// Version of the file's contents. Another one is refused.
+const FORMAT: u32 = 1;
+/// The one entry of the file's metadata.
+const KEY: &str = "admix";
+
+/// Everything of a checkpoint but its tensors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    /// Version of the contents.
+    pub format: u32,
+    /// Version of the program that wrote it.
+    pub version: String,
+    /// Where the run stands.
+    pub clock: Clock,
+    /// Batches of the current epoch that are done.
+    pub batch_in_epoch: u64,
+    /// The recipe, with `--set` applied.
+    pub recipe: String,
+    /// Its name in messages.
+    pub recipe_file: String,
+    /// The method's script.
+    pub script: String,
+    /// Its name in messages.
+    pub script_file: String,
+    /// Results so far.
+    pub history: History,
+    /// blake3 of this header (with an empty checksum) and of every tensor.
+    pub checksum: String,
+}
+
+/// A checkpoint in memory.
+#[derive(Debug)]
+pub struct Checkpoint {
+    /// Its file.
+    pub path: PathBuf,
+    /// What it says.
+    pub header: Header,
+    /// Every tensor of the state, by name.
+    pub tensors: BTreeMap<String, Tensor>,
+}
+
+impl Header {
+    /// The header of a run at this moment.
+    pub fn of(recipe: &Recipe, method: &Method, clock: Clock, batch_in_epoch: u64, history: &History) -> Self {
+        Self {
+            format: FORMAT,
+            version: env!("CARGO_PKG_VERSION").into(),
+            clock,
+            batch_in_epoch,
+            recipe: recipe.text.clone(),
+            recipe_file: recipe.file.clone(),
+            script: method.text().into(),
+            script_file: method.file().into(),
+            history: history.clone(),
+            checksum: String::new(),
+        }
+    }
+
+    fn checksum(&self, tensors: &BTreeMap<String, Tensor>) -> Result<String> {
+        let mut hasher = blake3::Hasher::new();
+        let plain = Self { checksum: String::new(), ..self.clone() };
+        hasher.update(serde_json::to_string(&plain).unwrap_or_default().as_bytes());
+        for (name, tensor) in tensors {
+            hasher.update(name.as_bytes());
+            hasher.update(format!("{:?}{:?}", tensor.kind(), tensor.size()).as_bytes());
+            let bytes = tensor
+                .f_detach()?
+                .f_to_device(Device::Cpu)?
+                .f_contiguous()?
+                .f_reshape([-1])?
+                .f_view_dtype(Kind::Uint8)?;
+            let mut buffer = vec![0u8; bytes.numel()];
+            bytes.f_copy_data_u8(&mut buffer, bytes.numel())?;
+            hasher.update(&buffer);
+        }
+        Ok(hasher.finalize().to_hex().to_string())
+    }
+}
+
+impl Checkpoint {
+    /// Writes a state to `path`: whole or not at all.
+    ///
+    /// # Errors
+    /// A value that is not finite (nothing is written then), or the file cannot be written.
+    pub fn write(path: &Path, mut header: Header, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+        for (name, tensor) in tensors {
+            if matches!(tensor.kind(), Kind::Float | Kind::Double | Kind::Half | Kind::BFloat16)
+                && !bool::try_from(&tensor.f_isfinite()?.f_all()?)?
+            {
+                return Err(Error::Checkpoint {
+                    path: path.into(),
+                    message: format!("`{name}` holds a value that is not finite; the state was not written"),
+                });
+            }
+        }
+        header.checksum = header.checksum(tensors)?;
+        let text = serde_json::to_string(&header)
+            .map_err(|e| Error::Checkpoint { path: path.into(), message: e.to_string() })?;
+        let list: Vec<(String, Tensor)> = tensors.iter().map(|(n, t)| (n.clone(), t.shallow_clone())).collect();
+        let metadata = BTreeMap::from([(KEY.to_string(), text)]);
+        admix_models::save_safetensors(path, &list, &metadata).map_err(|error| match error {
+            admix_models::Error::Io { source, .. } => Error::file("write the checkpoint", path, source),
+            other => other.into(),
+        })
+    }
+
+    /// Reads and verifies a checkpoint.
+    ///
+    /// # Errors
+    /// The file is missing, damaged, or of another version.
+    pub fn read(path: &Path, device: Device) -> Result<Self> {
+        let refuse = |message: String| Error::Checkpoint { path: path.into(), message };
+        let metadata = admix_models::safetensors_metadata(path).map_err(|e| refuse(e.to_string()))?;
+        let text = metadata
+            .get(KEY)
+            .ok_or_else(|| refuse("is a safetensors file, but not one that a run wrote".into()))?;
+        let header: Header =
+            serde_json::from_str(text).map_err(|e| refuse(format!("its header cannot be read ({e}): it is damaged")))?;
+        if header.format != FORMAT {
+            return Err(refuse(format!(
+                "is of format {}, this program reads format {FORMAT}: use the version {} that wrote it",
+                header.format, header.version
+            )));
+        }
+        let tensors: BTreeMap<String, Tensor> = admix_models::load_safetensors(path, Device::Cpu)
+            .map_err(|e| refuse(e.to_string()))?
+            .into_iter()
+            .collect();
+        if header.checksum(&tensors)? != header.checksum {
+            return Err(refuse("its checksum does not match: the file is damaged".into()));
+        }
+        let tensors = tensors
+            .into_iter()
+            .map(|(name, tensor)| Ok((name, tensor.f_to_device(device)?)))
+            .collect::<Result<_>>()?;
+        Ok(Self { path: path.into(), header, tensors })
+    }
+
+    /// Checks that a recipe and a method may go on from here.
+    ///
+    /// # Errors
+    /// The script or a part of the recipe that decides the run differs.
+    pub fn check_fits(&self, recipe: &Recipe, method: &Method, allow_changed_script: bool) -> Result<()> {
+        if method.text() != self.header.script && !allow_changed_script {
+            return Err(Error::Input(format!(
+                "the script {} differs from the one that {} was trained with: use that script, or accept the change \
+                 with --allow-changed-script",
+                method.file(),
+                self.path.display()
+            )));
+        }
+        if recipe.text != self.header.recipe {
+            tracing::warn!(
+                "{} differs from the recipe that {} was trained with; going on with the new one",
+                recipe.file,
+                self.path.display()
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,177 @@
+//! Evaluation: top-1 and top-5 of every head of every network, on the test set.
+
+use std::collections::BTreeMap;
+
+use admix_data::{Dataset, Split};
+use admix_torch::{Kind, Reduction, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::recipe::Recipe;
+use crate::session::Session;
+use crate::{Error, Result};
+
+/// Accuracy of one head on one set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Accuracy {
+    /// Percent whose label is the first guess.
+    pub top1: f64,
+    /// Percent whose label is among the first five guesses (all, if there are fewer classes).
+    pub top5: f64,
+    /// Mean cross-entropy.
+    pub loss: f64,
+    /// Images in the set.
+    pub images: usize,
+}
+
+/// Top-1 of one head over a run, in percent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HeadAccuracy {
+    /// The best evaluation.
+    pub best: f64,
+    /// The last evaluation.
+    pub last: f64,
+    /// The median of the last ten: what the paper reports.
+    pub median_last_10: f64,
+    /// Top-5 at the last evaluation.
+    pub top5: f64,
+}
+
+/// Re-estimates the BatchNorms of momentum networks on clean training batches, then measures every head on the
+/// test set. Counts stay on the device and are read once at the end.
+///
+/// # Errors
+/// libtorch refused.
+pub fn evaluate(session: &Session, dataset: &Dataset, recipe: &Recipe) -> Result<BTreeMap<String, Accuracy>> {
+    let world = session.world();
+    let _guard = admix_torch::no_grad();
+    for net in world.nets.iter().filter(|n| !n.trained) {
+        let per = recipe.batch.min(dataset.len(Split::Train));
+        let batches = recipe.evaluate.reestimate_batches.min(dataset.len(Split::Train) / per.max(1));
+        if batches > 0 {
+            let epoch = session.clock().epoch;
+            let order = dataset.order(&mut world.streams.draws("reestimate", &net.name, epoch, 0))?;
+            net.network.reestimate_batch_norm((0..batches).map(|i| -> Result<Tensor> {
+                let index = order.f_narrow(0, (i * per) as i64, per as i64)?;
+                let mut draws = world.streams.draws("reestimate", &net.name, epoch, 1 + i as u64);
+                let augmentation = dataset.augmentation(per, &mut draws);
+                Ok(dataset.train_batch(&index, &augmentation)?.images)
+            }))?;
+        }
+    }
+    let total = dataset.len(Split::Test);
+    let mut counts: BTreeMap<String, Tensor> = BTreeMap::new();
+    let mut start = 0;
+    while start < total {
+        let n = recipe.evaluate.batch.min(total - start);
+        let batch = dataset.clean_batch(Split::Test, start, n)?;
+        for net in &world.nets {
+            for (head, logits) in net.network.forward_eval(&batch.images)? {
+                let logits = logits.f_to_kind(Kind::Float)?;
+                let k = 5.min(logits.size2()?.1);
+                let (_, guesses) = logits.f_topk(k, 1, true, true)?;
+                let hits = guesses.f_eq_tensor(&batch.labels.f_unsqueeze(1)?)?.f_to_kind(Kind::Float)?;
+                let loss = logits.f_cross_entropy_loss::<Tensor>(&batch.labels, None, Reduction::Sum, -100, 0.0)?;
+                let sums = Tensor::f_stack(
+                    &[hits.f_narrow(1, 0, 1)?.f_sum(Kind::Float)?, hits.f_sum(Kind::Float)?, loss],
+                    0,
+                )?
+                .f_to_kind(Kind::Double)?;
+                let key = format!("{head}_{}", net.name);
+                let sum = match counts.remove(&key) {
+                    Some(before) => before.f_add(&sums)?,
+                    None => sums,
+                };
+                counts.insert(key, sum);
+            }
+        }
+        start += n;
+    }
+    counts
+        .into_iter()
+        .map(|(name, sums)| {
+            let [top1, top5, loss]: [f64; 3] = Vec::<f64>::try_from(&sums.f_to_device(admix_torch::Device::Cpu)?)?
+                .try_into()
+                .map_err(|_| Error::Input("three sums per head".into()))?;
+            let percent = |hits: f64| 100.0 * hits / total as f64;
+            Ok((
+                name,
+                Accuracy { top1: percent(top1), top5: percent(top5), loss: loss / total as f64, images: total },
+            ))
+        })
+        .collect()
+}
+
+/// How a mixer's masks look and how hard its images are, on the test set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MixerReport {
+    /// Standard deviation of mask values within a mask, mean over masks. 0 for a constant mask.
+    pub mask_std: f64,
+    /// Mean over batches of |batch mean of the mask - lambda|.
+    pub mean_gap: f64,
+    /// The largest of these gaps.
+    pub worst_gap: f64,
+    /// Mixup cross-entropy of the momentum network on the mixer's images.
+    pub loss_mixed: f64,
+    /// The same on MixUp images at the same lambdas and partners.
+    pub loss_mixup: f64,
+    /// Pairs measured.
+    pub pairs: usize,
+}
+
+/// Measures a mixer with masks against MixUp, over the test set, networks in evaluation mode.
+///
+/// # Errors
+/// No such mixer, no mask, no head of this name.
+pub fn mixer_report(
+    session: &mut Session,
+    dataset: &Dataset,
+    mixer: &str,
+    head: &str,
+    lambdas: &[f64],
+) -> Result<MixerReport> {
+    let total = dataset.len(Split::Test);
+    let per = 500.min(total);
+    let (mut std, mut gaps, mut mixed, mut plain, mut pairs) = (0.0, Vec::new(), 0.0, 0.0, 0);
+    let streams = session.world().streams;
+    for (index, start) in (0..total).step_by(per).enumerate() {
+        let n = per.min(total - start);
+        let batch = dataset.clean_batch(Split::Test, start, n)?;
+        let lambda = lambdas[index % lambdas.len()];
+        let partner = streams.draws("mixer_report", mixer, 0, index as u64).permutation(n);
+        let mut draws = streams.draws("mixer_report", mixer, 1, index as u64);
+        let plan = session.plan_for(mixer, &batch.images, lambda, &partner, &mut draws)?;
+        let report = session.mix(mixer, &batch.images, &plan)?;
+        let mask = report.mask.ok_or_else(|| Error::Input(format!("mixer `{mixer}` has no mask to measure")))?;
+        let _guard = admix_torch::no_grad();
+        let per_mask = mask.f_flatten(1, -1)?.f_std_dim(1i64, false, false)?;
+        std += per_mask.f_sum(Kind::Double)?.f_double_value(&[])?;
+        gaps.push((mask.f_mean(Kind::Double)?.f_double_value(&[])? - lambda).abs());
+        let theirs = batch.images.f_index_select(0, &report.partner)?;
+        let mixup = batch.images.f_mul_scalar(lambda)?.f_add(&theirs.f_mul_scalar(1.0 - lambda)?)?;
+        let other = batch.labels.f_index_select(0, &report.partner)?;
+        let world = session.world();
+        let net = world.nets.iter().find(|n| !n.trained).or(world.nets.first());
+        let net = net.ok_or_else(|| Error::Input("there is no network".into()))?;
+        let loss = |images: &Tensor| -> Result<f64> {
+            let map = net.network.backbone().forward(images, false)?;
+            let logits = net.network.forward_head(head, &map, false)?;
+            let sum = |labels: &Tensor| -> Result<f64> {
+                let loss = logits.f_cross_entropy_loss::<Tensor>(labels, None, Reduction::Sum, -100, 0.0)?;
+                Ok(loss.f_double_value(&[])?)
+            };
+            Ok(lambda * sum(&batch.labels)? + (1.0 - lambda) * sum(&other)?)
+        };
+        mixed += loss(&report.images)?;
+        plain += loss(&mixup)?;
+        pairs += n;
+    }
+    let count = pairs.max(1) as f64;
+    Ok(MixerReport {
+        mask_std: std / count,
+        mean_gap: gaps.iter().sum::<f64>() / gaps.len().max(1) as f64,
+        worst_gap: gaps.iter().copied().fold(0.0, f64::max),
+        loss_mixed: mixed / count,
+        loss_mixup: plain / count,
+        pairs,
+    })
+}

@@ -1,0 +1,223 @@
+//! A run folder: recipe, method, metrics, checkpoints, samples, and facts about the run.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use admix_torch::Device;
+
+use crate::method::Method;
+use crate::recipe::Recipe;
+use crate::run::checkpoint::{Checkpoint, Header};
+use crate::run::metrics::Event;
+use crate::session::Session;
+use crate::{Error, Result};
+
+/// Where the results of a run go.
+#[derive(Debug, Clone)]
+pub struct RunFolder {
+    /// The folder.
+    pub root: PathBuf,
+}
+
+const BEST: &str = "best.safetensors";
+
+impl RunFolder {
+    /// A new folder: `out`, which must hold no run yet, or `runs/<recipe>`, numbered if that is taken.
+    ///
+    /// # Errors
+    /// `out` holds a run already, or the folder cannot be made.
+    pub fn create(out: Option<&Path>, recipe: &Recipe) -> Result<Self> {
+        let root = match out {
+            Some(out) if Self::is_run(out) => {
+                return Err(Error::Input(format!(
+                    "{} holds a run already: go on with --resume, or choose another folder with --out",
+                    out.display()
+                )));
+            }
+            Some(out) => out.to_path_buf(),
+            None => {
+                let base = Self::default_root(recipe);
+                let numbered = |n: usize| {
+                    if n == 1 { base.clone() } else { PathBuf::from(format!("{}-{n}", base.display())) }
+                };
+                let free = (1..10_000).map(numbered).find(|root| !root.exists());
+                free.ok_or_else(|| Error::Input(format!("{} and its numbers are all taken", base.display())))?
+            }
+        };
+        Self::make(root)
+    }
+
+    /// The folder of a run to go on with: `out`, or the newest of `runs/<recipe>` and its numbers.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be written.
+    pub fn reopen(out: Option<&Path>, recipe: &Recipe) -> Result<Self> {
+        let root = match out {
+            Some(out) => out.to_path_buf(),
+            None => {
+                let base = Self::default_root(recipe);
+                let numbered = (2..10_000).map(|n| PathBuf::from(format!("{}-{n}", base.display())));
+                std::iter::once(base.clone()).chain(numbered).take_while(|root| root.exists()).last().ok_or_else(
+                    || Error::Input(format!("{} does not exist: there is nothing to resume", base.display())),
+                )?
+            }
+        };
+        Self::make(root)
+    }
+
+    /// A folder that exists, to read from.
+    pub fn existing(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    fn default_root(recipe: &Recipe) -> PathBuf {
+        // configs/cifar10/r18/amix.ron -> runs/cifar10-r18-amix
+        let path = Path::new(&recipe.file).with_extension("");
+        let parts: Vec<String> = path.components().map(|c| c.as_os_str().to_string_lossy().into_owned()).collect();
+        let from = parts.iter().rposition(|p| p == "configs").map_or(parts.len().saturating_sub(1), |at| at + 1);
+        Path::new("runs").join(parts[from.min(parts.len())..].join("-"))
+    }
+
+    fn is_run(root: &Path) -> bool {
+        root.join("checkpoints").read_dir().is_ok_and(|mut entries| entries.next().is_some())
+            || root.join("run.json").exists()
+    }
+
+    fn make(root: PathBuf) -> Result<Self> {
+        for sub in ["checkpoints", "samples"] {
+            let path = root.join(sub);
+            fs::create_dir_all(&path).map_err(|source| Error::file("make the folder", path, source))?;
+        }
+        Ok(Self { root })
+    }
+
+    /// Writes the recipe (with `--set` applied) and the method.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn write_inputs(&self, recipe: &Recipe, method: &Method) -> Result<()> {
+        self.replace("recipe.ron", recipe.text.as_bytes())?;
+        self.replace("method.rhai", method.text().as_bytes())
+    }
+
+    /// Writes a file: whole or not at all.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn replace(&self, name: &str, content: &[u8]) -> Result<()> {
+        let path = self.root.join(name);
+        let partial = self.root.join(format!("{name}.partial"));
+        let write = || -> std::io::Result<()> {
+            let mut file = fs::File::create(&partial)?;
+            file.write_all(content)?;
+            file.sync_all()?;
+            fs::rename(&partial, &path)
+        };
+        write().map_err(|source| {
+            let _ = fs::remove_file(&partial);
+            Error::file("write", path.clone(), source)
+        })
+    }
+
+    /// Adds a line to `metrics.jsonl`.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn append(&self, event: &Event) -> Result<()> {
+        let path = self.root.join("metrics.jsonl");
+        let mut line = serde_json::to_string(event).unwrap_or_default();
+        line.push('\n');
+        let write = || -> std::io::Result<()> {
+            let mut file = fs::OpenOptions::new().create(true).append(true).open(&path)?;
+            file.write_all(line.as_bytes())
+        };
+        write().map_err(|source| Error::file("write", path.clone(), source))
+    }
+
+    /// Forgets metrics of steps after `step`: a resumed run writes them again.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn truncate_metrics(&self, step: u64) -> Result<()> {
+        let Ok(text) = fs::read_to_string(self.root.join("metrics.jsonl")) else { return Ok(()) };
+        let kept: String = text
+            .split_inclusive('\n')
+            .filter(|line| {
+                serde_json::from_str::<serde_json::Value>(line)
+                    .ok()
+                    .and_then(|row| row.get("step").and_then(serde_json::Value::as_u64))
+                    .is_some_and(|at| at <= step)
+            })
+            .collect();
+        if kept == text { Ok(()) } else { self.replace("metrics.jsonl", kept.as_bytes()) }
+    }
+
+    /// The checkpoints, newest first, without the best.
+    pub fn checkpoints(&self) -> Vec<PathBuf> {
+        let Ok(entries) = self.root.join("checkpoints").read_dir() else { return Vec::new() };
+        let mut all: Vec<PathBuf> = entries
+            .filter_map(|entry| entry.ok().map(|e| e.path()))
+            .filter(|path| {
+                path.file_name().is_some_and(|name| {
+                    let name = name.to_string_lossy();
+                    name.starts_with("step-") && name.ends_with(".safetensors")
+                })
+            })
+            .collect();
+        all.sort();
+        all.reverse();
+        all
+    }
+
+    /// The best checkpoint by the reported head, if one was written.
+    pub fn best(&self) -> Option<PathBuf> {
+        Some(self.root.join("checkpoints").join(BEST)).filter(|path| path.exists())
+    }
+
+    /// The newest checkpoint that is whole. Damaged ones are reported and passed over.
+    ///
+    /// # Errors
+    /// There are checkpoints, but none is whole.
+    pub fn newest_good(&self, device: Device, warn: &mut dyn FnMut(String)) -> Result<Option<Checkpoint>> {
+        let all = self.checkpoints();
+        let mut last = None;
+        for path in &all {
+            match Checkpoint::read(path, device) {
+                Ok(checkpoint) => return Ok(Some(checkpoint)),
+                Err(error) => {
+                    warn(format!("{error}; trying the one before"));
+                    last = Some(error);
+                }
+            }
+        }
+        match last {
+            Some(error) => Err(Error::Checkpoint {
+                path: self.root.join("checkpoints"),
+                message: format!("none of the {} files there is whole; the oldest: {error}", all.len()),
+            }),
+            None => Ok(None),
+        }
+    }
+
+    /// Writes the state of a session, then removes all but the newest `keep`. Returns the file.
+    ///
+    /// # Errors
+    /// The state is not finite or the file cannot be written; what was there before stays.
+    pub fn save(&self, session: &Session, header: Header, keep: usize, best: bool) -> Result<PathBuf> {
+        let folder = self.root.join("checkpoints");
+        let path = folder.join(format!("step-{:08}.safetensors", header.clock.step));
+        Checkpoint::write(&path, header, &session.tensors())?;
+        if best {
+            let (partial, target) = (folder.join(format!("{BEST}.partial")), folder.join(BEST));
+            fs::copy(&path, &partial)
+                .and_then(|_| fs::rename(&partial, &target))
+                .map_err(|source| Error::file("write the checkpoint", target, source))?;
+        }
+        for old in self.checkpoints().into_iter().skip(keep.max(1)) {
+            // A file that stays costs space, not results.
+            let _ = fs::remove_file(old);
+        }
+        Ok(path)
+    }
+}

@@ -1,0 +1,165 @@
+//! What a run reports: events while it goes on, a history that checkpoints carry, a summary at the end.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::run::evaluate::{Accuracy, HeadAccuracy};
+
+/// Something worth showing.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// Training starts.
+    Started {
+        /// The run folder.
+        folder: PathBuf,
+        /// Optimiser steps of the whole run.
+        steps: u64,
+        /// Epochs of the whole run.
+        epochs: u64,
+        /// Where the run stands.
+        step: u64,
+        /// Trained values: networks and mixers.
+        parameters: i64,
+        /// The device in words.
+        device: String,
+    },
+    /// A run goes on from a checkpoint.
+    Resumed {
+        /// Which.
+        path: PathBuf,
+        /// Steps done there.
+        step: u64,
+    },
+    /// Steps went by; nothing was read from the device.
+    Progress {
+        /// Optimiser steps done.
+        step: u64,
+        /// Epochs done.
+        epoch: u64,
+    },
+    /// Averages since the last such event.
+    Train {
+        /// Optimiser steps done.
+        step: u64,
+        /// Epochs done.
+        epoch: u64,
+        /// Mean of each term, before weighting.
+        losses: BTreeMap<String, f64>,
+        /// Mean of what the script logged.
+        logged: BTreeMap<String, f64>,
+        /// Learning rate of each group, now.
+        lr: BTreeMap<String, f64>,
+        /// Momentum of the first pair, now.
+        momentum: Option<f64>,
+        /// Training images per second of wall time.
+        images_per_s: f64,
+        /// Steps whose update was skipped.
+        skipped: u64,
+    },
+    /// An evaluation on the test set.
+    Evaluated {
+        /// Optimiser steps done.
+        step: u64,
+        /// Epochs done.
+        epoch: u64,
+        /// By head and network: "mix_k".
+        heads: BTreeMap<String, Accuracy>,
+    },
+    /// A checkpoint was written.
+    Saved {
+        /// Which.
+        path: PathBuf,
+        /// Steps done.
+        step: u64,
+    },
+    /// Something odd.
+    Warning(#[serde(skip)] String),
+}
+
+/// Results so far; travels in checkpoints.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct History {
+    /// Test accuracies of each evaluation: epoch, then by head.
+    pub evaluations: Vec<(u64, BTreeMap<String, Accuracy>)>,
+    /// Steps whose update was skipped.
+    pub skipped: u64,
+    /// Seconds of wall time spent training, evaluations included.
+    pub seconds: f64,
+    /// Images used for training.
+    pub images: u64,
+}
+
+/// The end of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// By head and network: best, last, median of the last ten epochs.
+    pub heads: BTreeMap<String, HeadAccuracy>,
+    /// The head that is reported first.
+    pub report: Option<String>,
+    /// Optimiser steps done.
+    pub step: u64,
+    /// Epochs done.
+    pub epoch: u64,
+    /// Whether all epochs are done.
+    pub finished: bool,
+    /// Seconds of wall time, over all parts of a resumed run.
+    pub seconds: f64,
+    /// Steps whose update was skipped.
+    pub skipped: u64,
+    /// The run folder.
+    pub folder: PathBuf,
+}
+
+impl History {
+    /// Best, last and median of the last ten evaluations of every head.
+    pub fn heads(&self) -> BTreeMap<String, HeadAccuracy> {
+        let mut by_head: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+        let mut last: BTreeMap<String, Accuracy> = BTreeMap::new();
+        for (_, heads) in &self.evaluations {
+            for (name, accuracy) in heads {
+                by_head.entry(name.clone()).or_default().push(accuracy.top1);
+                last.insert(name.clone(), accuracy.clone());
+            }
+        }
+        by_head
+            .into_iter()
+            .filter_map(|(name, values)| {
+                let last = last.get(&name)?.clone();
+                let tail = &values[values.len().saturating_sub(10)..];
+                let best = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                Some((name, HeadAccuracy { best, last: last.top1, median_last_10: median(tail), top5: last.top5 }))
+            })
+            .collect()
+    }
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.len() {
+        0 => f64::NAN,
+        n if n % 2 == 1 => sorted[middle],
+        _ => (sorted[middle - 1] + sorted[middle]) / 2.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reported_figure_is_the_median_of_the_last_ten_epochs() {
+        let at = |epoch: u64, top1: f64| {
+            (epoch, BTreeMap::from([("one_q".to_string(), Accuracy { top1, top5: 1.0, loss: 0.0, images: 1 })]))
+        };
+        let mut history = History::default();
+        history.evaluations.push(at(1, 99.0));
+        history.evaluations.extend((2..=11).map(|e| at(e, e as f64)));
+        let head = &history.heads()["one_q"];
+        assert_eq!((head.best, head.last, head.median_last_10), (99.0, 11.0, 6.5));
+    }
+}

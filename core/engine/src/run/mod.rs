@@ -1,0 +1,283 @@
+//! A run: a recipe carried out into a folder.
+
+mod checkpoint;
+mod evaluate;
+mod folder;
+mod metrics;
+mod train;
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::atomic::AtomicI32;
+
+use admix_api::Registry;
+use admix_data::{Dataset, Info};
+use admix_models::BackboneConfig;
+use admix_torch::Device;
+
+use crate::method::{Clock, Method};
+use crate::recipe::{Override, Recipe};
+use crate::session::Session;
+use crate::world::Shape;
+use crate::{Error, Result, bundled};
+
+pub use checkpoint::{Checkpoint, Header};
+pub use evaluate::{Accuracy, HeadAccuracy, evaluate, mixer_report, MixerReport};
+pub use folder::RunFolder;
+pub use metrics::{Event, History, Summary};
+
+/// What to run and where to write.
+#[derive(Debug, Clone, Default)]
+pub struct RunOptions {
+    /// The recipe.
+    pub recipe: PathBuf,
+    /// `--set path=value`, in order.
+    pub overrides: Vec<Override>,
+    /// A script instead of the recipe's.
+    pub script: Option<PathBuf>,
+    /// The run folder. Default: `runs/<recipe>`, numbered if it is taken.
+    pub out: Option<PathBuf>,
+    /// Go on from the newest good checkpoint of the run folder, or of this file.
+    pub resume: Option<Option<PathBuf>>,
+    /// Accept another script than the checkpoint's.
+    pub allow_changed_script: bool,
+    /// Stop after this many steps in all.
+    pub max_steps: Option<u64>,
+}
+
+/// Looks at a run between two steps, say to draw pictures. What it changes in the session changes the run.
+pub type Look = Box<dyn FnMut(&mut Session, &Dataset, &RunFolder) -> Result<()>>;
+
+/// A run that is ready to train.
+pub struct Run {
+    /// The recipe.
+    pub recipe: Recipe,
+    /// Networks, mixers, optimiser, method.
+    pub session: Session,
+    /// The data set on the device.
+    pub dataset: Dataset,
+    /// Where results go.
+    pub folder: RunFolder,
+    /// Called after each evaluation.
+    pub after_evaluation: Option<Look>,
+    history: History,
+    /// Batches of the current epoch that are done.
+    batch_in_epoch: u64,
+    max_steps: Option<u64>,
+}
+
+impl std::fmt::Debug for Run {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Run").field("recipe", &self.recipe.file).field("folder", &self.folder).finish()
+    }
+}
+
+/// A recipe that was checked: its method compiles and three dry calls of it went through.
+pub struct Prepared {
+    /// The recipe.
+    pub recipe: Recipe,
+    /// The state of the run, at its start.
+    pub session: Session,
+    /// The data set on the device.
+    pub dataset: Dataset,
+    /// What is odd but not wrong.
+    pub warnings: Vec<String>,
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prepared").field("recipe", &self.recipe.file).finish()
+    }
+}
+
+/// Finds and compiles the method of a recipe.
+///
+/// # Errors
+/// There is no such script, or it does not compile.
+pub fn method_of(recipe: &Recipe, script: Option<&PathBuf>) -> Result<Method> {
+    if let Some(path) = script {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| Error::Input(format!("cannot read the script {}: {source}", path.display())))?;
+        return Method::compile(&text, &path.display().to_string());
+    }
+    for candidate in [PathBuf::from(&recipe.method), recipe.folder().join(&recipe.method)] {
+        if candidate.is_file() {
+            let text = std::fs::read_to_string(&candidate)
+                .map_err(|source| Error::Input(format!("cannot read the script {}: {source}", candidate.display())))?;
+            return Method::compile(&text, &candidate.display().to_string());
+        }
+    }
+    let (text, name) = bundled::script(&recipe.method).ok_or_else(|| {
+        recipe.field_error(
+            "method",
+            format!(
+                "no script `{}`: neither a file nor one of the bundled {}{}",
+                recipe.method,
+                crate::world::list(bundled::script_names()),
+                admix_api::did_you_mean(&recipe.method, bundled::script_names())
+            ),
+        )
+    })?;
+    Method::compile(text, name)
+}
+
+/// Builds a session of a recipe for a data set, at the start of the run.
+///
+/// # Errors
+/// Whatever the recipe names wrongly.
+pub fn session_of(
+    recipe: &Recipe,
+    method: Method,
+    registry: &Registry,
+    info: &Info,
+    device: Device,
+) -> Result<Session> {
+    let shape = Shape { channels: info.channels, classes: info.classes as i64 };
+    Session::build(recipe, method, registry, shape, clock_of(recipe, info)?, device)
+}
+
+fn clock_of(recipe: &Recipe, info: &Info) -> Result<Clock> {
+    let per_step = recipe.batch * recipe.accumulate;
+    if per_step > info.train {
+        return Err(recipe.field_error(
+            "batch",
+            format!(
+                "is {} (times `accumulate` {}), but `{}` has only {} training images",
+                recipe.batch, recipe.accumulate, info.name, info.train
+            ),
+        ));
+    }
+    let steps = (info.train / per_step) as u64 * recipe.epochs;
+    Ok(Clock { step: 0, steps, epoch: 0, epochs: recipe.epochs })
+}
+
+/// Reads and checks everything before the first batch: recipe, data, method, and three dry calls of the method on a
+/// narrow throw-away copy of the networks.
+///
+/// # Errors
+/// Bad input of any kind.
+pub fn prepare(
+    recipe: Recipe,
+    script: Option<&PathBuf>,
+    registry: &Registry,
+    device: Device,
+) -> Result<Prepared> {
+    let method = method_of(&recipe, script)?;
+    let streams = admix_api::Streams::new(recipe.seed);
+    let dataset = Dataset::open(&recipe.data, device, streams)?;
+    let mut warnings = Vec::new();
+    let narrow = {
+        // The same recipe at toy width: what is checked is the script, not the arithmetic.
+        let mut toy = session_recipe(&recipe, registry)?;
+        toy.model = narrow(&recipe.model);
+        toy
+    };
+    let toy_method = Method::compile(method.text(), method.file())?;
+    let mut toy = session_of(&narrow, toy_method, registry, dataset.info(), device)?;
+    let info = dataset.info();
+    let samples = 4.min(recipe.batch as i64);
+    warnings.extend(toy.dry_run([samples, info.channels, info.height, info.width], info.classes as i64)?);
+    drop(toy);
+    let session = session_of(&recipe, method, registry, dataset.info(), device)?;
+    Ok(Prepared { recipe, session, dataset, warnings })
+}
+
+/// The same recipe again: plugins' settings cannot be cloned, so it is read again.
+fn session_recipe(recipe: &Recipe, registry: &Registry) -> Result<Recipe> {
+    Recipe::parse(&recipe.text, &recipe.file, &[], registry)
+}
+
+fn narrow(model: &BackboneConfig) -> BackboneConfig {
+    let mut model = model.clone();
+    match &mut model {
+        BackboneConfig::ResNet(resnet) => resnet.width = resnet.width.min(0.125),
+        BackboneConfig::ResNeXt(_) | BackboneConfig::ConvNet(_) => {}
+    }
+    model
+}
+
+impl Run {
+    /// Reads, checks and builds everything, and makes or reopens the run folder.
+    ///
+    /// # Errors
+    /// Bad input of any kind, a folder that cannot be written, no good checkpoint to resume from.
+    pub fn open(
+        options: &RunOptions,
+        registry: &Rc<Registry>,
+        device: Device,
+        events: &mut dyn FnMut(&Event),
+    ) -> Result<Self> {
+        let recipe = Recipe::open(&options.recipe, &options.overrides, registry)?;
+        Self::begin(recipe, options, registry, device, events)
+    }
+
+    /// The same for a recipe that is read already (`options.recipe` and `options.overrides` are not looked at).
+    ///
+    /// # Errors
+    /// As [`Run::open`].
+    pub fn begin(
+        recipe: Recipe,
+        options: &RunOptions,
+        registry: &Rc<Registry>,
+        device: Device,
+        events: &mut dyn FnMut(&Event),
+    ) -> Result<Self> {
+        let prepared = prepare(recipe, options.script.as_ref(), registry, device)?;
+        for warning in &prepared.warnings {
+            events(&Event::Warning(warning.clone()));
+        }
+        let Prepared { recipe, mut session, dataset, .. } = prepared;
+        let mut history = History::default();
+        let mut batch_in_epoch = 0;
+        let folder = match &options.resume {
+            None => RunFolder::create(options.out.as_deref(), &recipe)?,
+            Some(from) => {
+                let folder = RunFolder::reopen(options.out.as_deref(), &recipe)?;
+                let found = match from {
+                    Some(path) => Some(Checkpoint::read(path, device)?),
+                    None => folder.newest_good(device, &mut |w| events(&Event::Warning(w)))?,
+                };
+                match found {
+                    Some(checkpoint) => {
+                        checkpoint.check_fits(&recipe, session.method(), options.allow_changed_script)?;
+                        session.load(&checkpoint.tensors)?;
+                        session.set_clock(checkpoint.header.clock);
+                        batch_in_epoch = checkpoint.header.batch_in_epoch;
+                        history = checkpoint.header.history.clone();
+                        events(&Event::Resumed { path: checkpoint.path.clone(), step: checkpoint.header.clock.step });
+                    }
+                    None => events(&Event::Warning(format!(
+                        "{} holds no checkpoint: starting from the beginning",
+                        folder.root.display()
+                    ))),
+                }
+                folder.truncate_metrics(session.clock().step)?;
+                folder
+            }
+        };
+        folder.write_inputs(&recipe, session.method())?;
+        Ok(Self {
+            recipe,
+            session,
+            dataset,
+            folder,
+            after_evaluation: None,
+            history,
+            batch_in_epoch,
+            max_steps: options.max_steps,
+        })
+    }
+
+    /// Trains to the end (or to `max_steps`, or to a signal).
+    ///
+    /// # Errors
+    /// A step fails, a checkpoint cannot be written, too many bad steps, a signal.
+    pub fn train(&mut self, stop: &AtomicI32, events: &mut dyn FnMut(&Event)) -> Result<Summary> {
+        train::train(self, stop, events)
+    }
+
+    /// Results so far.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+}

@@ -1,0 +1,261 @@
+//! The loop.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Instant;
+
+use admix_data::{Batch, Split};
+use admix_torch::{Kind, Tensor};
+
+use crate::method::StepReport;
+use crate::run::checkpoint::Header;
+use crate::run::evaluate::{Accuracy, evaluate};
+use crate::run::metrics::{Event, Summary};
+use crate::run::Run;
+use crate::{Error, Result};
+
+/// Values that wait on the device to be read together.
+#[derive(Default)]
+struct Pending {
+    reports: Vec<(u64, StepReport)>,
+    since: Option<Instant>,
+    images: u64,
+    /// Step, epoch and term of the first value that was not finite.
+    first_bad: Option<(u64, u64, String)>,
+    skipped_before: u64,
+}
+
+type Events<'a> = &'a mut dyn FnMut(&Event);
+
+pub(super) fn train(run: &mut Run, stop: &AtomicI32, events: Events<'_>) -> Result<Summary> {
+    let begin = Instant::now();
+    let before = run.history.seconds;
+    let mut pending = Pending::default();
+    let clock = run.session.clock();
+    events(&Event::Started {
+        folder: run.folder.root.clone(),
+        steps: clock.steps,
+        epochs: clock.epochs,
+        step: clock.step,
+        parameters: run.session.world().optimizer.parameters().map(|(_, t)| t.numel() as i64).sum(),
+        device: describe_device(run.session.world().device),
+    });
+    let per_epoch = clock.steps / clock.epochs.max(1);
+    let mut newest: Option<PathBuf> = run.folder.checkpoints().into_iter().next();
+    while run.session.clock().epoch < run.recipe.epochs {
+        let epoch = run.session.clock().epoch;
+        let streams = run.session.world().streams;
+        let order = run.dataset.order(&mut streams.draws("order", "", epoch, 0))?;
+        while run.batch_in_epoch < per_epoch {
+            let batches = batches(run, &order, epoch)?;
+            let images: u64 = batches.iter().map(|b| b.images.size()[0] as u64).sum();
+            let report = run.session.step_with(batches, &Default::default())?;
+            run.batch_in_epoch += 1;
+            run.history.images += images;
+            pending.images += images;
+            pending.since.get_or_insert_with(Instant::now);
+            let step = run.session.clock().step;
+            pending.reports.push((step, report));
+            events(&Event::Progress { step, epoch });
+
+            let save = run.recipe.checkpoint.every_steps.is_some_and(|every| step % every == 0);
+            let signal = stop.load(Ordering::Relaxed);
+            let enough = run.max_steps.is_some_and(|max| step >= max);
+            let last = run.batch_in_epoch == per_epoch;
+            if save || signal != 0 || enough || last || step % run.recipe.log_every == 0 {
+                flush(run, &mut pending, newest.as_ref(), events)?;
+            }
+            if !last && (save || signal != 0 || enough) {
+                run.history.seconds = before + begin.elapsed().as_secs_f64();
+                newest = Some(checkpoint(run, false, events)?);
+            }
+            if !last && signal != 0 {
+                return Err(Error::Interrupted { signal, checkpoint: newest.unwrap_or_default() });
+            }
+            if enough && !last {
+                return finish(run, false);
+            }
+        }
+        let mut clock = run.session.clock();
+        clock.epoch += 1;
+        run.session.set_clock(clock);
+        run.batch_in_epoch = 0;
+        let due = clock.epoch % run.recipe.evaluate.every == 0 || clock.epoch == run.recipe.epochs;
+        let best = if due { evaluation(run, events)? } else { false };
+        run.history.seconds = before + begin.elapsed().as_secs_f64();
+        let path = checkpoint(run, best, events)?;
+        newest = Some(path.clone());
+        let signal = stop.load(Ordering::Relaxed);
+        if signal != 0 && clock.epoch < run.recipe.epochs {
+            return Err(Error::Interrupted { signal, checkpoint: path });
+        }
+        if run.max_steps.is_some_and(|max| clock.step >= max) {
+            break;
+        }
+    }
+    finish(run, run.session.clock().epoch >= run.recipe.epochs)
+}
+
+fn batches(run: &Run, order: &Tensor, epoch: u64) -> Result<Vec<Batch>> {
+    let (size, parts) = (run.recipe.batch, run.recipe.accumulate);
+    let streams = run.session.world().streams;
+    (0..parts)
+        .map(|part| {
+            let position = run.batch_in_epoch as usize * parts + part;
+            let index = order.f_narrow(0, (position * size) as i64, size as i64)?;
+            let mut draws = streams.draws("augment", "", epoch, position as u64);
+            let augmentation = run.dataset.augmentation(size, &mut draws);
+            Ok(run.dataset.train_batch(&index, &augmentation)?)
+        })
+        .collect()
+}
+
+/// Reads what waits on the device: one copy for everything since the last time.
+fn flush(run: &mut Run, pending: &mut Pending, newest: Option<&PathBuf>, events: Events<'_>) -> Result<()> {
+    let Some((_, last)) = pending.reports.last() else { return Ok(()) };
+    let (rates, momentum) = (last.rates.clone(), last.momentum);
+    let mut names: Vec<(u64, Option<(String, bool)>)> = Vec::new();
+    let mut scalars = Vec::new();
+    for (step, report) in &pending.reports {
+        for (name, value) in &report.losses {
+            names.push((*step, Some((name.clone(), true))));
+            scalars.push(value.f_to_kind(Kind::Float)?);
+        }
+        for (name, value) in &report.logged {
+            names.push((*step, Some((name.clone(), false))));
+            scalars.push(value.f_to_kind(Kind::Float)?);
+        }
+        if let Some(found) = &report.found_inf {
+            names.push((*step, None));
+            scalars.push(found.f_to_kind(Kind::Float)?);
+        }
+    }
+    let values: Vec<f32> = Vec::try_from(&Tensor::f_stack(&scalars, 0)?.f_to_device(admix_torch::Device::Cpu)?)?;
+    let clock = run.session.clock();
+    let mut sums: BTreeMap<(bool, String), (f64, u64)> = BTreeMap::new();
+    let mut skipped = 0;
+    for ((step, name), value) in names.into_iter().zip(values) {
+        match name {
+            Some((name, is_loss)) => {
+                if is_loss && !value.is_finite() && pending.first_bad.is_none() {
+                    pending.first_bad = Some((step, clock.epoch + 1, format!("term `{name}` ({value})")));
+                }
+                let sum = sums.entry((is_loss, name)).or_default();
+                *sum = (sum.0 + f64::from(value), sum.1 + 1);
+            }
+            None if value != 0.0 => {
+                skipped += 1;
+                pending.first_bad.get_or_insert((step, clock.epoch + 1, "a gradient (all terms were finite)".into()));
+            }
+            None => {}
+        }
+    }
+    run.history.skipped += skipped;
+    let seconds = pending.since.map_or(0.0, |s| s.elapsed().as_secs_f64());
+    let pick = |wanted: bool| {
+        sums.iter()
+            .filter(|((is_loss, _), _)| *is_loss == wanted)
+            .map(|((_, name), (sum, count))| (name.clone(), sum / (*count).max(1) as f64))
+            .collect()
+    };
+    let groups: Vec<String> =
+        run.session.world().optimizer.groups().iter().map(|group| group.name.clone()).collect();
+    let event = Event::Train {
+        step: clock.step,
+        epoch: clock.epoch,
+        losses: pick(true),
+        logged: pick(false),
+        lr: groups.into_iter().zip(rates).collect(),
+        momentum,
+        images_per_s: if seconds > 0.0 { pending.images as f64 / seconds } else { 0.0 },
+        skipped: run.history.skipped,
+    };
+    run.folder.append(&event)?;
+    events(&event);
+    pending.reports.clear();
+    pending.since = None;
+    pending.images = 0;
+    if run.history.skipped > pending.skipped_before {
+        pending.skipped_before = run.history.skipped;
+        let (step, epoch, what) = pending.first_bad.clone().unwrap_or((clock.step, clock.epoch + 1, "a value".into()));
+        if run.history.skipped >= run.recipe.max_bad_steps {
+            let checkpoint = newest.map_or("none yet".to_string(), |path| path.display().to_string());
+            return Err(Error::NotFinite { count: run.history.skipped, what, step, epoch, checkpoint });
+        }
+        events(&Event::Warning(format!(
+            "{} steps were skipped so far: {what} was not finite at step {step} (epoch {epoch})",
+            run.history.skipped
+        )));
+    }
+    Ok(())
+}
+
+fn evaluation(run: &mut Run, events: Events<'_>) -> Result<bool> {
+    let heads = evaluate(&run.session, &run.dataset, &run.recipe)?;
+    let clock = run.session.clock();
+    let event = Event::Evaluated { step: clock.step, epoch: clock.epoch, heads: heads.clone() };
+    run.folder.append(&event)?;
+    events(&event);
+    let reported = report_head(run, &heads);
+    run.history.evaluations.push((clock.epoch, heads));
+    if let Some(look) = &mut run.after_evaluation {
+        look(&mut run.session, &run.dataset, &run.folder)?;
+    }
+    let best = reported.and_then(|name| run.history.heads().get(&name).map(|head| head.last >= head.best));
+    Ok(best.unwrap_or(false))
+}
+
+/// The head that decides which checkpoint is the best: the recipe's, or the last head of the last network.
+fn report_head(run: &Run, heads: &BTreeMap<String, Accuracy>) -> Option<String> {
+    let world = run.session.world();
+    let of_last = || Some(format!("{}_{}", run.recipe.heads.last()?, world.nets.last()?.name));
+    run.recipe.evaluate.report.clone().or_else(of_last).filter(|name| heads.contains_key(name))
+}
+
+fn checkpoint(run: &Run, best: bool, events: Events<'_>) -> Result<PathBuf> {
+    let clock = run.session.clock();
+    let header = Header::of(&run.recipe, run.session.method(), clock, run.batch_in_epoch, &run.history);
+    let path = run.folder.save(&run.session, header, run.recipe.checkpoint.keep, best)?;
+    events(&Event::Saved { path: path.clone(), step: clock.step });
+    Ok(path)
+}
+
+fn finish(run: &Run, finished: bool) -> Result<Summary> {
+    let clock = run.session.clock();
+    let heads = run.history.heads();
+    let summary = Summary {
+        report: run.history.evaluations.last().and_then(|(_, heads)| report_head(run, heads)),
+        heads,
+        step: clock.step,
+        epoch: clock.epoch,
+        finished,
+        seconds: run.history.seconds,
+        skipped: run.history.skipped,
+        folder: run.folder.root.clone(),
+    };
+    let facts = serde_json::json!({
+        "summary": summary,
+        "version": env!("CARGO_PKG_VERSION"),
+        "libtorch": "2.11.0",
+        "device": describe_device(run.session.world().device),
+        "threads": admix_torch::threads(),
+        "seed": run.recipe.seed,
+        "recipe": run.recipe.file,
+        "script": run.session.method().file(),
+        "params": run.session.params(),
+        "weights": run.session.weights()?,
+        "data": run.dataset.info().name,
+        "train_images": run.dataset.len(Split::Train),
+        "test_images": run.dataset.len(Split::Test),
+    });
+    run.folder.replace("run.json", serde_json::to_string_pretty(&facts).unwrap_or_default().as_bytes())?;
+    Ok(summary)
+}
+
+fn describe_device(device: admix_torch::Device) -> String {
+    match device {
+        admix_torch::Device::Cpu => format!("cpu ({} threads)", admix_torch::threads()),
+        other => format!("{other:?}"),
+    }
+}

@@ -1,0 +1,386 @@
+//! A session: the state of a run and the one function that moves it, `step_with`.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+use admix_api::{Ask, Draws, MixInput, Plan, Registry, Value};
+use admix_data::Batch;
+use admix_torch::{Device, Kind, Tensor};
+
+use crate::method::{Clock, Frame, Method, MixReport, Mode, Param, Recorded, Scheduled, StepReport};
+use crate::recipe::{Recipe, When};
+use crate::schedule;
+use crate::world::{Shape, World, list};
+use crate::{Error, Result};
+
+/// How a step is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Execution {
+    /// Every verb executes as the script reaches it.
+    #[default]
+    Direct,
+    /// The script only records; then slots are filled and the trace is executed. What a captured graph does.
+    Recorded,
+}
+
+/// What a caller may fix or ask for in one step.
+#[derive(Debug, Clone, Default)]
+pub struct StepOptions {
+    /// Plans by draw name, instead of drawn ones.
+    pub plans: BTreeMap<String, Plan>,
+    /// Rates and momentum, instead of the script's and the recipe's.
+    pub schedule: Option<Scheduled>,
+    /// Report mixes and gradients too.
+    pub detail: bool,
+    /// Direct or recorded.
+    pub execution: Execution,
+}
+
+/// The state of a run.
+pub struct Session {
+    world: Rc<RefCell<World>>,
+    frame: Rc<RefCell<Frame>>,
+    method: Method,
+    clock: Clock,
+    groups: Vec<String>,
+    weight_overrides: BTreeMap<String, f64>,
+    recorded: HashMap<u64, Recorded>,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("method", &self.method.file()).field("clock", &self.clock).finish()
+    }
+}
+
+impl Session {
+    /// Builds the state that a recipe describes, with its method.
+    ///
+    /// # Errors
+    /// Names that nothing answers to, parameters or weights that the method does not have.
+    pub fn build(
+        recipe: &Recipe,
+        method: Method,
+        registry: &Registry,
+        shape: Shape,
+        clock: Clock,
+        device: Device,
+    ) -> Result<Self> {
+        let world = World::build(recipe, registry, shape, device)?;
+        let groups = world.optimizer.groups().iter().map(|g| g.name.clone()).collect();
+        let world = Rc::new(RefCell::new(world));
+        let mut frame = Frame::new(world.clone(), recipe.lr(), recipe.base_ema());
+        frame.clock = clock;
+        frame.params = parameters(recipe, &method)?;
+        let frame = Rc::new(RefCell::new(frame));
+        let session = Self {
+            world,
+            frame,
+            method,
+            clock,
+            groups,
+            weight_overrides: recipe.weights.clone(),
+            recorded: HashMap::new(),
+        };
+        let known = session.method.weights(&session.frame)?;
+        if let Some(unknown) = recipe.weights.keys().find(|name| !known.contains_key(*name)) {
+            return Err(recipe.field_error(
+                &format!("weights.{unknown}"),
+                format!(
+                    "{} has no such term; it has {}{}",
+                    session.method.file(),
+                    list(known.keys()),
+                    admix_api::did_you_mean(unknown, known.keys().map(String::as_str))
+                ),
+            ));
+        }
+        Ok(session)
+    }
+
+    /// The networks, mixers, optimiser.
+    pub fn world(&self) -> std::cell::Ref<'_, World> {
+        self.world.borrow()
+    }
+
+    /// The same, to change.
+    pub fn world_mut(&mut self) -> std::cell::RefMut<'_, World> {
+        self.world.borrow_mut()
+    }
+
+    /// Where the run stands.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Sets where the run stands (resume, tests, dry calls).
+    pub fn set_clock(&mut self, clock: Clock) {
+        self.clock = clock;
+        self.frame.borrow_mut().clock = clock;
+    }
+
+    /// The method.
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// The method's parameters, resolved.
+    pub fn params(&self) -> BTreeMap<String, Param> {
+        self.frame.borrow().params.clone()
+    }
+
+    /// The weight of every term now, resolved.
+    ///
+    /// # Errors
+    /// The script fails.
+    pub fn weights(&self) -> Result<BTreeMap<String, f64>> {
+        let mut weights = self.method.weights(&self.frame)?;
+        weights.extend(self.weight_overrides.clone());
+        Ok(weights)
+    }
+
+    /// One training step on one batch: what the loop calls, with nothing fixed and no details.
+    ///
+    /// # Errors
+    /// The script, a plugin or libtorch fails.
+    pub fn step(&mut self, batch: Batch) -> Result<StepReport> {
+        self.step_with(vec![batch], &StepOptions::default())
+    }
+
+    /// One training step: the method on each batch (one, or as many as `accumulate` says), then optimiser, pairs
+    /// and clock move once.
+    ///
+    /// # Errors
+    /// The script, a plugin or libtorch fails.
+    pub fn step_with(&mut self, batches: Vec<Batch>, options: &StepOptions) -> Result<StepReport> {
+        let result = self.try_step(batches, options);
+        if result.is_err() {
+            self.frame.borrow_mut().end();
+        }
+        result
+    }
+
+    fn try_step(&mut self, batches: Vec<Batch>, options: &StepOptions) -> Result<StepReport> {
+        let weights = self.weights()?;
+        let scheduled = match &options.schedule {
+            Some(given) => given.clone(),
+            None => self.method.schedule(&self.frame, &self.groups)?,
+        };
+        let rates = self.rates(&scheduled);
+        {
+            let mut frame = self.frame.borrow_mut();
+            frame.weights = weights;
+            frame.given = options.plans.clone();
+        }
+        self.world.borrow().optimizer.clear()?;
+        let momentum = self.follow(When::BeforeStep, &scheduled)?;
+        let _ = self.world.borrow_mut().found_inf.f_zero_()?;
+        let mut report = StepReport::default();
+        let count = batches.len();
+        for (part, batch) in batches.into_iter().enumerate() {
+            self.frame.borrow_mut().draw_step = self.clock.step * count as u64 + part as u64;
+            let step = match options.execution {
+                Execution::Direct => {
+                    self.frame.borrow_mut().begin(batch, Mode::Execute, options.detail, count);
+                    self.method.step(&self.frame)?;
+                    self.frame.borrow_mut().end()
+                }
+                Execution::Recorded => self.step_recorded(batch, options.detail, count)?,
+            };
+            report.absorb(step);
+        }
+        if options.detail {
+            for (name, tensor) in self.world.borrow().optimizer.parameters() {
+                if let Some(gradient) = admix_torch::grad_of(tensor) {
+                    report.gradients.insert(name.to_string(), gradient.f_detach_copy()?);
+                }
+            }
+        }
+        {
+            let world = &mut *self.world.borrow_mut();
+            world.optimizer.step(&rates, &world.found_inf)?;
+            world.optimizer.clear()?;
+            let _guard = admix_torch::no_grad();
+            for unit in &mut world.mixers {
+                unit.mixer.after_step()?;
+            }
+            report.found_inf = Some(world.found_inf.f_detach_copy()?);
+        }
+        let after = self.follow(When::AfterStep, &scheduled)?;
+        report.momentum = momentum.or(after);
+        report.rates = rates;
+        let mut clock = self.clock;
+        clock.step += 1;
+        self.set_clock(clock);
+        Ok(report)
+    }
+
+    /// Records the step, finds (or makes) the place of its slots, fills them and executes the trace.
+    fn step_recorded(&mut self, batch: Batch, detail: bool, accumulate: usize) -> Result<StepReport> {
+        self.frame.borrow_mut().begin(batch, Mode::Record, detail, accumulate);
+        self.method.step(&self.frame)?;
+        let mut frame = self.frame.borrow_mut();
+        let key = frame.structure();
+        let recorded = self.recorded.entry(key).or_default();
+        frame.replay(recorded)?;
+        Ok(frame.end())
+    }
+
+    fn rates(&self, scheduled: &Scheduled) -> Vec<f64> {
+        let world = self.world.borrow();
+        let groups = world.optimizer.groups();
+        groups
+            .iter()
+            .map(|group| {
+                scheduled.rates.get(&group.name).copied().unwrap_or_else(|| {
+                    schedule::cosine(group.lr, group.min_lr, self.clock.epoch_progress())
+                })
+            })
+            .collect()
+    }
+
+    fn follow(&mut self, when: When, scheduled: &Scheduled) -> Result<Option<f64>> {
+        let mut first = None;
+        for pair in self.world.borrow_mut().pairs.iter_mut().filter(|p| p.when == when) {
+            let momentum = scheduled.ema.unwrap_or(pair.momentum);
+            pair.follow(momentum)?;
+            first.get_or_insert(momentum);
+        }
+        Ok(first)
+    }
+
+    /// The plan of a mix outside of training: this lambda and these partners; what else the mixer chooses (boxes,
+    /// coins) is drawn.
+    ///
+    /// # Errors
+    /// No mixer of this name, or images that are not `[N, C, H, W]`.
+    pub fn plan_for(
+        &self,
+        mixer: &str,
+        images: &Tensor,
+        lambda: f64,
+        partner: &[i64],
+        draws: &mut Draws,
+    ) -> Result<Plan> {
+        let world = self.world.borrow();
+        let unit = &world.mixers[mixer_index(&world, mixer)?];
+        let (_, _, height, width) = MixInput::of(images).nchw()?;
+        let pairing = unit.pairing.clone();
+        let lambda = Some(lambda);
+        let ask =
+            Ask { batch: partner.len(), height, width, pairing, lambda, quiet: true, progress: self.clock.progress() };
+        Ok(unit.mixer.plan(&ask, draws)?.with("partner", Value::Ints(partner.to_vec())))
+    }
+
+    /// Mixes images outside of training: networks and mixer in evaluation mode, no graph, nothing learned. A mixer
+    /// that reads features gets those of the first momentum network, or of the first network if there is none.
+    ///
+    /// # Errors
+    /// No mixer of this name, or it needs more than images and features.
+    pub fn mix(&mut self, mixer: &str, images: &Tensor, plan: &Plan) -> Result<MixReport> {
+        let world = &mut *self.world.borrow_mut();
+        let index = mixer_index(world, mixer)?;
+        let _guard = admix_torch::no_grad();
+        let features = match world.mixers[index].needs.features {
+            Some(stage) => {
+                let net = world.nets.iter().find(|n| !n.trained).or(world.nets.first());
+                let net = net.ok_or_else(|| Error::Input("there is no network".into()))?;
+                Some(net.network.backbone().stage_range(0..=stage, images, false)?)
+            }
+            None => None,
+        };
+        let planned = plan.on(world.device)?;
+        let unit = &mut world.mixers[index];
+        unit.mixer.train(false);
+        let input = MixInput { features: features.as_ref(), quiet: true, ..MixInput::of(images) };
+        let mixed = unit.mixer.mix(&input, &planned);
+        unit.mixer.train(true);
+        let mixed = mixed?;
+        Ok(MixReport {
+            images: mixed.images,
+            mask: mixed.mask,
+            lambda: planned.lambda()?,
+            partner: planned.partner()?,
+        })
+    }
+
+    /// Calls the method at the start, the middle and the end of a run, on this session's state: a throw-away one.
+    ///
+    /// # Errors
+    /// Whatever would fail in the run: unknown verbs, names, weights, wrong keys, spent graphs.
+    pub fn dry_run(&mut self, shape: [i64; 4], classes: i64) -> Result<Vec<String>> {
+        let device = self.world.borrow().device;
+        let clock = self.clock;
+        for part in 0..3u64 {
+            let step = clock.steps.saturating_sub(1) * part / 2;
+            let epoch = clock.epochs.saturating_sub(1) * part / 2;
+            self.set_clock(Clock { step, epoch, ..clock });
+            let images = Tensor::f_ones(shape, (Kind::Float, device))?;
+            let ramp = Tensor::f_arange(images.numel() as i64, (Kind::Float, device))?.f_sin()?;
+            let images = images.f_mul(&ramp.f_reshape(shape)?)?;
+            let labels = Tensor::f_arange(shape[0], (Kind::Int64, device))?.f_remainder(classes.max(1))?;
+            let index = Tensor::f_arange(shape[0], (Kind::Int64, device))?;
+            self.step(Batch { images, labels, index })?;
+        }
+        let unlearned: Vec<String> = {
+            let frame = self.frame.borrow();
+            self.weights()?.into_keys().filter(|name| !frame.learned.contains(name)).collect()
+        };
+        Ok(unlearned
+            .into_iter()
+            .map(|name| {
+                format!("{}: the weight `{name}` is never used: no `learn` of the dry calls has this term", self.method.file())
+            })
+            .collect())
+    }
+}
+
+fn mixer_index(world: &World, mixer: &str) -> Result<usize> {
+    let names = || world.mixers.iter().map(|m| m.name.as_str());
+    names().position(|name| name == mixer).ok_or_else(|| {
+        Error::Input(format!(
+            "no mixer named `{mixer}`; there is {}{}",
+            list(names()),
+            admix_api::did_you_mean(mixer, names())
+        ))
+    })
+}
+
+/// The method's parameters with the recipe's values.
+fn parameters(recipe: &Recipe, method: &Method) -> Result<BTreeMap<String, Param>> {
+    let mut params = method.params()?;
+    for (name, value) in &recipe.params {
+        let field = format!("params.{name}");
+        let Some(own) = params.get_mut(name) else {
+            return Err(recipe.field_error(
+                &field,
+                format!(
+                    "{} has no such parameter; it has {}{}",
+                    method.file(),
+                    list(params.keys()),
+                    admix_api::did_you_mean(name, params.keys().map(String::as_str))
+                ),
+            ));
+        };
+        if std::mem::discriminant(own) != std::mem::discriminant(value) {
+            return Err(recipe.field_error(&field, format!("is {value:?}, expected the type of {own:?}")));
+        }
+        *own = value.clone();
+    }
+    Ok(params)
+}
+
+impl Session {
+    /// Every tensor of the state, by name.
+    pub fn tensors(&self) -> BTreeMap<String, Tensor> {
+        self.world.borrow().tensors()
+    }
+
+    /// Fills the state.
+    ///
+    /// # Errors
+    /// A tensor is missing or has another shape.
+    pub fn load(&mut self, values: &BTreeMap<String, Tensor>) -> Result<()> {
+        self.world.borrow_mut().load(values)
+    }
+}

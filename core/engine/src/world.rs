@@ -1,0 +1,282 @@
+//! Everything that a step reads and changes: networks, mixers, losses, optimiser, momentum pairs.
+
+use std::collections::BTreeMap;
+
+use admix_api::{
+    Argument, Loss, Mixer, MixerContext, Needs, Pairing, PluginKind, Reader, Registry, Store, Streams,
+};
+use admix_models::Network;
+use admix_torch::{Device, Kind, Tensor};
+
+use crate::optimizer::{Group, Optimizer};
+use crate::recipe::{Recipe, When};
+use crate::{Error, Result};
+
+/// A network by name.
+#[derive(Debug)]
+pub struct Net {
+    /// Its name in scripts: "q".
+    pub name: String,
+    /// Layers.
+    pub network: Network,
+    /// Their tensors.
+    pub store: Store,
+    /// False for momentum networks, whose parameters never have gradients.
+    pub trained: bool,
+}
+
+/// A mixer by name.
+#[derive(Debug)]
+pub struct MixerUnit {
+    /// Its name in scripts.
+    pub name: String,
+    /// The plugin's name.
+    pub plugin: String,
+    /// The policy.
+    pub mixer: Box<dyn Mixer>,
+    /// What it reads.
+    pub needs: Needs,
+    /// The settings that the host serves.
+    pub pairing: Pairing,
+    /// Its tensors.
+    pub store: Store,
+}
+
+impl MixerUnit {
+    /// Whether it has parameters of its own.
+    pub fn trained(&self) -> bool {
+        !self.store.parameters().is_empty()
+    }
+}
+
+/// A loss by name.
+#[derive(Debug)]
+pub struct LossUnit {
+    /// Its name in scripts.
+    pub name: String,
+    /// The loss.
+    pub loss: Box<dyn Loss>,
+    /// Its arguments in order.
+    pub arguments: Vec<Argument>,
+}
+
+/// A momentum pair.
+#[derive(Debug)]
+pub struct Pair {
+    /// Index of the network that is followed.
+    pub from: usize,
+    /// Index of the network that follows.
+    pub to: usize,
+    /// Before or after the optimiser's step.
+    pub when: When,
+    /// Momentum where the script's schedule gives none.
+    pub momentum: f64,
+    sources: Vec<Tensor>,
+    targets: Vec<Tensor>,
+    weight: Tensor,
+}
+
+impl Pair {
+    /// Parameters follow: `k = m k + (1 - m) q`. Buffers do not.
+    pub fn follow(&mut self, momentum: f64) -> Result<()> {
+        let _ = self.weight.f_fill_(1.0 - momentum)?;
+        Ok(admix_torch::ema(&self.targets, &self.sources, &self.weight)?)
+    }
+}
+
+/// The state of a run, without its clock.
+#[derive(Debug)]
+pub struct World {
+    /// Where everything lives.
+    pub device: Device,
+    /// The streams of the run's seed.
+    pub streams: Streams,
+    /// Networks, trained ones first.
+    pub nets: Vec<Net>,
+    /// Mixers, in the recipe's order.
+    pub mixers: Vec<MixerUnit>,
+    /// Losses: the recipe's, then every other registered one at its defaults.
+    pub losses: Vec<LossUnit>,
+    /// The optimiser.
+    pub optimizer: Optimizer,
+    /// Momentum pairs.
+    pub pairs: Vec<Pair>,
+    /// Stages whose features a mixer reads: passes keep them.
+    pub kept_stages: Vec<usize>,
+    /// 0-dim float32: not zero when this step's update must be skipped.
+    pub found_inf: Tensor,
+}
+
+/// What a network is built for.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    /// Image channels.
+    pub channels: i64,
+    /// Number of classes.
+    pub classes: i64,
+}
+
+impl World {
+    /// Builds everything that a recipe names.
+    ///
+    /// # Errors
+    /// A pair or a group that names nothing, settings out of range.
+    pub fn build(recipe: &Recipe, registry: &Registry, shape: Shape, device: Device) -> Result<Self> {
+        let streams = Streams::new(recipe.seed);
+        let mut nets: Vec<Net> = Vec::new();
+        let followers: Vec<&str> = recipe.pairs.iter().map(|p| p.to.as_str()).collect();
+        let mut names: Vec<&str> = recipe.nets.iter().map(String::as_str).collect();
+        names.extend(followers.iter().filter(|n| !recipe.nets.iter().any(|have| have == **n)));
+        for name in names {
+            let store = Store::new(device, streams.fork(name));
+            let network =
+                Network::build(&store.root(), &recipe.model, &recipe.heads, shape.classes, shape.channels)?;
+            let trained = !followers.contains(&name);
+            nets.push(Net { name: name.to_string(), network, store, trained });
+        }
+        let find = |name: &str| {
+            nets.iter().position(|n| n.name == name).ok_or_else(|| recipe.field_error(
+                "pairs",
+                format!("no network named `{name}`; the recipe has {}", list(nets.iter().map(|n| &n.name))),
+            ))
+        };
+        let mut pairs = Vec::new();
+        for pair in &recipe.pairs {
+            let (from, to) = (find(&pair.from)?, find(&pair.to)?);
+            nets[to].store.copy_from(&nets[from].store)?;
+            nets[to].store.set_requires_grad(false);
+            let tensors = |net: usize| nets[net].store.parameters().into_iter().map(|(_, t, _)| t).collect();
+            pairs.push(Pair {
+                from,
+                to,
+                when: pair.when,
+                momentum: pair.momentum,
+                sources: tensors(from),
+                targets: tensors(to),
+                weight: Tensor::f_zeros([0i64; 0], (Kind::Float, device))?,
+            });
+        }
+
+        let mut mixers = Vec::new();
+        for (name, choice) in &recipe.mixers {
+            let needs = choice.config.needs();
+            let store = Store::new(device, streams.fork(name));
+            let feature_channels = needs.features.map(|stage| {
+                let backbone = nets[0].network.backbone();
+                if stage <= backbone.stages() {
+                    Ok(backbone.channels(stage))
+                } else {
+                    Err(recipe.field_error(
+                        &format!("mixers.{name}.stage"),
+                        format!("stage {stage}, but the network has {} stages", backbone.stages()),
+                    ))
+                }
+            });
+            let context = MixerContext { feature_channels: feature_channels.transpose()? };
+            let mut mixer = choice.config.build(&store.root(), &context)?;
+            mixer.train(true);
+            mixers.push(MixerUnit {
+                name: name.clone(),
+                plugin: choice.plugin.clone(),
+                mixer,
+                needs,
+                pairing: choice.pairing.clone(),
+                store,
+            });
+        }
+        let mut kept_stages: Vec<usize> = mixers.iter().filter_map(|m| m.needs.features).collect();
+        kept_stages.sort_unstable();
+        kept_stages.dedup();
+
+        let mut losses: Vec<LossUnit> = Vec::new();
+        for (name, choice) in &recipe.losses {
+            let loss = choice.config.build()?;
+            losses.push(LossUnit { name: name.clone(), arguments: loss.arguments(), loss });
+        }
+        for name in registry.names(PluginKind::Loss) {
+            if losses.iter().any(|l| l.name == name) {
+                continue;
+            }
+            let entry = registry.find(PluginKind::Loss, name)?;
+            let Reader::Loss(read) = entry.reader else { continue };
+            let mut empty = <dyn admix_api::erased_serde::Deserializer<'_>>::erase(serde_json::json!({}));
+            let config = read(&mut empty).map_err(|e| Error::Input(format!("loss `{name}`: {e}")))?;
+            let loss = config.build()?;
+            losses.push(LossUnit { name: name.to_string(), arguments: loss.arguments(), loss });
+        }
+
+        let mut groups = vec![Group::new("net", recipe.lr(), recipe.min_lr, None)];
+        for (name, group) in &recipe.groups {
+            if !mixers.iter().any(|m| &m.name == name) {
+                return Err(recipe.field_error(
+                    &format!("groups.{name}"),
+                    format!("no mixer named `{name}`; the recipe has {}", list(mixers.iter().map(|m| &m.name))),
+                ));
+            }
+            groups.push(Group::new(
+                name,
+                group.lr.unwrap_or_else(|| recipe.lr()),
+                group.min_lr.unwrap_or(recipe.min_lr),
+                group.weight_decay,
+            ));
+        }
+        let mut optimizer = Optimizer::new(&recipe.optimizer, groups, device)?;
+        for net in nets.iter().filter(|n| n.trained) {
+            for (name, tensor, hints) in net.store.parameters() {
+                optimizer.add(0, format!("net.{}.{name}", net.name), tensor, &hints)?;
+            }
+        }
+        for mixer in &mixers {
+            let group = optimizer.group_named(&mixer.name).unwrap_or(0);
+            for (name, tensor, hints) in mixer.store.parameters() {
+                optimizer.add(group, format!("mixer.{}.{name}", mixer.name), tensor, &hints)?;
+            }
+        }
+        let found_inf = Tensor::f_zeros([0i64; 0], (Kind::Float, device))?;
+        Ok(Self { device, streams, nets, mixers, losses, optimizer, pairs, kept_stages, found_inf })
+    }
+
+    /// Every tensor that a checkpoint holds, by name.
+    pub fn tensors(&self) -> BTreeMap<String, Tensor> {
+        let mut all = BTreeMap::new();
+        for net in &self.nets {
+            all.extend(net.store.tensors().into_iter().map(|(n, t)| (format!("net.{}.{n}", net.name), t)));
+        }
+        for mixer in &self.mixers {
+            all.extend(mixer.store.tensors().into_iter().map(|(n, t)| (format!("mixer.{}.{n}", mixer.name), t)));
+        }
+        all.extend(self.optimizer.state());
+        all
+    }
+
+    /// Fills every tensor from `values`; nothing is changed if one is missing or has another shape.
+    ///
+    /// # Errors
+    /// A tensor is missing or has another shape.
+    pub fn load(&mut self, values: &BTreeMap<String, Tensor>) -> Result<()> {
+        let own = self.tensors();
+        for (name, tensor) in &own {
+            let value =
+                values.get(name).ok_or_else(|| admix_api::Error::MissingTensor { name: name.clone() })?;
+            if value.size() != tensor.size() {
+                return Err(admix_api::Error::Shape {
+                    what: format!("tensor `{name}`"),
+                    got: value.size(),
+                    wanted: format!("{:?}", tensor.size()),
+                }
+                .into());
+            }
+        }
+        let _guard = admix_torch::no_grad();
+        for (name, mut tensor) in own {
+            tensor.f_copy_(&values[&name])?;
+        }
+        Ok(())
+    }
+}
+
+/// Names in backquotes, for messages.
+pub(crate) fn list<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> String {
+    let names: Vec<String> = names.into_iter().map(|n| format!("`{}`", n.as_ref())).collect();
+    if names.is_empty() { "none".into() } else { names.join(", ") }
+}

@@ -1,0 +1,264 @@
+//! One backbone with named heads.
+
+use admix_api::Path;
+use admix_torch::Tensor;
+
+use crate::{Backbone, BackboneConfig, BatchNorm2d, Error, Head, LinearHead, Result};
+
+/// A backbone and the heads that read its last map. Names: `backbone.<...>` and `head.<name>.fc.weight`.
+#[derive(Debug)]
+pub struct Network {
+    backbone: Box<dyn Backbone>,
+    heads: Vec<(String, Box<dyn Head>)>,
+}
+
+impl Network {
+    /// Makes the backbone and one linear head of `classes` outputs for each name, at `path`.
+    ///
+    /// # Errors
+    /// Settings out of range, or two heads of one name.
+    pub fn build(
+        path: &Path,
+        config: &BackboneConfig,
+        heads: &[String],
+        classes: i64,
+        in_channels: i64,
+    ) -> Result<Self> {
+        let backbone = config.build(&path.sub("backbone"), in_channels)?;
+        let channels = backbone.channels(backbone.stages());
+        let mut built: Vec<(String, Box<dyn Head>)> = Vec::new();
+        for name in heads {
+            let head = LinearHead::new(&path.sub("head").sub(name), channels, classes)?;
+            built.push((name.clone(), Box::new(head)));
+        }
+        Ok(Self::new(backbone, built))
+    }
+
+    /// A network of parts made elsewhere, such as a neck for a head.
+    pub fn new(backbone: Box<dyn Backbone>, heads: Vec<(String, Box<dyn Head>)>) -> Self {
+        Self { backbone, heads }
+    }
+
+    /// The trunk.
+    pub fn backbone(&self) -> &dyn Backbone {
+        self.backbone.as_ref()
+    }
+
+    /// The heads' names, in order.
+    pub fn head_names(&self) -> Vec<&str> {
+        self.heads.iter().map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// One head on the last stage's map `[N, C, h, w]`: `[N, K]`.
+    ///
+    /// # Errors
+    /// No such head, or a map of other channels.
+    pub fn forward_head(&self, name: &str, map: &Tensor, train: bool) -> Result<Tensor> {
+        let (_, head) = self.heads.iter().find(|(own, _)| own == name).ok_or_else(|| {
+            let known = if self.heads.is_empty() { "none".into() } else { self.head_names().join(", ") };
+            Error::UnknownHead { name: name.into(), known }
+        })?;
+        head.forward(map, train)
+    }
+
+    /// All heads' logits `[N, K]` of images `[N, C, H, W]`, by head name: eval mode, no graph, one trunk pass.
+    ///
+    /// # Errors
+    /// Images of other channels.
+    pub fn forward_eval(&self, images: &Tensor) -> Result<Vec<(String, Tensor)>> {
+        let _guard = admix_torch::no_grad();
+        let map = self.backbone.forward(images, false)?;
+        self.heads.iter().map(|(name, head)| Ok((name.clone(), head.forward(&map, false)?))).collect()
+    }
+
+    /// Replaces the trunk's BatchNorm buffers by their averages over train-mode passes without graph, each batch
+    /// `[N, C, H, W]` weighing the same. Returns the number of batches; with none, nothing changes.
+    ///
+    /// Momentum networks that stop early see few or no clean images in their last BatchNorms, so they need it
+    /// before evaluation and export.
+    ///
+    /// # Errors
+    /// A batch is an error or does not fit; the buffers then have their former values.
+    pub fn reestimate_batch_norm<E: From<Error>>(
+        &self,
+        batches: impl IntoIterator<Item = std::result::Result<Tensor, E>>,
+    ) -> std::result::Result<usize, E> {
+        let norms = self.backbone.batch_norms();
+        let mut former = Vec::new();
+        for norm in &norms {
+            for buffer in norm.buffers() {
+                let value = buffer.f_detach_copy().map_err(Error::from)?;
+                former.push((buffer, value));
+            }
+        }
+        let momenta: Vec<f64> = norms.iter().map(|norm| norm.momentum()).collect();
+        let outcome = self.average_passes(&norms, batches);
+        for (norm, momentum) in norms.iter().zip(momenta) {
+            norm.set_momentum(momentum);
+        }
+        if outcome.is_err() {
+            let _guard = admix_torch::no_grad();
+            for (mut buffer, value) in former {
+                buffer.f_copy_(&value).map_err(Error::from)?;
+            }
+        }
+        outcome
+    }
+
+    fn average_passes<E: From<Error>>(
+        &self,
+        norms: &[&BatchNorm2d],
+        batches: impl IntoIterator<Item = std::result::Result<Tensor, E>>,
+    ) -> std::result::Result<usize, E> {
+        let mut count = 0;
+        for batch in batches {
+            let images = batch?;
+            let _guard = admix_torch::no_grad();
+            if count == 0 {
+                // Momentum 1 alone would keep a non-finite old value: 0 * inf is not 0.
+                for mut buffer in norms.iter().flat_map(|norm| norm.buffers()) {
+                    let _ = buffer.f_zero_().map_err(Error::from)?;
+                }
+            }
+            count += 1;
+            for norm in norms {
+                norm.set_momentum(1.0 / count as f64);
+            }
+            let _ = self.backbone.forward(&images, true)?;
+        }
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use admix_api::{Store, Streams};
+    use admix_torch::{Device, Kind};
+
+    use super::*;
+    use crate::ConvNetConfig;
+
+    fn network() -> Result<(Store, Network)> {
+        let store = Store::with_kind(Device::Cpu, Kind::Double, Streams::new(3));
+        let config = BackboneConfig::ConvNet(ConvNetConfig { widths: vec![4, 6], strides: vec![1, 2] });
+        let heads = ["one".to_string(), "mix".to_string()];
+        let network = Network::build(&store.root(), &config, &heads, 5, 3)?;
+        Ok((store, network))
+    }
+
+    fn images(n: i64) -> Result<Tensor> {
+        Ok(Tensor::f_randn([n, 3, 7, 10], (Kind::Double, Device::Cpu))?)
+    }
+
+    fn buffer(store: &Store, name: &str) -> Result<Tensor> {
+        let (_, tensor) = store.buffers().into_iter().find(|(n, _)| n == name).expect(name);
+        Ok(tensor.f_detach_copy()?)
+    }
+
+    #[test]
+    fn names_say_backbone_and_head() -> Result<()> {
+        let (store, _) = network()?;
+        let names: Vec<String> = store.tensors().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(
+            names,
+            [
+                "backbone.conv1.weight",
+                "backbone.bn1.weight",
+                "backbone.bn1.bias",
+                "backbone.conv2.weight",
+                "backbone.bn2.weight",
+                "backbone.bn2.bias",
+                "head.one.fc.weight",
+                "head.one.fc.bias",
+                "head.mix.fc.weight",
+                "head.mix.fc.bias",
+                "backbone.bn1.running_mean",
+                "backbone.bn1.running_var",
+                "backbone.bn2.running_mean",
+                "backbone.bn2.running_var",
+            ]
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn evaluation_is_one_pass_without_graph_for_all_heads() -> Result<()> {
+        let (store, network) = network()?;
+        let x = images(3)?;
+        let before = buffer(&store, "backbone.bn2.running_mean")?;
+        let logits = network.forward_eval(&x)?;
+        let map = network.backbone().forward(&x, false)?;
+        assert_eq!(network.backbone().stage(0, &x, false)?, x);
+        for (name, given) in &logits {
+            assert!(!given.requires_grad());
+            assert_eq!(given.size(), [3, 5]);
+            assert_eq!(*given, network.forward_head(name, &map, false)?);
+        }
+        assert_eq!(logits.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["one", "mix"]);
+        assert_ne!(logits[0].1, logits[1].1);
+        assert_eq!(before, buffer(&store, "backbone.bn2.running_mean")?);
+        let error = network.forward_head("two", &map, false).expect_err("unknown").to_string();
+        assert!(error.contains("`two`") && error.contains("one, mix"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn two_heads_of_one_name_are_refused() {
+        let store = Store::new(Device::Cpu, Streams::new(1));
+        let config = BackboneConfig::ConvNet(ConvNetConfig::default());
+        let heads = ["one".to_string(), "one".to_string()];
+        assert!(Network::build(&store.root(), &config, &heads, 2, 3).is_err());
+    }
+
+    #[test]
+    fn reestimation_is_the_mean_over_batches() -> Result<()> {
+        let (store, network) = network()?;
+        // Poisoned buffers do not survive.
+        for (_, mut tensor) in store.buffers() {
+            let _ = tensor.f_fill_(f64::NAN)?;
+        }
+        let batches = [images(4)?, images(3)?, images(5)?];
+        let weight = store.parameters()[0].1.f_detach()?;
+        let (mut mean, mut variance) = (vec![0.0; 4], vec![0.0; 4]);
+        for x in &batches {
+            let y = x.f_conv2d(&weight, None::<&Tensor>, [1, 1], [1, 1], [1, 1], 1)?;
+            for c in 0..4 {
+                let values = Vec::<f64>::try_from(y.f_select(1, c)?.f_reshape([-1])?)?;
+                let m = values.iter().sum::<f64>() / values.len() as f64;
+                mean[c as usize] += m / 3.0;
+                variance[c as usize] +=
+                    values.iter().map(|v| (v - m).powi(2)).sum::<f64>() / (values.len() - 1) as f64 / 3.0;
+            }
+        }
+        let count =
+            network.reestimate_batch_norm(batches.iter().map(|x| Ok::<_, Error>(x.shallow_clone())))?;
+        assert_eq!(count, 3);
+        for (name, wanted) in [("backbone.bn1.running_mean", &mean), ("backbone.bn1.running_var", &variance)]
+        {
+            let got = Vec::<f64>::try_from(buffer(&store, name)?)?;
+            assert!(got.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-12), "{got:?} {wanted:?}");
+        }
+        assert!(network.backbone().batch_norms().iter().all(|norm| norm.momentum() == 0.1));
+        for (name, tensor) in store.buffers() {
+            assert!(bool::try_from(tensor.f_isfinite()?.f_all()?)?, "{name}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_failed_or_empty_reestimation_changes_nothing() -> Result<()> {
+        let (store, network) = network()?;
+        let _ = network.backbone().forward(&images(4)?, true)?;
+        let before: Vec<Tensor> =
+            store.buffers().iter().map(|(_, t)| Ok(t.f_detach_copy()?)).collect::<Result<_>>()?;
+        let same = || store.buffers().iter().zip(&before).all(|((_, now), was)| now == was);
+        assert_eq!(network.reestimate_batch_norm(std::iter::empty::<Result<Tensor>>())?, 0);
+        assert!(same());
+        let lost = Error::UnknownStage { stage: 9, stages: 2 };
+        let outcome = network.reestimate_batch_norm([Ok(images(4)?), Err(lost)]);
+        assert!(matches!(outcome, Err(Error::UnknownStage { stage: 9, .. })));
+        assert!(same());
+        assert!(network.backbone().batch_norms().iter().all(|norm| norm.momentum() == 0.1));
+        Ok(())
+    }
+}

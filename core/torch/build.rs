@@ -1,0 +1,55 @@
+//! Compiles the C++ shim against the libtorch that `torch-sys` found.
+
+use std::path::PathBuf;
+use std::{env, thread};
+
+/// Files that include libtorch headers: parsing them is the cost, so they are compiled side by side.
+const LIBTORCH_FILES: [&str; 6] = ["guards", "optim", "grads", "tensors", "syncs", "cuda"];
+
+fn main() {
+    println!("cargo:rerun-if-changed=shim");
+    println!("cargo:rerun-if-env-changed=LIBTORCH_INCLUDE");
+
+    // Loops worth vectorising; the file includes no libtorch header.
+    let mut objects =
+        cc::Build::new().file("shim/finite.c").opt_level(3).debug(false).compile_intermediates();
+
+    let base = libtorch_build();
+    let files = LIBTORCH_FILES.map(|name| format!("shim/{name}.cpp"));
+    let (left, right) = files.split_at(files.len() / 2);
+    thread::scope(|scope| {
+        let other = scope.spawn(|| base.clone().files(right).compile_intermediates());
+        objects.extend(base.clone().files(left).compile_intermediates());
+        objects.extend(other.join().expect("the C++ shim compiles"));
+    });
+    cc::Build::new().cpp(true).objects(objects).compile("admix_shim");
+}
+
+/// Compiler settings for code that includes libtorch headers.
+fn libtorch_build() -> cc::Build {
+    // Set by torch-sys, of which this crate is a direct dependent.
+    let lib =
+        PathBuf::from(env::var_os("DEP_TCH_LIBTORCH_LIB").expect("torch-sys names libtorch's lib folder"));
+    let root = match env::var_os("LIBTORCH_INCLUDE") {
+        Some(root) => PathBuf::from(root),
+        None => lib.parent().expect("libtorch's lib folder has a parent").to_path_buf(),
+    };
+
+    let mut build = cc::Build::new();
+    build
+        .cpp(true)
+        .std("c++17")
+        .opt_level(1)
+        .debug(false)
+        .warnings(false)
+        .include(root.join("include"))
+        .include(root.join("include/torch/csrc/api/include"))
+        .define("_GLIBCXX_USE_CXX11_ABI", "1")
+        // As libtorch was built: some of its classes have one member more without it.
+        .define("NDEBUG", None);
+    // at::parallel_for is a plain loop without OpenMP. Only GCC's runtime is the one libtorch brings along.
+    if build.get_compiler().is_like_gnu() {
+        build.flag("-fopenmp");
+    }
+    build
+}

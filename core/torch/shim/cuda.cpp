@@ -1,0 +1,58 @@
+// Opening libtorch's CUDA part at run time, and what can be asked of it without naming a CUDA symbol.
+#include "shim.h"
+
+#include <ATen/Context.h>
+#include <c10/core/CachingDeviceAllocator.h>
+#include <dlfcn.h>
+
+#include <string>
+
+namespace {
+
+// Null before CUDA is opened and its allocator has been set up.
+c10::DeviceAllocator* cuda_allocator() {
+  if (!at::globalContext().hasCUDA()) return nullptr;
+  auto* allocator = dynamic_cast<c10::DeviceAllocator*>(c10::GetAllocator(at::kCUDA));
+  return allocator && allocator->initialized() ? allocator : nullptr;
+}
+
+}  // namespace
+
+extern "C" {
+
+bool admix_has_cuda_driver() { return dlopen("libcuda.so.1", RTLD_NOW | RTLD_GLOBAL) != nullptr; }
+
+// The folder libtorch_cpu was loaded from; calls nothing in it, only asks where it lies.
+char* admix_libtorch_folder(char** folder) {
+  return guarded([&] {
+    Dl_info info;
+    auto* symbol = reinterpret_cast<void*>(static_cast<at::Context& (*)()>(&at::globalContext));
+    TORCH_CHECK(dladdr(symbol, &info) != 0 && info.dli_fname, "cannot tell where libtorch was loaded from");
+    const std::string path = info.dli_fname;
+    const auto slash = path.rfind('/');
+    *folder = strdup(slash == std::string::npos ? "." : path.substr(0, slash).c_str());
+  });
+}
+
+char* admix_open_library(const char* path) {
+  return guarded([&] {
+    if (!dlopen(path, RTLD_NOW | RTLD_GLOBAL)) throw std::runtime_error(dlerror());
+  });
+}
+
+// `bytes` -1: no such device, or nothing allocated on it yet.
+char* admix_cuda_peak_bytes(int index, int64_t* bytes) {
+  return guarded([&] {
+    auto* allocator = cuda_allocator();
+    constexpr auto kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+    *bytes = allocator ? allocator->getDeviceStats(static_cast<c10::DeviceIndex>(index)).allocated_bytes[kAll].peak : -1;
+  });
+}
+
+char* admix_reset_cuda_peak(int index) {
+  return guarded([&] {
+    if (auto* allocator = cuda_allocator()) allocator->resetPeakStats(static_cast<c10::DeviceIndex>(index));
+  });
+}
+
+}  // extern "C"

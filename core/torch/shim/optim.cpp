@@ -1,0 +1,253 @@
+// Fused updates of lists of tensors: SGD, AdamW, the exponential moving average.
+//
+// libtorch's fused kernels walk raw memory: they are right only if every tensor of a row (parameter,
+// gradient, moments) has the same layout and no gaps, and the CPU ones do not check. `rows_like` and `dense`
+// make it so.
+#include "shim.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/_foreach_add.h>
+#include <ATen/ops/_foreach_copy.h>
+#include <ATen/ops/_fused_adamw.h>
+#include <ATen/ops/_fused_sgd.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/eq.h>
+#include <ATen/ops/ne.h>
+#include <ATen/ops/neg.h>
+
+#include <optional>
+
+namespace {
+
+using List = std::vector<at::Tensor>;
+
+void check_rows(const List& rows, const List& params, const char* what) {
+  TORCH_CHECK(rows.size() == params.size(), "expected ", params.size(), " ", what, ", got ", rows.size());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    TORCH_CHECK(rows[i].defined(), what, " ", i, " is undefined");
+    TORCH_CHECK(
+        rows[i].sizes() == params[i].sizes(),
+        what, " ", i, " has shape ", rows[i].sizes(), ", its parameter has ", params[i].sizes());
+    TORCH_CHECK(
+        rows[i].device() == params[0].device(),
+        what, " ", i, " is on ", rows[i].device(), ", the first parameter on ", params[0].device());
+  }
+}
+
+void check_params(const List& params) {
+  check_rows(params, params, "parameters");
+  for (size_t i = 0; i < params.size(); ++i) {
+    TORCH_CHECK(
+        at::isFloatingType(params[i].scalar_type()) && params[i].scalar_type() == params[0].scalar_type(),
+        "parameters of one call must share a floating-point dtype: number ", i, " is ", params[i].scalar_type(),
+        ", the first ", params[0].scalar_type());
+  }
+}
+
+// Numbers of a schedule may lie on the CPU too: they are then read here, which waits for nothing.
+void check_number(const at::Tensor& value, const List& params, const char* what) {
+  TORCH_CHECK(
+      value.defined() && value.scalar_type() == at::kFloat && value.numel() == 1, what, " must be one float32 value");
+  TORCH_CHECK(
+      value.is_cpu() || value.device() == params[0].device(),
+      what, " is on ", value.device(), ", the first parameter on ", params[0].device());
+}
+
+// A flag that the device sets must be where its kernels read it.
+void check_flag(Handle found_inf, const List& params) {
+  if (!found_inf) return;
+  check_number(*found_inf, params, "found_inf");
+  TORCH_CHECK(
+      found_inf->device() == params[0].device(),
+      "found_inf is on ", found_inf->device(), ", the first parameter on ", params[0].device());
+}
+
+float read(const at::Tensor& value) { return *value.const_data_ptr<float>(); }
+
+// The tensors themselves, or packed copies of those with gaps. The CPU kernel for SGD computes half-precision
+// parameters but does not store them (libtorch 2.11): it gets float32 copies.
+List dense(const List& originals) {
+  List list;
+  list.reserve(originals.size());
+  for (const auto& tensor : originals) {
+    if (tensor.is_cpu() && at::isReducedFloatingType(tensor.scalar_type())) {
+      list.push_back(tensor.to(at::kFloat, false, false, at::MemoryFormat::Contiguous));
+    } else if (tensor.is_non_overlapping_and_dense()) {
+      list.push_back(tensor);
+    } else {
+      list.push_back(tensor.clone(at::MemoryFormat::Contiguous));
+    }
+  }
+  return list;
+}
+
+// Strides of length-1 axes place nothing in memory.
+bool same_places(const at::Tensor& a, const at::Tensor& b) {
+  for (int64_t axis = 0; axis < a.dim(); ++axis) {
+    if (a.size(axis) != 1 && a.stride(axis) != b.stride(axis)) return false;
+  }
+  return true;
+}
+
+// `rows` with the dtype and strides of `params`: the tensors themselves, views of them, or copies.
+List rows_like(const List& rows, const List& params) {
+  List list;
+  list.reserve(rows.size());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const auto &row = rows[i], &param = params[i];
+    const bool same = row.scalar_type() == param.scalar_type() && same_places(row, param);
+    if (same && row.strides() == param.strides()) {
+      list.push_back(row);
+    } else if (same) {
+      list.push_back(row.as_strided(param.sizes(), param.strides(), row.storage_offset()));
+    } else {
+      list.push_back(at::empty_like(param).copy_(row));
+    }
+  }
+  return list;
+}
+
+// Brings back what was written into copies.
+void write_back(const List& originals, const List& written) {
+  for (size_t i = 0; i < originals.size(); ++i) {
+    if (!originals[i].is_alias_of(written[i])) originals[i].copy_(written[i]);
+  }
+}
+
+// 1 where `found_inf` is not 0, else 0: the CUDA kernels skip a step for exactly 1.
+std::optional<at::Tensor> skip_flag(Handle found_inf) {
+  if (!found_inf) return std::nullopt;
+  auto flag = at::empty_like(*found_inf);
+  at::ne_out(flag, *found_inf, 0);
+  return flag;
+}
+
+}  // namespace
+
+extern "C" {
+
+char* admix_fused_sgd(
+    size_t n, const Handle* params_in, const Handle* grads_in, size_t n_buffers, const Handle* buffers_in,
+    double momentum, double weight_decay, bool nesterov, Handle lr, Handle found_inf) {
+  return guarded([&] {
+    if (n == 0) return;
+    at::NoGradGuard no_grad;
+    const auto params = tensors(params_in, n), grads = tensors(grads_in, n), buffers = tensors(buffers_in, n_buffers);
+    check_params(params);
+    check_rows(grads, params, "gradients");
+    if (momentum != 0) check_rows(buffers, params, "momentum buffers");
+    TORCH_CHECK(momentum != 0 || buffers.empty(), "without momentum there are no momentum buffers");
+    check_number(*lr, params, "the learning rate");
+    check_flag(found_inf, params);
+    const bool on_cpu = params[0].is_cpu();
+    if (on_cpu && found_inf && read(*found_inf) != 0) return;
+
+    const auto p = dense(params), g = rows_like(grads, p), b = rows_like(buffers, p);
+    // On a CPU the number is read by pointer: the tensor overload would dispatch `item`.
+    if (lr->is_cpu()) {
+      const double rate = read(*lr);
+      at::_fused_sgd_(
+          p, g, b, weight_decay, momentum, rate, /*dampening=*/0, nesterov, /*maximize=*/false,
+          /*is_first_step=*/false, std::nullopt, on_cpu ? std::nullopt : skip_flag(found_inf));
+    } else {
+      at::_fused_sgd_(
+          p, g, b, weight_decay, momentum, *lr, /*dampening=*/0, nesterov, /*maximize=*/false,
+          /*is_first_step=*/false, std::nullopt, skip_flag(found_inf));
+    }
+    write_back(params, p);
+    write_back(buffers, b);
+  });
+}
+
+char* admix_fused_adamw(
+    size_t n, const Handle* params_in, const Handle* grads_in, const Handle* exp_avgs_in,
+    const Handle* exp_avg_sqs_in, const Handle* steps_in, double beta1, double beta2, double eps,
+    double weight_decay, Handle lr, Handle found_inf) {
+  return guarded([&] {
+    if (n == 0) return;
+    at::NoGradGuard no_grad;
+    const auto params = tensors(params_in, n), grads = tensors(grads_in, n), steps = tensors(steps_in, n);
+    const auto exp_avgs = tensors(exp_avgs_in, n), exp_avg_sqs = tensors(exp_avg_sqs_in, n);
+    check_params(params);
+    check_rows(grads, params, "gradients");
+    check_rows(exp_avgs, params, "first moments");
+    check_rows(exp_avg_sqs, params, "second moments");
+    for (const auto& step : steps) {
+      check_number(step, params, "a step count");
+      TORCH_CHECK(step.device() == params[0].device(), "step counts live where the parameters do");
+    }
+    check_number(*lr, params, "the learning rate");
+    check_flag(found_inf, params);
+    const bool on_cpu = params[0].is_cpu();
+    if (on_cpu && found_inf && read(*found_inf) != 0) return;
+
+    const auto p = dense(params), g = rows_like(grads, p);
+    const auto m = rows_like(exp_avgs, p), v = rows_like(exp_avg_sqs, p);
+    const auto run = [&](const auto& rate, const std::optional<at::Tensor>& skip) {
+      at::_fused_adamw_(
+          p, g, m, v, /*max_exp_avg_sqs=*/{}, steps, rate, beta1, beta2, weight_decay, eps, /*amsgrad=*/false,
+          /*maximize=*/false, std::nullopt, skip);
+    };
+    if (on_cpu) {
+      for (const auto& step : steps) *step.mutable_data_ptr<float>() += 1;
+      Uncounted inside;  // the kernel reads each step count with `item`
+      run(static_cast<double>(read(*lr)), std::nullopt);
+    } else {
+      // The kernel reads the counts but does not advance them; a skipped step does not count.
+      if (found_inf) {
+        auto one = at::empty_like(*found_inf);
+        at::eq_out(one, *found_inf, 0);
+        at::_foreach_add_(steps, one);
+      } else {
+        at::_foreach_add_(steps, 1);
+      }
+      if (lr->is_cpu()) {
+        run(static_cast<double>(read(*lr)), skip_flag(found_inf));
+      } else {
+        run(*lr, skip_flag(found_inf));
+      }
+    }
+    write_back(params, p);
+    write_back(exp_avgs, m);
+    write_back(exp_avg_sqs, v);
+  });
+}
+
+char* admix_ema(size_t n, const Handle* targets_in, const Handle* sources_in, Handle weight) {
+  return guarded([&] {
+    if (n == 0) return;
+    at::NoGradGuard no_grad;
+    const auto targets = tensors(targets_in, n), sources = tensors(sources_in, n);
+    check_params(targets);
+    check_rows(sources, targets, "sources");
+    check_number(*weight, targets, "the weight");
+    if (weight->is_cpu()) {
+      const float share = read(*weight);
+      if (share == 0) return;
+      if (share == 1) return at::_foreach_copy_(targets, sources);
+    }
+
+    // An SGD step with weight decay -1 and learning rate -w: t - (-w) * (s - t) = t + w (s - t). One pass, no
+    // temporaries and no host read, where foreach takes three passes and a copy of all parameters (and its
+    // lerp reads w on the host).
+    const auto t = dense(targets), s = rows_like(sources, t);
+    constexpr double kDecay = -1;
+    if (weight->is_cpu()) {
+      at::_fused_sgd_(t, s, {}, kDecay, /*momentum=*/0, -static_cast<double>(read(*weight)), 0, false, false, false);
+    } else {
+      at::_fused_sgd_(t, s, {}, kDecay, /*momentum=*/0, at::neg(*weight), 0, false, false, false);
+    }
+    write_back(targets, t);
+  });
+}
+
+char* admix_copy_all(size_t n, const Handle* targets_in, const Handle* sources_in) {
+  return guarded([&] {
+    if (n == 0) return;
+    at::NoGradGuard no_grad;
+    const auto targets = tensors(targets_in, n), sources = tensors(sources_in, n);
+    at::_foreach_copy_(targets, sources);
+  });
+}
+
+}  // extern "C"

@@ -1,0 +1,31 @@
+//! What tch lacks, through a small C++ shim: the only home of libtorch `unsafe` in Admix.
+//!
+//! Nothing here reads a device value on the host unless its documentation says so, so a training step built
+//! from these calls can run ahead of a GPU. Guards are thread-local, undo themselves on drop (panics
+//! included) and nest.
+
+mod cuda;
+mod ema;
+mod error;
+mod grads;
+mod guards;
+mod memory;
+mod memory_format;
+mod optim;
+mod rng;
+mod scalar;
+mod shim;
+mod syncs;
+
+pub use cuda::{CudaState, Wanted, cuda_peak_bytes, open_cuda, reset_cuda_peak};
+pub use ema::{copy_all, ema};
+pub use error::{Error, Result};
+pub use grads::{backward, backward_keep, clear_grads, grad_norm, grad_of, gradients, nonfinite, take_grads};
+pub use guards::{Autocast, GradGuard, ThreadState, grad_enabled, no_grad, with_grad};
+pub use memory::{peak_rss_bytes, rss_bytes};
+pub use memory_format::{channels_last, is_channels_last, set_data};
+pub use optim::{AdamWOptions, SgdOptions, fused_adamw, fused_sgd};
+pub use rng::{cpu_rng_state, rng_fingerprint, set_cpu_rng_state, set_threads, threads};
+pub use scalar::scalar;
+pub use syncs::SyncCounter;
+pub use tch::{Device, IndexOp, Kind, NewAxis, Reduction, Scalar, Shape, TchError, Tensor, TensorIndexer};

@@ -1,0 +1,143 @@
+//! Declarations of the C++ shim (`shim/*.cpp`) and how tensors and errors cross it.
+//!
+//! Tensors go in as borrowed `at::Tensor*` and come out as owned ones. A call returns null, or an error text
+//! that [`check`] takes over. No C++ exception crosses.
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+
+use tch::Tensor;
+use torch_sys::C_tensor;
+
+use crate::{Error, Result};
+
+/// A borrowed or owned `at::Tensor*`.
+pub(crate) type Handle = *mut C_tensor;
+
+/// Null, or an error text to be freed.
+pub(crate) type Fault = *mut c_char;
+
+unsafe extern "C" {
+    fn admix_free(text: *mut c_char);
+
+    pub(crate) safe fn admix_grad_enabled() -> bool;
+    pub(crate) safe fn admix_set_grad_enabled(enabled: bool);
+    pub(crate) safe fn admix_autocast_cache() -> bool;
+    pub(crate) safe fn admix_set_autocast_cache(enabled: bool);
+    pub(crate) fn admix_autocast_enter(
+        device: c_int,
+        enabled: bool,
+        dtype: c_int,
+        was_enabled: *mut bool,
+        was_dtype: *mut c_int,
+    ) -> Fault;
+    pub(crate) safe fn admix_autocast_exit(device: c_int, was_enabled: bool, was_dtype: c_int) -> Fault;
+    pub(crate) fn admix_state_save(state: *mut *mut c_void) -> Fault;
+    pub(crate) fn admix_state_restore(state: *mut c_void) -> Fault;
+
+    pub(crate) fn admix_fused_sgd(
+        n: usize,
+        params: *const Handle,
+        grads: *const Handle,
+        n_buffers: usize,
+        buffers: *const Handle,
+        momentum: f64,
+        weight_decay: f64,
+        nesterov: bool,
+        lr: Handle,
+        found_inf: Handle,
+    ) -> Fault;
+    pub(crate) fn admix_fused_adamw(
+        n: usize,
+        params: *const Handle,
+        grads: *const Handle,
+        exp_avgs: *const Handle,
+        exp_avg_sqs: *const Handle,
+        steps: *const Handle,
+        beta1: f64,
+        beta2: f64,
+        eps: f64,
+        weight_decay: f64,
+        lr: Handle,
+        found_inf: Handle,
+    ) -> Fault;
+    pub(crate) fn admix_ema(
+        n: usize,
+        targets: *const Handle,
+        sources: *const Handle,
+        weight: Handle,
+    ) -> Fault;
+    pub(crate) fn admix_copy_all(n: usize, targets: *const Handle, sources: *const Handle) -> Fault;
+
+    pub(crate) fn admix_backward(loss: Handle, keep_graph: bool) -> Fault;
+    pub(crate) fn admix_grad_of(tensor: Handle, grad: *mut Handle) -> Fault;
+    pub(crate) fn admix_clear_grads(n: usize, params: *const Handle) -> Fault;
+    pub(crate) fn admix_gradients(
+        n_outputs: usize,
+        outputs: *const Handle,
+        n_inputs: usize,
+        inputs: *const Handle,
+        keep_graph: bool,
+        create_graph: bool,
+        grads: *mut Handle,
+    ) -> Fault;
+    pub(crate) fn admix_grad_norm(n: usize, grads: *const Handle, norm: *mut Handle) -> Fault;
+    pub(crate) fn admix_nonfinite(n: usize, grads: *const Handle, found_inf: Handle) -> Fault;
+
+    pub(crate) fn admix_channels_last(tensor: Handle, result: *mut Handle) -> Fault;
+    pub(crate) fn admix_is_channels_last(tensor: Handle, result: *mut bool) -> Fault;
+    pub(crate) fn admix_set_data(target: Handle, value: Handle) -> Fault;
+
+    pub(crate) fn admix_cpu_rng_state(state: *mut Handle) -> Fault;
+    pub(crate) fn admix_set_cpu_rng_state(state: Handle) -> Fault;
+    pub(crate) fn admix_rng_fingerprint(cuda_index: c_int, fingerprint: *mut u64) -> Fault;
+
+    pub(crate) fn admix_syncs_start(session: *mut *mut c_void) -> Fault;
+    pub(crate) fn admix_syncs_names(session: *mut c_void, names: *mut *mut c_char) -> Fault;
+    pub(crate) fn admix_syncs_count(session: *mut c_void) -> u64;
+    pub(crate) fn admix_syncs_stop(session: *mut c_void) -> Fault;
+
+    pub(crate) safe fn admix_has_cuda_driver() -> bool;
+    pub(crate) fn admix_libtorch_folder(folder: *mut *mut c_char) -> Fault;
+    pub(crate) fn admix_open_library(path: *const c_char) -> Fault;
+    pub(crate) fn admix_cuda_peak_bytes(index: c_int, bytes: *mut i64) -> Fault;
+    pub(crate) safe fn admix_reset_cuda_peak(index: c_int) -> Fault;
+}
+
+/// Turns what a shim call returned into a `Result`.
+pub(crate) fn check(fault: Fault) -> Result<()> {
+    if fault.is_null() { Ok(()) } else { Err(Error::torch(&take_text(fault))) }
+}
+
+/// Copies and frees a text the shim handed over; null is the empty text.
+pub(crate) fn take_text(text: *mut c_char) -> String {
+    if text.is_null() {
+        return String::new();
+    }
+    // SAFETY: the shim returns null or a NUL-terminated string from `strdup` that nobody else holds.
+    let owned = unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned();
+    // SAFETY: as above; `text` is not used again.
+    unsafe { admix_free(text) };
+    owned
+}
+
+/// The `at::Tensor*` of a borrowed tensor. The shim never frees it, and writes only to the tensor's data or
+/// `.grad`.
+pub(crate) fn handle(tensor: &Tensor) -> Handle {
+    tensor.as_ptr().cast_mut()
+}
+
+/// The handles of a list; valid while the list is borrowed.
+pub(crate) fn handles(tensors: &[Tensor]) -> Vec<Handle> {
+    tensors.iter().map(handle).collect()
+}
+
+/// Takes over a tensor the shim created; null is `None`.
+pub(crate) fn owned(handle: Handle) -> Option<Tensor> {
+    // SAFETY: the shim returns null or a `new at::Tensor` that nobody else holds; tch deletes it on drop.
+    (!handle.is_null()).then(|| unsafe { Tensor::from_ptr(handle) })
+}
+
+/// As [`owned`], for calls that always return a tensor when they return no error.
+pub(crate) fn expect_owned(handle: Handle) -> Result<Tensor> {
+    owned(handle).ok_or_else(|| Error::torch("the libtorch shim returned no tensor"))
+}

@@ -1,0 +1,22 @@
+//! The bundled plugins: one file for each mixer and each loss.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+#[macro_use]
+mod presets;
+mod ranges;
+
+#[cfg(test)]
+mod contract;
+#[cfg(test)]
+mod gradients;
+#[cfg(test)]
+mod properties;
+
+pub mod losses;
+pub mod mixers;
+
+use losses::{CrossEntropy, Mask, MixupCrossEntropy, PBce};
+use mixers::{AMix, AutoMix, CutMix, MixUp};
+
+admix_api::export_plugins! { MixUp, CutMix, AutoMix, AMix, CrossEntropy, MixupCrossEntropy, Mask, PBce }

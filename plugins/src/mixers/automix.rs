@@ -1,0 +1,99 @@
+//! AutoMix: the mask comes from cross-attention between the feature maps of the two images.
+//!
+//! Source  Liu et al., ECCV 2022, arXiv:2103.13027 (Mix Block); the AMix paper, section 3.2, restates it.
+//! See     `block` for inputs, outputs and errors.
+
+use admix_api::mixer;
+use admix_api::prelude::*;
+
+use super::block::{
+    Activation, Adjust, Attention, Block, Content, ContentOf, Encoding, MixBlock, Order, Projection,
+    SameCluster, Upsample,
+};
+
+/// Recipe: `AutoMix(alpha: 2.0)`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AutoMix {
+    /// The stage whose features it reads, from 1 (paper: l = 3).
+    pub stage: usize,
+    /// Whether lambda is appended to the features as a constant channel (the authors: on 224-pixel images). Without it
+    /// the mask does not depend on lambda.
+    pub lambda_plane: bool,
+    /// How the mask grows to the size of the image.
+    pub upsample: Upsample,
+    /// In the encoder's lesson: where lambda or 1 - lambda is at most this, plain MixUp; in [0, 0.5]. 0 is never; the
+    /// authors' code has 0.08.
+    pub lam_margin: f64,
+    /// In the encoder's lesson: how often the mean of the mask is moved to lambda, in [0, 1].
+    pub adjust: f64,
+    /// Standard deviation of the initial weights, at least 0.
+    pub init_std: f64,
+    /// Whether the mix hands out `attention`, `value`, `mask_low`, `lambda_encoded`.
+    pub extras: bool,
+}
+
+impl Default for AutoMix {
+    fn default() -> Self {
+        Self {
+            stage: 3,
+            lambda_plane: false,
+            upsample: Upsample::Nearest,
+            lam_margin: 0.0,
+            adjust: 0.0,
+            init_std: 0.01,
+            extras: false,
+        }
+    }
+}
+
+impl AutoMix {
+    /// What the settings mean for the block.
+    pub fn block(&self) -> Block {
+        Block {
+            plugin: "automix",
+            stage: self.stage,
+            encoding: if self.lambda_plane { Encoding::Plane } else { Encoding::None },
+            attention: Attention::Cross,
+            projection: Projection::Shared,
+            shared_name: "query",
+            content: Content::Linear,
+            content_of: ContentOf::Partner,
+            activation: Activation::Relu,
+            dropout: 0.0,
+            order: Order::SigmoidFirst,
+            upsample: self.upsample,
+            adjust: Adjust {
+                probability: self.adjust,
+                margin: 0.0,
+                lam_margin: self.lam_margin,
+                same_cluster: SameCluster::Keep,
+            },
+            init_std: self.init_std,
+            extras: self.extras,
+        }
+    }
+}
+
+impl MixerConfig for AutoMix {
+    fn needs(&self) -> Needs {
+        self.block().needs()
+    }
+
+    fn validate(&self) -> Result<()> {
+        self.block().validate()
+    }
+
+    fn build(&self, path: &Path, context: &MixerContext) -> Result<Box<dyn Mixer>> {
+        Ok(Box::new(MixBlock::new(self.block(), path, context)?))
+    }
+
+    fn resolved(&self) -> serde_json::Value {
+        serde_json::json!(self)
+    }
+}
+
+mixer! {
+    AutoMix, "automix", "a trained mask from cross-attention between the two images",
+    source: "Liu et al., ECCV 2022, arXiv:2103.13027", pairing: Pairing::alpha(2.0)
+}

@@ -1,0 +1,202 @@
+//! Facts that hold for every lambda, size and partner.
+
+use admix_api::prelude::*;
+use admix_api::{Store, Streams};
+use proptest::prelude::*;
+
+use crate::contract::wild;
+use crate::losses::{Mask, MaskMode};
+use crate::mixers::block::{Activation, Adjust, Rescale};
+use crate::mixers::{AMix, BoxRule, CutBox, CutMix, MixUp};
+
+fn lambda() -> impl Strategy<Value = f64> {
+    prop_oneof![8 => 0.0..=1.0f64, 1 => Just(0.0), 1 => Just(1.0)]
+}
+
+fn ask(batch: usize, height: i64, width: i64, per: Per) -> Ask {
+    Ask {
+        batch,
+        height,
+        width,
+        pairing: Pairing { per, ..Pairing::default() },
+        quiet: false,
+        progress: 0.0,
+        lambda: None,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_box_lies_in_the_image_and_is_no_larger_than_asked(
+        height in 1i64..300, width in 1i64..300, lambda in lambda(), place in (0.0..1.0f64, 0.0..1.0f64),
+    ) {
+        let size = (height, width);
+        for rule in [BoxRule::Integer, BoxRule::Real] {
+            let mut centre = (place.0 * height as f64, place.1 * width as f64);
+            if rule == BoxRule::Integer {
+                centre = (centre.0.floor(), centre.1.floor());
+            }
+            let found = CutBox::around(rule, size, lambda, centre);
+            prop_assert!(0 <= found.r1 && found.r1 <= found.r2 && found.r2 <= height, "{found:?}");
+            prop_assert!(0 <= found.c1 && found.c1 <= found.c2 && found.c2 <= width, "{found:?}");
+            prop_assert!((0.0..=1.0).contains(&found.kept(size)));
+            if rule == BoxRule::Integer {
+                prop_assert!(found.kept(size) >= lambda - 1e-12, "the border and odd sides only take away");
+            }
+        }
+    }
+
+    #[test]
+    fn cutmix_credits_the_visible_area(
+        n in 1usize..6, height in 1i64..24, width in 1i64..24, seed in 0u64..1000, each in any::<bool>(),
+    ) {
+        let per = if each { Per::Sample } else { Per::Batch };
+        let mut mixer = CutMix::default();
+        let mut draws = Streams::new(seed).draws("mix", "p", 0, 0);
+        let plan = mixer.plan(&ask(n, height, width, per), &mut draws).unwrap();
+        let images = wild(&[n as i64, 2, height, width], seed as f64, Kind::Float);
+        let mixed = mixer.mix(&MixInput::of(&images), &plan.on(Device::Cpu).unwrap()).unwrap();
+        let Credit::Pair { partner, lambda } = mixed.credit else { panic!("a pair") };
+        let mask = mixed.mask.unwrap();
+        let area = mask.mean_dim([1i64, 2, 3].as_slice(), false, None);
+        let gap = (area - lambda.expand([n as i64], false)).abs().max().double_value(&[]);
+        prop_assert!(gap < 1e-6);
+        // The same place in both images.
+        let kept = mask.to_kind(Kind::Bool);
+        prop_assert!(mixed.images.equal(&images.where_self(&kept, &images.index_select(0, &partner))));
+    }
+
+    #[test]
+    fn mixup_lies_between_its_sources(seed in 0u64..1000, lambda in lambda()) {
+        let images = wild(&[3, 1, 4, 5], seed as f64, Kind::Float);
+        let plan = Plan::given(lambda, &[2, 1, 0]).on(Device::Cpu).unwrap();
+        let mixed = MixUp {}.mix(&MixInput::of(&images), &plan).unwrap().images;
+        let partners = images.flip([0]);
+        prop_assert!(mixed.le_tensor(&(images.maximum(&partners) + 1e-6)).all().int64_value(&[]) == 1);
+        prop_assert!(mixed.ge_tensor(&(images.minimum(&partners) - 1e-6)).all().int64_value(&[]) == 1);
+        if lambda == 1.0 { prop_assert!(mixed.equal(&images)); }
+        if lambda == 0.0 { prop_assert!(mixed.equal(&partners)); }
+    }
+
+    #[test]
+    fn an_adjusted_mask_has_the_mean_lambda(seed in 0u64..1000, lambda in lambda(), sharp in 0.1..60.0f64) {
+        let mask = (wild(&[4, 1, 5, 7], seed as f64, Kind::Float) * sharp).sigmoid();
+        let always = Adjust { probability: 1.0, ..Adjust::default() };
+        let out = always.apply(&mask, &Tensor::from(lambda as f32), None, None).unwrap();
+        prop_assert!(out.min().double_value(&[]) >= 0.0 && out.max().double_value(&[]) <= 1.0 + 1e-6);
+        let off = out.mean_dim([1i64, 2, 3].as_slice(), false, None) - lambda;
+        prop_assert!(off.abs().max().double_value(&[]) < 2e-6);
+        let l1 = Mask { mode: MaskMode::L1, margin: 1e-5, ..Mask::default() };
+        let input = LossInput::default().with("mask", out).with("lambda", Tensor::from(lambda as f32));
+        prop_assert_eq!(l1.loss(&input).unwrap().double_value(&[]), 0.0);
+    }
+
+    #[test]
+    fn the_polynomial_is_odd_about_a_half_and_stays_in_range(k in 0.0..10.0f64, lambda in lambda()) {
+        let at = |l: f64| Rescale::Polynomial(k).apply(&Tensor::from(l)).unwrap().double_value(&[]);
+        prop_assert!((at(lambda) + at(1.0 - lambda) - 1.0).abs() < 1e-9);
+        prop_assert!((-1e-9..=1.0 + 1e-9).contains(&at(lambda)));
+    }
+}
+
+fn amix(config: &AMix) -> (Store, Box<dyn Mixer>) {
+    let store = Store::new(Device::Cpu, Streams::new(2));
+    let mixer = config.build(&store.root().sub("mix"), &MixerContext { feature_channels: Some(6) }).unwrap();
+    (store, mixer)
+}
+
+#[test]
+fn at_the_start_masks_are_flat_at_a_half_and_gamma_is_zero() {
+    let (store, mut mixer) = amix(&AMix::default());
+    let (images, features) = (wild(&[4, 3, 8, 8], 0.1, Kind::Float), wild(&[4, 6, 2, 2], 0.2, Kind::Float));
+    let plan = Plan::given(0.9, &[1, 2, 3, 0]).with("dropout_key", Value::Int(1)).on(Device::Cpu).unwrap();
+    let input = MixInput { features: Some(&features), ..MixInput::of(&images) };
+    let mask = mixer.mix(&input, &plan).unwrap().mask.unwrap();
+    assert!((mask - 0.5).abs().max().double_value(&[]) < 0.05);
+    let (name, gamma, hints) = store.parameters().remove(0);
+    assert_eq!((name.as_str(), gamma.double_value(&[]), hints.weight_decay), ("mix.gamma", 0.0, false));
+    assert!(store.parameters().iter().skip(1).all(|(_, _, hints)| hints.weight_decay));
+}
+
+#[test]
+fn gamma_is_put_back_into_its_range_after_a_step() {
+    for (moved, wanted) in [(-0.2, 0.0), (0.25, 0.25), (1.7, 1.0)] {
+        let (store, mut mixer) = amix(&AMix::default());
+        let mut gamma = store.parameters().remove(0).1;
+        {
+            let _no_graph = no_grad();
+            let _ = gamma.fill_(moved);
+        }
+        mixer.after_step().unwrap();
+        assert_eq!(gamma.double_value(&[]), wanted);
+        assert!(gamma.requires_grad() && gamma.is_leaf());
+    }
+}
+
+#[test]
+fn running_buffers_move_once_a_mix_in_train_mode_quiet_or_not() {
+    let (store, mut mixer) = amix(&AMix { dropout: 0.0, ..AMix::default() });
+    let (images, features) = (wild(&[4, 3, 8, 8], 0.1, Kind::Float), wild(&[4, 6, 2, 2], 0.2, Kind::Float));
+    let plan = Plan::given(0.4, &[1, 2, 3, 0]).on(Device::Cpu).unwrap();
+    let mean = || store.buffers()[0].1.copy();
+    for (train, quiet) in [(true, false), (true, true), (false, true)] {
+        let before = mean();
+        mixer.train(train);
+        let input = MixInput { features: Some(&features), quiet, ..MixInput::of(&images) };
+        mixer.mix(&input, &plan).unwrap();
+        assert_eq!(!before.equal(&mean()), train, "train {train}, quiet {quiet}");
+    }
+}
+
+#[test]
+fn adjusting_acts_on_the_encoders_lesson_alone() {
+    let (images, features) = (wild(&[4, 3, 8, 8], 0.1, Kind::Float), wild(&[4, 6, 2, 2], 0.2, Kind::Float));
+    let config = AMix { dropout: 0.0, adjust: 0.5, lam_margin: 0.08, ..AMix::default() };
+    let mean = |lambda: f64, coin: f64, quiet: bool| {
+        let plan =
+            Plan::given(lambda, &[1, 2, 3, 0]).with("adjust", Value::Float(coin)).on(Device::Cpu).unwrap();
+        let input = MixInput { features: Some(&features), quiet, ..MixInput::of(&images) };
+        let mixed = amix(&config).1.mix(&input, &plan).unwrap();
+        mixed.mask.unwrap().mean(None).double_value(&[])
+    };
+    // Masks start at 0.5.
+    assert!((mean(0.2, 1.0, true) - 0.2).abs() < 1e-5);
+    assert!((mean(0.2, 0.0, true) - 0.5).abs() < 0.05);
+    assert!((mean(0.2, 1.0, false) - 0.5).abs() < 0.05);
+    assert!((mean(0.05, 0.0, true) - 0.05).abs() < 1e-6, "within lam_margin: plain MixUp");
+    assert!((mean(0.05, 0.0, false) - 0.5).abs() < 0.05);
+}
+
+#[test]
+fn dropout_follows_its_key_and_drops_its_share() {
+    let config =
+        AMix { dropout: 0.4, activation: Activation::Elu, extras: true, init_std: 1.0, ..AMix::default() };
+    let (images, features) = (wild(&[40, 1, 8, 8], 0.1, Kind::Float), wild(&[40, 6, 8, 8], 0.2, Kind::Float));
+    let (_store, mut mixer) = amix(&config);
+    let partner: Vec<i64> = (0..40).rev().collect();
+    let mut value = |key: i64| {
+        let plan = Plan::given(0.4, &partner).with("dropout_key", Value::Int(key)).on(Device::Cpu).unwrap();
+        let input = MixInput { features: Some(&features), ..MixInput::of(&images) };
+        mixer.mix(&input, &plan).unwrap().extras["value"].detach()
+    };
+    assert!(value(1).equal(&value(1)) && !value(1).equal(&value(2)));
+    let zeros = value(1).eq(0.0).to_kind(Kind::Double).mean(None).double_value(&[]);
+    // 2560 values: five standard errors are 0.048.
+    assert!((zeros - 0.4).abs() < 0.048, "{zeros}");
+}
+
+#[test]
+fn an_automix_mask_without_a_plane_does_not_see_lambda() {
+    let config = crate::mixers::AutoMix { init_std: 1.0, ..Default::default() };
+    let store = Store::new(Device::Cpu, Streams::new(2));
+    let mut mixer = config.build(&store.root(), &MixerContext { feature_channels: Some(6) }).unwrap();
+    let (images, features) = (wild(&[4, 3, 8, 8], 0.1, Kind::Float), wild(&[4, 6, 2, 2], 0.2, Kind::Float));
+    let mut mask = |lambda| {
+        let plan = Plan::given(lambda, &[1, 2, 3, 0]).on(Device::Cpu).unwrap();
+        let input = MixInput { features: Some(&features), ..MixInput::of(&images) };
+        mixer.mix(&input, &plan).unwrap().mask.unwrap().detach()
+    };
+    assert!(mask(0.1).equal(&mask(0.9)));
+}

@@ -1,0 +1,324 @@
+//! `bench`: timings of two programs against each other, run in turn so that both see the same machine.
+//!
+//! Each side is a command that runs some training steps and prints, as its last line, a JSON object with
+//! `ms_per_step`. One round runs both; the order swaps from round to round. What is compared are medians.
+
+use std::env;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::args::{Args, Usage};
+use crate::process::Cmd;
+use crate::repo::{Profile, Repo};
+use crate::setup;
+
+/// Our side: `admix` with these arguments, then the recipe.
+const STEP: &[&str] = &["bench", "step", "--format", "json"];
+/// The recipes of `bench overhead`, their names for `train_by_hand --case`, and what may be lost on each.
+const OVERHEAD: &[(&str, &str, Limit)] = &[
+    ("configs/quickstart.ron", "quickstart", Limit::Milliseconds(0.3)),
+    ("configs/bench/vanilla.ron", "resnet18", Limit::Ratio(1.01)),
+];
+/// The methods of `bench peer`: `configs/bench/<method>.ron` against the peer's `--method <method>`.
+const PEER_METHODS: &str = "vanilla,amix";
+/// What the comparison with the peer may show.
+const PEER_LIMIT: Limit = Limit::Ratio(1.03);
+
+/// How far the first side may be behind the second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Limit {
+    /// Difference of the medians.
+    Milliseconds(f64),
+    /// Ratio of the medians.
+    Ratio(f64),
+}
+
+/// One program to time.
+#[derive(Debug, Clone)]
+struct Side {
+    name: String,
+    command: Vec<String>,
+    libtorch: Libtorch,
+}
+
+/// Which libtorch a program loads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Libtorch {
+    /// The one that set-up linked.
+    Linked,
+    /// That of its own PyTorch. Ours must be out of sight: `LD_LIBRARY_PATH` would come before it.
+    Own,
+}
+
+/// Two programs and what is expected of the first.
+#[derive(Debug)]
+struct Contest {
+    title: String,
+    sides: [Side; 2],
+    limit: Limit,
+}
+
+/// Settings that all benchmarks share.
+#[derive(Debug)]
+struct Options {
+    rounds: usize,
+    steps: usize,
+    warmup: usize,
+    threads: usize,
+    strict: Strict,
+}
+
+/// Whether a missed limit is a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Strict {
+    Yes,
+    No,
+}
+
+/// Runs `bench overhead|peer`.
+pub fn run(repo: &Repo, mut args: Args) -> Result<()> {
+    let which = args.positional();
+    let options = Options {
+        rounds: args.parsed("--rounds", 7)?,
+        steps: args.parsed("--steps", 30)?,
+        warmup: args.parsed("--warmup", 5)?,
+        threads: args.parsed("--threads", 2)?,
+        strict: if args.switch("--strict") { Strict::Yes } else { Strict::No },
+    };
+    if options.rounds == 0 || options.steps == 0 {
+        return Err(Usage("bench: --rounds and --steps must be at least 1".into()).into());
+    }
+    match which.as_deref() {
+        Some("overhead") => {
+            args.finish()?;
+            contests(repo, overhead(repo, &options)?, &options)
+        }
+        Some("peer") => {
+            let methods = args.value("--methods")?.unwrap_or_else(|| PEER_METHODS.into());
+            let batch = args.parsed("--batch", 32)?;
+            args.finish()?;
+            contests(repo, peer(repo, &options, &methods, batch)?, &options)
+        }
+        other => {
+            let name = other.unwrap_or("nothing");
+            Err(Usage(format!("bench: the benchmarks are `overhead` and `peer`, not `{name}`")).into())
+        }
+    }
+}
+
+/// The bundled recipes against the same steps written by hand.
+fn overhead(repo: &Repo, options: &Options) -> Result<Vec<Contest>> {
+    setup::ensure_done(repo)?;
+    let admix = repo.build_admix(Profile::Release)?;
+    repo.build(&["--example", "train_by_hand"], Profile::Release)?;
+    let by_hand = repo.target()?.join("release/examples/train_by_hand");
+    let contest = |(recipe, case, limit): &(&str, &str, Limit)| Contest {
+        title: format!("overhead: {recipe}"),
+        sides: [
+            Side { name: "admix".into(), command: step(&admix, recipe, options), libtorch: Libtorch::Linked },
+            Side {
+                name: "by hand".into(),
+                command: words(&by_hand, &["--case", case]).into_iter().chain(options.flags()).collect(),
+                libtorch: Libtorch::Linked,
+            },
+        ],
+        limit: *limit,
+    };
+    Ok(OVERHEAD.iter().map(contest).collect())
+}
+
+/// The bench recipes against PyTorch, with the Python of `ADMIX_PEER_PYTHON`.
+fn peer(repo: &Repo, options: &Options, methods: &str, batch: usize) -> Result<Vec<Contest>> {
+    let script = repo.shared().join("peer/torch_steps.py");
+    ensure!(
+        script.is_file(),
+        "there is no {}: set ADMIX_SHARED to the folder that holds peer/",
+        script.display()
+    );
+    let python = env::var("ADMIX_PEER_PYTHON").unwrap_or_else(|_| "python3".into());
+    let torch = Cmd::new(&python).args(["-c", "import torch; print(torch.__version__)"]).try_output();
+    let torch = torch.with_context(|| {
+        format!("`{python}` has no PyTorch: name a Python that has one in ADMIX_PEER_PYTHON")
+    })?;
+    setup::ensure_done(repo)?;
+    let admix = repo.build_admix(Profile::Release)?;
+    println!("peer: PyTorch {torch}");
+    let batch = batch.to_string();
+    let contest = |method: &str| {
+        let recipe = format!("configs/bench/{method}.ron");
+        let peer = words(&script, &["--method", method, "--batch", &batch]);
+        let ours =
+            step(&admix, &recipe, options).into_iter().chain(["--set".into(), format!("batch={batch}")]);
+        Contest {
+            title: format!("peer: {method}, batch {batch}, {} threads", options.threads),
+            sides: [
+                Side { name: "admix".into(), command: ours.collect(), libtorch: Libtorch::Linked },
+                Side {
+                    name: "pytorch".into(),
+                    command: [python.clone()].into_iter().chain(peer).chain(options.flags()).collect(),
+                    libtorch: Libtorch::Own,
+                },
+            ],
+            limit: PEER_LIMIT,
+        }
+    };
+    Ok(methods.split(',').map(contest).collect())
+}
+
+impl Options {
+    /// The flags that every side understands.
+    fn flags(&self) -> Vec<String> {
+        [("--steps", self.steps), ("--warmup", self.warmup), ("--threads", self.threads)]
+            .iter()
+            .flat_map(|(flag, value)| [flag.to_string(), value.to_string()])
+            .collect()
+    }
+}
+
+/// Our command that times steps of `recipe`.
+fn step(admix: &Path, recipe: &str, options: &Options) -> Vec<String> {
+    words(admix, STEP).into_iter().chain([recipe.to_string()]).chain(options.flags()).collect()
+}
+
+/// A program and its arguments.
+fn words(program: &Path, args: &[&str]) -> Vec<String> {
+    std::iter::once(program.display().to_string()).chain(args.iter().map(ToString::to_string)).collect()
+}
+
+/// Runs them all and prints each result.
+fn contests(repo: &Repo, contests: Vec<Contest>, options: &Options) -> Result<()> {
+    let mut missed = Vec::new();
+    for contest in contests {
+        println!("\n{} ({} rounds of {} steps)", contest.title, options.rounds, options.steps);
+        let times = alternate(options.rounds, |side| time(repo, &contest.sides[side]))?;
+        let names = [contest.sides[0].name.as_str(), contest.sides[1].name.as_str()];
+        let (text, met) = report(names, &times, contest.limit);
+        print!("{text}");
+        if !met {
+            missed.push(contest.title);
+        }
+    }
+    ensure!(missed.is_empty() || options.strict == Strict::No, "limit missed: {}", missed.join("; "));
+    Ok(())
+}
+
+/// Milliseconds per step of one side, from its last line of output.
+fn time(repo: &Repo, side: &Side) -> Result<f64> {
+    let program = &side.command[0];
+    let cmd = match side.libtorch {
+        Libtorch::Linked => repo.program(program),
+        Libtorch::Own => Cmd::new(program).dir(repo.root()),
+    };
+    let cmd = cmd.args(&side.command[1..]);
+    let line = cmd.line();
+    let output = cmd.output()?;
+    milliseconds(&String::from_utf8_lossy(&output)).with_context(|| format!("`{line}`"))
+}
+
+/// `ms_per_step` of the last line that is a JSON object.
+fn milliseconds(output: &str) -> Result<f64> {
+    let object = output.lines().rev().find_map(|l| serde_json::from_str::<serde_json::Value>(l).ok());
+    let value = object.as_ref().and_then(|o| o["ms_per_step"].as_f64());
+    let value = value.context("it printed no JSON line with `ms_per_step`")?;
+    ensure!(value.is_finite() && value > 0.0, "`ms_per_step` is {value}");
+    Ok(value)
+}
+
+/// Times of both sides, by round. The side that goes first changes every round: what the first one warms up
+/// or wears out would else count for one side only.
+fn alternate(rounds: usize, mut time: impl FnMut(usize) -> Result<f64>) -> Result<[Vec<f64>; 2]> {
+    let mut times = [Vec::new(), Vec::new()];
+    for round in 0..rounds {
+        for turn in 0..2 {
+            let side = (round + turn) % 2;
+            times[side].push(time(side)?);
+        }
+    }
+    Ok(times)
+}
+
+/// The middle value, or the mean of the two middle ones. The list must not be empty.
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
+}
+
+/// Smallest and largest value.
+fn range(values: &[f64]) -> (f64, f64) {
+    values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(*v), high.max(*v)))
+}
+
+/// The result as text, and whether the first side is within the limit.
+fn report(names: [&str; 2], times: &[Vec<f64>; 2], limit: Limit) -> (String, bool) {
+    let mut text = format!("{:<10}{:>12}{:>12}{:>12}{:>9}\n", "", "median ms", "min ms", "max ms", "spread");
+    for (name, values) in names.iter().zip(times) {
+        let (low, high) = range(values);
+        let middle = median(values);
+        let spread = 100.0 * (high - low) / middle;
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{name:<10}{middle:>12.3}{low:>12.3}{high:>12.3}{spread:>8.1}%");
+    }
+    let medians = [median(&times[0]), median(&times[1])];
+    let ratio = medians[0] / medians[1];
+    let difference = medians[0] - medians[1];
+    let ratios: Vec<f64> = times[0].iter().zip(&times[1]).map(|(a, b)| a / b).collect();
+    let (low, high) = range(&ratios);
+    let (met, wanted) = match limit {
+        Limit::Milliseconds(most) => (difference <= most, format!("difference at most {most} ms")),
+        Limit::Ratio(most) => (ratio <= most, format!("ratio at most {most}")),
+    };
+    let _ = writeln!(
+        text,
+        "{} / {}: ratio {ratio:.4} (by round {low:.4} to {high:.4}), difference {difference:+.3} ms; {wanted}: {}",
+        names[0],
+        names[1],
+        if met { "met" } else { "MISSED" }
+    );
+    (text, met)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sides_take_turns_and_the_first_changes() {
+        let mut order = Vec::new();
+        let times = alternate(3, |side| {
+            order.push(side);
+            Ok(order.len() as f64)
+        });
+        assert_eq!(times.unwrap(), [vec![1.0, 4.0, 5.0], vec![2.0, 3.0, 6.0]]);
+        assert_eq!(order, [0, 1, 1, 0, 0, 1]);
+    }
+
+    #[test]
+    fn the_median_is_the_middle() {
+        assert_eq!(median(&[3.0]), 3.0);
+        assert_eq!(median(&[9.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[4.0, 1.0, 3.0, 2.0]), 2.5);
+    }
+
+    #[test]
+    fn the_report_compares_medians_with_the_limit() {
+        let times = [vec![11.0, 10.2, 30.0], vec![10.0, 10.0, 12.0]];
+        let (text, met) = report(["a", "b"], &times, Limit::Ratio(1.05));
+        assert!(!met);
+        assert!(text.contains("ratio 1.1000 (by round 1.0200 to 2.5000), difference +1.000 ms"), "{text}");
+        assert!(text.ends_with("ratio at most 1.05: MISSED\n"), "{text}");
+        assert!(report(["a", "b"], &times, Limit::Milliseconds(1.0)).1);
+        assert!(!report(["a", "b"], &times, Limit::Milliseconds(0.3)).1);
+    }
+
+    #[test]
+    fn the_last_json_line_counts() {
+        assert_eq!(milliseconds("warming up\n{\"ms_per_step\": 2}\n{\"ms_per_step\": 1.5}\n").unwrap(), 1.5);
+        assert!(milliseconds("{\"ms\": 2}").is_err());
+        assert!(milliseconds("").is_err());
+        assert!(milliseconds("{\"ms_per_step\": 0}").is_err());
+    }
+}

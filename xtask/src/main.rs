@@ -1,0 +1,138 @@
+//! Developer commands of Admix: `cargo xtask help` lists them. Links no libtorch.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program talks to its user")]
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a failing test may panic"))]
+
+mod args;
+mod bench;
+mod compare;
+mod fashion_mnist;
+mod golden;
+mod libtorch;
+mod process;
+mod repo;
+mod scratch;
+mod setup;
+mod tasks;
+mod tools;
+mod wheels;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use args::{Args, Usage};
+use process::Interrupted;
+use repo::Repo;
+
+/// What `help` prints.
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  setup [--cuda] [--force]     find or fetch libtorch 2.11.0 and link it as .libtorch; 544 MB unless it is here
+                               (--cuda: with the GPU libraries, 2.5 GB; --force: look again, fetch again)
+  demo                         set up, build, train AMix on the embedded dataset: a few minutes
+  test [-- ARGS]               set up, then every test; ARGS go to `cargo test`
+  check                        formatting, lints and documentation, warnings are errors
+  compare [--data PATH] [--out DIR] [--methods A,B] [--width X] [--epochs N] [--per-class N] [--release] [-- ARGS]
+                               train the methods on CIFAR-10 at one budget; resumes; ARGS go to `admix run`
+  bench overhead|peer [--rounds N] [--steps N] [--warmup N] [--threads N] [--strict] [--batch N] [--methods A,B]
+                               time ours against training by hand, or against PyTorch, in turn
+  fixtures fashion-mnist [--deb FILE]
+                               make the embedded dataset again
+  golden [--from DIR]          copy the reference vectors into tests/golden
+  help                         this text
+
+Variables: LIBTORCH (a libtorch to use), ADMIX_WHEELS (a folder with the wheels, for set-up without a network),
+XDG_CACHE_HOME (its admix/ holds what was fetched), ADMIX_SHARED (vectors, peer and data; default ../shared),
+ADMIX_PEER_PYTHON (the Python that has PyTorch; default python3).
+Exit codes: 0 done, 1 a step failed, 2 a mistake in the command line, 130 and 143 interrupted.";
+
+fn main() -> ExitCode {
+    let error = match dispatch(std::env::args().skip(1).collect()) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(error) => error,
+    };
+    eprintln!("error: {error:#}");
+    if let Some(Interrupted(code)) = error.downcast_ref() {
+        return ExitCode::from(*code);
+    }
+    ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+}
+
+/// Runs the command that the arguments name.
+fn dispatch(mut words: Vec<String>) -> Result<()> {
+    let own = words.iter().take_while(|w| *w != "--");
+    if words.is_empty() || own.clone().any(|w| w == "--help" || w == "-h") {
+        words = vec!["help".into()];
+    }
+    let command = words.remove(0);
+    let run: fn(&Repo, Args) -> Result<()> = match command.as_str() {
+        "help" => {
+            println!("{HELP}");
+            return Ok(());
+        }
+        "setup" => setup::run,
+        "demo" => tasks::demo,
+        "test" => tasks::test,
+        "check" => tasks::check,
+        "compare" => compare::run,
+        "bench" => bench::run,
+        "fixtures" => fixtures,
+        "golden" => golden::run,
+        _ => return Err(Usage(format!("there is no command `{command}`")).into()),
+    };
+    run(&Repo::find()?, Args::new(command, words))
+}
+
+/// Runs `fixtures NAME`.
+fn fixtures(repo: &Repo, mut args: Args) -> Result<()> {
+    match args.positional().as_deref() {
+        Some("fashion-mnist") => fashion_mnist::run(repo, args),
+        other => {
+            let name = other.unwrap_or("nothing");
+            Err(Usage(format!("fixtures: the one fixture is `fashion-mnist`, not `{name}`")).into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(words: &[&str]) -> anyhow::Error {
+        dispatch(words.iter().map(ToString::to_string).collect()).unwrap_err()
+    }
+
+    #[test]
+    fn mistakes_are_found_before_anything_is_done() {
+        for words in [
+            &["tset"][..],
+            &["setup", "--cude"],
+            &["setup", "now"],
+            &["test", "golden"],
+            &["demo", "--fast"],
+            &["check", "-v"],
+            &["fixtures"],
+            &["fixtures", "mnist"],
+            &["golden", "--from"],
+            &["bench"],
+            &["bench", "speed"],
+            &["bench", "overhead", "--rounds", "0"],
+            &["bench", "peer", "--fast"],
+            &["compare", "--epochs", "many"],
+            &["compare", "--epoch", "3"],
+        ] {
+            let error = error(words);
+            assert!(error.is::<Usage>(), "{words:?}: {error:#}");
+            assert!(!error.to_string().contains('\n'), "{words:?}: {error:#}");
+        }
+    }
+
+    #[test]
+    fn every_command_is_in_the_help() {
+        for command in ["setup", "demo", "test", "check", "compare", "bench", "fixtures", "golden", "help"] {
+            assert!(HELP.contains(&format!("\n  {command}")), "{command}");
+        }
+        dispatch(vec!["setup".into(), "--help".into()]).unwrap();
+    }
+}

@@ -1,0 +1,82 @@
+//! `test`, `check` and `demo`: set-up first, then cargo.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::args::Args;
+use crate::repo::{Profile, Repo};
+use crate::setup;
+
+/// Runs `test [-- ARGS]`: every unit, integration and documentation test.
+pub fn test(repo: &Repo, mut args: Args) -> Result<()> {
+    let passed_on = args.after_dashes();
+    args.finish()?;
+    setup::ensure_done(repo)?;
+    repo.cargo().args(["test", "--workspace", "--locked"]).args(passed_on).run()
+}
+
+/// Runs `check`: formatting, lints, documentation. Warnings are errors.
+pub fn check(repo: &Repo, args: Args) -> Result<()> {
+    args.finish()?;
+    repo.cargo().args(["fmt", "--all", "--check"]).run()?;
+    setup::ensure_done(repo)?;
+    // Same profile and features as `test`, so libtorch's binding is not compiled for this alone.
+    repo.cargo()
+        .args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])
+        .run()?;
+    repo.cargo()
+        .args(["doc", "--workspace", "--no-deps", "--locked"])
+        .env("RUSTDOCFLAGS", "-D warnings")
+        .run()
+}
+
+/// Runs `demo`: trains AMix on the embedded dataset.
+pub fn demo(repo: &Repo, args: Args) -> Result<()> {
+    args.finish()?;
+    setup::ensure_done(repo)?;
+    let admix = repo.build_admix(Profile::Dev)?;
+    let out = fresh_folder(repo.root(), "runs/demo");
+    repo.program(&admix).args(["run", "configs/quickstart.ron", "--out"]).arg(&out).run_interruptible()?;
+
+    let admix = admix.strip_prefix(repo.root()).unwrap_or(&admix).display();
+    println!("\nNext:");
+    for (command, what) in [
+        ("show configs/quickstart.ron", "the recipe of this run, resolved"),
+        ("recipes", "the recipes for other datasets and methods"),
+        ("plugins", "the mixers and losses, and their options"),
+    ] {
+        println!("  {admix} {command:<30} {what}");
+    }
+    println!("  {:<1$} every test", "cargo xtask test", admix.to_string().len() + 31);
+    Ok(())
+}
+
+/// `name` below `root`, or the first of `name-2`, `name-3`, ... that is not there yet; relative to `root`.
+fn fresh_folder(root: &Path, name: &str) -> PathBuf {
+    let mut number = 1;
+    loop {
+        let folder =
+            if number == 1 { PathBuf::from(name) } else { PathBuf::from(format!("{name}-{number}")) };
+        if !root.join(&folder).exists() {
+            return folder;
+        }
+        number += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::Scratch;
+
+    #[test]
+    fn each_demo_gets_a_folder_of_its_own() {
+        let root = Scratch::new(&std::env::temp_dir(), "demo-test").unwrap();
+        for wanted in ["runs/demo", "runs/demo-2", "runs/demo-3"] {
+            let folder = fresh_folder(root.path(), "runs/demo");
+            assert_eq!(folder, Path::new(wanted));
+            std::fs::create_dir_all(root.path().join(folder)).unwrap();
+        }
+    }
+}
