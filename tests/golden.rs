@@ -87,7 +87,8 @@ impl Golden {
                     other => panic!("{stem}: `{name}` is {other:?}"),
                 };
                 let size: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
-                let tensor = Tensor::f_from_data_size(view.data(), &size, kind).expect("a tensor of the file");
+                let tensor =
+                    Tensor::f_from_data_size(view.data(), &size, kind).expect("a tensor of the file");
                 (name.to_string(), tensor)
             })
             .collect();

@@ -1,3 +1,7 @@
-//! Integration tests, one binary.
+//! Integration tests, one binary: through the public objects and through the program itself.
 
+// Linked, or the registry is empty.
+use admix_plugins as _;
+
+mod engine;
 mod golden;

@@ -170,21 +170,24 @@ fn adjusting_acts_on_the_encoders_lesson_alone() {
 }
 
 #[test]
-fn dropout_follows_its_key_and_drops_its_share() {
+fn dropout_follows_its_key_drops_its_share_and_scales_up_the_rest() {
     let config =
         AMix { dropout: 0.4, activation: Activation::Elu, extras: true, init_std: 1.0, ..AMix::default() };
     let (images, features) = (wild(&[40, 1, 8, 8], 0.1, Kind::Float), wild(&[40, 6, 8, 8], 0.2, Kind::Float));
-    let (_store, mut mixer) = amix(&config);
     let partner: Vec<i64> = (0..40).rev().collect();
-    let mut value = |key: i64| {
+    let value = |config: &AMix, key: i64| {
         let plan = Plan::given(0.4, &partner).with("dropout_key", Value::Int(key)).on(Device::Cpu).unwrap();
         let input = MixInput { features: Some(&features), ..MixInput::of(&images) };
-        mixer.mix(&input, &plan).unwrap().extras["value"].detach()
+        amix(config).1.mix(&input, &plan).unwrap().extras["value"].detach()
     };
-    assert!(value(1).equal(&value(1)) && !value(1).equal(&value(2)));
-    let zeros = value(1).eq(0.0).to_kind(Kind::Double).mean(None).double_value(&[]);
+    let dropped = value(&config, 1);
+    assert!(dropped.equal(&value(&config, 1)) && !dropped.equal(&value(&config, 2)));
+    let kept = dropped.ne(0.0).to_kind(Kind::Float);
+    let share = kept.mean(Kind::Double).double_value(&[]);
     // 2560 values: five standard errors are 0.048.
-    assert!((zeros - 0.4).abs() < 0.048, "{zeros}");
+    assert!((share - 0.6).abs() < 0.048, "{share}");
+    let whole = value(&AMix { dropout: 0.0, ..config }, 1);
+    assert!((dropped - whole * kept / 0.6).abs().max().double_value(&[]) < 1e-5);
 }
 
 #[test]

@@ -36,9 +36,8 @@ impl<'a> Bench<'a> {
         let (n, channels, h, w) = features.size4().expect("a feature map");
         let factor = golden.number("scale_factor") as i64;
         let store = Store::new(Device::Cpu, Streams::new(0));
-        let mixer = config
-            .build(&store.root(), &MixerContext { feature_channels: Some(channels) })
-            .expect("a block");
+        let mixer =
+            config.build(&store.root(), &MixerContext { feature_channels: Some(channels) }).expect("a block");
         let count = n * 3 * h * w * factor * factor;
         let images = (Tensor::arange(count, (Kind::Float, Device::Cpu)) * 0.7).sin();
         let bench = Self {
@@ -94,8 +93,10 @@ impl<'a> Bench<'a> {
         let key = |name: &str| format!("{prefix}.{name}");
         let leaves = || {
             let maps = [("x", Some(&self.features)), ("x_pair", self.partner_features.as_ref())];
-            let maps = maps.into_iter().filter_map(|(name, map)| Some((name.to_string(), map?.shallow_clone())));
-            let weights = self.store.parameters().into_iter().map(|(name, leaf, _)| (format!("w.{name}"), leaf));
+            let maps =
+                maps.into_iter().filter_map(|(name, map)| Some((name.to_string(), map?.shallow_clone())));
+            let weights =
+                self.store.parameters().into_iter().map(|(name, leaf, _)| (format!("w.{name}"), leaf));
             maps.chain(weights).collect::<Vec<_>>()
         };
         let leaves = leaves();
@@ -112,11 +113,16 @@ impl<'a> Bench<'a> {
         let blended: Tensor = own * &self.images + (1.0 - own) * partner;
         Tolerance::absolute(1e-6).check(&key("image = m0 x_i + m1 x_j"), &mixed.images, &blended.detach());
 
-        for (name, extra) in [("attention", "attention"), ("value", "value"), ("lam_used", "lambda_encoded")] {
+        for (name, extra) in [("attention", "attention"), ("value", "value"), ("lam_used", "lambda_encoded")]
+        {
             if golden.has(&key(name)) {
                 let found = mixed.extras[extra].shallow_clone();
                 let wanted = golden.get(&key(name)).size();
-                golden.check(&key(name), &found.reshape(&wanted), if name == "lam_used" { LAMBDA } else { MAPS });
+                golden.check(
+                    &key(name),
+                    &found.reshape(&wanted),
+                    if name == "lam_used" { LAMBDA } else { MAPS },
+                );
             }
         }
         if golden.has(&key("mask_low")) {
@@ -238,7 +244,11 @@ fn the_references_tell_every_form_of_the_block_from_the_others() {
         must_break(what, || every_lambda(&Golden::open("mixblock_amix"), &other, AMIX_GRADS));
     }
     let plane = |lambda_plane| AutoMix { lambda_plane, extras: true, ..AutoMix::default() };
-    must_break("a lambda plane", || every_lambda(&Golden::open("mixblock_automix"), &plane(true), AUTOMIX_GRADS));
+    must_break("a lambda plane", || {
+        every_lambda(&Golden::open("mixblock_automix"), &plane(true), AUTOMIX_GRADS)
+    });
     let smooth = AutoMix { upsample: Upsample::Bilinear, ..plane(false) };
-    must_break("bilinear upsampling", || every_lambda(&Golden::open("mixblock_automix"), &smooth, AUTOMIX_GRADS));
+    must_break("bilinear upsampling", || {
+        every_lambda(&Golden::open("mixblock_automix"), &smooth, AUTOMIX_GRADS)
+    });
 }

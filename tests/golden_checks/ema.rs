@@ -30,14 +30,18 @@ pub fn ema(golden: &Golden) {
         assert!(!parameters.is_empty() && !buffers.is_empty(), "momentum {i}");
         let before = |name: &str| golden.get(&format!("before.{name}"));
         let targets: Vec<Tensor> = parameters.iter().map(|name| before(name)).collect();
-        let sources: Vec<Tensor> = parameters.iter().map(|name| before(&name.replacen("_k", "_q", 1))).collect();
+        let sources: Vec<Tensor> =
+            parameters.iter().map(|name| before(&name.replacen("_k", "_q", 1))).collect();
         average(&targets, &sources, &scalar(1.0 - momentum, Device::Cpu)).expect("an average");
         for (name, target) in parameters.iter().zip(&targets) {
             golden.check(&format!("{start}{name}"), target, PARAMETERS);
         }
         for name in buffers {
             golden.check(&format!("{start}{name}"), &before(name), Tolerance::EXACT);
-            assert!(!before(name).equal(&before(&name.replacen("_k", "_q", 1))), "{name} would not show a move");
+            assert!(
+                !before(name).equal(&before(&name.replacen("_k", "_q", 1))),
+                "{name} would not show a move"
+            );
         }
     }
     let steps = golden.number("sched.max_iters") as u64;

@@ -46,11 +46,21 @@ pub fn ce_losses(golden: &Golden) {
         check("pbce_pair_log", &PBce::default());
     }
     let labels = golden.get("y_a");
-    check(golden, "onehot", &CrossEntropy::default(), LossInput::default().with_labels(&labels).expect("labels"));
+    check(
+        golden,
+        "onehot",
+        &CrossEntropy::default(),
+        LossInput::default().with_labels(&labels).expect("labels"),
+    );
 
     let lambda = golden.numbers("lams")[1];
     let class_weight = ClassWeight::OverSamples;
-    check(golden, "hard_class_weight", &CrossEntropy { class_weight, ..Default::default() }, pair(golden, lambda));
+    check(
+        golden,
+        "hard_class_weight",
+        &CrossEntropy { class_weight, ..Default::default() },
+        pair(golden, lambda),
+    );
     let weighted = MixupCrossEntropy { class_weight, ..Default::default() };
     check(golden, "hard_class_weight", &weighted, pair(golden, lambda));
 

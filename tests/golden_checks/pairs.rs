@@ -21,7 +21,8 @@ fn mix(golden: &Golden, mixer: &mut dyn Mixer, plan: &Plan) -> Mixed {
 /// The dense target that a loss holds logits of zero against: its gradient is (softmax - target) / N.
 fn target(golden: &Golden, mixed: &Mixed, smoothing: f64, classes: i64) -> Tensor {
     let labels = golden.get("labels");
-    let logits = Tensor::zeros([labels.size()[0], classes], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+    let logits =
+        Tensor::zeros([labels.size()[0], classes], (Kind::Float, Device::Cpu)).set_requires_grad(true);
     let input = LossInput::default()
         .with("logits", logits.shallow_clone())
         .with_target(&mixed.credit, &labels)
@@ -90,9 +91,16 @@ fn boxes(golden: &Golden) {
             let empty = found.r1 == found.r2 || found.c1 == found.c2;
             // An empty box is stored as zeros by one of the sources.
             let stored_empty = rule == BoxRule::Real && row[5..9].iter().all(|bound| *bound == 0.0);
-            assert!(bounds == row[5..9] || (empty && stored_empty), "{name}, row {i}: {found:?} where {row:?}");
+            assert!(
+                bounds == row[5..9] || (empty && stored_empty),
+                "{name}, row {i}: {found:?} where {row:?}"
+            );
             let kept = found.kept(size);
-            Tolerance::absolute(1e-12).check_number(&format!("{name}, row {i}: the share kept"), kept, row[9]);
+            Tolerance::absolute(1e-12).check_number(
+                &format!("{name}, row {i}: the share kept"),
+                kept,
+                row[9],
+            );
         }
     }
 }

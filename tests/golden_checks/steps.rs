@@ -83,6 +83,7 @@ fn golden_name(own: &str) -> Option<String> {
 }
 
 fn session(golden: &Golden, form: &Form, full_key_pass: bool) -> Session {
+    admix_torch::set_threads(1);
     let widths: Vec<i64> = (1..)
         .map_while(|i| golden.find(&format!("init.q.conv{i}.weight")))
         .map(|weight| weight.size()[0])

@@ -41,7 +41,7 @@ const FINISHED: (&str, &str) = ("status", "done");
 const SECONDS: &[&str] = &["timings.total_s", "wall_s"];
 /// An accuracy in `metrics.jsonl` is a number whose flattened key begins and ends like this; between the two
 /// stands the name of the head.
-const ACCURACY: (&str, &str) = ("test.", ".top1");
+const ACCURACY: (&str, &str) = ("heads.", ".top1");
 
 /// What one run may spend; equal for all methods.
 #[derive(Debug, Clone, PartialEq)]
@@ -269,9 +269,9 @@ fn table(outcomes: &[(&str, Outcome)], budget: &Budget) -> String {
     text
 }
 
-/// A fraction as percent.
-fn percent(fraction: f64) -> String {
-    format!("{:.2} %", 100.0 * fraction)
+/// A value that is in percent already.
+fn percent(value: f64) -> String {
+    format!("{value:.2} %")
 }
 
 #[cfg(test)]

@@ -53,6 +53,8 @@ pub(crate) struct Gather {
     rows: Tensor,
     /// `[2 * (2 * border + 1), W]`: by `dx`, then by `dx` again for flipped images.
     columns: Tensor,
+    /// `[1, C, 1]`: the first row of each channel of an image.
+    channels: Tensor,
     border: i64,
     device: Device,
 }
@@ -69,17 +71,32 @@ impl Gather {
             let mut table = Vec::new();
             for &flipped in flipped {
                 for offset in places.clone() {
-                    table.extend((0..len).map(|x| reflected(len, offset + if flipped { len - 1 - x } else { x })));
+                    table.extend(
+                        (0..len).map(|x| reflected(len, offset + if flipped { len - 1 - x } else { x })),
+                    );
                 }
             }
             let rows = flipped.len() as i64 * (2 * border + 1);
             Ok(Tensor::f_from_slice(&table)?.f_view([rows, len])?.f_to_device(device)?)
         };
-        Ok(Self { rows: table(info.height, &[false])?, columns: table(info.width, &[false, true])?, border, device })
+        let end = info.channels * info.height;
+        let channels = Tensor::f_arange_start_step(0, end, info.height, (Kind::Int64, device))?;
+        Ok(Self {
+            rows: table(info.height, &[false])?,
+            columns: table(info.width, &[false, true])?,
+            channels: channels.f_view([1, -1, 1])?,
+            border,
+            device,
+        })
     }
 
     /// Images `[n, C, H, W]` at `index` `[N]`, augmented: `[N, C, H, W]` bytes.
-    pub(crate) fn augmented(&self, images: &Tensor, index: &Tensor, augmentation: &Augmentation) -> Result<Tensor> {
+    pub(crate) fn augmented(
+        &self,
+        images: &Tensor,
+        index: &Tensor,
+        augmentation: &Augmentation,
+    ) -> Result<Tensor> {
         let places = 2 * self.border + 1;
         let Augmentation { flip, dy, dx } = augmentation;
         let n = flip.len();
@@ -88,21 +105,22 @@ impl Gather {
             let wanted = format!("one of each per image, offsets within 0..{places}");
             return Err(Error::Shape { what: "an augmentation", got, wanted });
         }
+        if self.border == 0 && !flip.contains(&true) {
+            return Ok(images.f_index_select(0, index)?);
+        }
         // One copy to the device: a row of `dy`, a row of table lines for `dx` and the flip.
         let lines = flip.iter().zip(dx).map(|(&flip, &dx)| if flip { dx + places } else { dx });
         let numbers: Vec<i64> = dy.iter().copied().chain(lines).collect();
         let numbers = upload(&numbers, self.device)?;
         let n = n as i64;
-        let rows = self.rows.f_index_select(0, &numbers.f_narrow(0, 0, n)?)?; // [N, H]
-        let columns = self.columns.f_index_select(0, &numbers.f_narrow(0, n, n)?)?; // [N, W]
         let (_, c, h, w) = images.size4()?;
-        let channels = Tensor::f_arange(c, (Kind::Int64, self.device))?;
-        let at = [
-            Some(index.f_view([n, 1, 1, 1])?),
-            Some(channels.f_view([1, c, 1, 1])?),
-            Some(rows.f_view([n, 1, h, 1])?),
-            Some(columns.f_view([n, 1, 1, w])?),
-        ];
-        Ok(images.f_index(&at)?)
+        // All images as one list of rows: whole rows are copied, then pixels are picked within them. On a CPU this is
+        // four times as fast as one gather over four indices (batch 100 of CIFAR, 2 threads: 0.17 against 0.78 ms).
+        let rows = self.rows.f_index_select(0, &numbers.f_narrow(0, 0, n)?)?.f_view([n, 1, h])?;
+        let begin = index.f_mul_scalar(c * h)?.f_view([n, 1, 1])?.f_add(&self.channels)?; // [N, C, 1]
+        let rows = begin.f_add(&rows)?.f_view([n * c * h])?;
+        let picked = images.f_view([-1, w])?.f_index_select(0, &rows)?.f_view([n, c, h, w])?;
+        let columns = self.columns.f_index_select(0, &numbers.f_narrow(0, n, n)?)?.f_view([n, 1, 1, w])?;
+        Ok(picked.f_gather(3, &columns.f_expand([n, c, h, w], false)?, false)?)
     }
 }

@@ -55,7 +55,12 @@ pub fn catalogue(root: &Path) -> Vec<Entry> {
             false if set.absent(root).is_some() => Status::Missing,
             false => Status::Ready,
         };
-        Entry { name: set.name.into(), summary: set.summary.into(), status, how_to_get: set.how_to_get.into() }
+        Entry {
+            name: set.name.into(),
+            summary: set.summary.into(),
+            status,
+            how_to_get: set.how_to_get.into(),
+        }
     });
     let imported = packed_names.iter().filter(|name| Builtin::named(name).is_none()).map(|name| {
         let (status, summary) = packed_status(root, name);
@@ -69,7 +74,10 @@ fn packed_status(root: &Path, name: &str) -> (Status, String) {
     match packed::read_header(&packed::path(root, name)) {
         Ok((_, packed::Header { info, .. })) => {
             let Info { train, test, classes, height, width, source, .. } = info;
-            (Status::Ready, format!("{train} + {test} images, {classes} classes, {height}x{width}; from {source}"))
+            (
+                Status::Ready,
+                format!("{train} + {test} images, {classes} classes, {height}x{width}; from {source}"),
+            )
         }
         Err(error) => (Status::Damaged, error.to_string()),
     }
@@ -99,7 +107,12 @@ pub fn verify(name: &str, root: &Path) -> Result<Verified> {
         let header = packed::verify(&path)?;
         packed::load(&path, name)?;
         let checksum = Some(blake3::Hash::from_bytes(header.checksum).to_hex().to_string());
-        return Ok(Verified { bytes: header.offset + header.len, info: header.info, path: Some(path), checksum });
+        return Ok(Verified {
+            bytes: header.offset + header.len,
+            info: header.info,
+            path: Some(path),
+            checksum,
+        });
     }
     let info = open(name, root)?;
     let bytes = ((info.train + info.test) * info.image_bytes()) as u64;

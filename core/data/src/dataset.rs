@@ -76,11 +76,20 @@ impl Dataset {
         }
         let border = config.crop.unwrap_or(0);
         if border >= info.height.min(info.width) {
-            let wanted = format!("less than the images' side ({}x{}): the border reflects them", info.height, info.width);
+            let wanted = format!(
+                "less than the images' side ({}x{}): the border reflects them",
+                info.height, info.width
+            );
             return Err(setting("data.crop", border, &wanted));
         }
         let (scale, shift) = normalisation(&info, device)?;
-        tracing::info!(name = info.name, source = info.source, train = info.train, test = info.test, "dataset opened");
+        tracing::info!(
+            name = info.name,
+            source = info.source,
+            train = info.train,
+            test = info.test,
+            "dataset opened"
+        );
         Ok(Self {
             train: Resident::new(&train, device)?,
             test: Resident::new(&test, device)?,
@@ -157,7 +166,11 @@ impl Dataset {
         let part = self.resident(split);
         let Some(end) = start.checked_add(n).filter(|end| *end <= part.n) else {
             let got = format!("start {start} and length {n}");
-            return Err(Error::Shape { what: "a clean batch", got, wanted: format!("a range within 0..{}", part.n) });
+            return Err(Error::Shape {
+                what: "a clean batch",
+                got,
+                wanted: format!("a range within 0..{}", part.n),
+            });
         };
         let (start, len) = (start as i64, n as i64);
         Ok(Batch {
@@ -180,10 +193,12 @@ impl Dataset {
         Ok(part.pixels.f_index_select(0, &upload(indices, self.device)?)?)
     }
 
-    /// `(pixel / 255 - mean) / std`, as one multiply-add.
+    /// `(pixel / 255 - mean) / std`, as a multiplication and an addition in place.
     fn normalised(&self, pixels: &Tensor) -> Result<Tensor> {
-        let pixels = pixels.f_to_kind(Kind::Float)?;
-        Ok(self.shift.f_addcmul(&pixels, &self.scale)?)
+        let mut images = pixels.f_to_kind(Kind::Float)?;
+        let _ = images.f_mul_(&self.scale)?;
+        let _ = images.f_add_(&self.shift)?;
+        Ok(images)
     }
 }
 
@@ -200,7 +215,12 @@ fn first_of_each_class(labels: &[i64], info: &Info, most: usize) -> Vec<i64> {
     }
     if let Some(class) = counts.iter().position(|&count| count < most) {
         let name = &info.class_names[class];
-        tracing::warn!(class = name, images = counts[class], per_class = most, "a class has fewer images than asked for");
+        tracing::warn!(
+            class = name,
+            images = counts[class],
+            per_class = most,
+            "a class has fewer images than asked for"
+        );
     }
     keep
 }
@@ -219,5 +239,9 @@ fn normalisation(info: &Info, device: Device) -> Result<(Tensor, Tensor)> {
 /// Host numbers on the device, without waiting for it.
 pub(crate) fn upload(values: &[i64], device: Device) -> Result<Tensor> {
     let values = Tensor::f_from_slice(values)?;
-    if device == Device::Cpu { Ok(values) } else { Ok(values.f_to_device_(device, Kind::Int64, true, false)?) }
+    if device == Device::Cpu {
+        Ok(values)
+    } else {
+        Ok(values.f_to_device_(device, Kind::Int64, true, false)?)
+    }
 }

@@ -26,7 +26,9 @@ pub enum Error {
         source: std::io::Error,
     },
     /// No dataset of this name.
-    #[error("no dataset named `{name}`; known: {known}{hint}. Bring your own with `admix data import PATH --name {name}`")]
+    #[error(
+        "no dataset named `{name}`; known: {known}{hint}. Bring your own with `admix data import PATH --name {name}`"
+    )]
     Unknown {
         /// The name asked for.
         name: String,

@@ -1,7 +1,7 @@
 //! Datasets: reading, importing and packing them, and serving augmented batches from the device.
 //!
-//! A small set lives on the device as bytes. A training batch is one gather that crops, flips and selects at once,
-//! then one multiply-add that normalises; nothing in it waits for the device. All randomness is drawn on the host
+//! A small set lives on the device as bytes. A training batch is two gathers, of rows and of pixels within them, that
+//! select, crop and flip, then a normalisation in place; nothing in it waits for the device. All randomness is drawn on the host
 //! from [`admix_api::Draws`].
 
 mod augment;

@@ -124,6 +124,11 @@ impl Session {
         &self.method
     }
 
+    /// How many different traces recorded steps have had so far.
+    pub fn recorded_variants(&self) -> usize {
+        self.recorded.len()
+    }
+
     /// The method's parameters, resolved.
     pub fn params(&self) -> BTreeMap<String, Param> {
         self.frame.borrow().params.clone()

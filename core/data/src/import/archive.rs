@@ -53,7 +53,11 @@ struct Sink<'a> {
 struct Stopped;
 
 impl Sink<'_> {
-    fn push(&mut self, parts: Vec<String>, bytes: std::result::Result<Vec<u8>, String>) -> Result<(), Stopped> {
+    fn push(
+        &mut self,
+        parts: Vec<String>,
+        bytes: std::result::Result<Vec<u8>, String>,
+    ) -> Result<(), Stopped> {
         self.bytes += bytes.as_ref().map_or(0, Vec::len);
         self.files.push(RawFile { parts, bytes });
         if self.files.len() >= CHUNK_FILES || self.bytes >= CHUNK_BYTES { self.flush() } else { Ok(()) }
@@ -100,7 +104,11 @@ pub(crate) fn read(source: &Path, sender: &SyncSender<Chunk>) -> Result<()> {
 
 /// Folders and file name of an entry, or what is wrong with them.
 fn parts(path: &Path, entry: &str) -> Result<Vec<String>> {
-    let refuse = |why: &str| Error::Refused { path: path.into(), entry: entry.escape_debug().to_string(), why: why.into() };
+    let refuse = |why: &str| Error::Refused {
+        path: path.into(),
+        entry: entry.escape_debug().to_string(),
+        why: why.into(),
+    };
     let drive = matches!(entry.as_bytes(), [letter, b':', ..] if letter.is_ascii_alphabetic());
     if entry.starts_with('/') || drive {
         return Err(refuse("has an absolute path"));
@@ -149,7 +157,12 @@ fn folder(source: &Path, sink: &mut Sink<'_>) -> Result<(), Stop> {
                 sink.total += meta.len();
                 files.push((parts(source, &name)?, path, meta.len()));
             } else {
-                return Err(Error::Refused { path: source.into(), entry: name, why: "is no ordinary file".into() }.into());
+                return Err(Error::Refused {
+                    path: source.into(),
+                    entry: name,
+                    why: "is no ordinary file".into(),
+                }
+                .into());
             }
         }
     }
@@ -187,7 +200,8 @@ fn archive(source: &Path, sink: &mut Sink<'_>) -> Result<(), Stop> {
 /// A tar archive begins with a header whose checksum fits.
 fn is_tar(start: &[u8]) -> bool {
     let Some(block) = start.first_chunk::<512>() else { return false };
-    let sum: u32 = block.iter().enumerate().map(|(i, &b)| if (148..156).contains(&i) { 32 } else { u32::from(b) }).sum();
+    let sum: u32 =
+        block.iter().enumerate().map(|(i, &b)| if (148..156).contains(&i) { 32 } else { u32::from(b) }).sum();
     tar::Header::from_byte_slice(block).cksum().is_ok_and(|found| found == sum)
 }
 
@@ -237,7 +251,8 @@ fn tar(reader: impl Read, source: &Path, sink: &mut Sink<'_>) -> Result<(), Stop
 }
 
 fn zip(file: impl Read + Seek, source: &Path, sink: &mut Sink<'_>) -> Result<(), Stop> {
-    let unreadable = |error| Error::Io { path: source.into(), action: "unpack", source: io::Error::other(error) };
+    let unreadable =
+        |error| Error::Io { path: source.into(), action: "unpack", source: io::Error::other(error) };
     let mut archive = zip::ZipArchive::new(file).map_err(unreadable)?;
     // A table that a seeking reader fills has no place in the progress; the packed sizes of the entries have.
     sink.done = Arc::default();
@@ -256,6 +271,7 @@ fn zip(file: impl Read + Seek, source: &Path, sink: &mut Sink<'_>) -> Result<(),
         sink.done.fetch_add(packed, Ordering::Relaxed);
         sink.push(parts, bytes)?;
     }
+    sink.done.store(sink.total, Ordering::Relaxed);
     Ok(())
 }
 

@@ -21,8 +21,13 @@ pub(crate) struct Rgb {
     pub pixels: Vec<u8>,
 }
 
-/// Decodes a file; grey becomes RGB, transparency is dropped.
+/// Decodes a file; grey becomes RGB, transparency is dropped. A decoder that panics costs its file, not the import.
 pub(crate) fn decode(bytes: &[u8], size: Option<(i64, i64)>) -> Result<Rgb, String> {
+    std::panic::catch_unwind(|| planar(bytes, size))
+        .unwrap_or_else(|_| Err("the decoder broke down on it".into()))
+}
+
+fn planar(bytes: &[u8], size: Option<(i64, i64)>) -> Result<Rgb, String> {
     let image = match bytes {
         [0xff, 0xd8, 0xff, ..] => jpeg(bytes)?,
         [0x89, b'P', b'N', b'G', ..] => png(bytes)?,
@@ -63,7 +68,8 @@ fn jpeg(bytes: &[u8]) -> Result<RgbImage, String> {
         return Err(format!("{width}x{height} pixels are too many"));
     }
     let pixels = decoder.decode().map_err(|error| format!("broken JPEG: {error:?}"))?;
-    RgbImage::from_raw(width as u32, height as u32, pixels).ok_or_else(|| "broken JPEG: pixels are missing".into())
+    RgbImage::from_raw(width as u32, height as u32, pixels)
+        .ok_or_else(|| "broken JPEG: pixels are missing".into())
 }
 
 fn png(bytes: &[u8]) -> Result<RgbImage, String> {

@@ -43,14 +43,18 @@ impl Layout {
         let folders = files.filter(|parts| parts.len() >= 2);
         let is_split = |name: &String| split_of(name).is_some();
         let tops: BTreeSet<&String> = folders.clone().map(|parts| &parts[0]).collect();
-        if tops.iter().any(|top| is_split(top)) {
-            return Self { above: 0, splits: true };
-        }
         let inside = tops.len() == 1;
-        if inside && folders.clone().any(|parts| parts.len() >= 3 && is_split(&parts[1])) {
-            return Self { above: 1, splits: true };
+        // A split folder holds class folders; one that holds images is a class (CIFAR-100 has a class `train`).
+        let splits_at =
+            |above: usize| folders.clone().any(|parts| parts.len() >= above + 3 && is_split(&parts[above]));
+        for above in [0, 1] {
+            if (above == 0 || inside) && splits_at(above) {
+                return Self { above, splits: true };
+            }
         }
-        let deep = inside && folders.clone().any(|parts| parts.len() >= 3) && folders.clone().all(|parts| parts.len() >= 3);
+        let deep = inside
+            && folders.clone().any(|parts| parts.len() >= 3)
+            && folders.clone().all(|parts| parts.len() >= 3);
         Self { above: usize::from(deep), splits: false }
     }
 
@@ -114,7 +118,8 @@ fn drop_second_test_split(placed: &mut Vec<Placed>, layout: Layout, skipped: &mu
         placed.retain(|file| {
             let kept = file.split == Split::Train || named_test(file);
             if !kept {
-                skipped.push((file.file.name(), "a validation image, and the set has a `test` folder".into()));
+                skipped
+                    .push((file.file.name(), "a validation image, and the set has a `test` folder".into()));
             }
             kept
         });
@@ -136,7 +141,8 @@ fn decoded_only(
         match std::mem::replace(&mut file.file.image, Err(String::new())) {
             Ok(image) => {
                 if let Some(double) = images.pop_if(|(before, _)| before.file.parts == file.file.parts) {
-                    skipped.push((double.0.file.name(), "twice in the archive; the later one is used".into()));
+                    skipped
+                        .push((double.0.file.name(), "twice in the archive; the later one is used".into()));
                 }
                 images.push((file, image));
             }
@@ -155,13 +161,18 @@ fn layout_error(source: &Path, problem: String, remedy: &str) -> Error {
     Error::Layout { path: source.into(), problem, remedy: remedy.into() }
 }
 
-const WANTED: &str = "expected `train/CLASS/IMAGE` and `test/CLASS/IMAGE`, or `CLASS/IMAGE` with `--test-per-class N`";
+const WANTED: &str =
+    "expected `train/CLASS/IMAGE` and `test/CLASS/IMAGE`, or `CLASS/IMAGE` with `--test-per-class N`";
 
 /// Numbers the classes and forms the splits.
 fn label(source: &Path, images: Vec<(Placed, Rgb)>, skipped: &mut [(String, String)]) -> Result<Arranged> {
     let Some((_, image)) = images.first() else {
         let files = skipped.len();
-        return Err(layout_error(source, format!("no image in a class folder, and {files} other files"), WANTED));
+        return Err(layout_error(
+            source,
+            format!("no image in a class folder, and {files} other files"),
+            WANTED,
+        ));
     };
     let (height, width) = image.size;
     let classes = |split| -> BTreeSet<&String> {
@@ -183,7 +194,8 @@ fn label(source: &Path, images: Vec<(Placed, Rgb)>, skipped: &mut [(String, Stri
         tracing::warn!(class = class.as_str(), "the class has no test image");
     }
     let class_names: Vec<String> = train.into_iter().cloned().collect();
-    let mut arranged = Arranged { class_names, height, width, train: Vec::new(), test: Vec::new(), skipped: Vec::new() };
+    let mut arranged =
+        Arranged { class_names, height, width, train: Vec::new(), test: Vec::new(), skipped: Vec::new() };
     for (Placed { split, class, .. }, image) in images {
         // Found: every class of either split is one of training.
         let label = arranged.class_names.binary_search(&class).unwrap_or_default() as u16;
@@ -202,7 +214,9 @@ fn label(source: &Path, images: Vec<(Placed, Rgb)>, skipped: &mut [(String, Stri
 fn hold_out(source: &Path, set: &mut Arranged, layout: Layout, per_class: usize) -> Result<()> {
     match (set.test.is_empty(), per_class) {
         (false, 0) => return Ok(()),
-        (false, n) => return Err(setting("--test-per-class", n, "0, as the source has test images of its own")),
+        (false, n) => {
+            return Err(setting("--test-per-class", n, "0, as the source has test images of its own"));
+        }
         (true, 0) => {
             let problem = match layout.splits {
                 true => "it has a training split and no test split",
@@ -239,7 +253,8 @@ mod tests {
     use super::*;
 
     fn layout(files: &[&str]) -> Layout {
-        let files: Vec<Vec<String>> = files.iter().map(|f| f.split('/').map(str::to_owned).collect()).collect();
+        let files: Vec<Vec<String>> =
+            files.iter().map(|f| f.split('/').map(str::to_owned).collect()).collect();
         Layout::of(files.iter().map(Vec::as_slice))
     }
 
@@ -252,6 +267,9 @@ mod tests {
             (&["a/1", "b/1"], Layout { above: 0, splits: false }),
             (&["a/x/1", "b/x/1"], Layout { above: 0, splits: false }),
             (&["set/a/1", "set/b/1"], Layout { above: 1, splits: false }),
+            (&["apple/1", "train/1"], Layout { above: 0, splits: false }),
+            (&["set/apple/1", "set/train/1"], Layout { above: 1, splits: false }),
+            (&["train/train/1", "test/train/1"], Layout { above: 0, splits: true }),
         ];
         for (files, wanted) in table {
             assert_eq!(layout(files), wanted, "{files:?}");

@@ -86,7 +86,11 @@ impl Decoded {
 pub fn import(source: &Path, name: &str, root: &Path, options: ImportOptions<'_>) -> Result<ImportReport> {
     check_name("--name", name)?;
     if sources::is_reserved(name) {
-        return Err(setting("--name", format!("`{name}`"), "a name that no built-in dataset without files has"));
+        return Err(setting(
+            "--name",
+            format!("`{name}`"),
+            "a name that no built-in dataset without files has",
+        ));
     }
     if options.size.is_some_and(|(h, w)| !(1..=4096).contains(&h) || !(1..=4096).contains(&w)) {
         let (h, w) = options.size.unwrap_or_default();
@@ -141,7 +145,10 @@ fn decode_all(source: &Path, options: &ImportOptions<'_>) -> Result<Vec<Decoded>
     })
 }
 
-fn decode_chunks(receiver: mpsc::Receiver<archive::Chunk>, options: &ImportOptions<'_>) -> Result<Vec<Decoded>> {
+fn decode_chunks(
+    receiver: mpsc::Receiver<archive::Chunk>,
+    options: &ImportOptions<'_>,
+) -> Result<Vec<Decoded>> {
     /// Decoded images are kept in memory, and a set this large would not fit on a device either.
     const MOST: u64 = 64 << 30;
     let mut all: Vec<Decoded> = Vec::new();
@@ -168,7 +175,11 @@ fn decode_chunks(receiver: mpsc::Receiver<archive::Chunk>, options: &ImportOptio
             }
         }
         if bytes > MOST {
-            return Err(setting("--size", "more than 64 GiB of pixels in all", "a size at which the images fit into memory"));
+            return Err(setting(
+                "--size",
+                "more than 64 GiB of pixels in all",
+                "a size at which the images fit into memory",
+            ));
         }
         (options.progress)(chunk.done, chunk.total);
     }

@@ -26,7 +26,13 @@ pub struct Cifar {
 pub static CIFAR10: Cifar = Cifar {
     name: "cifar10",
     folder: "cifar-10-batches-bin",
-    train: &["data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"],
+    train: &[
+        "data_batch_1.bin",
+        "data_batch_2.bin",
+        "data_batch_3.bin",
+        "data_batch_4.bin",
+        "data_batch_5.bin",
+    ],
     test: "test_batch.bin",
     label_bytes: 1,
     classes: &["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"],
@@ -72,7 +78,7 @@ pub fn parse(bytes: &[u8], set: &Cifar) -> Result<Images, Malformed> {
 
 fn append(bytes: &[u8], set: &Cifar, images: &mut Images) -> Result<(), Malformed> {
     let record = set.label_bytes + PIXELS;
-    if bytes.is_empty() || bytes.len() % record != 0 {
+    if bytes.is_empty() || !bytes.len().is_multiple_of(record) {
         let problem = format!("the file has {} bytes", bytes.len());
         return Err(Malformed::new(problem, format!("a multiple of {record} bytes, one record per image")));
     }
@@ -96,7 +102,8 @@ pub(crate) fn missing(root: &Path, set: &Cifar) -> Option<Absent> {
     let folder = root.join(set.folder);
     let files = set.train.iter().chain([&set.test]);
     let absent: Vec<&str> = files.copied().filter(|name| !folder.join(name).is_file()).collect();
-    let expected = format!("{}, or the packed file {}.admix in {}", absent.join(", "), set.name, root.display());
+    let expected =
+        format!("{}, or the packed file {}.admix in {}", absent.join(", "), set.name, root.display());
     (!absent.is_empty()).then_some(Absent { folder, expected })
 }
 

@@ -55,11 +55,13 @@ pub(crate) fn load() -> Result<Source> {
 
 fn parse(bytes: &[u8]) -> Result<(Images, Images, i64, i64), Malformed> {
     let wrong = |problem: &str| Malformed::new(problem, "the layout of assets/README.md");
-    let Some((header, body)) = bytes.split_at_checked(HEADER).filter(|(header, _)| header.starts_with(b"ADMIXFM1"))
+    let Some((header, body)) =
+        bytes.split_at_checked(HEADER).filter(|(header, _)| header.starts_with(b"ADMIXFM1"))
     else {
         return Err(wrong("the magic number is missing"));
     };
-    let field = |i: usize| u32::from_le_bytes([header[i], header[i + 1], header[i + 2], header[i + 3]]) as usize;
+    let field =
+        |i: usize| u32::from_le_bytes([header[i], header[i + 1], header[i + 2], header[i + 3]]) as usize;
     let (n_train, n_test, height, width, classes) = (field(8), field(12), field(16), field(20), field(24));
     let image = height * width;
     if classes != CLASSES.len() || body.len() as u128 != (n_train + n_test) as u128 * (1 + image as u128) {
@@ -87,7 +89,11 @@ mod tests {
         assert_eq!(source.test.pixels.size(), [1000, 1, 28, 28]);
         for (part, each) in [(&source.train, 600), (&source.test, 100)] {
             for class in 0..10 {
-                assert_eq!(part.labels.iter().filter(|&&label| label == class).count(), each, "class {class}");
+                assert_eq!(
+                    part.labels.iter().filter(|&&label| label == class).count(),
+                    each,
+                    "class {class}"
+                );
             }
         }
     }

@@ -55,7 +55,9 @@ pub fn parse_labels(bytes: &[u8], classes: usize) -> Result<&[u8], Malformed> {
     let ([n], labels) = header::<1>(bytes)?;
     expect_len(labels, u128::from(n))?;
     match labels.iter().position(|&label| usize::from(label) >= classes) {
-        Some(i) => Err(Malformed::new(format!("label {i} is {}", labels[i]), format!("labels below {classes}"))),
+        Some(i) => {
+            Err(Malformed::new(format!("label {i} is {}", labels[i]), format!("labels below {classes}")))
+        }
         None => Ok(labels),
     }
 }
@@ -67,7 +69,10 @@ fn header<const DIMS: usize>(bytes: &[u8]) -> Result<([u32; DIMS], &[u8]), Malfo
             Some(found) if bytes.len() >= 4 + 4 * DIMS => format!("the file begins with {found:02x?}"),
             _ => format!("the file has {} bytes", bytes.len()),
         };
-        return Err(Malformed::new(problem, format!("an IDX file, which begins with {magic:02x?} and {DIMS} sizes")));
+        return Err(Malformed::new(
+            problem,
+            format!("an IDX file, which begins with {magic:02x?} and {DIMS} sizes"),
+        ));
     }
     let mut sizes = [0; DIMS];
     for (size, field) in sizes.iter_mut().zip(bytes[4..].chunks_exact(4)) {
@@ -112,7 +117,10 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     }
     let mut bytes = Vec::new();
     let file = File::open(path).at("open", path)?;
-    MultiGzDecoder::new(std::io::BufReader::new(file)).take(MOST).read_to_end(&mut bytes).at("unpack", path)?;
+    MultiGzDecoder::new(std::io::BufReader::new(file))
+        .take(MOST)
+        .read_to_end(&mut bytes)
+        .at("unpack", path)?;
     Ok(bytes)
 }
 
@@ -121,7 +129,8 @@ const REMEDY: &str = "download the file again";
 pub(crate) fn load(root: &Path) -> Result<Source> {
     let folder = folder(root);
     let split = |images: &str, labels: &str| -> Result<(Images, i64, i64)> {
-        let [images, labels] = [images, labels].map(|name| find(&folder, name).unwrap_or_else(|| folder.join(name)));
+        let [images, labels] =
+            [images, labels].map(|name| find(&folder, name).unwrap_or_else(|| folder.join(name)));
         let (image_bytes, label_bytes) = (read(&images)?, read(&labels)?);
         let IdxImages { height, width, pixels } =
             parse_images(&image_bytes).map_err(|error| error.within(&images, REMEDY))?;
@@ -130,15 +139,23 @@ pub(crate) fn load(root: &Path) -> Result<Source> {
         let n = pixels.len() / (height * width);
         if found.len() != n || n == 0 {
             let problem = format!("{} labels for {n} images", found.len());
-            return Err(Malformed::new(problem, "a label for each image, and at least one").within(&labels, REMEDY));
+            return Err(
+                Malformed::new(problem, "a label for each image, and at least one").within(&labels, REMEDY)
+            );
         }
-        Ok((Images { labels: found.iter().map(|&label| label.into()).collect(), pixels: pixels.to_vec() }, height as i64, width as i64))
+        Ok((
+            Images { labels: found.iter().map(|&label| label.into()).collect(), pixels: pixels.to_vec() },
+            height as i64,
+            width as i64,
+        ))
     };
     let (train, height, width) = split(FILES[0], FILES[1])?;
     let (test, test_height, test_width) = split(FILES[2], FILES[3])?;
     if (height, width) != (test_height, test_width) {
         let problem = format!("test images of {test_height}x{test_width} pixels");
-        return Err(Malformed::new(problem, format!("{height}x{width}, as in training")).within(&folder, REMEDY));
+        return Err(
+            Malformed::new(problem, format!("{height}x{width}, as in training")).within(&folder, REMEDY)
+        );
     }
     let info = Info {
         name: "fashion-mnist".into(),

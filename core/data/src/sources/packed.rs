@@ -102,7 +102,9 @@ fn aligned(offset: u64) -> u64 {
 /// # Errors
 /// Anything that the layout above does not allow.
 pub fn parse_header(bytes: &[u8], file_len: u64) -> Result<Header, Malformed> {
-    let wrong = |problem: &str| Malformed::new(problem, "a packed dataset of version 1, as written by `admix data import`");
+    let wrong = |problem: &str| {
+        Malformed::new(problem, "a packed dataset of version 1, as written by `admix data import`")
+    };
     let Some((fixed, rest)) = bytes.split_first_chunk::<FIXED>() else {
         return Err(wrong(&format!("the file has only {} bytes", bytes.len())));
     };
@@ -119,11 +121,13 @@ pub fn parse_header(bytes: &[u8], file_len: u64) -> Result<Header, Malformed> {
     if blake3::Hasher::new().update(&fixed[..64]).update(text).finalize().as_bytes()[..] != fixed[64..] {
         return Err(wrong("the header does not fit its checksum"));
     }
-    let text: Text =
-        serde_json::from_slice(text).map_err(|error| wrong(&format!("the header cannot be read ({error})")))?;
+    let text: Text = serde_json::from_slice(text)
+        .map_err(|error| wrong(&format!("the header cannot be read ({error})")))?;
     let info = check(text).ok_or_else(|| wrong("the header's sizes contradict each other"))?;
     let images = (info.train + info.test) as u64;
-    let payload = images.checked_mul(info.image_bytes() as u64).and_then(|pixels| pixels.checked_add(aligned(2 * images)));
+    let payload = images
+        .checked_mul(info.image_bytes() as u64)
+        .and_then(|pixels| pixels.checked_add(aligned(2 * images)));
     if payload != Some(len) || offset != aligned(FIXED as u64 + text_len) {
         return Err(wrong("the header's sizes contradict each other"));
     }
@@ -139,7 +143,8 @@ pub fn parse_header(bytes: &[u8], file_len: u64) -> Result<Header, Malformed> {
 /// The text as an `Info`, if its sizes are possible.
 fn check(text: Text) -> Option<Info> {
     let Text { name, class_names, channels, height, width, mean, std, train, test, source } = text;
-    let channels_fit = (1..=16).contains(&channels) && mean.len() == channels as usize && std.len() == mean.len();
+    let channels_fit =
+        (1..=16).contains(&channels) && mean.len() == channels as usize && std.len() == mean.len();
     let sides_fit = [height, width].iter().all(|side| (1..=65_536).contains(side));
     let classes_fit = (1..=65_536).contains(&class_names.len());
     let counts_fit = train >= 1 && train <= u64::from(u32::MAX) && test <= u64::from(u32::MAX);
@@ -228,7 +233,8 @@ pub(crate) fn load(path: &Path, name: &str) -> Result<Source> {
     let text = path.to_str().ok_or_else(|| {
         Malformed::new("the path is not valid UTF-8", "a path in UTF-8").within(path, "rename the folder")
     })?;
-    let whole = Tensor::f_from_file(text, false, (header.offset + header.len) as i64, (Kind::Uint8, Device::Cpu))?;
+    let whole =
+        Tensor::f_from_file(text, false, (header.offset + header.len) as i64, (Kind::Uint8, Device::Cpu))?;
     let mut start = (header.offset + aligned(header.label_bytes())) as i64;
     let mut pixels = |n: usize| -> Result<Tensor> {
         let len = (n * info.image_bytes()) as i64;
@@ -236,8 +242,10 @@ pub(crate) fn load(path: &Path, name: &str) -> Result<Source> {
         start += len;
         Ok(part.f_view([n as i64, info.channels, info.height, info.width])?)
     };
-    let (train, test) =
-        (Part { labels: train, pixels: pixels(info.train)? }, Part { labels: test, pixels: pixels(info.test)? });
+    let (train, test) = (
+        Part { labels: train, pixels: pixels(info.train)? },
+        Part { labels: test, pixels: pixels(info.test)? },
+    );
     let source = format!("{}, from {}", path.display(), info.source);
     Ok(Source { info: Info { name: name.into(), source, ..header.info }, train, test })
 }
@@ -249,7 +257,13 @@ pub(crate) struct Picture<'a> {
 }
 
 /// Writes a packed file; under its name there is never a part of one.
-pub(crate) fn write(path: &Path, info: &Info, train: &[Picture<'_>], test: &[Picture<'_>], force: bool) -> Result<u64> {
+pub(crate) fn write(
+    path: &Path,
+    info: &Info,
+    train: &[Picture<'_>],
+    test: &[Picture<'_>],
+    force: bool,
+) -> Result<u64> {
     debug_assert_eq!((train.len(), test.len()), (info.train, info.test));
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).at("make the folder", folder)?;
@@ -278,7 +292,12 @@ impl Drop for Unfinished {
     }
 }
 
-fn write_to(file: &mut File, info: &Info, train: &[Picture<'_>], test: &[Picture<'_>]) -> std::io::Result<u64> {
+fn write_to(
+    file: &mut File,
+    info: &Info,
+    train: &[Picture<'_>],
+    test: &[Picture<'_>],
+) -> std::io::Result<u64> {
     let text = serde_json::to_vec(&Text {
         name: info.name.clone(),
         class_names: info.class_names.clone(),
@@ -294,7 +313,11 @@ fn write_to(file: &mut File, info: &Info, train: &[Picture<'_>], test: &[Picture
     let offset = aligned((FIXED + text.len()) as u64);
     file.write_all(&vec![0; offset as usize])?;
 
-    let mut payload = Payload { file: std::io::BufWriter::with_capacity(1 << 20, file), hasher: blake3::Hasher::new(), len: 0 };
+    let mut payload = Payload {
+        file: std::io::BufWriter::with_capacity(1 << 20, file),
+        hasher: blake3::Hasher::new(),
+        len: 0,
+    };
     let labels: Vec<u8> = train.iter().chain(test).flat_map(|picture| picture.label.to_le_bytes()).collect();
     payload.write(&labels)?;
     payload.write(&vec![0; (aligned(labels.len() as u64) - labels.len() as u64) as usize])?;

@@ -235,6 +235,8 @@ fn finish(run: &Run, finished: bool) -> Result<Summary> {
         folder: run.folder.root.clone(),
     };
     let facts = serde_json::json!({
+        "status": if finished { "done" } else { "stopped" },
+        "wall_s": summary.seconds,
         "summary": summary,
         "version": env!("CARGO_PKG_VERSION"),
         "libtorch": "2.11.0",

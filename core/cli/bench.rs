@@ -1,0 +1,307 @@
+//! `admix bench step`: what a training step costs.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use admix_api::{Registry, Streams, uniform_field};
+use admix_data::{Batch, Dataset, Info, Split};
+use admix_engine::{Execution, Recipe, Session, StepOptions, StepReport, method_of, session_of};
+use admix_torch::{Device, Kind, SyncCounter, Tensor, peak_rss_bytes, rss_bytes, threads};
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
+
+use crate::device::DeviceArgs;
+use crate::failure::bad_input;
+use crate::output::{self, Format};
+use crate::recipes::RecipeArgs;
+
+/// Different batches that the steps take in turn.
+const BATCHES: usize = 4;
+/// Steps that are watched for host syncs, after the timed ones: watching costs time.
+const WATCHED: u64 = 3;
+
+/// What to time.
+#[derive(Subcommand)]
+pub enum BenchCommand {
+    /// Time whole training steps of a recipe, on batches that are on the device already.
+    Step(StepArgs),
+}
+
+/// Flags of `admix bench step`.
+#[derive(Args)]
+pub struct StepArgs {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// A method's script, instead of the recipe's.
+    #[arg(long, value_name = "FILE")]
+    script: Option<PathBuf>,
+    /// Steps that are timed.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    steps: u32,
+    /// Steps before them.
+    #[arg(long, default_value_t = 5)]
+    warmup: u32,
+    /// Random images of the dataset's size, so that no data are needed.
+    #[arg(long)]
+    synthetic: bool,
+    /// How a step is run.
+    #[arg(long, value_enum, default_value_t)]
+    execution: How,
+    #[command(flatten)]
+    device: DeviceArgs,
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// How a step is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum How {
+    /// Every verb executes as the script reaches it.
+    #[default]
+    Direct,
+    /// The script records, then the trace is executed.
+    Recorded,
+}
+
+/// What came out.
+#[derive(Serialize)]
+struct Report {
+    recipe: String,
+    device: String,
+    threads: usize,
+    batch: usize,
+    steps: u32,
+    execution: How,
+    /// Median.
+    ms_per_step: f64,
+    min_ms_per_step: f64,
+    /// At the median.
+    images_per_s: f64,
+    /// The most memory of the process at once; on a GPU its own is apart.
+    peak_rss_bytes: u64,
+    /// Memory before the first step: program, networks, optimiser, batches.
+    base_rss_bytes: u64,
+    cuda_peak_bytes: Option<u64>,
+    /// Operations in a step that make the host wait for the device.
+    host_syncs_per_step: f64,
+    /// Their names in one step.
+    host_syncs: Vec<String>,
+    /// The sum of all terms of the last step, weighted as the method says.
+    loss: f64,
+}
+
+/// Times the program.
+pub fn bench(command: &BenchCommand) -> Result<()> {
+    let BenchCommand::Step(args) = command;
+    let device = args.device.open()?;
+    let registry = Registry::linked()?;
+    let recipe = args.recipe.read(&[], &registry)?;
+    let method = method_of(&recipe, args.script.as_ref())?;
+    let (mut session, batches) = if args.synthetic {
+        let info = image_facts(&recipe)?;
+        let batches = (0..BATCHES).map(|i| random_batch(&recipe, &info, i, device)).collect::<Result<Vec<_>>>()?;
+        (session_of(&recipe, method, &registry, &info, device)?, batches)
+    } else {
+        let dataset = Dataset::open(&recipe.data, device, Streams::new(recipe.seed))?;
+        let session = session_of(&recipe, method, &registry, dataset.info(), device)?;
+        (session, real_batches(&recipe, &dataset)?)
+    };
+    let report = time(args, &recipe, &mut session, &batches, device)?;
+    match args.format {
+        Format::Json => output::print_json(&report),
+        Format::Text => output::print(&told(&report)),
+    }
+}
+
+fn time(args: &StepArgs, recipe: &Recipe, session: &mut Session, batches: &[Batch], device: Device) -> Result<Report> {
+    let execution = match args.execution {
+        How::Direct => Execution::Direct,
+        How::Recorded => Execution::Recorded,
+    };
+    let options = StepOptions { execution, ..StepOptions::default() };
+    let mut turn = 0;
+    let mut step = |session: &mut Session| -> Result<StepReport> {
+        let parts = (0..recipe.accumulate).map(|part| shared(&batches[(turn + part) % batches.len()])).collect();
+        turn += recipe.accumulate;
+        Ok(session.step_with(parts, &options)?)
+    };
+    let base_rss_bytes = rss_bytes()?;
+    for _ in 0..args.warmup {
+        wait_for(&step(session)?)?;
+    }
+    let mut times = Vec::new();
+    let mut last = None;
+    for _ in 0..args.steps {
+        let begin = Instant::now();
+        let report = step(session)?;
+        wait_for(&report)?;
+        times.push(begin.elapsed().as_secs_f64() * 1e3);
+        last = Some(report);
+    }
+    let loss = total(session, &last.context("no step was timed")?)?;
+    let peak_rss_bytes = peak_rss_bytes()?;
+    let (host_syncs_per_step, host_syncs) = watch(|| step(session).map(drop))?;
+
+    times.sort_by(f64::total_cmp);
+    let ms_per_step = median(&times);
+    let batch = recipe.batch * recipe.accumulate;
+    Ok(Report {
+        recipe: recipe.file.clone(),
+        device: format!("{device:?}").to_lowercase(),
+        threads: threads(),
+        batch,
+        steps: args.steps,
+        execution: args.execution,
+        ms_per_step,
+        min_ms_per_step: times[0],
+        images_per_s: batch as f64 / ms_per_step * 1e3,
+        peak_rss_bytes,
+        base_rss_bytes,
+        cuda_peak_bytes: admix_torch::cuda_peak_bytes(device),
+        host_syncs_per_step,
+        host_syncs,
+        loss,
+    })
+}
+
+/// A step is over when its last value can be read.
+fn wait_for(report: &StepReport) -> Result<()> {
+    if let Some(found) = &report.found_inf {
+        found.f_double_value(&[])?;
+    }
+    Ok(())
+}
+
+fn watch(mut step: impl FnMut() -> Result<()>) -> Result<(f64, Vec<String>)> {
+    let counter = SyncCounter::start();
+    let mut of_first = Vec::new();
+    for i in 0..WATCHED {
+        step()?;
+        if i == 0 {
+            of_first = counter.names();
+        }
+    }
+    Ok((counter.count() as f64 / WATCHED as f64, of_first))
+}
+
+fn total(session: &Session, report: &StepReport) -> Result<f64> {
+    let weights = session.weights()?;
+    let mut sum = 0.0;
+    for (name, value) in &report.losses {
+        sum += weights.get(name).copied().unwrap_or(1.0) * value.f_double_value(&[])?;
+    }
+    Ok(sum)
+}
+
+fn median(sorted: &[f64]) -> f64 {
+    let middle = sorted.len() / 2;
+    if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
+}
+
+fn shared(batch: &Batch) -> Batch {
+    Batch {
+        images: batch.images.shallow_clone(),
+        labels: batch.labels.shallow_clone(),
+        index: batch.index.shallow_clone(),
+    }
+}
+
+fn real_batches(recipe: &Recipe, dataset: &Dataset) -> Result<Vec<Batch>> {
+    let streams = Streams::new(recipe.seed);
+    let order = dataset.order(&mut streams.draws("order", "", 0, 0))?;
+    let there = (dataset.len(Split::Train) / recipe.batch).clamp(1, BATCHES);
+    (0..there)
+        .map(|i| {
+            let index = order.f_narrow(0, (i * recipe.batch) as i64, recipe.batch as i64)?;
+            let augmentation = dataset.augmentation(recipe.batch, &mut streams.draws("augment", "", 0, i as u64));
+            Ok(dataset.train_batch(&index, &augmentation)?)
+        })
+        .collect()
+}
+
+/// What is known of a dataset without its files.
+fn image_facts(recipe: &Recipe) -> Result<Info> {
+    let (classes, channels, (height, width)) = match recipe.data.name.as_str() {
+        "fashion-mini" | "fashion-mnist" => (10, 1, (28, 28)),
+        "cifar10" => (10, 3, (32, 32)),
+        "cifar100" => (100, 3, (32, 32)),
+        "toy" => {
+            let toy = &recipe.data.toy;
+            (toy.classes, toy.channels, (toy.size, toy.size))
+        }
+        name => {
+            let info = admix_data::info(name, &recipe.data.root).map_err(|error| {
+                bad_input(format!("--synthetic: the size of the images of `{name}` is not known: {error}"))
+            })?;
+            (info.classes, info.channels, (info.height, info.width))
+        }
+    };
+    Ok(Info {
+        name: format!("random images of the size of {}", recipe.data.name),
+        classes,
+        class_names: Vec::new(),
+        channels,
+        height,
+        width,
+        mean: vec![0.0; channels as usize],
+        std: vec![1.0; channels as usize],
+        train: 1000 * recipe.batch * recipe.accumulate,
+        test: 0,
+        source: "made on the spot".into(),
+    })
+}
+
+fn random_batch(recipe: &Recipe, info: &Info, number: usize, device: Device) -> Result<Batch> {
+    let n = recipe.batch as i64;
+    let key = Tensor::from(number as i64).f_to_device(device)?;
+    // Mean 0, variance 1, as of normalised images.
+    let images = uniform_field(&key, &[n, info.channels, info.height, info.width])?;
+    let images = images.f_sub_scalar(0.5)?.f_mul_scalar(12f64.sqrt())?;
+    let index = Tensor::f_arange(n, (Kind::Int64, device))?;
+    Ok(Batch { images, labels: index.f_remainder(info.classes as i64)?, index })
+}
+
+fn told(report: &Report) -> String {
+    let row = |name: &str, value: String| vec![name.to_string(), value];
+    let mut rows = vec![
+        row("recipe", report.recipe.clone()),
+        row("device", format!("{} ({} threads)", report.device, report.threads)),
+        row("step", format!("{:.3} ms (median of {}), {:.3} ms at best", report.ms_per_step, report.steps, report.min_ms_per_step)),
+        row("images", format!("{:.0} per second, {} per step", report.images_per_s, report.batch)),
+        row(
+            "memory",
+            format!("{} at most, {} before the first step", output::bytes(report.peak_rss_bytes), output::bytes(report.base_rss_bytes)),
+        ),
+    ];
+    rows.extend(report.cuda_peak_bytes.map(|bytes| row("GPU memory", format!("{} at most", output::bytes(bytes)))));
+    let names = if report.host_syncs.is_empty() { String::new() } else { format!(": {}", report.host_syncs.join(", ")) };
+    rows.push(row("host syncs", format!("{} per step{names}", report.host_syncs_per_step)));
+    rows.push(row("loss", format!("{:.4}", report.loss)));
+    output::table(&rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!(median(&[1.0, 2.0, 9.0]), 2.0);
+        assert_eq!(median(&[1.0, 2.0, 4.0, 9.0]), 3.0);
+    }
+
+    #[test]
+    fn synthetic_images_need_no_files() {
+        let registry = Registry::linked().expect("plugins");
+        let text = r#"(epochs: 1, batch: 4, data: (name: "cifar100"), method: "mixup")"#;
+        let recipe = Recipe::parse(text, "x", &[], &registry).expect("a recipe");
+        let info = image_facts(&recipe).expect("known");
+        assert_eq!((info.classes, info.channels, info.height), (100, 3, 32));
+        let batch = random_batch(&recipe, &info, 1, Device::Cpu).expect("a batch");
+        assert_eq!(batch.images.size(), [4, 3, 32, 32]);
+        assert!(batch.images.mean(Kind::Double).double_value(&[]).abs() < 0.05);
+        assert_eq!(batch.labels.size(), [4]);
+    }
+}

@@ -1,0 +1,38 @@
+//! Puts every recipe of `configs/` into the program.
+
+#![allow(clippy::print_stdout, reason = "cargo listens there")]
+
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn main() -> std::io::Result<()> {
+    let variable = |name| env::var_os(name).map(PathBuf::from).ok_or_else(|| std::io::Error::other(name));
+    let root = variable("CARGO_MANIFEST_DIR")?.join("configs");
+    println!("cargo::rerun-if-changed={}", root.display());
+    let mut files = Vec::new();
+    collect(&root, &mut files)?;
+    files.sort();
+    let mut list = String::from("&[\n");
+    for file in files {
+        let name = file.strip_prefix(&root).unwrap_or(&file).with_extension("");
+        let name = name.components().map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/");
+        // A recipe that is edited is found by `include_str`, one that comes or goes by the line above.
+        let _ = writeln!(list, "    ({name:?}, include_str!({:?})),", file.display().to_string());
+    }
+    list.push(']');
+    fs::write(variable("OUT_DIR")?.join("recipes.rs"), list)
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            collect(&path, files)?;
+        } else if path.extension().is_some_and(|extension| extension == "ron") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}

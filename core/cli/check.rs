@@ -1,0 +1,61 @@
+//! `admix check`: whether a recipe or a script would run.
+
+use std::path::{Path, PathBuf};
+
+use admix_api::Registry;
+use admix_engine::{Method, Prepared, prepare};
+use anyhow::Result;
+use clap::Args;
+
+use crate::device::DeviceArgs;
+use crate::failure::bad_input;
+use crate::output;
+use crate::recipes::{Changes, RecipeArgs};
+
+/// Flags of `admix check`.
+#[derive(Args)]
+pub struct CheckArgs {
+    /// A recipe (a file, or the name of a bundled one), or a script: FILE.rhai.
+    what: String,
+    #[command(flatten)]
+    changes: Changes,
+    /// A method's script, instead of the recipe's.
+    #[arg(long, value_name = "FILE")]
+    script: Option<PathBuf>,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// Checks a recipe with its data and its method, or a script alone.
+pub fn check(args: &CheckArgs) -> Result<()> {
+    let device = args.device.open()?;
+    if Path::new(&args.what).extension().is_some_and(|extension| extension == "rhai") {
+        return check_script(args);
+    }
+    let registry = Registry::linked()?;
+    let recipe = RecipeArgs { recipe: args.what.clone(), changes: args.changes.clone() }.read(&[], &registry)?;
+    let Prepared { recipe, session, dataset, warnings } = prepare(recipe, args.script.as_ref(), &registry, device)?;
+    warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
+    output::print(&format!(
+        "{} is good: {} steps on {}; three dry steps of {} went through",
+        recipe.file,
+        output::thousands(session.clock().steps),
+        dataset.info().name,
+        session.method().file()
+    ))
+}
+
+fn check_script(args: &CheckArgs) -> Result<()> {
+    if !args.changes.set.is_empty() || args.script.is_some() {
+        return Err(bad_input(format!("{} is a script: --set and --script belong to a recipe", args.what)));
+    }
+    let text = std::fs::read_to_string(&args.what)
+        .map_err(|source| bad_input(format!("cannot read the script {}: {source}", args.what)))?;
+    let method = Method::compile(&text, &args.what)?;
+    let params: Vec<String> = method.params()?.into_keys().collect();
+    let params = if params.is_empty() { "none".into() } else { params.join(", ") };
+    output::print(&format!(
+        "{} compiles; its parameters: {params}. Check it in a recipe for its verbs: admix check RECIPE --script {}",
+        args.what, args.what
+    ))
+}

@@ -1,0 +1,72 @@
+//! Finding a checkpoint, and building the session that it holds.
+
+use std::path::Path;
+
+use admix_api::Registry;
+use admix_data::Dataset;
+use admix_engine::{Checkpoint, Method, Override, Recipe, RunFolder, Session, Shape, session_of};
+use admix_torch::Device;
+use anyhow::Result;
+
+use crate::failure::bad_input;
+use crate::output;
+
+/// The checkpoint in this file, or the newest good one (or the best) of this run folder.
+pub fn open(path: &Path, best: bool, device: Device) -> Result<Checkpoint> {
+    if path.is_file() {
+        if best {
+            return Err(bad_input(format!("--best: {} is a checkpoint; give the run folder", path.display())));
+        }
+        return Ok(Checkpoint::read(path, device)?);
+    }
+    if !path.is_dir() {
+        return Err(bad_input(format!("{}: there is no such run folder or checkpoint", path.display())));
+    }
+    let folder = RunFolder::existing(path);
+    let none = || {
+        bad_input(format!(
+            "{} holds no checkpoint: is it a run folder, with checkpoints/step-*.safetensors in it?",
+            path.display()
+        ))
+    };
+    if best {
+        return Ok(Checkpoint::read(&folder.best().ok_or_else(none)?, device)?);
+    }
+    let newest = folder.newest_good(device, &mut |message| output::note(&format!("warning: {message}")))?;
+    newest.ok_or_else(none)
+}
+
+/// The recipe that a checkpoint was trained with, changed.
+pub fn recipe(checkpoint: &Checkpoint, overrides: &[Override], registry: &Registry) -> Result<Recipe> {
+    let header = &checkpoint.header;
+    Ok(Recipe::parse(&header.recipe, &header.recipe_file, overrides, registry)?)
+}
+
+/// A session in the checkpoint's state. `dataset` may be another than it was trained on.
+pub fn session(
+    checkpoint: &Checkpoint,
+    recipe: &Recipe,
+    registry: &Registry,
+    dataset: &Dataset,
+    device: Device,
+) -> Result<Session> {
+    let header = &checkpoint.header;
+    let method = Method::compile(&header.script, &header.script_file)?;
+    let mut session = match classes(checkpoint) {
+        Some(classes) => {
+            let shape = Shape { channels: dataset.info().channels, classes };
+            Session::build(recipe, method, registry, shape, header.clock, device)?
+        }
+        None => session_of(recipe, method, registry, dataset.info(), device)?,
+    };
+    session.load(&checkpoint.tensors)?;
+    session.set_clock(header.clock);
+    Ok(session)
+}
+
+/// How many classes the heads of a checkpoint tell apart.
+fn classes(checkpoint: &Checkpoint) -> Option<i64> {
+    let is_head = |name: &str| name.starts_with("net.") && name.contains(".head.") && name.ends_with(".weight");
+    let head = checkpoint.tensors.iter().find(|(name, tensor)| is_head(name) && tensor.dim() == 2)?.1;
+    head.size().first().copied()
+}

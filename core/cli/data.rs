@@ -1,0 +1,199 @@
+//! `admix data`: import, info, verify.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use admix_data::{ImportOptions, ImportReport, Info};
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use crate::output::{self, Format};
+
+/// Skipped files that are named; the rest is counted.
+const NAMED: usize = 20;
+
+/// What to do with datasets.
+#[derive(Subcommand)]
+pub enum DataCommand {
+    /// Pack a folder of JPEG or PNG images (or a tar, tar.xz, tar.gz or zip of one) into a dataset.
+    ///
+    /// Layout: <split>/<class>/<files> with splits train and test (or val), or <class>/<files> with --test-per-class.
+    Import(ImportArgs),
+    /// Print what is known of a dataset.
+    Info(NamedArgs),
+    /// Read every byte of a dataset and compare it with its checksum.
+    Verify(NamedArgs),
+}
+
+/// Flags of `admix data import`.
+#[derive(Args)]
+pub struct ImportArgs {
+    /// The folder or archive.
+    path: PathBuf,
+    /// What recipes will call it.
+    #[arg(long)]
+    name: String,
+    /// The folder that holds the datasets.
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    root: PathBuf,
+    /// Bring every image to this height and width, such as 64x64. Default: as they are, all of one size.
+    #[arg(long, value_name = "HxW", value_parser = size)]
+    size: Option<(i64, i64)>,
+    /// Hold out the last N images of each class for testing: for a folder without a test split.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    test_per_class: usize,
+    /// Replace a dataset of this name.
+    #[arg(long)]
+    force: bool,
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// Flags of `admix data info` and `verify`.
+#[derive(Args)]
+pub struct NamedArgs {
+    /// The dataset.
+    name: String,
+    /// The folder that holds the datasets.
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    root: PathBuf,
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+fn size(text: &str) -> Result<(i64, i64), String> {
+    let sides = text.split_once(['x', 'X']).and_then(|(h, w)| Some((h.trim().parse().ok()?, w.trim().parse().ok()?)));
+    sides.filter(|(h, w)| *h > 0 && *w > 0).ok_or_else(|| "expected height x width in pixels, such as 64x64".into())
+}
+
+/// Imports, inspects or verifies a dataset.
+pub fn data(command: &DataCommand) -> Result<()> {
+    admix_torch::open_cuda(admix_torch::Wanted::Cpu)?;
+    match command {
+        DataCommand::Import(args) => import(args),
+        DataCommand::Info(args) => print_info(&admix_data::info(&args.name, &args.root)?, args.format),
+        DataCommand::Verify(args) => verify(args),
+    }
+}
+
+fn import(args: &ImportArgs) -> Result<()> {
+    let begin = Instant::now();
+    let bar = output::bar(|| ProgressBar::new(0).with_style(style()));
+    let progress = |done: u64, total: u64| {
+        if let Some(bar) = &bar {
+            bar.set_length(total);
+            bar.set_position(done);
+        }
+    };
+    let options =
+        ImportOptions { force: args.force, size: args.size, test_per_class: args.test_per_class, progress: &progress };
+    let report = admix_data::import(&args.path, &args.name, &args.root, options);
+    output::end_bar();
+    let report = report?;
+    let seconds = begin.elapsed().as_secs_f64();
+    match args.format {
+        Format::Json => output::print_json(&json!({ "report": report, "seconds": seconds })),
+        Format::Text => output::print(&told(&report, seconds)),
+    }
+}
+
+fn style() -> ProgressStyle {
+    let template = "{bar:30} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left";
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+fn told(report: &ImportReport, seconds: f64) -> String {
+    let Info { name, train, test, height, width, .. } = &report.info;
+    let mut text = format!(
+        "{name}: {} training and {} test images of {} classes, {height}x{width}, in {}\nwritten to {} ({})\n",
+        output::thousands(*train as u64),
+        output::thousands(*test as u64),
+        report.classes,
+        output::duration(seconds),
+        report.path.display(),
+        output::bytes(report.bytes)
+    );
+    if !report.skipped.is_empty() {
+        text.push_str(&format!("left out: {} files\n", report.skipped.len()));
+        for (file, why) in report.skipped.iter().take(NAMED) {
+            text.push_str(&format!("  {file}: {why}\n"));
+        }
+        if report.skipped.len() > NAMED {
+            text.push_str(&format!("  and {} more: --format json names all\n", report.skipped.len() - NAMED));
+        }
+    }
+    text
+}
+
+fn verify(args: &NamedArgs) -> Result<()> {
+    let verified = admix_data::verify(&args.name, &args.root)?;
+    if args.format == Format::Json {
+        return output::print_json(&verified);
+    }
+    let sum = match (&verified.path, &verified.checksum) {
+        (Some(path), Some(checksum)) => format!("; {} has the checksum {checksum}", path.display()),
+        _ => String::new(),
+    };
+    output::print(&format!("{} is sound: {} read{sum}", args.name, output::bytes(verified.bytes)))
+}
+
+/// Prints the facts of a dataset.
+pub fn print_info(info: &Info, format: Format) -> Result<()> {
+    if format == Format::Json {
+        return output::print_json(info);
+    }
+    let numbers = |values: &[f32]| values.iter().map(|v| format!("{v:.4}")).collect::<Vec<_>>().join(", ");
+    let row = |name: &str, value: String| vec![name.to_string(), value];
+    const SHOWN: usize = 20;
+    let mut names = info.class_names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    if info.class_names.len() > SHOWN {
+        names.push_str(", ...");
+    }
+    output::print(&output::table(&[
+        row("name", info.name.clone()),
+        row("source", info.source.clone()),
+        row("images", format!("{} for training, {} for testing", output::thousands(info.train as u64), output::thousands(info.test as u64))),
+        row("size", format!("{} channels, {}x{} pixels", info.channels, info.height, info.width)),
+        row("classes", format!("{}: {names}", info.classes)),
+        row("mean", numbers(&info.mean)),
+        row("std", numbers(&info.std)),
+    ]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_height_times_width() {
+        assert_eq!(size("64x48"), Ok((64, 48)));
+        for text in ["64", "x", "0x3", "64x", "-1x2", "axb"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn skipped_files_are_named_and_counted() {
+        let info = Info {
+            name: "set".into(),
+            classes: 2,
+            class_names: vec!["a".into(), "b".into()],
+            channels: 3,
+            height: 8,
+            width: 8,
+            mean: vec![],
+            std: vec![],
+            train: 1000,
+            test: 10,
+            source: "x".into(),
+        };
+        let skipped = (0..25).map(|i| (format!("{i}.jpg"), "not an image".to_string())).collect();
+        let report = ImportReport { path: "data/set.admix".into(), bytes: 1, images: 1010, classes: 2, skipped, info };
+        let text = told(&report, 1.0);
+        assert!(text.contains("left out: 25 files") && text.contains("  19.jpg: not an image"), "{text}");
+        assert!(text.contains("and 5 more") && !text.contains("20.jpg"), "{text}");
+        assert!(text.starts_with("set: 1,000 training and 10 test images of 2 classes, 8x8, in 1.0 s"), "{text}");
+    }
+}

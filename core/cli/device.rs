@@ -1,0 +1,126 @@
+//! Which device, how many threads, which precision.
+
+use std::str::FromStr;
+
+use admix_torch::{CudaState, Device, Wanted};
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+
+use crate::failure::bad_input;
+use crate::output;
+
+/// Flags of every command that computes.
+#[derive(Args, Debug)]
+pub struct DeviceArgs {
+    /// auto (a GPU if there is one), cpu, cuda, or cuda:1 for the second GPU.
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    device: Choice,
+    /// Threads that one operation on the CPU may use. Default: as many as there are cores.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+}
+
+/// What `--device` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Choice {
+    Auto,
+    Cpu,
+    Cuda(usize),
+}
+
+impl FromStr for Choice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            _ => text
+                .strip_prefix("cuda:")
+                .and_then(|index| index.parse().ok())
+                .map(Self::Cuda)
+                .ok_or_else(|| "expected auto, cpu, cuda or cuda:0, cuda:1, ...".into()),
+        }
+    }
+}
+
+impl DeviceArgs {
+    /// Opens the device. Must come before any other call of libtorch.
+    pub fn open(&self) -> Result<Device> {
+        let wanted = match self.device {
+            Choice::Auto => Wanted::Auto,
+            Choice::Cpu => Wanted::Cpu,
+            Choice::Cuda(_) => Wanted::Cuda,
+        };
+        let state = admix_torch::open_cuda(wanted)?;
+        if let Some(threads) = self.threads {
+            admix_torch::set_threads(threads.into());
+        }
+        match (self.device, state) {
+            (Choice::Cuda(index), CudaState::Opened { devices }) if index >= devices => Err(bad_input(format!(
+                "--device cuda:{index}: there {}, numbered from 0",
+                if devices == 1 { "is 1 GPU".to_string() } else { format!("are {devices} GPUs") }
+            ))),
+            (Choice::Cuda(index), _) => Ok(Device::Cuda(index)),
+            (Choice::Auto, CudaState::Opened { devices: 1.. }) => Ok(Device::Cuda(0)),
+            (Choice::Auto, state @ (CudaState::NoLibrary { .. } | CudaState::Opened { .. })) => {
+                // A driver is there, so a GPU was probably meant to be used.
+                output::note(&format!("warning: running on the CPU: {state}; --device cpu silences this"));
+                Ok(Device::Cpu)
+            }
+            (_, state) => {
+                tracing::info!("device: {state}");
+                Ok(Device::Cpu)
+            }
+        }
+    }
+}
+
+/// What a step computes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Precision {
+    /// 32-bit floats throughout.
+    #[default]
+    Fp32,
+    /// 16-bit brain floats in matrix products, on GPUs.
+    Bf16,
+}
+
+impl Precision {
+    /// Refuses what this program cannot do on this device.
+    pub fn check(self, device: Device) -> Result<()> {
+        match (self, device) {
+            (Self::Fp32, _) => Ok(()),
+            (Self::Bf16, Device::Cpu) => Err(bad_input(
+                "--precision bf16 is refused on the CPU: without bf16 units a step takes 13 to 20 times as long as in \
+                 fp32; leave the flag out",
+            )),
+            (Self::Bf16, _) => Err(bad_input(
+                "--precision bf16 is not built yet, on GPUs neither; leave the flag out to train in fp32",
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_are_read_by_name_and_number() {
+        for (text, choice) in [("auto", Choice::Auto), ("cpu", Choice::Cpu), ("cuda", Choice::Cuda(0)), ("cuda:3", Choice::Cuda(3))] {
+            assert_eq!(text.parse(), Ok(choice));
+        }
+        for text in ["gpu", "cuda:", "cuda:x", "cuda:-1", ""] {
+            assert!(Choice::from_str(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn half_precision_is_refused_with_a_reason() {
+        let message = Precision::Bf16.check(Device::Cpu).expect_err("refused").to_string();
+        assert!(message.contains("13 to 20 times"), "{message}");
+        assert!(Precision::Fp32.check(Device::Cpu).is_ok());
+    }
+}

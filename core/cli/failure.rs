@@ -1,0 +1,94 @@
+//! How the program ends: one message for people, one exit code for scripts.
+
+use std::io;
+use std::panic::PanicHookInfo;
+use std::process::ExitCode;
+
+use crate::output;
+
+/// Bad input that this program itself found: a flag, an argument.
+#[derive(Debug)]
+pub struct BadInput(pub String);
+
+impl std::fmt::Display for BadInput {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BadInput {}
+
+/// An error of exit code 2.
+pub fn bad_input(message: impl Into<String>) -> anyhow::Error {
+    BadInput(message.into()).into()
+}
+
+/// Prints an error and gives the exit code: 2 for bad input, 128 + signal when interrupted, else 1.
+pub fn tell(error: &anyhow::Error) -> ExitCode {
+    if is_closed_pipe(error) {
+        return ExitCode::SUCCESS;
+    }
+    match error.downcast_ref() {
+        Some(stopped @ admix_engine::Error::Interrupted { .. }) => output::note(&stopped.to_string()),
+        _ => output::note(&format!("error: {error:#}")),
+    }
+    ExitCode::from(exit_code(error))
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<BadInput>() {
+        return 2;
+    }
+    if let Some(engine) = error.downcast_ref::<admix_engine::Error>() {
+        return u8::try_from(engine.exit_code()).unwrap_or(1);
+    }
+    match error.downcast_ref::<admix_data::Error>() {
+        Some(admix_data::Error::Torch(_) | admix_data::Error::Io { .. }) => return 1,
+        Some(_) => return 2,
+        None => {}
+    }
+    match error.downcast_ref::<admix_torch::Error>() {
+        // `--device cuda` on a machine without one.
+        Some(admix_torch::Error::NoCuda { .. }) => 2,
+        _ => 1,
+    }
+}
+
+/// The reader of our output, such as `head`, has seen enough.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// One line for a defect of the program.
+pub fn tell_panic(info: &PanicHookInfo<'_>) {
+    let payload = info.payload();
+    let message = payload.downcast_ref::<String>().map(String::as_str).or(payload.downcast_ref::<&str>().copied());
+    let at = info.location().map(|l| format!(" ({}:{})", l.file(), l.line())).unwrap_or_default();
+    output::note(&format!("error: internal: {}{at}", first_words(message.unwrap_or("a panic"))));
+}
+
+/// libtorch's messages go on with a C++ stack.
+fn first_words(message: &str) -> String {
+    let message = message.split("\nException raised from").next().unwrap_or(message);
+    message.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_tell_bad_input_from_failed_runs() {
+        assert_eq!(exit_code(&bad_input("a flag")), 2);
+        assert_eq!(exit_code(&admix_engine::Error::Input("a file".into()).into()), 2);
+        let checkpoint = admix_engine::Error::Interrupted { signal: 15, checkpoint: "x".into() };
+        assert_eq!(exit_code(&checkpoint.into()), 143);
+        assert_eq!(exit_code(&anyhow::anyhow!("the disk")), 1);
+    }
+
+    #[test]
+    fn a_panic_of_libtorch_is_one_line_without_a_stack() {
+        let text = first_words("called `Result::unwrap()`: Torch(\"shape\n  mismatch\nException raised from x.cpp\n#1\")");
+        assert_eq!(text, "called `Result::unwrap()`: Torch(\"shape mismatch");
+    }
+}

@@ -1,0 +1,175 @@
+//! What the program prints. The only place that writes to stdout and stderr.
+
+#![allow(clippy::print_stderr, reason = "this is the program's voice")]
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::Mutex;
+
+use anyhow::Result;
+use clap::ValueEnum;
+use indicatif::ProgressBar;
+use serde::Serialize;
+
+/// For people or for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON value a line.
+    Json,
+}
+
+/// The bar on the terminal, if there is one: other lines must not be drawn into it.
+static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// Runs with the bar off the screen.
+pub fn beside_the_bar<T>(write: impl FnOnce() -> T) -> T {
+    let bar = BAR.lock().ok().and_then(|bar| bar.clone());
+    match bar {
+        Some(bar) => bar.suspend(write),
+        None => write(),
+    }
+}
+
+/// A bar on stderr, or none where stderr is no terminal.
+pub fn bar(bar: impl FnOnce() -> ProgressBar) -> Option<ProgressBar> {
+    if !io::stderr().is_terminal() {
+        return None;
+    }
+    let bar = bar();
+    if let Ok(mut shown) = BAR.lock() {
+        *shown = Some(bar.clone());
+    }
+    Some(bar)
+}
+
+/// Takes the bar off the screen for good.
+pub fn end_bar() {
+    if let Some(bar) = BAR.lock().ok().and_then(|mut bar| bar.take()) {
+        bar.finish_and_clear();
+    }
+}
+
+/// Prints lines on stdout.
+pub fn print(text: &str) -> Result<()> {
+    beside_the_bar(|| {
+        let mut out = io::stdout().lock();
+        out.write_all(text.as_bytes())?;
+        if !text.ends_with('\n') {
+            out.write_all(b"\n")?;
+        }
+        out.flush()
+    })?;
+    Ok(())
+}
+
+/// Prints a value as one line of JSON on stdout.
+pub fn print_json(value: &impl Serialize) -> Result<()> {
+    print(&serde_json::to_string(value)?)
+}
+
+/// Says something on stderr.
+pub fn note(text: &str) {
+    beside_the_bar(|| eprintln!("{text}"));
+}
+
+/// Rows as aligned columns, two blanks apart; the last column is not padded.
+pub fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            line.push_str(&format!("{cell:<width$}  "));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// Text broken at blanks into lines of at most `width`, each after `indent`.
+pub fn wrap(text: &str, indent: usize, width: usize) -> String {
+    let mut lines = String::new();
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width.saturating_sub(indent) {
+            lines.push_str(&format!("{:indent$}{line}\n", ""));
+            line.clear();
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    if !line.is_empty() {
+        lines.push_str(&format!("{:indent$}{line}\n", ""));
+    }
+    lines
+}
+
+/// `1234567` as `1,234,567`.
+pub fn thousands(number: impl TryInto<u64>) -> String {
+    let digits = number.try_into().unwrap_or(0).to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Seconds in the unit that people read.
+pub fn duration(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    match whole {
+        0..60 => format!("{seconds:.1} s"),
+        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
+        _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// Bytes in the unit that people read.
+pub fn bytes(bytes: u64) -> String {
+    match bytes {
+        0..10_000 => format!("{bytes} bytes"),
+        10_000..10_000_000 => format!("{:.1} KB", bytes as f64 / 1e3),
+        10_000_000..10_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.1} GB", bytes as f64 / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_and_lines_have_no_blanks_at_their_end() {
+        let row = |a: &str, b: &str| vec![a.to_string(), b.to_string()];
+        assert_eq!(table(&[row("a", "bb"), row("ccc", ""), row("λλ", "d")]), "a    bb\nccc\nλλ   d\n");
+        assert_eq!(table(&[]), "");
+    }
+
+    #[test]
+    fn text_is_broken_at_blanks() {
+        assert_eq!(wrap("one two  three", 2, 9), "  one two\n  three\n");
+        assert_eq!(wrap("longerthanthewidth", 2, 9), "  longerthanthewidth\n");
+    }
+
+    #[test]
+    fn numbers_are_written_for_people() {
+        assert_eq!(thousands(0_u64), "0");
+        assert_eq!(thousands(999_u64), "999");
+        assert_eq!(thousands(1_234_567_i64), "1,234,567");
+        assert_eq!(duration(3.21), "3.2 s");
+        assert_eq!(duration(65.0), "1 min 05 s");
+        assert_eq!(duration(3700.0), "1 h 01 min");
+        assert_eq!(bytes(12), "12 bytes");
+        assert_eq!(bytes(1_500_000), "1500.0 KB");
+    }
+}

@@ -1,0 +1,193 @@
+//! What a run shows while it goes on: a bar on a terminal, plain lines elsewhere, JSON lines on request.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use admix_engine::{Accuracy, Event, Summary};
+use anyhow::Result;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use crate::output::{self, Format};
+
+/// Shows the events of one run.
+pub struct Progress {
+    format: Format,
+    bar: Option<ProgressBar>,
+    steps: u64,
+    epochs: u64,
+    epoch: u64,
+    /// The last losses and accuracy, for the bar.
+    losses: String,
+    accuracy: String,
+    speed: f64,
+}
+
+impl Progress {
+    /// Before the first event.
+    pub fn new(format: Format) -> Self {
+        let (losses, accuracy) = Default::default();
+        Self { format, bar: None, steps: 0, epochs: 0, epoch: 0, losses, accuracy, speed: 0.0 }
+    }
+
+    /// Shows an event. A closed stdout does not end a run: what it would have said is in the run folder.
+    pub fn show(&mut self, event: &Event) {
+        let _ = match self.format {
+            Format::Json => self.as_json(event),
+            Format::Text => self.as_text(event),
+        };
+    }
+
+    fn as_json(&self, event: &Event) -> Result<()> {
+        match event {
+            Event::Progress { .. } => Ok(()),
+            Event::Warning(message) => output::print_json(&json!({ "event": "warning", "message": message })),
+            other => output::print_json(other),
+        }
+    }
+
+    fn as_text(&mut self, event: &Event) -> Result<()> {
+        match event {
+            Event::Started { folder, steps, epochs, step, parameters, device } => {
+                (self.steps, self.epochs) = (*steps, *epochs);
+                output::print(&format!(
+                    "{}: {} steps in {epochs} epochs, {} trained values, {device}",
+                    folder.display(),
+                    output::thousands(*steps),
+                    output::thousands(*parameters)
+                ))?;
+                self.bar = output::bar(|| {
+                    let bar = ProgressBar::new(*steps).with_position(*step);
+                    // A resumed run must not count the steps of the former as done in no time.
+                    bar.reset_eta();
+                    bar.with_style(style())
+                });
+            }
+            Event::Resumed { path, step } => {
+                output::print(&format!("resumed from {} at step {}", path.display(), output::thousands(*step)))?;
+            }
+            Event::Progress { step, epoch } => {
+                self.epoch = *epoch;
+                if let Some(bar) = &self.bar {
+                    bar.set_position(*step);
+                    bar.set_message(self.message());
+                }
+            }
+            Event::Train { step, epoch, losses, logged, lr, images_per_s, .. } => {
+                (self.losses, self.speed, self.epoch) = (values(losses), *images_per_s, *epoch);
+                if self.bar.is_none() {
+                    let rate = lr.get("net").copied().unwrap_or(f64::NAN);
+                    let logged = if logged.is_empty() { String::new() } else { format!("  {}", values(logged)) };
+                    output::print(&format!(
+                        "epoch {}/{}  step {step}/{}  {}{logged}  lr {rate:.4}  {images_per_s:.0} images/s",
+                        epoch + 1,
+                        self.epochs,
+                        self.steps,
+                        self.losses
+                    ))?;
+                }
+            }
+            Event::Evaluated { epoch, heads, .. } => {
+                self.accuracy = accuracies(heads);
+                output::print(&format!("epoch {epoch}/{}  test: {}", self.epochs, self.accuracy))?;
+            }
+            Event::Saved { path, .. } => tracing::info!(path = %path.display(), "checkpoint written"),
+            Event::Warning(message) => output::note(&format!("warning: {message}")),
+        }
+        Ok(())
+    }
+
+    fn message(&self) -> String {
+        let mut message = format!("epoch {}/{}", self.epoch + 1, self.epochs);
+        for part in [&self.losses, &self.accuracy] {
+            if !part.is_empty() {
+                let _ = write!(message, "  {part}");
+            }
+        }
+        if self.speed > 0.0 {
+            let _ = write!(message, "  {:.0} images/s", self.speed);
+        }
+        message
+    }
+}
+
+fn style() -> ProgressStyle {
+    let template = "{bar:20} {pos}/{len}  {wide_msg}  {eta} left";
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+fn values(values: &BTreeMap<String, f64>) -> String {
+    values.iter().map(|(name, value)| format!("{name} {value:.3}")).collect::<Vec<_>>().join("  ")
+}
+
+fn accuracies(heads: &BTreeMap<String, Accuracy>) -> String {
+    heads.iter().map(|(name, head)| format!("{name} {:.2} %", head.top1)).collect::<Vec<_>>().join("  ")
+}
+
+/// The end of a run: every head in a table, with the reported one first.
+pub fn results(summary: &Summary) -> String {
+    let mut names: Vec<&String> = summary.heads.keys().collect();
+    names.sort_by_key(|name| Some(*name) != summary.report.as_ref());
+    let mut rows = vec![["head", "best", "last", "median of last 10", "top-5"].map(String::from).to_vec()];
+    for name in names {
+        let head = &summary.heads[name];
+        let percent = |value: f64| format!("{value:.2} %");
+        let figures = [head.best, head.last, head.median_last_10, head.top5].map(percent);
+        rows.push([vec![name.clone()], figures.to_vec()].concat());
+    }
+    let mut text = String::new();
+    if summary.heads.is_empty() {
+        text.push_str("no evaluation yet\n");
+    } else {
+        text.push_str("accuracy on the test set, <head>_<network>:\n");
+        text.push_str(&output::table(&rows));
+    }
+    if summary.skipped > 0 {
+        let _ = writeln!(text, "{} steps were skipped: a value was not finite", summary.skipped);
+    }
+    let _ = writeln!(
+        text,
+        "{} {} epochs, {} steps, {}",
+        if summary.finished { "done:" } else { "stopped by --max-steps after" },
+        summary.epoch,
+        output::thousands(summary.step),
+        output::duration(summary.seconds)
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use admix_engine::HeadAccuracy;
+
+    use super::*;
+
+    #[test]
+    fn the_reported_head_comes_first() {
+        let head = |last| HeadAccuracy { best: 90.0, last, median_last_10: 89.0, top5: 99.0 };
+        let summary = Summary {
+            heads: BTreeMap::from([("mix_k".into(), head(88.0)), ("one_q".into(), head(70.0))]),
+            report: Some("one_q".into()),
+            step: 1200,
+            epoch: 8,
+            finished: true,
+            seconds: 61.0,
+            skipped: 0,
+            folder: "runs/x".into(),
+        };
+        let text = results(&summary);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[2].starts_with("one_q  90.00 %  70.00 %"), "{text}");
+        assert!(lines[3].starts_with("mix_k"), "{text}");
+        assert_eq!(lines[4], "done: 8 epochs, 1,200 steps, 1 min 01 s");
+    }
+
+    #[test]
+    fn warnings_are_whole_in_json() {
+        // The event alone would lose its text.
+        let event = Event::Warning("odd".into());
+        let value = json!({ "event": "warning", "message": "odd" });
+        assert!(matches!(&event, Event::Warning(text) if *text == value["message"]));
+        assert!(Progress::new(Format::Json).as_json(&event).is_ok());
+    }
+}

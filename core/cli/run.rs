@@ -1,0 +1,215 @@
+//! `admix run`: trains a recipe.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use admix_api::Registry;
+use admix_engine::{Checkpoint, Event, Prepared, Recipe, Run, RunFolder, RunOptions, prepare};
+use admix_torch::Device;
+use anyhow::{Context, Result};
+use clap::Args;
+use serde_json::json;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::device::{DeviceArgs, Precision};
+use crate::failure::bad_input;
+use crate::output::{self, Format};
+use crate::progress::{self, Progress};
+use crate::recipes::{RecipeArgs, change};
+use crate::samples;
+
+/// Flags of `admix run`.
+#[derive(Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// A method's script, instead of the recipe's.
+    #[arg(long, value_name = "FILE")]
+    script: Option<PathBuf>,
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// What a step computes in.
+    #[arg(long, value_enum, default_value_t)]
+    precision: Precision,
+    /// The run folder. Default: runs/<recipe>, numbered if that is taken.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Go on from the newest good checkpoint of the run folder, or from this checkpoint or run folder.
+    #[arg(long, value_name = "PATH", num_args = 0..=1)]
+    resume: Option<Option<PathBuf>>,
+    /// Accept a script that differs from the checkpoint's.
+    #[arg(long, requires = "resume")]
+    allow_changed_script: bool,
+    /// All randomness flows from it; the same as --set seed=N.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Stop after this many optimiser steps in all.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    max_steps: Option<u64>,
+    /// Do everything up to the first batch, and write nothing.
+    #[arg(long)]
+    dry_run: bool,
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// Trains a recipe.
+pub fn run(args: &RunArgs) -> Result<()> {
+    let device = args.device.open()?;
+    args.precision.check(device)?;
+    let registry = Rc::new(Registry::linked()?);
+    let seed = args.seed.map(|seed| change("seed", seed));
+    let recipe = args.recipe.read(seed.as_slice(), &registry)?;
+    let mut progress = Progress::new(args.format);
+    let (out, resume) = resume_from(args.out.clone(), args.resume.clone(), device, &mut progress)?;
+    if args.dry_run {
+        return dry_run(args, recipe, resume.flatten().as_deref(), &registry, device);
+    }
+    let options = RunOptions {
+        script: args.script.clone(),
+        out,
+        resume,
+        allow_changed_script: args.allow_changed_script,
+        max_steps: args.max_steps,
+        ..RunOptions::default()
+    };
+    let mut run = Run::begin(recipe, &options, &registry, device, &mut |event| progress.show(event))?;
+    run.after_evaluation = Some(Box::new(|session, dataset, folder| {
+        let name = format!("epoch-{:03}.png", session.clock().epoch);
+        // A picture that fails must not end a run.
+        if let Err(error) = samples::write(session, dataset, &folder.root.join("samples").join(name)) {
+            output::note(&format!("warning: no picture of mixed samples: {error:#}"));
+        }
+        Ok(())
+    }));
+    let stop = Arc::new(AtomicI32::new(0));
+    watch_signals(&stop)?;
+    let outcome = run.train(&stop, &mut |event| progress.show(event));
+    output::end_bar();
+    let summary = outcome?;
+
+    let samples = newest_picture(&run.folder);
+    match args.format {
+        Format::Json => {
+            let mut end = json!({ "event": "finished", "samples": samples });
+            if let (Some(end), serde_json::Value::Object(facts)) = (end.as_object_mut(), serde_json::to_value(&summary)?) {
+                end.extend(facts);
+            }
+            output::print_json(&end)
+        }
+        Format::Text => {
+            let mut text = format!("\n{}", progress::results(&summary));
+            if let Some(path) = samples {
+                text.push_str(&format!("mixed samples: {}\n", path.display()));
+            }
+            text.push_str(&format!("run folder: {}\n", summary.folder.display()));
+            output::print(&text)
+        }
+    }
+}
+
+/// What `--out` and `--resume` mean together: the run folder, and the checkpoint if it is not just its newest.
+fn resume_from(
+    out: Option<PathBuf>,
+    resume: Option<Option<PathBuf>>,
+    device: Device,
+    progress: &mut Progress,
+) -> Result<(Option<PathBuf>, Option<Option<PathBuf>>)> {
+    let Some(Some(path)) = resume else { return Ok((out, resume)) };
+    if path.is_dir() {
+        let folder = RunFolder::existing(&path);
+        let warn = &mut |message| progress.show(&Event::Warning(message));
+        let newest = folder.newest_good(device, warn)?.ok_or_else(|| {
+            bad_input(format!("--resume {}: there is no checkpoint in this folder", path.display()))
+        })?;
+        return Ok((Some(out.unwrap_or(path)), Some(Some(newest.path))));
+    }
+    if !path.is_file() {
+        return Err(bad_input(format!("--resume {}: there is no such checkpoint or run folder", path.display())));
+    }
+    let out = out.or_else(|| run_folder_of(&path)).ok_or_else(|| {
+        bad_input(format!("--resume {}: this checkpoint is in no run folder; name one with --out", path.display()))
+    })?;
+    Ok((Some(out), Some(Some(path))))
+}
+
+/// `x` of `x/checkpoints/step-00000001.safetensors`.
+fn run_folder_of(checkpoint: &Path) -> Option<PathBuf> {
+    let folder = checkpoint.parent().filter(|folder| folder.ends_with("checkpoints"))?;
+    let root = folder.parent()?;
+    Some(if root.as_os_str().is_empty() { PathBuf::from(".") } else { root.to_path_buf() })
+}
+
+fn dry_run(args: &RunArgs, recipe: Recipe, from: Option<&Path>, registry: &Registry, device: Device) -> Result<()> {
+    let Prepared { recipe, session, dataset, warnings } = prepare(recipe, args.script.as_ref(), registry, device)?;
+    if let Some(path) = from {
+        Checkpoint::read(path, device)?.check_fits(&recipe, session.method(), args.allow_changed_script)?;
+    }
+    let clock = session.clock();
+    let info = dataset.info();
+    match args.format {
+        Format::Json => output::print_json(&json!({
+            "event": "dry_run",
+            "recipe": recipe.file,
+            "script": session.method().file(),
+            "data": info.name,
+            "train_images": info.train,
+            "test_images": info.test,
+            "epochs": clock.epochs,
+            "steps": clock.steps,
+            "warnings": warnings,
+        })),
+        Format::Text => {
+            warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
+            output::print(&format!(
+                "{} is ready: {} steps in {} epochs on {} images of {}, method {}; nothing was written",
+                recipe.file,
+                output::thousands(clock.steps),
+                clock.epochs,
+                output::thousands(info.train as u64),
+                info.name,
+                session.method().file()
+            ))
+        }
+    }
+}
+
+/// Puts the number of the first signal into `stop`; the second ends the program at once.
+fn watch_signals(stop: &Arc<AtomicI32>) -> Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot watch for signals")?;
+    let stop = Arc::clone(stop);
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            for signal in signals.forever() {
+                if stop.swap(signal, Ordering::Relaxed) != 0 {
+                    // Without waiting for the step: no destructor of libtorch may run under it.
+                    signal_hook::low_level::exit(128 + signal);
+                }
+                output::note("stopping after this step; a second signal ends the program without saving");
+            }
+        })
+        .context("cannot start a thread")?;
+    Ok(())
+}
+
+fn newest_picture(folder: &RunFolder) -> Option<PathBuf> {
+    let entries = folder.root.join("samples").read_dir().ok()?;
+    entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.extension().is_some_and(|e| e == "png")).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_run_folder_of_a_checkpoint_is_two_up() {
+        let folder = |path: &str| run_folder_of(Path::new(path));
+        assert_eq!(folder("runs/a/checkpoints/step-1.safetensors"), Some("runs/a".into()));
+        assert_eq!(folder("checkpoints/best.safetensors"), Some(".".into()));
+        assert_eq!(folder("elsewhere/step-1.safetensors"), None);
+    }
+}

@@ -1,0 +1,190 @@
+//! Mixed samples of a session, as a picture: rows of pairs for each mixer, columns of lambdas (the paper's Fig. 4).
+
+use std::path::Path;
+
+use admix_api::{Draws, Streams};
+use admix_data::{Dataset, Split};
+use admix_engine::Session;
+use admix_torch::{Device, Kind, Tensor};
+use anyhow::{Context, Result};
+use image::RgbImage;
+
+use crate::picture::{Block, Grid};
+
+/// The lambdas of a picture unless others are asked for.
+pub const LAMBDAS: [f64; 5] = [0.1, 0.3, 0.5, 0.7, 0.9];
+/// Pairs of images for each mixer in the picture of a run.
+const PAIRS: usize = 3;
+/// The pairs of a run's picture never change, so that pictures of two epochs or two runs can be compared.
+const SEED: u64 = 0;
+
+/// Writes the picture of a run: every mixer of its recipe. Without mixers there is nothing to draw.
+pub fn write(session: &mut Session, dataset: &Dataset, path: &Path) -> Result<()> {
+    let mixers: Vec<String> = session.world().mixers.iter().map(|mixer| mixer.name.clone()).collect();
+    if mixers.is_empty() {
+        return Ok(());
+    }
+    let pairs = choose_pairs(dataset, PAIRS, &mut draws(SEED, "pairs"))?;
+    save(&grid(session, dataset, &mixers, &pairs, &LAMBDAS, SEED)?, path)
+}
+
+/// The stream of a picture's choices.
+pub fn draws(seed: u64, what: &str) -> Draws {
+    Streams::new(seed).draws("picture", what, 0, 0)
+}
+
+/// Writes a picture whole or not at all.
+pub fn save(grid: &Grid, path: &Path) -> Result<()> {
+    let mut png = std::io::Cursor::new(Vec::new());
+    grid.render().write_to(&mut png, image::ImageFormat::Png).context("cannot encode a PNG")?;
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    std::fs::write(&partial, png.into_inner())
+        .and_then(|()| std::fs::rename(&partial, path))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Pairs of test images of different classes, own classes all different as long as there are enough.
+pub fn choose_pairs(dataset: &Dataset, count: usize, draws: &mut Draws) -> Result<Vec<(i64, i64)>> {
+    let labels: Vec<i64> = Vec::try_from(&dataset.labels(Split::Test).f_to_device(Device::Cpu)?)?;
+    Ok(pair_up(&labels, &draws.permutation(labels.len()), count))
+}
+
+/// Walks through `order`: an own image of a class not used yet, then the next image of another class.
+fn pair_up(labels: &[i64], order: &[i64], count: usize) -> Vec<(i64, i64)> {
+    let label = |at: i64| labels[at as usize];
+    let mut pairs: Vec<(i64, i64)> = Vec::new();
+    let mut rest = order.to_vec();
+    while pairs.len() < count && rest.len() > 1 {
+        let used = |at: i64| pairs.iter().any(|(own, _)| label(*own) == label(at));
+        let own = rest.remove(rest.iter().position(|at| !used(*at)).unwrap_or(0));
+        let partner = rest.remove(rest.iter().position(|at| label(*at) != label(own)).unwrap_or(0));
+        pairs.push((own, partner));
+    }
+    pairs
+}
+
+/// Mixes the pairs with each mixer at each lambda.
+pub fn grid(
+    session: &mut Session,
+    dataset: &Dataset,
+    mixers: &[String],
+    pairs: &[(i64, i64)],
+    lambdas: &[f64],
+    seed: u64,
+) -> Result<Grid> {
+    let n = pairs.len() as i64;
+    // The own images, then the partners: each is the other's partner.
+    let both: Vec<Tensor> = pairs
+        .iter()
+        .map(|(own, _)| *own)
+        .chain(pairs.iter().map(|(_, partner)| *partner))
+        .map(|at| Ok(dataset.clean_batch(Split::Test, at as usize, 1)?.images))
+        .collect::<Result<_>>()?;
+    let images = Tensor::f_cat(&both, 0)?;
+    let partner: Vec<i64> = (0..2 * n).map(|i| (i + n) % (2 * n)).collect();
+    let looks = Looks::of(dataset);
+    let originals = looks.pictures(&images)?;
+
+    // The mask that is shown is the one nearest to 0.5.
+    let middle = (0..lambdas.len()).min_by(|a, b| (lambdas[*a] - 0.5).abs().total_cmp(&(lambdas[*b] - 0.5).abs()));
+    let mut headings = vec!["A".to_string(), "B".to_string()];
+    headings.extend(lambdas.iter().map(|lambda| format!("λ={lambda}")));
+    headings.push("mask A".into());
+    let mut blocks = Vec::new();
+    for mixer in mixers {
+        let mut columns: Vec<Vec<RgbImage>> = Vec::new();
+        let mut masks = None;
+        for (index, lambda) in lambdas.iter().enumerate() {
+            // The same draws at every lambda: boxes stay in their place and only grow.
+            let plan = session.plan_for(mixer, &images, *lambda, &partner, &mut draws(seed, mixer))?;
+            let mix = session.mix(mixer, &images, &plan)?;
+            columns.push(looks.pictures(&mix.images)?);
+            if Some(index) == middle {
+                masks = mix.mask.as_ref().map(masks_as_pictures).transpose()?;
+            }
+        }
+        let n = n as usize;
+        let rows = (0..n).map(|row| {
+            let mut cells = vec![Some(originals[row].clone()), Some(originals[n + row].clone())];
+            cells.extend(columns.iter().map(|column| Some(column[row].clone())));
+            cells.push(masks.as_ref().map(|masks| masks[row].clone()));
+            cells
+        });
+        blocks.push(Block { name: mixer.clone(), rows: rows.collect() });
+    }
+    Ok(Grid { headings, blocks })
+}
+
+/// How normalised images become bytes again.
+struct Looks {
+    mean: Vec<f32>,
+    std: Vec<f32>,
+}
+
+impl Looks {
+    fn of(dataset: &Dataset) -> Self {
+        Self { mean: dataset.info().mean.clone(), std: dataset.info().std.clone() }
+    }
+
+    /// `[N, C, H, W]`, normalised, as pictures.
+    fn pictures(&self, images: &Tensor) -> Result<Vec<RgbImage>> {
+        let per_channel = |values: &[f32]| -> Result<Tensor> {
+            Ok(Tensor::f_from_slice(values)?.f_reshape([1, -1, 1, 1])?.f_to_device(images.device())?)
+        };
+        let pixels = images.f_mul(&per_channel(&self.std)?)?.f_add(&per_channel(&self.mean)?)?;
+        pictures(&pixels)
+    }
+}
+
+/// `[N, 1, H, W]` in [0, 1] as grey pictures.
+fn masks_as_pictures(masks: &Tensor) -> Result<Vec<RgbImage>> {
+    pictures(masks)
+}
+
+/// `[N, C, H, W]` in [0, 1] as pictures: one or two channels are grey, of more than three the first three are shown.
+fn pictures(pixels: &Tensor) -> Result<Vec<RgbImage>> {
+    let (n, channels, height, width) = pixels.size4()?;
+    let shown = if channels < 3 { pixels.f_narrow(1, 0, 1)?.f_expand([n, 3, height, width], false)? } else { pixels.f_narrow(1, 0, 3)? };
+    let bytes = shown
+        .f_to_kind(Kind::Float)?
+        .f_clamp(0.0, 1.0)?
+        .f_mul_scalar(255.0)?
+        .f_round()?
+        .f_permute([0, 2, 3, 1])?
+        .f_to_kind(Kind::Uint8)?
+        .f_to_device(Device::Cpu)?
+        .f_contiguous()?
+        .f_reshape([-1])?;
+    let bytes: Vec<u8> = Vec::try_from(&bytes)?;
+    let (height, width) = (u32::try_from(height)?, u32::try_from(width)?);
+    let per_image = (3 * height * width) as usize;
+    bytes
+        .chunks_exact(per_image.max(1))
+        .map(|image| RgbImage::from_raw(width, height, image.to_vec()).context("a picture of the wrong size"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_are_of_two_classes_and_own_classes_differ() {
+        let labels = [0, 0, 0, 1, 1, 2, 2, 2];
+        let order: Vec<i64> = (0..8).collect();
+        assert_eq!(pair_up(&labels, &order, 3), [(0, 3), (4, 1), (5, 2)]);
+        assert_eq!(pair_up(&labels, &order, 9).len(), 4, "as many as there are images");
+        assert_eq!(pair_up(&[5, 5], &[1, 0], 1), [(1, 0)], "one class only");
+        assert!(pair_up(&[1], &[0], 1).is_empty());
+    }
+
+    #[test]
+    fn normalised_grey_images_become_bytes_again() {
+        let looks = Looks { mean: vec![0.5], std: vec![0.25] };
+        let images = Tensor::from_slice(&[0.0f32, 2.0, -2.0, 9.0]).reshape([1, 1, 2, 2]);
+        let pictures = looks.pictures(&images).expect("pictures");
+        assert_eq!(pictures.len(), 1);
+        assert_eq!(pictures[0].as_raw().as_slice(), [128, 128, 128, 255, 255, 255, 0, 0, 0, 255, 255, 255]);
+    }
+}

@@ -1,0 +1,10 @@
+//! Tests of the crate through its public API.
+
+#![allow(clippy::unwrap_used)]
+
+mod batches;
+mod importing;
+mod packed;
+mod parsers;
+mod sources;
+mod support;
