@@ -1,53 +1,51 @@
 //! AMix without the engine: the same networks, mixer, losses and fused updates in a plain loop.
-//!
-//! Run it to see what a recipe and a script stand for, or to time what they cost:
-//! `cargo run --release --example train_by_hand -- --case quickstart --steps 20`
-
+//! `cargo run --release --example train_by_hand -- --case quickstart --steps 20 --warmup 5 --threads 2`
+#![allow(clippy::print_stdout, reason = "the one line that a program like this prints")]
 use std::time::Instant;
 
-use admix_api::{Ask, Credit, Loss, LossConfig, LossInput, MixInput, Mixed, MixerConfig, MixerContext, Pairing};
-use admix_api::{Plan, Store, Streams};
+use admix_api::{Ask, Credit, Loss, LossConfig, LossInput, MixInput, Mixed, MixerConfig, MixerContext};
+use admix_api::{Pairing, Store, Streams};
 use admix_models::{BackboneConfig, Network, ResNetConfig};
-use admix_plugins::losses::{CrossEntropy, Mask};
+use admix_plugins::losses::{CrossEntropy, Mask, MixupCrossEntropy};
 use admix_plugins::mixers::AMix;
-use admix_torch::{Device, Kind, SgdOptions, Tensor};
+use admix_torch::{Device, Kind, SgdOptions, Tensor, backward, grad_of, no_grad, scalar};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().collect();
-    let value = |flag: &str| arguments.iter().position(|a| a == flag).and_then(|at| arguments.get(at + 1));
-    let number = |flag: &str, default: usize| value(flag).and_then(|v| v.parse().ok()).unwrap_or(default);
+    let value = |flag| arguments.iter().position(|a| a == flag).and_then(|at| arguments.get(at + 1));
+    let number = |flag, default| value(flag).and_then(|v| v.parse().ok()).unwrap_or(default);
     let (steps, warmup) = (number("--steps", 20), number("--warmup", 5));
     admix_torch::set_threads(number("--threads", 2));
-    // Batch, channels, size, classes, width of the bundled recipes.
+    // Batch, channels, size, classes, width: those of `configs/bench/amix_default.ron` and of the quickstart.
     let (n, c, size, classes, width) = match value("--case").map(String::as_str) {
         Some("resnet18") => (32, 3, 32, 100, 1.0),
         _ => (100, 1, 28, 10, 0.125),
     };
-
     let model = BackboneConfig::ResNet(ResNetConfig { width, ..Default::default() });
     let (streams, heads) = (Streams::new(0), ["one".to_string(), "mix".to_string()]);
-    let (q, k, m) = (Store::new(Device::Cpu, streams), Store::new(Device::Cpu, streams), Store::new(Device::Cpu, streams));
+    let store = || Store::new(Device::Cpu, streams);
+    let (q, k, m) = (store(), store(), store());
     let student = Network::build(&q.root(), &model, &heads, classes, c)?;
     let teacher = Network::build(&k.root(), &model, &heads, classes, c)?;
     k.copy_from(&q)?;
     k.set_requires_grad(false);
     let context = MixerContext { feature_channels: Some(student.backbone().channels(3)) };
     let mut mixer = AMix::default().build(&m.root(), &context)?;
-    mixer.train(true);
-    let (cross_entropy, mask_loss) = (CrossEntropy::default().build()?, Mask::default().build()?);
-    let ask = Ask { batch: n, height: size, width: size, pairing: Pairing::alpha(2.0), quiet: false, progress: 0.0, lambda: None };
+    let (ce, mixup_ce) = (CrossEntropy::default().build()?, MixupCrossEntropy::default().build()?);
+    let mask_loss = Mask::default().build()?;
+    let pairing = Pairing::alpha(2.0);
+    let ask = Ask { batch: n, height: size, width: size, pairing, quiet: false, progress: 0.0, lambda: None };
 
     let images = Tensor::f_randn([n as i64, c, size, size], (Kind::Float, Device::Cpu))?;
     let labels = Tensor::f_randint(classes, [n as i64], (Kind::Int64, Device::Cpu))?;
-    let parameters = |store: &Store| -> Vec<Tensor> { store.parameters().into_iter().map(|(_, t, _)| t).collect() };
-    let mut trained = parameters(&q);
-    trained.extend(parameters(&m));
-    let (sources, targets) = (parameters(&q), parameters(&k));
-    let velocity: Vec<Tensor> = trained.iter().map(|t| t.f_zeros_like()).collect::<Result<_, _>>()?;
-    let (lr, follow) = (admix_torch::scalar(0.1, Device::Cpu), admix_torch::scalar(0.01, Device::Cpu));
-    let found_inf = admix_torch::scalar(0.0, Device::Cpu);
+    let of = |store: &Store| store.parameters().into_iter().map(|(_, t, _)| t).collect::<Vec<Tensor>>();
+    let (sources, targets) = (of(&q), of(&k));
+    let trained: Vec<Tensor> = of(&q).into_iter().chain(of(&m)).collect();
+    let velocity = trained.iter().map(Tensor::f_zeros_like).collect::<Result<Vec<_>, _>>()?;
+    let (lr, follow, found_inf) =
+        (scalar(0.1, Device::Cpu), scalar(0.01, Device::Cpu), scalar(0.0, Device::Cpu));
     let sgd = SgdOptions { momentum: 0.9, weight_decay: 1e-4, nesterov: false };
 
     let logits = |net: &Network, images: &Tensor, head: &str| -> Outcome<Tensor> {
@@ -60,38 +58,34 @@ fn main() -> Outcome<()> {
     for step in 0..warmup + steps {
         let begin = Instant::now();
         let z = {
-            let _guard = admix_torch::no_grad();
+            let _guard = no_grad();
             teacher.backbone().stage_range(0..=3, &images, true)?
         };
         let mut mix = |draw: &str, quiet: bool| -> Outcome<(Mixed, Tensor)> {
-            let plan: Plan = mixer.plan(&ask, &mut streams.draws("mix", draw, 0, step as u64))?;
+            let plan = mixer.plan(&ask, &mut streams.draws("mix", draw, 0, step as u64))?;
             let planned = plan.on(Device::Cpu)?;
             let input = MixInput { features: Some(&z), quiet, ..MixInput::of(&images) };
             Ok((mixer.mix(&input, &planned)?, planned.lambda()?))
         };
         let (attempt, lambda) = mix("attempt", false)?;
-        let generate = of_mix(&*cross_entropy, logits(&teacher, &attempt.images, "mix")?, &attempt.credit)?;
+        let generate = of_mix(&*mixup_ce, logits(&teacher, &attempt.images, "mix")?, &attempt.credit)?;
         let mask = mask_loss.loss(&LossInput::default().with_mix(&attempt, &lambda)?)?;
-        admix_torch::backward(&(generate.f_add(&mask.f_mul_scalar(0.1)?)?))?;
-        let clean = LossInput::default().with("logits", logits(&student, &images, "one")?).with_labels(&labels)?;
-        admix_torch::backward(&cross_entropy.loss(&clean)?)?;
-        let (lesson, _) = {
-            let _guard = admix_torch::no_grad();
-            mix("lesson", true)?
-        };
-        admix_torch::backward(&of_mix(&*cross_entropy, logits(&student, &lesson.images, "mix")?, &lesson.credit)?)?;
+        backward(&generate.f_add(&mask.f_mul_scalar(0.1)?)?)?;
+        let clean = LossInput::default().with("logits", logits(&student, &images, "one")?);
+        backward(&ce.loss(&clean.with_labels(&labels)?)?)?;
+        let (lesson, _) = mix("lesson", true)?;
+        backward(&of_mix(&*mixup_ce, logits(&student, &lesson.images, "mix")?, &lesson.credit)?)?;
 
-        let gradients: Vec<Tensor> = trained.iter().filter_map(admix_torch::grad_of).collect();
+        let gradients: Vec<Tensor> = trained.iter().filter_map(grad_of).collect();
         admix_torch::nonfinite(&gradients, &found_inf)?;
         admix_torch::fused_sgd(&trained, &gradients, &velocity, &sgd, &lr, Some(&found_inf))?;
         admix_torch::clear_grads(&trained)?;
-        let _guard = admix_torch::no_grad();
+        let _guard = no_grad();
         mixer.after_step()?;
         admix_torch::ema(&targets, &sources, &follow)?;
-        if step >= warmup {
-            times.push(begin.elapsed().as_secs_f64() * 1e3);
-        }
+        times.push(begin.elapsed().as_secs_f64() * 1e3);
     }
+    let mut times = times.split_off(warmup);
     times.sort_by(f64::total_cmp);
     println!("{{\"ms_per_step\": {:.4}, \"min\": {:.4}}}", times[times.len() / 2], times[0]);
     Ok(())

@@ -5,3 +5,4 @@ use admix_plugins as _;
 
 mod engine;
 mod golden;
+mod readme;

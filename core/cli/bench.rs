@@ -101,7 +101,8 @@ pub fn bench(command: &BenchCommand) -> Result<()> {
     let method = method_of(&recipe, args.script.as_ref())?;
     let (mut session, batches) = if args.synthetic {
         let info = image_facts(&recipe)?;
-        let batches = (0..BATCHES).map(|i| random_batch(&recipe, &info, i, device)).collect::<Result<Vec<_>>>()?;
+        let batches =
+            (0..BATCHES).map(|i| random_batch(&recipe, &info, i, device)).collect::<Result<Vec<_>>>()?;
         (session_of(&recipe, method, &registry, &info, device)?, batches)
     } else {
         let dataset = Dataset::open(&recipe.data, device, Streams::new(recipe.seed))?;
@@ -115,7 +116,13 @@ pub fn bench(command: &BenchCommand) -> Result<()> {
     }
 }
 
-fn time(args: &StepArgs, recipe: &Recipe, session: &mut Session, batches: &[Batch], device: Device) -> Result<Report> {
+fn time(
+    args: &StepArgs,
+    recipe: &Recipe,
+    session: &mut Session,
+    batches: &[Batch],
+    device: Device,
+) -> Result<Report> {
     let execution = match args.execution {
         How::Direct => Execution::Direct,
         How::Recorded => Execution::Recorded,
@@ -123,7 +130,8 @@ fn time(args: &StepArgs, recipe: &Recipe, session: &mut Session, batches: &[Batc
     let options = StepOptions { execution, ..StepOptions::default() };
     let mut turn = 0;
     let mut step = |session: &mut Session| -> Result<StepReport> {
-        let parts = (0..recipe.accumulate).map(|part| shared(&batches[(turn + part) % batches.len()])).collect();
+        let parts =
+            (0..recipe.accumulate).map(|part| shared(&batches[(turn + part) % batches.len()])).collect();
         turn += recipe.accumulate;
         Ok(session.step_with(parts, &options)?)
     };
@@ -215,7 +223,8 @@ fn real_batches(recipe: &Recipe, dataset: &Dataset) -> Result<Vec<Batch>> {
     (0..there)
         .map(|i| {
             let index = order.f_narrow(0, (i * recipe.batch) as i64, recipe.batch as i64)?;
-            let augmentation = dataset.augmentation(recipe.batch, &mut streams.draws("augment", "", 0, i as u64));
+            let augmentation =
+                dataset.augmentation(recipe.batch, &mut streams.draws("augment", "", 0, i as u64));
             Ok(dataset.train_batch(&index, &augmentation)?)
         })
         .collect()
@@ -268,15 +277,31 @@ fn told(report: &Report) -> String {
     let mut rows = vec![
         row("recipe", report.recipe.clone()),
         row("device", format!("{} ({} threads)", report.device, report.threads)),
-        row("step", format!("{:.3} ms (median of {}), {:.3} ms at best", report.ms_per_step, report.steps, report.min_ms_per_step)),
+        row(
+            "step",
+            format!(
+                "{:.3} ms (median of {}), {:.3} ms at best",
+                report.ms_per_step, report.steps, report.min_ms_per_step
+            ),
+        ),
         row("images", format!("{:.0} per second, {} per step", report.images_per_s, report.batch)),
         row(
             "memory",
-            format!("{} at most, {} before the first step", output::bytes(report.peak_rss_bytes), output::bytes(report.base_rss_bytes)),
+            format!(
+                "{} at most, {} before the first step",
+                output::bytes(report.peak_rss_bytes),
+                output::bytes(report.base_rss_bytes)
+            ),
         ),
     ];
-    rows.extend(report.cuda_peak_bytes.map(|bytes| row("GPU memory", format!("{} at most", output::bytes(bytes)))));
-    let names = if report.host_syncs.is_empty() { String::new() } else { format!(": {}", report.host_syncs.join(", ")) };
+    rows.extend(
+        report.cuda_peak_bytes.map(|bytes| row("GPU memory", format!("{} at most", output::bytes(bytes)))),
+    );
+    let names = if report.host_syncs.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", report.host_syncs.join(", "))
+    };
     rows.push(row("host syncs", format!("{} per step{names}", report.host_syncs_per_step)));
     rows.push(row("loss", format!("{:.4}", report.loss)));
     output::table(&rows)

@@ -17,7 +17,8 @@ fn main() -> std::io::Result<()> {
     let mut list = String::from("&[\n");
     for file in files {
         let name = file.strip_prefix(&root).unwrap_or(&file).with_extension("");
-        let name = name.components().map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/");
+        let name =
+            name.components().map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/");
         // A recipe that is edited is found by `include_str`, one that comes or goes by the line above.
         let _ = writeln!(list, "    ({name:?}, include_str!({:?})),", file.display().to_string());
     }

@@ -33,8 +33,10 @@ pub fn check(args: &CheckArgs) -> Result<()> {
         return check_script(args);
     }
     let registry = Registry::linked()?;
-    let recipe = RecipeArgs { recipe: args.what.clone(), changes: args.changes.clone() }.read(&[], &registry)?;
-    let Prepared { recipe, session, dataset, warnings } = prepare(recipe, args.script.as_ref(), &registry, device)?;
+    let recipe =
+        RecipeArgs { recipe: args.what.clone(), changes: args.changes.clone() }.read(&[], &registry)?;
+    let Prepared { recipe, session, dataset, warnings } =
+        prepare(recipe, args.script.as_ref(), &registry, device)?;
     warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
     output::print(&format!(
         "{} is good: {} steps on {}; three dry steps of {} went through",

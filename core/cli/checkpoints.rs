@@ -15,7 +15,10 @@ use crate::output;
 pub fn open(path: &Path, best: bool, device: Device) -> Result<Checkpoint> {
     if path.is_file() {
         if best {
-            return Err(bad_input(format!("--best: {} is a checkpoint; give the run folder", path.display())));
+            return Err(bad_input(format!(
+                "--best: {} is a checkpoint; give the run folder",
+                path.display()
+            )));
         }
         return Ok(Checkpoint::read(path, device)?);
     }
@@ -66,7 +69,8 @@ pub fn session(
 
 /// How many classes the heads of a checkpoint tell apart.
 fn classes(checkpoint: &Checkpoint) -> Option<i64> {
-    let is_head = |name: &str| name.starts_with("net.") && name.contains(".head.") && name.ends_with(".weight");
+    let is_head =
+        |name: &str| name.starts_with("net.") && name.contains(".head.") && name.ends_with(".weight");
     let head = checkpoint.tensors.iter().find(|(name, tensor)| is_head(name) && tensor.dim() == 2)?.1;
     head.size().first().copied()
 }

@@ -64,8 +64,11 @@ pub struct NamedArgs {
 }
 
 fn size(text: &str) -> Result<(i64, i64), String> {
-    let sides = text.split_once(['x', 'X']).and_then(|(h, w)| Some((h.trim().parse().ok()?, w.trim().parse().ok()?)));
-    sides.filter(|(h, w)| *h > 0 && *w > 0).ok_or_else(|| "expected height x width in pixels, such as 64x64".into())
+    let sides =
+        text.split_once(['x', 'X']).and_then(|(h, w)| Some((h.trim().parse().ok()?, w.trim().parse().ok()?)));
+    sides
+        .filter(|(h, w)| *h > 0 && *w > 0)
+        .ok_or_else(|| "expected height x width in pixels, such as 64x64".into())
 }
 
 /// Imports, inspects or verifies a dataset.
@@ -87,8 +90,12 @@ fn import(args: &ImportArgs) -> Result<()> {
             bar.set_position(done);
         }
     };
-    let options =
-        ImportOptions { force: args.force, size: args.size, test_per_class: args.test_per_class, progress: &progress };
+    let options = ImportOptions {
+        force: args.force,
+        size: args.size,
+        test_per_class: args.test_per_class,
+        progress: &progress,
+    };
     let report = admix_data::import(&args.path, &args.name, &args.root, options);
     output::end_bar();
     let report = report?;
@@ -154,7 +161,14 @@ pub fn print_info(info: &Info, format: Format) -> Result<()> {
     output::print(&output::table(&[
         row("name", info.name.clone()),
         row("source", info.source.clone()),
-        row("images", format!("{} for training, {} for testing", output::thousands(info.train as u64), output::thousands(info.test as u64))),
+        row(
+            "images",
+            format!(
+                "{} for training, {} for testing",
+                output::thousands(info.train as u64),
+                output::thousands(info.test as u64)
+            ),
+        ),
         row("size", format!("{} channels, {}x{} pixels", info.channels, info.height, info.width)),
         row("classes", format!("{}: {names}", info.classes)),
         row("mean", numbers(&info.mean)),
@@ -190,10 +204,14 @@ mod tests {
             source: "x".into(),
         };
         let skipped = (0..25).map(|i| (format!("{i}.jpg"), "not an image".to_string())).collect();
-        let report = ImportReport { path: "data/set.admix".into(), bytes: 1, images: 1010, classes: 2, skipped, info };
+        let report =
+            ImportReport { path: "data/set.admix".into(), bytes: 1, images: 1010, classes: 2, skipped, info };
         let text = told(&report, 1.0);
         assert!(text.contains("left out: 25 files") && text.contains("  19.jpg: not an image"), "{text}");
         assert!(text.contains("and 5 more") && !text.contains("20.jpg"), "{text}");
-        assert!(text.starts_with("set: 1,000 training and 10 test images of 2 classes, 8x8, in 1.0 s"), "{text}");
+        assert!(
+            text.starts_with("set: 1,000 training and 10 test images of 2 classes, 8x8, in 1.0 s"),
+            "{text}"
+        );
     }
 }

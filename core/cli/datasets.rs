@@ -29,7 +29,8 @@ pub fn datasets(args: &DatasetsArgs) -> Result<()> {
         return match args.format {
             Format::Json => output::print_json(&all),
             Format::Text => {
-                let row = |e: &admix_data::Entry| vec![e.name.clone(), e.status.to_string(), e.summary.clone()];
+                let row =
+                    |e: &admix_data::Entry| vec![e.name.clone(), e.status.to_string(), e.summary.clone()];
                 output::print(&output::table(&all.iter().map(row).collect::<Vec<_>>()))
             }
         };
@@ -38,7 +39,7 @@ pub fn datasets(args: &DatasetsArgs) -> Result<()> {
         let names: Vec<&str> = all.iter().map(|entry| entry.name.as_str()).collect();
         let hint = did_you_mean(name, names.iter().copied());
         bad_input(format!(
-            "no dataset named `{name}` in {}; known: {}{hint}. Bring your own with `admix data import PATH --name {name}`",
+            "no dataset named `{name}` in {}; known: {}; bring your own with `admix data import PATH --name {name}`{hint}",
             args.root.display(),
             names.join(", ")
         ))

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use admix_torch::{CudaState, Device, Wanted};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
 use crate::failure::bad_input;
@@ -53,15 +53,17 @@ impl DeviceArgs {
             Choice::Cpu => Wanted::Cpu,
             Choice::Cuda(_) => Wanted::Cuda,
         };
-        let state = admix_torch::open_cuda(wanted)?;
+        let state = admix_torch::open_cuda(wanted).context("--device cuda")?;
         if let Some(threads) = self.threads {
             admix_torch::set_threads(threads.into());
         }
         match (self.device, state) {
-            (Choice::Cuda(index), CudaState::Opened { devices }) if index >= devices => Err(bad_input(format!(
-                "--device cuda:{index}: there {}, numbered from 0",
-                if devices == 1 { "is 1 GPU".to_string() } else { format!("are {devices} GPUs") }
-            ))),
+            (Choice::Cuda(index), CudaState::Opened { devices }) if index >= devices => {
+                Err(bad_input(format!(
+                    "--device cuda:{index}: there {}, numbered from 0",
+                    if devices == 1 { "is 1 GPU".to_string() } else { format!("are {devices} GPUs") }
+                )))
+            }
             (Choice::Cuda(index), _) => Ok(Device::Cuda(index)),
             (Choice::Auto, CudaState::Opened { devices: 1.. }) => Ok(Device::Cuda(0)),
             (Choice::Auto, state @ (CudaState::NoLibrary { .. } | CudaState::Opened { .. })) => {
@@ -109,7 +111,12 @@ mod tests {
 
     #[test]
     fn devices_are_read_by_name_and_number() {
-        for (text, choice) in [("auto", Choice::Auto), ("cpu", Choice::Cpu), ("cuda", Choice::Cuda(0)), ("cuda:3", Choice::Cuda(3))] {
+        for (text, choice) in [
+            ("auto", Choice::Auto),
+            ("cpu", Choice::Cpu),
+            ("cuda", Choice::Cuda(0)),
+            ("cuda:3", Choice::Cuda(3)),
+        ] {
             assert_eq!(text.parse(), Ok(choice));
         }
         for text in ["gpu", "cuda:", "cuda:x", "cuda:-1", ""] {

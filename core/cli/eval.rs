@@ -45,7 +45,8 @@ pub struct EvalArgs {
 /// Measures a trained run.
 pub fn eval(args: &EvalArgs) -> Result<()> {
     if !PROTOCOLS.iter().any(|(name, _)| *name == args.protocol) {
-        let known: Vec<String> = PROTOCOLS.iter().map(|(name, about)| format!("`{name}` ({about})")).collect();
+        let known: Vec<String> =
+            PROTOCOLS.iter().map(|(name, about)| format!("`{name}` ({about})")).collect();
         return Err(bad_input(format!("--protocol {}: there is {}", args.protocol, known.join(" and "))));
     }
     let device = args.device.open()?;
@@ -83,7 +84,11 @@ pub fn eval(args: &EvalArgs) -> Result<()> {
     }
 }
 
-fn with(mut facts: serde_json::Value, name: &str, value: &impl serde::Serialize) -> Result<serde_json::Value> {
+fn with(
+    mut facts: serde_json::Value,
+    name: &str,
+    value: &impl serde::Serialize,
+) -> Result<serde_json::Value> {
     facts[name] = serde_json::to_value(value)?;
     Ok(facts)
 }
@@ -136,12 +141,27 @@ fn has_mask(session: &mut Session, dataset: &Dataset, mixer: &str) -> Result<boo
 }
 
 fn mixer_table(reports: &Reports) -> String {
-    let heading = ["mixer", "lambda", "mask std", "|mean - lambda|", "worst", "loss on mixes", "loss on MixUp", "pairs"];
+    let heading = [
+        "mixer",
+        "lambda",
+        "mask std",
+        "|mean - lambda|",
+        "worst",
+        "loss on mixes",
+        "loss on MixUp",
+        "pairs",
+    ];
     let mut rows = vec![heading.map(String::from).to_vec()];
     for (mixer, by_lambda) in reports {
         let row = |lambda: &str, r: &MixerReport| {
-            let figures = [r.mask_std, r.mean_gap, r.worst_gap, r.loss_mixed, r.loss_mixup].map(|v| format!("{v:.4}"));
-            [vec![mixer.clone(), lambda.to_string()], figures.to_vec(), vec![output::thousands(r.pairs as u64)]].concat()
+            let figures =
+                [r.mask_std, r.mean_gap, r.worst_gap, r.loss_mixed, r.loss_mixup].map(|v| format!("{v:.4}"));
+            [
+                vec![mixer.clone(), lambda.to_string()],
+                figures.to_vec(),
+                vec![output::thousands(r.pairs as u64)],
+            ]
+            .concat()
         };
         rows.extend(by_lambda.iter().map(|(lambda, report)| row(lambda, report)));
         rows.push(row("all", &mean(by_lambda)));
@@ -150,7 +170,9 @@ fn mixer_table(reports: &Reports) -> String {
 }
 
 fn mean(reports: &BTreeMap<String, MixerReport>) -> MixerReport {
-    let of = |value: fn(&MixerReport) -> f64| reports.values().map(value).sum::<f64>() / reports.len().max(1) as f64;
+    let of = |value: fn(&MixerReport) -> f64| {
+        reports.values().map(value).sum::<f64>() / reports.len().max(1) as f64
+    };
     MixerReport {
         mask_std: of(|r| r.mask_std),
         mean_gap: of(|r| r.mean_gap),

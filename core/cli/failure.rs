@@ -30,9 +30,20 @@ pub fn tell(error: &anyhow::Error) -> ExitCode {
     }
     match error.downcast_ref() {
         Some(stopped @ admix_engine::Error::Interrupted { .. }) => output::note(&stopped.to_string()),
-        _ => output::note(&format!("error: {error:#}")),
+        _ => output::note(&format!("error: {}", whole(error))),
     }
     ExitCode::from(exit_code(error))
+}
+
+/// The message, and what caused it unless that is said already.
+fn whole(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(&format!(": {cause}"));
+        }
+    }
+    text
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
@@ -43,6 +54,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         return u8::try_from(engine.exit_code()).unwrap_or(1);
     }
     match error.downcast_ref::<admix_data::Error>() {
+        Some(admix_data::Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return 2,
         Some(admix_data::Error::Torch(_) | admix_data::Error::Io { .. }) => return 1,
         Some(_) => return 2,
         None => {}
@@ -62,7 +74,8 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 /// One line for a defect of the program.
 pub fn tell_panic(info: &PanicHookInfo<'_>) {
     let payload = info.payload();
-    let message = payload.downcast_ref::<String>().map(String::as_str).or(payload.downcast_ref::<&str>().copied());
+    let message =
+        payload.downcast_ref::<String>().map(String::as_str).or(payload.downcast_ref::<&str>().copied());
     let at = info.location().map(|l| format!(" ({}:{})", l.file(), l.line())).unwrap_or_default();
     output::note(&format!("error: internal: {}{at}", first_words(message.unwrap_or("a panic"))));
 }
@@ -87,8 +100,21 @@ mod tests {
     }
 
     #[test]
+    fn a_cause_is_told_once() {
+        use anyhow::Context;
+        let io = || io::Error::other("the disk is on fire");
+        let told = anyhow::Error::from(io()).context("cannot write x");
+        assert_eq!(whole(&told), "cannot write x: the disk is on fire");
+        let said = admix_data::Error::Io { path: "x".into(), action: "read", source: io() };
+        assert_eq!(whole(&said.into()), "cannot read x: the disk is on fire");
+        assert!(Err::<(), _>(io()).context("a").is_err());
+    }
+
+    #[test]
     fn a_panic_of_libtorch_is_one_line_without_a_stack() {
-        let text = first_words("called `Result::unwrap()`: Torch(\"shape\n  mismatch\nException raised from x.cpp\n#1\")");
+        let text = first_words(
+            "called `Result::unwrap()`: Torch(\"shape\n  mismatch\nException raised from x.cpp\n#1\")",
+        );
         assert_eq!(text, "called `Result::unwrap()`: Torch(\"shape mismatch");
     }
 }

@@ -1,8 +1,10 @@
 //! Diagnostics: `tracing` events on stderr.
 
 use std::io::{self, Write};
+use std::str::FromStr;
 
 use anyhow::Result;
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -11,17 +13,27 @@ use crate::output::{self, Format};
 
 /// Starts telling events that pass `filter`.
 pub fn start(filter: &str, format: Format) -> Result<()> {
-    let filter = EnvFilter::builder().parse(filter).map_err(|error| {
+    let refuse = |why: String| {
         bad_input(format!(
-            "--log {filter}: {error}; expected error, warn, info, debug, trace or off, or parts such as admix_engine=debug"
+            "--log {filter}: {why}; expected error, warn, info, debug, trace or off, or parts such as admix_engine=debug"
         ))
-    })?;
+    };
+    if let Some(word) = filter.split(',').find(|part| !is_directive(part)) {
+        return Err(refuse(format!("`{word}` is no level")));
+    }
+    let filter = EnvFilter::builder().parse(filter).map_err(|error| refuse(error.to_string()))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Stderr);
     match format {
         Format::Text => builder.with_target(false).without_time().with_ansi(false).init(),
         Format::Json => builder.json().init(),
     }
     Ok(())
+}
+
+/// A level, or target=level. The filter's own parser takes any other word for a target, and then says nothing.
+fn is_directive(part: &str) -> bool {
+    let level = part.rsplit_once('=').map_or(part, |(_, level)| level).trim();
+    part.contains('[') || LevelFilter::from_str(level).is_ok_and(|_| !level.is_empty())
 }
 
 /// Stderr beside the progress bar: each event is written at once when it is complete.
@@ -52,5 +64,20 @@ impl Drop for Event {
     fn drop(&mut self) {
         // Nobody is left to be told that stderr is closed.
         let _ = output::beside_the_bar(|| io::stderr().write_all(&self.0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_levels_and_targets_with_levels_are_filters() {
+        for good in ["warn", "DEBUG", "off", "admix_engine=trace", "warn"] {
+            assert!(is_directive(good), "{good}");
+        }
+        for bad in ["", "loud", "admix_engine=", "admix_engine=loud", "admix_engine"] {
+            assert!(!is_directive(bad), "{bad}");
+        }
     }
 }

@@ -24,6 +24,8 @@ mod samples;
 mod show;
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::{Parser, Subcommand};
 
@@ -71,6 +73,8 @@ enum Command {
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(failure::tell_panic));
+    // A file that reaches `ulimit -f` shall be an error of the write, not the end of the program.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::<AtomicBool>::default());
     // The hook has told what happened; the exit code must not be Rust's 101.
     std::panic::catch_unwind(start).unwrap_or(ExitCode::FAILURE)
 }

@@ -49,17 +49,24 @@ pub struct MixArgs {
 }
 
 fn share(text: &str) -> Result<f64, String> {
-    text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| "expected a number from 0 to 1".into())
+    text.parse()
+        .ok()
+        .filter(|share| (0.0..=1.0).contains(share))
+        .ok_or_else(|| "expected a number from 0 to 1".into())
 }
 
 /// Draws mixed samples.
 pub fn mix(args: &MixArgs) -> Result<()> {
     if !args.output.extension().is_some_and(|e| e.eq_ignore_ascii_case("png")) {
-        return Err(bad_input(format!("--output {}: expected a name that ends in .png", args.output.display())));
+        return Err(bad_input(format!(
+            "--output {}: expected a name that ends in .png",
+            args.output.display()
+        )));
     }
     let device = args.device.open()?;
     let registry = Registry::linked()?;
-    let checkpoint = args.checkpoint.as_ref().map(|path| checkpoints::open(path, false, device)).transpose()?;
+    let checkpoint =
+        args.checkpoint.as_ref().map(|path| checkpoints::open(path, false, device)).transpose()?;
     let recipe = recipe(args, checkpoint.as_ref(), &registry)?;
     let dataset = Dataset::open(&recipe.data, device, Streams::new(recipe.seed))?;
     let mut session = match &checkpoint {
@@ -78,7 +85,11 @@ pub fn mix(args: &MixArgs) -> Result<()> {
     }
     let pairs = samples::choose_pairs(&dataset, args.count.into(), &mut samples::draws(args.seed, "pairs"))?;
     if pairs.len() < args.count.into() {
-        output::note(&format!("warning: {} has test images for {} pairs only", dataset.info().name, pairs.len()));
+        output::note(&format!(
+            "warning: {} has test images for {} pairs only",
+            dataset.info().name,
+            pairs.len()
+        ));
     }
     let grid = samples::grid(&mut session, &dataset, &args.mixer, &pairs, &args.lambda, args.seed)?;
     samples::save(&grid, &args.output)?;
@@ -91,7 +102,9 @@ fn recipe(args: &MixArgs, checkpoint: Option<&Checkpoint>, registry: &Registry) 
     overrides.extend(args.data.as_ref().map(|name| change("data.name", format!("{name:?}"))));
     let read = |more: &[Override]| match (checkpoint, &args.recipe) {
         (Some(checkpoint), _) => checkpoints::recipe(checkpoint, more, registry),
-        (None, Some(recipe)) => RecipeArgs { recipe: recipe.clone(), changes: Changes::default() }.read(more, registry),
+        (None, Some(recipe)) => {
+            RecipeArgs { recipe: recipe.clone(), changes: Changes::default() }.read(more, registry)
+        }
         (None, None) => Ok(Recipe::parse(BARE, "admix mix", more, registry)?),
     };
     let first = read(&overrides)?;
@@ -102,13 +115,19 @@ fn recipe(args: &MixArgs, checkpoint: Option<&Checkpoint>, registry: &Registry) 
         let entry = registry.find(PluginKind::Mixer, name).map_err(|error| {
             let have: Vec<&str> = first.mixers.iter().map(|(name, _)| name.as_str()).collect();
             let of = if checkpoint.is_some() { "the checkpoint" } else { "the recipe" };
-            bad_input(if have.is_empty() { error.to_string() } else { format!("{error}; {of} has {}", have.join(", ")) })
+            bad_input(if have.is_empty() {
+                error.to_string()
+            } else {
+                format!("{error}; {of} has {}", have.join(", "))
+            })
         })?;
         overrides.push(change(&format!("mixers.{name}"), format!("{}()", entry.type_name)));
     }
     let recipe = read(&overrides)?;
     if let Some(checkpoint) = checkpoint {
-        let known = |name: &str| checkpoint.tensors.keys().any(|tensor| tensor.starts_with(&format!("mixer.{name}.")));
+        let known = |name: &str| {
+            checkpoint.tensors.keys().any(|tensor| tensor.starts_with(&format!("mixer.{name}.")))
+        };
         for name in args.mixer.iter().filter(|name| !first.mixers.iter().any(|(have, _)| have == *name)) {
             let choice = recipe.mixers.iter().find(|(have, _)| have == name);
             if choice.is_some_and(|(_, choice)| choice.config.needs().features.is_some()) && !known(name) {

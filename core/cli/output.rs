@@ -77,7 +77,9 @@ pub fn note(text: &str) {
 /// Rows as aligned columns, two blanks apart; the last column is not padded.
 pub fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max().unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
     for row in rows {
@@ -96,7 +98,8 @@ pub fn wrap(text: &str, indent: usize, width: usize) -> String {
     let mut lines = String::new();
     let mut line = String::new();
     for word in text.split_whitespace() {
-        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width.saturating_sub(indent) {
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width.saturating_sub(indent)
+        {
             lines.push_str(&format!("{:indent$}{line}\n", ""));
             line.clear();
         }

@@ -6,7 +6,7 @@ use image::{Rgb, RgbImage};
 
 const BACKGROUND: Rgb<u8> = Rgb([255, 255, 255]);
 const INK: Rgb<u8> = Rgb([30, 30, 30]);
-const FAINT: Rgb<u8> = Rgb([150, 150, 150]);
+const FAINT: Rgb<u8> = Rgb([170, 170, 170]);
 /// Cells are scaled up to at least this many pixels.
 const SMALLEST_CELL: u32 = 64;
 /// Between cells, and around the grid.
@@ -58,7 +58,7 @@ impl Grid {
         let rows: u32 = self.blocks.iter().map(|block| block.rows.len() as u32).sum();
         let gaps = self.blocks.len().saturating_sub(1) as u32 * BLOCK_GAP;
         let size = (
-            origin.0 + self.headings.len() as u32 * (cell.0 + GAP),
+            origin.0 + self.headings.len() as u32 * (cell.0 + GAP) + GAP,
             origin.1 + rows * (cell.1 + GAP) + gaps,
         );
         Layout { scale, cell, letters, origin, size }
@@ -81,10 +81,12 @@ impl Grid {
             write(&mut canvas, (GAP, middle), &block.name, letters, INK);
             for row in &block.rows {
                 for (column, picture) in row.iter().enumerate() {
+                    frame(&mut canvas, (left(column), top), cell);
                     match picture {
                         Some(picture) => {
                             let (width, height) = picture.dimensions();
-                            let large = imageops::resize(picture, width * scale, height * scale, FilterType::Nearest);
+                            let large =
+                                imageops::resize(picture, width * scale, height * scale, FilterType::Nearest);
                             imageops::replace(&mut canvas, &large, left(column).into(), top.into());
                         }
                         None => {
@@ -99,6 +101,14 @@ impl Grid {
         }
         canvas
     }
+}
+
+/// A thin line around a cell, in the gap: white pictures must not melt into the page.
+fn frame(canvas: &mut RgbImage, (left, top): (u32, u32), (width, height): (u32, u32)) {
+    let whole = RgbImage::from_pixel(width + 2, height + 2, FAINT);
+    imageops::replace(canvas, &whole, i64::from(left) - 1, i64::from(top) - 1);
+    let inside = RgbImage::from_pixel(width, height, BACKGROUND);
+    imageops::replace(canvas, &inside, left.into(), top.into());
 }
 
 /// Width of a text in letters of their own size.
@@ -136,12 +146,17 @@ mod tests {
             name: name.into(),
             rows: (0..rows).map(|_| vec![cell(), cell(), None]).collect(),
         };
-        Grid { headings: ["A", "B", "λ=0.5"].map(String::from).to_vec(), blocks: vec![block("mixup", 2), block("x", 1)] }
+        Grid {
+            headings: ["A", "B", "λ=0.5"].map(String::from).to_vec(),
+            blocks: vec![block("mixup", 2), block("x", 1)],
+        }
     }
 
     #[test]
     fn cells_are_scaled_by_a_whole_number_to_at_least_64_pixels() {
-        for ((width, height), cell) in [((28, 28), (84, 84)), ((32, 32), (64, 64)), ((96, 64), (96, 64)), ((4, 7), (64, 112))] {
+        for ((width, height), cell) in
+            [((28, 28), (84, 84)), ((32, 32), (64, 64)), ((96, 64), (96, 64)), ((4, 7), (64, 112))]
+        {
             assert_eq!(grid(width, height).layout().cell, cell);
         }
     }
@@ -153,22 +168,26 @@ mod tests {
         assert_eq!(letters, 2, "`λ=0.5` in large letters is 80 pixels wide");
         let canvas = grid.render();
         assert_eq!(canvas.dimensions(), size);
-        assert_eq!(size, (origin.0 + 3 * (cell.0 + GAP), origin.1 + 3 * (cell.1 + GAP) + BLOCK_GAP));
+        assert_eq!(size, (origin.0 + 3 * (cell.0 + GAP) + GAP, origin.1 + 3 * (cell.1 + GAP) + BLOCK_GAP));
         // The last row's corners.
         let bottom = size.1 - GAP - 1;
         assert_eq!(canvas.get_pixel(origin.0, bottom), &Rgb([9, 8, 7]));
-        assert_eq!(canvas.get_pixel(origin.0 + cell.0, bottom), &BACKGROUND);
+        assert_eq!(canvas.get_pixel(origin.0 + cell.0, bottom), &FAINT);
         assert!(origin.0 > text_width("mixup") * letters, "names do not reach into the pictures");
         // An absent cell says so.
         let right = origin.0 + 2 * (cell.0 + GAP);
-        assert!((right..size.0).any(|x| (origin.1..origin.1 + cell.1).any(|y| canvas.get_pixel(x, y) == &FAINT)));
+        assert!(
+            (right..right + cell.0)
+                .any(|x| (origin.1..origin.1 + cell.1).any(|y| canvas.get_pixel(x, y) == &FAINT))
+        );
     }
 
     #[test]
     fn text_is_drawn_and_cut_off_at_the_edge() {
         let mut canvas = RgbImage::from_pixel(20, 10, BACKGROUND);
         write(&mut canvas, (1, 1), "λ_0.9 and more than fits \u{1f600}", 1, INK);
-        let inked = |x: std::ops::Range<u32>| x.into_iter().any(|x| (0..10).any(|y| canvas.get_pixel(x, y) == &INK));
+        let inked =
+            |x: std::ops::Range<u32>| x.into_iter().any(|x| (0..10).any(|y| canvas.get_pixel(x, y) == &INK));
         assert!(inked(1..9), "the font has lambda");
         assert!(inked(9..17));
         write(&mut canvas, (300, 300), "outside", 2, INK);

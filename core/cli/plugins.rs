@@ -28,14 +28,18 @@ pub fn plugins(args: &PluginsArgs) -> Result<()> {
         return match args.format {
             Format::Json => output::print_json(&registry.entries().map(facts).collect::<Vec<_>>()),
             Format::Text => {
-                let row = |e: &Entry| vec![e.kind().word().to_string(), e.name.clone(), e.summary.clone(), e.origin.clone()];
+                let row = |e: &Entry| {
+                    vec![e.kind().word().to_string(), e.name.clone(), e.summary.clone(), e.origin.clone()]
+                };
                 output::print(&output::table(&registry.entries().map(row).collect::<Vec<_>>()))
             }
         };
     };
     // A mixer and a loss may share a name: print both.
-    let found: Vec<&Entry> =
-        [PluginKind::Mixer, PluginKind::Loss].iter().filter_map(|kind| registry.find(*kind, name).ok()).collect();
+    let found: Vec<&Entry> = [PluginKind::Mixer, PluginKind::Loss]
+        .iter()
+        .filter_map(|kind| registry.find(*kind, name).ok())
+        .collect();
     if found.is_empty() {
         let names: Vec<&str> = registry.entries().map(|entry| entry.name.as_str()).collect();
         let hint = did_you_mean(name, names.iter().copied());
@@ -80,7 +84,11 @@ fn told(entry: &Entry) -> Result<String> {
     text.push_str(&output::wrap(&format!("needs: {}", needs(entry)?.join(", ")), 2, WIDTH));
 
     let settings = settings(&(entry.schema)().to_value(), &(entry.defaults)());
-    text.push_str(if settings.is_empty() { "\nno settings of its own\n" } else { "\nsettings (with their defaults):\n" });
+    text.push_str(if settings.is_empty() {
+        "\nno settings of its own\n"
+    } else {
+        "\nsettings (with their defaults):\n"
+    });
     text.extend(settings.iter().map(Setting::told));
     if let Reader::Mixer(_, pairing) = entry.reader {
         text.push_str("\nsettings that every mixer has (with this one's defaults):\n");
@@ -126,7 +134,13 @@ struct Setting {
 
 impl Setting {
     fn new(name: &str, default: impl ToString, kind: &str, doc: &str) -> Self {
-        Self { name: name.into(), default: default.to_string(), kind: kind.into(), doc: doc.into(), variants: vec![] }
+        Self {
+            name: name.into(),
+            default: default.to_string(),
+            kind: kind.into(),
+            doc: doc.into(),
+            variants: vec![],
+        }
     }
 
     fn told(&self) -> String {
@@ -142,9 +156,24 @@ impl Setting {
 fn shared_settings(pairing: &Pairing) -> Vec<Setting> {
     let yes = |on: bool| if on { "true" } else { "false" };
     vec![
-        Setting::new("alpha", format!("{:?}", pairing.alpha), "number", "lambda ~ Beta(alpha, alpha); above 0."),
-        Setting::new("per", format!("{:?}", pairing.per), "Batch | Sample", "One lambda for the batch, or one for each sample."),
-        Setting::new("fold", yes(pairing.fold), "true or false", "Use max(lambda, 1 - lambda): the own image dominates."),
+        Setting::new(
+            "alpha",
+            format!("{:?}", pairing.alpha),
+            "number",
+            "lambda ~ Beta(alpha, alpha); above 0.",
+        ),
+        Setting::new(
+            "per",
+            format!("{:?}", pairing.per),
+            "Batch | Sample",
+            "One lambda for the batch, or one for each sample.",
+        ),
+        Setting::new(
+            "fold",
+            yes(pairing.fold),
+            "true or false",
+            "Use max(lambda, 1 - lambda): the own image dominates.",
+        ),
         Setting::new(
             "partner",
             format!("{:?}", pairing.partner),
@@ -169,7 +198,9 @@ fn settings(schema: &Value, defaults: &Value) -> Vec<Setting> {
 /// Follows `$ref` and a lone `allOf` or `anyOf`.
 fn resolved<'a>(property: &'a Value, schema: &'a Value) -> &'a Value {
     if let Some(path) = property["$ref"].as_str() {
-        return schema.pointer(path.trim_start_matches('#')).map_or(property, |target| resolved(target, schema));
+        return schema
+            .pointer(path.trim_start_matches('#'))
+            .map_or(property, |target| resolved(target, schema));
     }
     for list in ["allOf", "anyOf"] {
         if let Some([only]) = property[list].as_array().map(Vec::as_slice) {
@@ -185,7 +216,9 @@ fn kind(property: &Value, schema: &Value) -> String {
     let all = |list: &Value, of: &dyn Fn(&Value) -> String| {
         list.as_array().map(|list| list.iter().map(of).collect::<Vec<_>>().join(" | "))
     };
-    if let Some(names) = all(&property["enum"], &|name| name.as_str().map_or(name.to_string(), str::to_string)) {
+    if let Some(names) =
+        all(&property["enum"], &|name| name.as_str().map_or(name.to_string(), str::to_string))
+    {
         return names;
     }
     let of_list = |list: &Value| all(list, &|variant| variant_name(variant, schema));
@@ -227,19 +260,24 @@ fn variant_name(variant: &Value, schema: &Value) -> String {
 
 fn variants(property: &Value, schema: &Value) -> Vec<(String, String)> {
     let Some(list) = resolved(property, schema)["oneOf"].as_array() else { return Vec::new() };
-    let documented = |variant: &Value| Some((variant_name(variant, schema), variant["description"].as_str()?.to_string()));
+    let documented =
+        |variant: &Value| Some((variant_name(variant, schema), variant["description"].as_str()?.to_string()));
     list.iter().filter_map(documented).collect()
 }
 
 /// A value as a recipe writes it.
 fn as_written(value: &Value, property: &Value) -> String {
     match value {
-        Value::String(text) if property["type"] == "string" && property["enum"].is_null() => format!("{text:?}"),
+        Value::String(text) if property["type"] == "string" && property["enum"].is_null() => {
+            format!("{text:?}")
+        }
         Value::String(name) => name.clone(),
         Value::Null => "None".into(),
         Value::Object(fields) => match fields.iter().next() {
             // An enum's variant with a value.
-            Some((name, inner)) if fields.len() == 1 => format!("{name}({})", as_written(inner, &Value::Null)),
+            Some((name, inner)) if fields.len() == 1 => {
+                format!("{name}({})", as_written(inner, &Value::Null))
+            }
             _ => value.to_string(),
         },
         other => other.to_string(),
@@ -279,7 +317,8 @@ mod tests {
                 assert!(text.contains(&format!("  {}: {}", setting.name, setting.default)), "{text}");
             }
             let recipe = format!("(epochs: 1, method: \"mixup\", {})", example(entry).expect("a line"));
-            Recipe::parse(&recipe, &entry.name, &[], &registry).unwrap_or_else(|error| panic!("{error}\n{recipe}"));
+            Recipe::parse(&recipe, &entry.name, &[], &registry)
+                .unwrap_or_else(|error| panic!("{error}\n{recipe}"));
         }
     }
 

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use admix_engine::{Accuracy, Event, Summary};
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::output::{self, Format};
 
@@ -33,17 +33,9 @@ impl Progress {
     /// Shows an event. A closed stdout does not end a run: what it would have said is in the run folder.
     pub fn show(&mut self, event: &Event) {
         let _ = match self.format {
-            Format::Json => self.as_json(event),
+            Format::Json => as_json(event).map_or(Ok(()), |value| output::print_json(&value)),
             Format::Text => self.as_text(event),
         };
-    }
-
-    fn as_json(&self, event: &Event) -> Result<()> {
-        match event {
-            Event::Progress { .. } => Ok(()),
-            Event::Warning(message) => output::print_json(&json!({ "event": "warning", "message": message })),
-            other => output::print_json(other),
-        }
     }
 
     fn as_text(&mut self, event: &Event) -> Result<()> {
@@ -64,7 +56,11 @@ impl Progress {
                 });
             }
             Event::Resumed { path, step } => {
-                output::print(&format!("resumed from {} at step {}", path.display(), output::thousands(*step)))?;
+                output::print(&format!(
+                    "resumed from {} at step {}",
+                    path.display(),
+                    output::thousands(*step)
+                ))?;
             }
             Event::Progress { step, epoch } => {
                 self.epoch = *epoch;
@@ -77,7 +73,8 @@ impl Progress {
                 (self.losses, self.speed, self.epoch) = (values(losses), *images_per_s, *epoch);
                 if self.bar.is_none() {
                     let rate = lr.get("net").copied().unwrap_or(f64::NAN);
-                    let logged = if logged.is_empty() { String::new() } else { format!("  {}", values(logged)) };
+                    let logged =
+                        if logged.is_empty() { String::new() } else { format!("  {}", values(logged)) };
                     output::print(&format!(
                         "epoch {}/{}  step {step}/{}  {}{logged}  lr {rate:.4}  {images_per_s:.0} images/s",
                         epoch + 1,
@@ -108,6 +105,16 @@ impl Progress {
             let _ = write!(message, "  {:.0} images/s", self.speed);
         }
         message
+    }
+}
+
+/// An event as its line of JSON; steps that only went by are not worth one.
+fn as_json(event: &Event) -> Option<Value> {
+    match event {
+        Event::Progress { .. } => None,
+        // The event alone would lose its text.
+        Event::Warning(message) => Some(json!({ "event": "warning", "message": message })),
+        other => serde_json::to_value(other).ok(),
     }
 }
 
@@ -183,11 +190,11 @@ mod tests {
     }
 
     #[test]
-    fn warnings_are_whole_in_json() {
-        // The event alone would lose its text.
-        let event = Event::Warning("odd".into());
-        let value = json!({ "event": "warning", "message": "odd" });
-        assert!(matches!(&event, Event::Warning(text) if *text == value["message"]));
-        assert!(Progress::new(Format::Json).as_json(&event).is_ok());
+    fn events_are_tagged_in_json_and_warnings_keep_their_text() {
+        let warning = as_json(&Event::Warning("odd".into()));
+        assert_eq!(warning, Some(json!({ "event": "warning", "message": "odd" })));
+        let saved = as_json(&Event::Saved { path: "x".into(), step: 3 });
+        assert_eq!(saved, Some(json!({ "event": "saved", "path": "x", "step": 3 })));
+        assert_eq!(as_json(&Event::Progress { step: 1, epoch: 0 }), None);
     }
 }

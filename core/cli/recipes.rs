@@ -99,11 +99,13 @@ pub fn recipes(args: &RecipesArgs) -> Result<()> {
         (Some(name), Format::Text) => output::print(bundled(name)?),
         (Some(name), Format::Json) => output::print_json(&json!({ "name": name, "text": bundled(name)? })),
         (None, Format::Text) => {
-            let rows: Vec<_> = BUNDLED.iter().map(|(name, text)| vec![(*name).into(), about(text).into()]).collect();
+            let rows: Vec<_> =
+                BUNDLED.iter().map(|(name, text)| vec![(*name).into(), about(text).into()]).collect();
             output::print(&output::table(&rows))
         }
         (None, Format::Json) => {
-            let rows: Vec<_> = BUNDLED.iter().map(|(name, text)| json!({ "name": name, "about": about(text) })).collect();
+            let rows: Vec<_> =
+                BUNDLED.iter().map(|(name, text)| json!({ "name": name, "about": about(text) })).collect();
             output::print_json(&rows)
         }
     }
@@ -132,7 +134,8 @@ mod tests {
             assert!(!about(text).is_empty(), "{name} must begin with a comment that says what it is");
             let lines = text.lines().count();
             assert!(lines <= 40, "{name} has {lines} lines");
-            Recipe::parse(text, &bundled_file(name), &[], &registry).unwrap_or_else(|error| panic!("{name}: {error}"));
+            Recipe::parse(text, &bundled_file(name), &[], &registry)
+                .unwrap_or_else(|error| panic!("{name}: {error}"));
         }
     }
 

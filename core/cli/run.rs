@@ -95,7 +95,9 @@ pub fn run(args: &RunArgs) -> Result<()> {
     match args.format {
         Format::Json => {
             let mut end = json!({ "event": "finished", "samples": samples });
-            if let (Some(end), serde_json::Value::Object(facts)) = (end.as_object_mut(), serde_json::to_value(&summary)?) {
+            if let (Some(end), serde_json::Value::Object(facts)) =
+                (end.as_object_mut(), serde_json::to_value(&summary)?)
+            {
                 end.extend(facts);
             }
             output::print_json(&end)
@@ -122,16 +124,24 @@ fn resume_from(
     if path.is_dir() {
         let folder = RunFolder::existing(&path);
         let warn = &mut |message| progress.show(&Event::Warning(message));
-        let newest = folder.newest_good(device, warn)?.ok_or_else(|| {
-            bad_input(format!("--resume {}: there is no checkpoint in this folder", path.display()))
-        })?;
-        return Ok((Some(out.unwrap_or(path)), Some(Some(newest.path))));
+        return match folder.newest_good(device, warn)? {
+            Some(newest) => Ok((Some(out.unwrap_or(path)), Some(Some(newest.path)))),
+            // A run that ended before its first checkpoint begins again.
+            None if out.is_none() && path.join("checkpoints").is_dir() => Ok((Some(path), Some(None))),
+            None => Err(bad_input(format!("--resume {}: there is no checkpoint in this folder", path.display()))),
+        };
     }
     if !path.is_file() {
-        return Err(bad_input(format!("--resume {}: there is no such checkpoint or run folder", path.display())));
+        return Err(bad_input(format!(
+            "--resume {}: there is no such checkpoint or run folder",
+            path.display()
+        )));
     }
     let out = out.or_else(|| run_folder_of(&path)).ok_or_else(|| {
-        bad_input(format!("--resume {}: this checkpoint is in no run folder; name one with --out", path.display()))
+        bad_input(format!(
+            "--resume {}: this checkpoint is in no run folder; name one with --out",
+            path.display()
+        ))
     })?;
     Ok((Some(out), Some(Some(path))))
 }
@@ -143,8 +153,15 @@ fn run_folder_of(checkpoint: &Path) -> Option<PathBuf> {
     Some(if root.as_os_str().is_empty() { PathBuf::from(".") } else { root.to_path_buf() })
 }
 
-fn dry_run(args: &RunArgs, recipe: Recipe, from: Option<&Path>, registry: &Registry, device: Device) -> Result<()> {
-    let Prepared { recipe, session, dataset, warnings } = prepare(recipe, args.script.as_ref(), registry, device)?;
+fn dry_run(
+    args: &RunArgs,
+    recipe: Recipe,
+    from: Option<&Path>,
+    registry: &Registry,
+    device: Device,
+) -> Result<()> {
+    let Prepared { recipe, session, dataset, warnings } =
+        prepare(recipe, args.script.as_ref(), registry, device)?;
     if let Some(path) = from {
         Checkpoint::read(path, device)?.check_fits(&recipe, session.method(), args.allow_changed_script)?;
     }
@@ -198,7 +215,10 @@ fn watch_signals(stop: &Arc<AtomicI32>) -> Result<()> {
 
 fn newest_picture(folder: &RunFolder) -> Option<PathBuf> {
     let entries = folder.root.join("samples").read_dir().ok()?;
-    entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.extension().is_some_and(|e| e == "png")).max()
+    entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == "png"))
+        .max()
 }
 
 #[cfg(test)]

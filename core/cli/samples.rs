@@ -87,10 +87,11 @@ pub fn grid(
     let originals = looks.pictures(&images)?;
 
     // The mask that is shown is the one nearest to 0.5.
-    let middle = (0..lambdas.len()).min_by(|a, b| (lambdas[*a] - 0.5).abs().total_cmp(&(lambdas[*b] - 0.5).abs()));
+    let middle =
+        (0..lambdas.len()).min_by(|a, b| (lambdas[*a] - 0.5).abs().total_cmp(&(lambdas[*b] - 0.5).abs()));
     let mut headings = vec!["A".to_string(), "B".to_string()];
     headings.extend(lambdas.iter().map(|lambda| format!("λ={lambda}")));
-    headings.push("mask A".into());
+    headings.extend(middle.map(|at| format!("mask {}", lambdas[at])));
     let mut blocks = Vec::new();
     for mixer in mixers {
         let mut columns: Vec<Vec<RgbImage>> = Vec::new();
@@ -145,7 +146,11 @@ fn masks_as_pictures(masks: &Tensor) -> Result<Vec<RgbImage>> {
 /// `[N, C, H, W]` in [0, 1] as pictures: one or two channels are grey, of more than three the first three are shown.
 fn pictures(pixels: &Tensor) -> Result<Vec<RgbImage>> {
     let (n, channels, height, width) = pixels.size4()?;
-    let shown = if channels < 3 { pixels.f_narrow(1, 0, 1)?.f_expand([n, 3, height, width], false)? } else { pixels.f_narrow(1, 0, 3)? };
+    let shown = if channels < 3 {
+        pixels.f_narrow(1, 0, 1)?.f_expand([n, 3, height, width], false)?
+    } else {
+        pixels.f_narrow(1, 0, 3)?
+    };
     let bytes = shown
         .f_to_kind(Kind::Float)?
         .f_clamp(0.0, 1.0)?

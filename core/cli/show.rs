@@ -34,14 +34,17 @@ pub fn show(args: &ShowArgs) -> Result<()> {
     let script = method.file().to_string();
     // The script alone knows its parameters and weights. It is asked at the start of a run on some data.
     let clock = Clock { step: 0, steps: 1, epoch: 0, epochs: recipe.epochs };
-    let session = Session::build(&recipe, method, &registry, Shape { channels: 3, classes: 2 }, clock, Device::Cpu)?;
+    let session =
+        Session::build(&recipe, method, &registry, Shape { channels: 3, classes: 2 }, clock, Device::Cpu)?;
     let params = session.params();
     let weights = session.weights()?;
 
     if args.format == Format::Json {
         let values: Vec<_> = values
             .iter()
-            .map(|(path, value, origin)| json!({ "path": path, "value": value, "origin": origin.to_string() }))
+            .map(
+                |(path, value, origin)| json!({ "path": path, "value": value, "origin": origin.to_string() }),
+            )
             .collect();
         return output::print_json(&json!({
             "recipe": recipe.file,
@@ -51,8 +54,10 @@ pub fn show(args: &ShowArgs) -> Result<()> {
             "weights": weights,
         }));
     }
-    let mut rows: Vec<Vec<String>> =
-        values.into_iter().map(|(path, value, origin)| vec![path, value, origin.to_string()]).collect();
+    let mut rows: Vec<Vec<String>> = values
+        .into_iter()
+        .map(|(path, value, origin)| vec![path, as_written(value), origin.to_string()])
+        .collect();
     let origin = |given: bool, table: &str, name: &str| match given {
         true if recipe.overrides.iter().any(|o| o.path == format!("{table}.{name}")) => "--set".to_string(),
         true => "recipe".into(),
@@ -64,15 +69,24 @@ pub fn show(args: &ShowArgs) -> Result<()> {
         vec![format!("params.{name}"), param(value), origin(recipe.params.contains_key(name), "params", name)]
     }));
     rows.extend(weights.iter().map(|(name, value)| {
-        vec![format!("weights.{name}"), value.to_string(), origin(recipe.weights.contains_key(name), "weights", name)]
+        vec![
+            format!("weights.{name}"),
+            format!("{value:?}"),
+            origin(recipe.weights.contains_key(name), "weights", name),
+        ]
     }));
     output::print(&output::table(&rows))
+}
+
+/// A value of `describe`, which speaks JSON, as a recipe writes it.
+fn as_written(value: String) -> String {
+    if value == "null" { "None".into() } else { value }
 }
 
 fn param(value: &Param) -> String {
     match value {
         Param::Switch(switch) => switch.to_string(),
-        Param::Number(number) => number.to_string(),
+        Param::Number(number) => format!("{number:?}"),
         Param::Text(text) => format!("{text:?}"),
     }
 }

@@ -118,12 +118,16 @@ fn syntax_errors_have_a_place() {
 #[test]
 fn scripts_have_no_clock_files_or_evaluation() {
     for body in ["timestamp();", "eval(\"1\");", "open_file(\"x\");"] {
-        assert!(session(AMIX, &format!("fn weights(t) {{ #{{}} }} fn step(t) {{ {body} }}"), 1)
-            .and_then(|mut s| s.step(batch(0, 8)).map(drop))
-            .is_err());
+        assert!(
+            session(AMIX, &format!("fn weights(t) {{ #{{}} }} fn step(t) {{ {body} }}"), 1)
+                .and_then(|mut s| s.step(batch(0, 8)).map(drop))
+                .is_err()
+        );
     }
-    assert!(Method::compile("import \"x\" as y; fn weights(t) { #{} } fn step(t) { }", "x.rhai").is_err()
-        || message("import \"x\" as y;").contains("module"));
+    assert!(
+        Method::compile("import \"x\" as y; fn weights(t) { #{} } fn step(t) { }", "x.rhai").is_err()
+            || message("import \"x\" as y;").contains("module")
+    );
 }
 
 #[test]

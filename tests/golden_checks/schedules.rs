@@ -12,10 +12,8 @@ fn decimal(stored: f64) -> f64 {
 }
 
 pub fn schedules(golden: &Golden) {
-    let runs: Vec<String> = golden
-        .names()
-        .filter_map(|name| name.strip_suffix(".base_min_total").map(str::to_string))
-        .collect();
+    let runs: Vec<String> =
+        golden.names().filter_map(|name| name.strip_suffix(".base_min_total").map(str::to_string)).collect();
     assert!(!runs.is_empty());
     for run in runs {
         let values = golden.numbers(&format!("{run}.base_min_total"));

@@ -19,7 +19,7 @@ const STEP: &[&str] = &["bench", "step", "--format", "json"];
 /// The recipes of `bench overhead`, their names for `train_by_hand --case`, and what may be lost on each.
 const OVERHEAD: &[(&str, &str, Limit)] = &[
     ("configs/quickstart.ron", "quickstart", Limit::Milliseconds(0.3)),
-    ("configs/bench/vanilla.ron", "resnet18", Limit::Ratio(1.01)),
+    ("configs/bench/amix_default.ron", "resnet18", Limit::Ratio(1.01)),
 ];
 /// The methods of `bench peer`: `configs/bench/<method>.ron` against the peer's `--method <method>`.
 const PEER_METHODS: &str = "vanilla,amix";

@@ -54,8 +54,7 @@ struct Budget {
 impl Budget {
     /// All overrides of `method`, as `path=value`.
     fn overrides(&self, method: &str) -> Vec<String> {
-        let momentum = ["automix", "amix"].iter().any(|m| method.starts_with(m));
-        let more = if momentum { MOMENTUM_OVERRIDES } else { &[] };
+        let more = if is_learned(method) { MOMENTUM_OVERRIDES } else { &[] };
         let fill = |template: &&str| {
             template
                 .replace("{width}", &self.width.to_string())
@@ -106,11 +105,22 @@ pub fn run(repo: &Repo, mut args: Args) -> Result<()> {
     for method in &methods {
         outcomes.push((*method, read(&out.join(method))?));
     }
-    let table = table(&outcomes, &budget);
+    let mut table = table(&outcomes, &budget);
+    for method in methods.iter().filter(|m| is_learned(m)) {
+        let masks = repo.program(&admix).arg("eval").arg(out.join(method)).args(["--protocol", "mixer"]);
+        let masks = masks.args(&passed_on).output()?;
+        // Writing to a string cannot fail.
+        let _ = write!(table, "\n{method}, masks on the test set:\n\n```\n{}```\n", String::from_utf8_lossy(&masks));
+    }
     let file = out.join("table.md");
     fs::write(&file, &table).with_context(|| format!("cannot write {}", file.display()))?;
     println!("\n{table}\nwritten to {}", file.display());
     Ok(())
+}
+
+/// Whether the method trains its mixer, with a momentum net.
+fn is_learned(method: &str) -> bool {
+    ["automix", "amix"].iter().any(|m| method.starts_with(m))
 }
 
 /// Imports the dataset unless it is there.

@@ -13,7 +13,10 @@ pub fn test(repo: &Repo, mut args: Args) -> Result<()> {
     let passed_on = args.after_dashes();
     args.finish()?;
     setup::ensure_done(repo)?;
-    repo.cargo().args(["test", "--workspace", "--locked"]).args(passed_on).run()
+    let cargo = repo.cargo().args(["test", "--workspace", "--locked"]).args(passed_on);
+    // Tests run side by side on small tensors: threads inside each would only wait for one another.
+    let threads = std::env::var_os("OMP_NUM_THREADS").unwrap_or_else(|| "1".into());
+    cargo.env("OMP_NUM_THREADS", threads).run()
 }
 
 /// Runs `check`: formatting, lints, documentation. Warnings are errors.

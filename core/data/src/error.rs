@@ -27,7 +27,7 @@ pub enum Error {
     },
     /// No dataset of this name.
     #[error(
-        "no dataset named `{name}`; known: {known}{hint}. Bring your own with `admix data import PATH --name {name}`"
+        "no dataset named `{name}`; known: {known}; bring your own with `admix data import PATH --name {name}`{hint}"
     )]
     Unknown {
         /// The name asked for.

@@ -22,17 +22,17 @@ pub enum Error {
         message: String,
     },
     /// A recipe whose values do not fit together.
-    #[error("{file}: `{field}`: {message}")]
+    #[error("{file}: `{field}` {message}")]
     Field {
         /// The recipe's path, with the line if known.
         file: String,
         /// Dotted path of the field.
         field: String,
-        /// What is wrong and what was expected.
+        /// What is wrong and what was expected; goes on after the field: "is 0, expected ...".
         message: String,
     },
     /// A script that cannot be run, at a place.
-    #[error("{file}:{line}:{column}: {message}")]
+    #[error("{file}{}: {message}", if *line > 0 { format!(":{line}:{column}") } else { String::new() })]
     Script {
         /// The script's path.
         file: String,
@@ -127,8 +127,11 @@ impl Error {
     pub(crate) fn file(action: &'static str, path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         let remedy = match source.kind() {
             std::io::ErrorKind::StorageFull => ". Free some space; what was written before is intact",
+            std::io::ErrorKind::FileTooLarge => ". Raise the limit (ulimit -f); what was written before is intact",
             std::io::ErrorKind::PermissionDenied => ". Choose another folder with --out, or change its rights",
-            std::io::ErrorKind::ReadOnlyFilesystem => ". Choose another folder with --out",
+            std::io::ErrorKind::ReadOnlyFilesystem | std::io::ErrorKind::NotADirectory => {
+                ". Choose another folder with --out"
+            }
             _ => "",
         };
         Self::File { action, path: path.into(), source, remedy }

@@ -80,6 +80,9 @@ impl OptimizerConfig {
     }
 }
 
+/// Parameters of the same group and the same weight decay, with their gradients.
+type Bucket<'a> = (usize, f64, Vec<(&'a Parameter, Tensor)>);
+
 /// Parameters that share a learning rate.
 #[derive(Debug)]
 pub struct Group {
@@ -185,8 +188,7 @@ impl Optimizer {
     pub fn step(&mut self, rates: &[f64], found_inf: &Tensor) -> Result<()> {
         let _guard = admix_torch::no_grad();
         let mut all = Vec::new();
-        // Buckets: same group, same weight decay.
-        let mut buckets: Vec<(usize, f64, Vec<(&Parameter, Tensor)>)> = Vec::new();
+        let mut buckets: Vec<Bucket<'_>> = Vec::new();
         for (index, group) in self.groups.iter().enumerate() {
             for parameter in &group.parameters {
                 let Some(gradient) = admix_torch::grad_of(&parameter.tensor) else { continue };

@@ -88,7 +88,7 @@ impl Session {
             return Err(recipe.field_error(
                 &format!("weights.{unknown}"),
                 format!(
-                    "{} has no such term; it has {}{}",
+                    "is no term of {}, which has {}{}",
                     session.method.file(),
                     list(known.keys()),
                     admix_api::did_you_mean(unknown, known.keys().map(String::as_str))
@@ -277,7 +277,8 @@ impl Session {
         Ok(unit.mixer.plan(&ask, draws)?.with("partner", Value::Ints(partner.to_vec())))
     }
 
-    /// Mixes images outside of training: networks and mixer in evaluation mode, no graph, nothing learned. A mixer
+    /// Mixes images outside of training: networks and mixer in evaluation mode, no graph, nothing learned, masks as
+    /// the mixer makes them (what it does to an encoder's lesson alone, such as adjusting, is left out). A mixer
     /// that reads features gets those of the first momentum network, or of the first network if there is none.
     ///
     /// # Errors
@@ -297,7 +298,7 @@ impl Session {
         let planned = plan.on(world.device)?;
         let unit = &mut world.mixers[index];
         unit.mixer.train(false);
-        let input = MixInput { features: features.as_ref(), quiet: true, ..MixInput::of(images) };
+        let input = MixInput { features: features.as_ref(), ..MixInput::of(images) };
         let mixed = unit.mixer.mix(&input, &planned);
         unit.mixer.train(true);
         let mixed = mixed?;
@@ -360,7 +361,7 @@ fn parameters(recipe: &Recipe, method: &Method) -> Result<BTreeMap<String, Param
             return Err(recipe.field_error(
                 &field,
                 format!(
-                    "{} has no such parameter; it has {}{}",
+                    "is no parameter of {}, which has {}{}",
                     method.file(),
                     list(params.keys()),
                     admix_api::did_you_mean(name, params.keys().map(String::as_str))
@@ -368,7 +369,7 @@ fn parameters(recipe: &Recipe, method: &Method) -> Result<BTreeMap<String, Param
             ));
         };
         if std::mem::discriminant(own) != std::mem::discriminant(value) {
-            return Err(recipe.field_error(&field, format!("is {value:?}, expected the type of {own:?}")));
+            return Err(recipe.field_error(&field, format!("is {value}, expected {} such as {own}", own.kind())));
         }
         *own = value.clone();
     }

@@ -137,7 +137,7 @@ impl World {
         let find = |name: &str| {
             nets.iter().position(|n| n.name == name).ok_or_else(|| recipe.field_error(
                 "pairs",
-                format!("no network named `{name}`; the recipe has {}", list(nets.iter().map(|n| &n.name))),
+                format!("names the network `{name}`, but the recipe has {}", list(nets.iter().map(|n| &n.name))),
             ))
         };
         let mut pairs = Vec::new();
@@ -168,7 +168,7 @@ impl World {
                 } else {
                     Err(recipe.field_error(
                         &format!("mixers.{name}.stage"),
-                        format!("stage {stage}, but the network has {} stages", backbone.stages()),
+                        format!("is {stage}, but the network has {} stages: expected 1 to that", backbone.stages()),
                     ))
                 }
             });
@@ -210,7 +210,11 @@ impl World {
             if !mixers.iter().any(|m| &m.name == name) {
                 return Err(recipe.field_error(
                     &format!("groups.{name}"),
-                    format!("no mixer named `{name}`; the recipe has {}", list(mixers.iter().map(|m| &m.name))),
+                    format!(
+                        "is for no mixer; the recipe's `mixers` has {}{}",
+                        list(mixers.iter().map(|m| &m.name)),
+                        admix_api::did_you_mean(name, mixers.iter().map(|m| m.name.as_str()))
+                    ),
                 ));
             }
             groups.push(Group::new(

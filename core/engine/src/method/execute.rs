@@ -255,6 +255,14 @@ impl Values {
         let mut total: Option<Tensor> = None;
         for (name, value, weight) in terms {
             let value = self.tensor(*value)?;
+            if value.numel() != 1 {
+                return Err(Error::Input(format!(
+                    "the term `{name}` has the shape {:?}, expected one number, as a loss gives; take its `mean`",
+                    value.size()
+                )));
+            }
+            // Only a value that the script computed can have a shape with one number, such as [1].
+            let value = if value.dim() == 0 { value } else { value.f_reshape([0i64; 0])? };
             let weighted = value.f_mul(&self.numbers[*weight])?;
             self.report.losses.push((name.clone(), value.f_detach()?));
             total = Some(match total {

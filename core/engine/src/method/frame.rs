@@ -58,6 +58,9 @@ pub struct Recorded {
     plans: BTreeMap<Id, Planned>,
 }
 
+/// Verbs allowed in one step. The bundled methods have some twenty.
+const MAX_VERBS: usize = 4096;
+
 /// One step in the making.
 #[derive(Debug)]
 pub struct Frame {
@@ -179,6 +182,12 @@ impl Frame {
             ));
         }
         let id = self.trace.nodes.len();
+        if id >= MAX_VERBS {
+            return Err(Error::Input(format!(
+                "this step ran more than {MAX_VERBS} verbs, and what they make stays in memory until it ends: is there a \
+                 loop that does not end?"
+            )));
+        }
         self.trace.nodes.push(Node { op, at, graph, parents, shape });
         if self.mode == Mode::Execute {
             let Some(batch) = &self.batch else { return Err(Error::Input("no batch".into())) };

@@ -29,6 +29,27 @@ pub enum Param {
     Text(String),
 }
 
+impl Param {
+    /// Its type in words.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Switch(_) => "true or false,",
+            Self::Number(_) => "a number",
+            Self::Text(_) => "a text in quotes",
+        }
+    }
+}
+
+impl std::fmt::Display for Param {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Switch(switch) => write!(f, "{switch}"),
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Text(text) => write!(f, "{text:?}"),
+        }
+    }
+}
+
 /// What moves over time, for one step.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Scheduled {
@@ -49,6 +70,8 @@ pub struct Method {
 
 /// Script operations allowed in one call, the same in debug and release builds. A step needs some hundred.
 const MAX_OPERATIONS: u64 = 1_000_000;
+/// How deep functions of a script may call each other.
+const MAX_DEPTH: usize = 32;
 
 impl Method {
     /// Compiles a script. `file` is its name in messages.
@@ -67,7 +90,7 @@ impl Method {
         engine
             .set_strict_variables(true)
             .set_max_operations(MAX_OPERATIONS)
-            .set_max_call_levels(32)
+            .set_max_call_levels(MAX_DEPTH)
             .set_max_expr_depths(64, 32)
             .set_max_string_size(10_000)
             .set_max_array_size(10_000)
@@ -86,24 +109,24 @@ impl Method {
             Error::Script { file: file.into(), line, column, message: error.err_type().to_string() }
         })?;
         let method = Self { engine, ast, file: file.into(), text: text.into() };
-        for (name, parameters) in [("step", 1), ("weights", 1), ("schedule", 1), ("params", 0), ("start", 1), ("epoch_end", 1)] {
+        for (name, parameters) in [("step", 1), ("weights", 1), ("schedule", 1), ("params", 0)] {
             let found = method.ast.iter_functions().find(|f| f.name == name);
             match found {
                 Some(function) if function.params.len() != parameters => {
-                    return Err(method.error(Position::NONE, format!(
-                        "`{name}` must take {parameters} argument{}, it takes {}",
-                        if parameters == 1 { "" } else { "s" },
-                        function.params.len()
-                    )));
+                    let message = format!("`{name}` takes {} arguments, expected {parameters}", function.params.len());
+                    return Err(method.error(method.place_of(name), message));
                 }
                 None if name == "step" || name == "weights" => {
-                    return Err(method.error(
-                        Position::NONE,
-                        format!("a method needs a function `{name}(t)`; see docs/scripts.md"),
-                    ));
+                    let message = format!("a method needs a function `{name}(t)`; see docs/scripts.md");
+                    return Err(method.error(Position::NONE, message));
                 }
                 _ => {}
             }
+        }
+        if let Some(hook) = method.ast.iter_functions().find(|f| f.name == "start" || f.name == "epoch_end") {
+            // Silently never calling it would be worse.
+            let message = format!("the hook `{}` is not called by this version: give the function another name", hook.name);
+            return Err(method.error(method.place_of(hook.name), message));
         }
         Ok(method)
     }
@@ -131,14 +154,28 @@ impl Method {
         let options = CallFnOptions::new().eval_ast(false).rewind_scope(true);
         self.engine
             .call_fn_with_options::<Dynamic>(options, &mut Scope::new(), &self.ast, name, arguments)
-            .map_err(|error| self.translate(*error))
+            .map_err(|error| self.translate(*error, name))
+    }
+
+    /// Where a function of the script begins.
+    fn place_of(&self, function: &str) -> Position {
+        let is_it = |rest: &str| {
+            let name = rest.trim_start().strip_prefix(function);
+            rest.starts_with(char::is_whitespace) && name.is_some_and(|rest| rest.trim_start().starts_with('('))
+        };
+        let found = self.text.match_indices("fn").find(|(at, word)| is_it(&self.text[at + word.len()..]));
+        let Some((at, _)) = found else { return Position::NONE };
+        let before = &self.text[..at];
+        let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
+        let small = |number: usize| u16::try_from(number).unwrap_or(u16::MAX);
+        Position::new(small(before.matches('\n').count() + 1), small(column))
     }
 
     fn map(&self, name: &str, value: Dynamic) -> Result<Map> {
         let got = value.type_name();
         value
             .try_cast::<Map>()
-            .ok_or_else(|| self.error(Position::NONE, format!("`{name}` must return a map `#{{ ... }}`, it returned {got}")))
+            .ok_or_else(|| self.error(self.place_of(name), format!("`{name}` must return a map `#{{ ... }}`, it returned {got}")))
     }
 
     /// The method's parameters and their defaults.
@@ -160,7 +197,7 @@ impl Method {
                     Param::Text(text)
                 } else {
                     return Err(self.error(
-                        Position::NONE,
+                        self.place_of("params"),
                         format!("parameter `{name}` must be a number, true/false or a text"),
                     ));
                 };
@@ -179,7 +216,7 @@ impl Method {
             .map(|(name, value)| match verbs::number(&value) {
                 Some(weight) if weight.is_finite() => Ok((name.to_string(), weight)),
                 _ => Err(self.error(
-                    Position::NONE,
+                    self.place_of("weights"),
                     format!("the weight of `{name}` must be a finite number, got {value}"),
                 )),
             })
@@ -196,15 +233,16 @@ impl Method {
         }
         let map = self.map("schedule", self.call("schedule", (Step(frame.clone()),))?)?;
         let mut scheduled = Scheduled::default();
+        let at = self.place_of("schedule");
         for (name, value) in map {
             let number = verbs::number(&value).filter(|v| v.is_finite()).ok_or_else(|| {
-                self.error(Position::NONE, format!("`{name}` in `schedule` must be a finite number, got {value}"))
+                self.error(at, format!("`{name}` in `schedule` must be a finite number, got {value}"))
             })?;
             match name.as_str() {
                 "lr" => drop(scheduled.rates.insert("net".into(), number)),
                 "ema" if (0.0..=1.0).contains(&number) => scheduled.ema = Some(number),
                 "ema" => {
-                    return Err(self.error(Position::NONE, format!("`ema` must be in [0, 1], got {number}")));
+                    return Err(self.error(at, format!("`ema` must be in [0, 1], got {number}")));
                 }
                 other => match other.strip_prefix("lr_").filter(|group| groups.iter().any(|g| g == group)) {
                     Some(group) => drop(scheduled.rates.insert(group.into(), number)),
@@ -212,7 +250,7 @@ impl Method {
                         let mut known = vec!["lr".to_string(), "ema".to_string()];
                         known.extend(groups.iter().skip(1).map(|g| format!("lr_{g}")));
                         return Err(self.error(
-                            Position::NONE,
+                            at,
                             format!("`schedule` returned `{other}`; it may return {}", list(&known)),
                         ));
                     }
@@ -230,14 +268,16 @@ impl Method {
         self.call("step", (Step(frame.clone()),)).map(drop)
     }
 
-    fn translate(&self, error: EvalAltResult) -> Error {
+    /// An error of a call of `function`.
+    fn translate(&self, error: EvalAltResult, function: &str) -> Error {
         let mut error = error;
         let mut outer = Position::NONE;
         while let EvalAltResult::ErrorInFunctionCall(_, _, inner, at) = error {
             outer = at;
             error = *inner;
         }
-        let at = if error.position().is_none() { outer } else { error.position() };
+        let known = [error.position(), outer].into_iter().find(|at| !at.is_none());
+        let at = known.unwrap_or_else(|| self.place_of(function));
         let verbs = || STEP_VERBS.iter().chain(&HANDLE_VERBS).copied().chain(VERBS.iter().map(|v| v.name));
         let message = match &error {
             EvalAltResult::ErrorFunctionNotFound(signature, _) => {
@@ -253,8 +293,11 @@ impl Method {
                 format!("no property `{name}` here{}", did_you_mean(name, verbs()))
             }
             EvalAltResult::ErrorTooManyOperations(_) => format!(
-                "the script ran more than {MAX_OPERATIONS} operations in one call: is there a loop that does not end?"
+                "`{function}` ran more than {MAX_OPERATIONS} operations in one call: is there a loop that does not end?"
             ),
+            EvalAltResult::ErrorStackOverflow(_) => {
+                format!("functions call each other more than {MAX_DEPTH} deep: is there a recursion that does not end?")
+            }
             EvalAltResult::ErrorVariableNotFound(name, _) => format!("no variable named `{name}`"),
             EvalAltResult::ErrorRuntime(value, _) => value.to_string(),
             other => {

@@ -14,12 +14,56 @@ pub fn find(text: &str, path: &str) -> Option<Range<usize>> {
     found
 }
 
+/// The innermost value around `offset` and its path.
+pub fn path_at(text: &str, offset: usize) -> Option<(String, Range<usize>)> {
+    let mut scope = body(text, 0)?;
+    let mut found: Option<(String, Range<usize>)> = None;
+    while let Some((name, value)) =
+        fields(text, scope).into_iter().find(|(_, value)| value.start <= offset && offset <= value.end)
+    {
+        let path = found.map_or(name.clone(), |(path, _)| format!("{path}.{name}"));
+        let inside = body(text, value.start).filter(|b| b.end <= value.end && b.contains(&offset));
+        found = Some((path, value));
+        match inside {
+            Some(inside) => scope = inside,
+            None => break,
+        }
+    }
+    found
+}
+
+/// Where a value that was set at `path` is in the edited text: from the first name that `text` did not have yet, or
+/// the value alone if only that was replaced.
+pub fn added(text: &str, edited: &str, path: &str) -> Option<Range<usize>> {
+    let ends = path.match_indices('.').map(|(at, _)| at).chain([path.len()]);
+    let new = ends.map(|end| &path[..end]).find(|prefix| find(text, prefix).is_none());
+    let value = find(edited, new.unwrap_or(path))?;
+    let Some(new) = new else { return Some(value) };
+    let name = new.rsplit('.').next().unwrap_or(new);
+    Some(edited[..value.start].rfind(name).unwrap_or(value.start)..value.end)
+}
+
 /// The text with the value at `path` replaced, or added to the innermost struct that is there.
 pub fn set(text: &str, path: &str, value: &str) -> Result<String, String> {
+    if !is_one_value(value) {
+        return Err("expected one value as a recipe writes it, with its brackets and quotes closed".into());
+    }
     if let Some(span) = find(text, path) {
         return Ok(format!("{}{value}{}", &text[..span.start], &text[span.end..]));
     }
     let parts: Vec<&str> = path.split('.').collect();
+    if let [table @ ("mixers" | "losses"), name, _, ..] = parts[..]
+        && find(text, &format!("{table}.{name}")).is_none()
+    {
+        let inside = find(text, table).and_then(|span| body(text, span.start));
+        let known: Vec<String> =
+            inside.map(|inside| fields(text, inside)).unwrap_or_default().into_iter().map(|(name, _)| name).collect();
+        return Err(format!(
+            "`{table}` has no `{name}`; it has {}{}",
+            crate::world::list(&known),
+            admix_api::did_you_mean(name, known.iter().map(String::as_str))
+        ));
+    }
     // The deepest struct on the way that the recipe already has.
     for depth in (0..parts.len()).rev() {
         let scope = if depth == 0 {
@@ -27,16 +71,33 @@ pub fn set(text: &str, path: &str, value: &str) -> Result<String, String> {
         } else {
             find(text, &parts[..depth].join(".")).and_then(|span| body(text, span.start).filter(|b| b.end <= span.end))
         };
-        let Some(scope) = scope else { continue };
+        let Some(scope) = scope else {
+            let above = parts[..depth].join(".");
+            if let Some(span) = find(text, &above) {
+                return Err(format!("`{above}` is {}, which has no fields: set it as a whole", &text[span]));
+            }
+            continue;
+        };
         let is_map = text[..scope.start].ends_with('{');
         let mut inserted = value.to_string();
-        for name in parts[depth + 1..].iter().rev() {
-            inserted = format!("({name}: {inserted})");
+        for level in (depth + 1..parts.len()).rev() {
+            inserted = enclosed(&parts[..level], parts[level], &inserted);
         }
         let key = if is_map { format!("\"{}\"", parts[depth]) } else { parts[depth].to_string() };
         return Ok(format!("{}{key}: {inserted}, {}", &text[..scope.start], &text[scope.start..]));
     }
     Err("the recipe has no body `( ... )` to set a value in".into())
+}
+
+/// A field of a part of the recipe that is not there yet, in the form that this part has.
+fn enclosed(part: &[&str], name: &str, value: &str) -> String {
+    match part {
+        ["params" | "weights" | "mixers" | "losses" | "groups"] => format!("{{\"{name}\": {value}}}"),
+        // Those that have a default: the field is one of it.
+        ["optimizer"] => format!("Sgd({name}: {value})"),
+        ["model"] => format!("ResNet({name}: {value})"),
+        _ => format!("({name}: {value})"),
+    }
 }
 
 /// Line and column, from 1.
@@ -158,6 +219,31 @@ fn skip_value(text: &str, at: usize) -> usize {
     text.len()
 }
 
+/// Whether a text is one value and nothing else, all of its brackets and quotes closed.
+fn is_one_value(text: &str) -> bool {
+    let (mut open, mut at) = (Vec::new(), 0);
+    while let Some(c) = text[at..].chars().next() {
+        match c {
+            '"' => {
+                let end = skip_string(text, at);
+                if end == at + 1 || !text[..end].ends_with('"') {
+                    return false;
+                }
+                at = end;
+                continue;
+            }
+            '(' => open.push(')'),
+            '[' => open.push(']'),
+            '{' => open.push('}'),
+            ')' | ']' | '}' if open.pop() != Some(c) => return false,
+            '/' if text[at..].starts_with("//") || text[at..].starts_with("/*") => return false,
+            _ => {}
+        }
+        at += c.len_utf8();
+    }
+    open.is_empty() && skip_value(text, 0) == text.len()
+}
+
 /// Past blanks and comments.
 fn skip_space(text: &str, mut at: usize) -> usize {
     loop {
@@ -213,8 +299,47 @@ mod tests {
         assert!(deep.contains("(evaluate: (every: 2), "), "{deep}");
         let map = set(RECIPE, "mixers.c", "CutMix()").expect("set");
         assert!(map.contains("{\"c\": CutMix(), \"amix\""), "{map}");
+        let bare = "(epochs: 3)";
+        for (path, wanted) in [
+            ("params.min_lr", "(params: {\"min_lr\": 1}, epochs: 3)"),
+            ("groups.amix.lr", "(groups: {\"amix\": (lr: 1)}, epochs: 3)"),
+            ("optimizer.lr", "(optimizer: Sgd(lr: 1), epochs: 3)"),
+            ("model.width", "(model: ResNet(width: 1), epochs: 3)"),
+            ("data.toy.size", "(data: (toy: (size: 1)), epochs: 3)"),
+        ] {
+            assert_eq!(set(bare, path, "1").as_deref(), Ok(wanted));
+        }
         // Lines stay where they were, so messages stay right.
         assert_eq!(deep.lines().count(), RECIPE.lines().count());
+    }
+
+    #[test]
+    fn what_cannot_be_set_is_refused() {
+        let refused = |path: &str, value: &str| set(RECIPE, path, value).expect_err(value);
+        for value in ["3, batch: 4", "3)", "Sgd(lr: 0.1", "\"open", "3 // rest", "(]", "", "1 2", "Sgd(lr: 1))("] {
+            assert!(refused("epochs", value).contains("one value"), "{value}");
+        }
+        for value in ["-3", "1e-4", "Some(4)", "None", "\"a, (b\"", "[(a: 1), (b: \"x\")]", "AMix(preset: Code)", "{\"a\": 1}"] {
+            assert!(is_one_value(value), "{value}");
+        }
+        assert_eq!(refused("heads.0", "1"), "`heads` is [\"one\", \"mix\"], which has no fields: set it as a whole");
+        assert_eq!(refused("epochs.x", "1"), "`epochs` is 3, which has no fields: set it as a whole");
+        let message = refused("mixers.amx.alpha", "1");
+        assert_eq!(message, "`mixers` has no `amx`; it has `amix`, `b`. Did you mean `amix`?");
+    }
+
+    #[test]
+    fn places_are_told_by_their_path() {
+        let path = |word: &str| path_at(RECIPE, RECIPE.find(word).expect("a word")).map(|(path, _)| path);
+        assert_eq!(path("3, //").as_deref(), Some("epochs"));
+        assert_eq!(path("2.0").as_deref(), Some("mixers.amix.alpha"));
+        assert_eq!(path("Code").as_deref(), Some("mixers.amix.preset"));
+        assert_eq!(path("AMix").as_deref(), Some("mixers.amix"));
+        assert_eq!(path("epochs"), None);
+        let edited = set(RECIPE, "evaluate.every", "x").expect("set");
+        assert_eq!(&edited[added(RECIPE, &edited, "evaluate.every").expect("added")], "evaluate: (every: x)");
+        let edited = set(RECIPE, "epochs", "x").expect("set");
+        assert_eq!(&edited[added(RECIPE, &edited, "epochs").expect("added")], "x");
     }
 
     #[test]
@@ -223,6 +348,7 @@ mod tests {
             if RECIPE.is_char_boundary(end) {
                 let _ = find(&RECIPE[..end], "mixers.amix.alpha");
                 let _ = set(&RECIPE[..end], "optimizer.momentum", "1");
+                let _ = path_at(&RECIPE[..end], end / 2);
             }
         }
         for text in ["", "(", ")", "\"", "(a:", "((((", "a(b:c", "(é: ü)", "/*", "#!["] {

@@ -185,10 +185,11 @@ impl Recipe {
         Path::new(&self.file).parent().map_or_else(PathBuf::new, Path::to_path_buf)
     }
 
-    /// An error at a field, with its line if the recipe sets it.
+    /// An error at a field, with its line if the recipe sets it. The message goes on after the field's name.
     pub fn field_error(&self, field: &str, message: impl Into<String>) -> Error {
         let message = message.into();
-        if let Some(by) = self.overrides.iter().rev().find(|o| o.path == field) {
+        let covers = |path: &str| field.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        if let Some(by) = self.overrides.iter().rev().find(|o| covers(&o.path)) {
             return Error::Field { file: format!("--set {}={}", by.path, by.value), field: field.into(), message };
         }
         match locate::find(&self.text, field) {
@@ -200,82 +201,135 @@ impl Recipe {
         }
     }
 
+    /// An error of a data set, at the field that it is about.
+    pub(crate) fn data_error(&self, error: admix_data::Error) -> Error {
+        match error {
+            admix_data::Error::Setting { field, got, wanted } => {
+                self.field_error(field, format!("is {got}, expected {wanted}"))
+            }
+            unknown @ (admix_data::Error::Unknown { .. } | admix_data::Error::Missing { .. }) => {
+                self.field_error("data.name", format!("cannot be opened: {unknown}"))
+            }
+            other => other.into(),
+        }
+    }
+
     fn validate(&self) -> Result<()> {
+        let refuse = |field: &str, got: &dyn std::fmt::Display, wanted: &str| {
+            Err(self.field_error(field, format!("is {got}, expected {wanted}")))
+        };
         let positive = |field: &str, value: u64| {
-            if value > 0 { Ok(()) } else { Err(self.field_error(field, "is 0, expected a whole number from 1")) }
+            if value > 0 { Ok(()) } else { refuse(field, &0, "a whole number from 1") }
+        };
+        let number = |field: &str, value: f64, good: bool, wanted: &str| {
+            if good && value.is_finite() { Ok(()) } else { refuse(field, &value, wanted) }
         };
         positive("epochs", self.epochs)?;
         positive("batch", self.batch as u64)?;
         positive("accumulate", self.accumulate as u64)?;
         positive("log_every", self.log_every)?;
+        positive("max_bad_steps", self.max_bad_steps)?;
         positive("evaluate.every", self.evaluate.every)?;
         positive("evaluate.batch", self.evaluate.batch as u64)?;
         positive("checkpoint.keep", self.checkpoint.keep as u64)?;
         if let Some(steps) = self.checkpoint.every_steps {
             positive("checkpoint.every_steps", steps)?;
         }
-        let (kind, momentum, decay) = match &self.optimizer {
-            OptimizerConfig::Sgd(sgd) => ("optimizer", sgd.momentum, sgd.weight_decay),
-            OptimizerConfig::AdamW(adam) => ("optimizer", adam.betas.0.max(adam.betas.1), adam.weight_decay),
+        number("optimizer.lr", self.lr(), self.lr() > 0.0, "a number above 0")?;
+        let decay = match &self.optimizer {
+            OptimizerConfig::Sgd(sgd) => {
+                let wanted = "a number in [0, 1)";
+                number("optimizer.momentum", sgd.momentum, (0.0..1.0).contains(&sgd.momentum), wanted)?;
+                sgd.weight_decay
+            }
+            OptimizerConfig::AdamW(adam) => {
+                for beta in [adam.betas.0, adam.betas.1] {
+                    number("optimizer.betas", beta, (0.0..1.0).contains(&beta), "two numbers in [0, 1)")?;
+                }
+                number("optimizer.eps", adam.eps, adam.eps > 0.0, "a number above 0")?;
+                adam.weight_decay
+            }
         };
-        if !(self.lr() > 0.0 && self.lr().is_finite()) {
-            return Err(self.field_error(&format!("{kind}.lr"), format!("is {}, expected a number above 0", self.lr())));
+        number("optimizer.weight_decay", decay, decay >= 0.0, "a number from 0")?;
+        let wanted = format!("a number from 0 to the base learning rate {}", self.lr());
+        number("min_lr", self.min_lr, (0.0..=self.lr()).contains(&self.min_lr), &wanted)?;
+        for (name, group) in &self.groups {
+            let field = |setting: &str| format!("groups.{name}.{setting}");
+            let lr = group.lr.unwrap_or_else(|| self.lr());
+            number(&field("lr"), lr, lr > 0.0, "a number above 0")?;
+            if let Some(end) = group.min_lr {
+                let wanted = format!("a number from 0 to this group's learning rate {lr}");
+                number(&field("min_lr"), end, (0.0..=lr).contains(&end), &wanted)?;
+            }
+            let decay = group.weight_decay.unwrap_or(0.0);
+            number(&field("weight_decay"), decay, decay >= 0.0, "a number from 0")?;
         }
-        if !(0.0..1.0).contains(&momentum) {
-            return Err(self.field_error(&format!("{kind}.momentum"), format!("is {momentum}, expected a number in [0, 1)")));
+        for (name, weight) in &self.weights {
+            number(&format!("weights.{name}"), *weight, true, "a finite number")?;
         }
-        if !(decay >= 0.0 && decay.is_finite()) {
-            return Err(self.field_error(&format!("{kind}.weight_decay"), format!("is {decay}, expected a number from 0")));
-        }
-        if !(self.min_lr >= 0.0 && self.min_lr <= self.lr()) {
-            return Err(self.field_error(
-                "min_lr",
-                format!("is {}, expected a number from 0 to the base learning rate {}", self.min_lr, self.lr()),
-            ));
+        for (field, names) in [("nets", &self.nets), ("heads", &self.heads)] {
+            if names.is_empty() {
+                return refuse(field, &"empty", "at least one name");
+            }
+            if let Some(name) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
+                return Err(self.field_error(field, format!("has `{}` twice; give each a name of its own", name.1)));
+            }
         }
         for pair in &self.pairs {
             if !(0.0..=1.0).contains(&pair.momentum) {
-                return Err(self.field_error("pairs", format!("momentum is {}, expected a number in [0, 1]", pair.momentum)));
+                let message = format!("has the momentum {}, expected a number in [0, 1]", pair.momentum);
+                return Err(self.field_error("pairs", message));
             }
             if pair.from == pair.to || self.nets.contains(&pair.to) {
-                return Err(self.field_error(
-                    "pairs",
-                    format!("`{}` follows `{}`: a momentum network must not be a trained one", pair.to, pair.from),
-                ));
+                let message = format!(
+                    "lets `{}` follow `{}`, but a momentum network must not be a trained one",
+                    pair.to, pair.from
+                );
+                return Err(self.field_error("pairs", message));
             }
             if !self.nets.contains(&pair.from) {
-                return Err(self.field_error(
-                    "pairs",
-                    format!("no trained network named `{}`; `nets` has {}", pair.from, crate::world::list(&self.nets)),
-                ));
+                let message = format!(
+                    "follows `{}`, but no trained network has this name; `nets` has {}{}",
+                    pair.from,
+                    crate::world::list(&self.nets),
+                    admix_api::did_you_mean(&pair.from, self.nets.iter().map(String::as_str))
+                );
+                return Err(self.field_error("pairs", message));
             }
         }
-        if self.nets.is_empty() {
-            return Err(self.field_error("nets", "is empty, expected at least one name"));
+        if let Some(report) = &self.evaluate.report {
+            let nets = || self.nets.iter().chain(self.pairs.iter().map(|pair| &pair.to));
+            let known: Vec<String> =
+                nets().flat_map(|net| self.heads.iter().map(move |head| format!("{head}_{net}"))).collect();
+            if !known.contains(report) {
+                let message = format!(
+                    "is `{report}`, expected <head>_<network>: {}{}",
+                    crate::world::list(&known),
+                    admix_api::did_you_mean(report, known.iter().map(String::as_str))
+                );
+                return Err(self.field_error("evaluate.report", message));
+            }
         }
-        if self.heads.is_empty() {
-            return Err(self.field_error("heads", "is empty, expected at least one name"));
-        }
+        let of_plugin = |owner: String, error: admix_api::Error| match error {
+            admix_api::Error::Range { what, got, wanted } => {
+                self.field_error(&format!("{owner}.{what}"), format!("is {got}, expected {wanted}"))
+            }
+            other => self.field_error(&owner, format!("is refused: {other}")),
+        };
         for (name, choice) in &self.mixers {
-            let field = |error: admix_api::Error| match error {
-                admix_api::Error::Range { what, got, wanted } => {
-                    self.field_error(&format!("mixers.{name}.{what}"), format!("is {got}, expected {wanted}"))
-                }
-                other => self.field_error(&format!("mixers.{name}"), other.to_string()),
-            };
+            let field = |error| of_plugin(format!("mixers.{name}"), error);
             choice.pairing.validate().map_err(field)?;
             choice.config.validate().map_err(field)?;
         }
         for (name, choice) in &self.losses {
-            choice.config.validate().map_err(|error| match error {
-                admix_api::Error::Range { what, got, wanted } => {
-                    self.field_error(&format!("losses.{name}.{what}"), format!("is {got}, expected {wanted}"))
-                }
-                other => self.field_error(&format!("losses.{name}"), other.to_string()),
-            })?;
+            choice.config.validate().map_err(|error| of_plugin(format!("losses.{name}"), error))?;
         }
-        self.data.validate().map_err(|e| self.field_error("data", e.to_string()))?;
-        self.model.validate().map_err(|e| self.field_error("model", e.to_string()))?;
-        Ok(())
+        self.data.validate().map_err(|error| self.data_error(error))?;
+        self.model.validate().map_err(|error| match error {
+            admix_models::Error::Config { field, got, wanted, .. } => {
+                self.field_error(&format!("model.{field}"), format!("is {got}, expected {wanted}"))
+            }
+            other => self.field_error("model", format!("is refused: {other}")),
+        })
     }
 }

@@ -123,7 +123,12 @@ impl Checkpoint {
     /// The file is missing, damaged, or of another version.
     pub fn read(path: &Path, device: Device) -> Result<Self> {
         let refuse = |message: String| Error::Checkpoint { path: path.into(), message };
-        let metadata = admix_models::safetensors_metadata(path).map_err(|e| refuse(e.to_string()))?;
+        let of_file = |error: admix_models::Error| match error {
+            admix_models::Error::WeightFile { problem, .. } => refuse(problem),
+            admix_models::Error::Io { source, .. } => Error::file("read the checkpoint", path, source),
+            other => other.into(),
+        };
+        let metadata = admix_models::safetensors_metadata(path).map_err(of_file)?;
         let text = metadata
             .get(KEY)
             .ok_or_else(|| refuse("is a safetensors file, but not one that a run wrote".into()))?;
@@ -136,7 +141,7 @@ impl Checkpoint {
             )));
         }
         let tensors: BTreeMap<String, Tensor> = admix_models::load_safetensors(path, Device::Cpu)
-            .map_err(|e| refuse(e.to_string()))?
+            .map_err(of_file)?
             .into_iter()
             .collect();
         if header.checksum(&tensors)? != header.checksum {

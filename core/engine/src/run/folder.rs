@@ -58,11 +58,15 @@ impl RunFolder {
             None => {
                 let base = Self::default_root(recipe);
                 let numbered = (2..10_000).map(|n| PathBuf::from(format!("{}-{n}", base.display())));
-                std::iter::once(base.clone()).chain(numbered).take_while(|root| root.exists()).last().ok_or_else(
-                    || Error::Input(format!("{} does not exist: there is nothing to resume", base.display())),
-                )?
+                std::iter::once(base.clone()).chain(numbered).take_while(|root| root.exists()).last().unwrap_or(base)
             }
         };
+        if !root.join("checkpoints").is_dir() {
+            return Err(Error::Input(format!(
+                "--resume: {} holds no run, so there is nothing to resume; leave out --resume to start one",
+                root.display()
+            )));
+        }
         Self::make(root)
     }
 
@@ -181,40 +185,42 @@ impl RunFolder {
     /// There are checkpoints, but none is whole.
     pub fn newest_good(&self, device: Device, warn: &mut dyn FnMut(String)) -> Result<Option<Checkpoint>> {
         let all = self.checkpoints();
-        let mut last = None;
-        for path in &all {
+        for (index, path) in all.iter().enumerate() {
             match Checkpoint::read(path, device) {
                 Ok(checkpoint) => return Ok(Some(checkpoint)),
+                Err(error) if index + 1 < all.len() => warn(format!("{error}; trying the one before")),
                 Err(error) => {
-                    warn(format!("{error}; trying the one before"));
-                    last = Some(error);
+                    let remedy = match self.best() {
+                        Some(best) => format!("go on from the best one with --resume {}", best.display()),
+                        None => "start anew in another folder with --out".into(),
+                    };
+                    let message = format!(
+                        "none of the {} there is whole, and nothing was changed; {remedy}. The oldest: {error}",
+                        all.len()
+                    );
+                    return Err(Error::Checkpoint { path: self.root.join("checkpoints"), message });
                 }
             }
         }
-        match last {
-            Some(error) => Err(Error::Checkpoint {
-                path: self.root.join("checkpoints"),
-                message: format!("none of the {} files there is whole; the oldest: {error}", all.len()),
-            }),
-            None => Ok(None),
-        }
+        Ok(None)
     }
 
-    /// Writes the state of a session, then removes all but the newest `keep`. Returns the file.
+    /// Writes the state of a session, then removes all but the newest `keep` up to this step. Returns the file.
     ///
     /// # Errors
     /// The state is not finite or the file cannot be written; what was there before stays.
     pub fn save(&self, session: &Session, header: Header, keep: usize, best: bool) -> Result<PathBuf> {
         let folder = self.root.join("checkpoints");
         let path = folder.join(format!("step-{:08}.safetensors", header.clock.step));
-        Checkpoint::write(&path, header, &session.tensors())?;
+        let tensors = session.tensors();
         if best {
-            let (partial, target) = (folder.join(format!("{BEST}.partial")), folder.join(BEST));
-            fs::copy(&path, &partial)
-                .and_then(|_| fs::rename(&partial, &target))
-                .map_err(|source| Error::file("write the checkpoint", target, source))?;
+            // First, so that a run that is killed here goes on from the checkpoint before and writes both again.
+            Checkpoint::write(&folder.join(BEST), header.clone(), &tensors)?;
         }
-        for old in self.checkpoints().into_iter().skip(keep.max(1)) {
+        Checkpoint::write(&path, header, &tensors)?;
+        // Later steps belong to a future that was given up: the run went on from an older checkpoint.
+        let (later, ours): (Vec<_>, Vec<_>) = self.checkpoints().into_iter().partition(|other| *other > path);
+        for old in later.into_iter().chain(ours.into_iter().skip(keep.max(1))) {
             // A file that stays costs space, not results.
             let _ = fs::remove_file(old);
         }

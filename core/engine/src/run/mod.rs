@@ -64,6 +64,7 @@ pub struct Run {
     /// Batches of the current epoch that are done.
     batch_in_epoch: u64,
     max_steps: Option<u64>,
+    resumed_from: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for Run {
@@ -95,23 +96,25 @@ impl std::fmt::Debug for Prepared {
 /// # Errors
 /// There is no such script, or it does not compile.
 pub fn method_of(recipe: &Recipe, script: Option<&PathBuf>) -> Result<Method> {
-    if let Some(path) = script {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| Error::Input(format!("cannot read the script {}: {source}", path.display())))?;
+    let own = [PathBuf::from(&recipe.method), recipe.folder().join(&recipe.method)];
+    if let Some(path) = script.or_else(|| own.iter().find(|path| path.is_file())) {
+        let refuse = |why: String| Error::Input(format!("the script {} cannot be read: {why}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => refuse(format!(
+                "there is no such file; to use a bundled one ({}), name it as the recipe's `method`",
+                crate::world::list(bundled::script_names())
+            )),
+            std::io::ErrorKind::InvalidData => refuse("it is not text; expected a script in Rhai".into()),
+            std::io::ErrorKind::IsADirectory => refuse("it is a folder; expected a script in Rhai".into()),
+            _ => refuse(source.to_string()),
+        })?;
         return Method::compile(&text, &path.display().to_string());
-    }
-    for candidate in [PathBuf::from(&recipe.method), recipe.folder().join(&recipe.method)] {
-        if candidate.is_file() {
-            let text = std::fs::read_to_string(&candidate)
-                .map_err(|source| Error::Input(format!("cannot read the script {}: {source}", candidate.display())))?;
-            return Method::compile(&text, &candidate.display().to_string());
-        }
     }
     let (text, name) = bundled::script(&recipe.method).ok_or_else(|| {
         recipe.field_error(
             "method",
             format!(
-                "no script `{}`: neither a file nor one of the bundled {}{}",
+                "is `{}`, neither a file nor one of the bundled {}{}",
                 recipe.method,
                 crate::world::list(bundled::script_names()),
                 admix_api::did_you_mean(&recipe.method, bundled::script_names())
@@ -137,7 +140,7 @@ pub fn session_of(
 }
 
 fn clock_of(recipe: &Recipe, info: &Info) -> Result<Clock> {
-    let per_step = recipe.batch * recipe.accumulate;
+    let per_step = recipe.batch.saturating_mul(recipe.accumulate);
     if per_step > info.train {
         return Err(recipe.field_error(
             "batch",
@@ -147,8 +150,25 @@ fn clock_of(recipe: &Recipe, info: &Info) -> Result<Clock> {
             ),
         ));
     }
-    let steps = (info.train / per_step) as u64 * recipe.epochs;
+    let steps = ((info.train / per_step) as u64).saturating_mul(recipe.epochs);
     Ok(Clock { step: 0, steps, epoch: 0, epochs: recipe.epochs })
+}
+
+/// The clock of a run that goes on from a checkpoint: its place, and the length that the recipe gives it now.
+fn clock_after(checkpoint: &Checkpoint, planned: Clock, recipe: &Recipe) -> Result<Clock> {
+    let done = checkpoint.header.clock;
+    let per_epoch = |clock: Clock| clock.steps / clock.epochs.max(1);
+    if per_epoch(done) != per_epoch(planned) {
+        return Err(Error::Input(format!(
+            "{} makes {} steps an epoch, but {} made {}: keep `batch`, `accumulate` and `data` as they were, or start \
+             anew in another folder with --out",
+            recipe.file,
+            per_epoch(planned),
+            checkpoint.path.display(),
+            per_epoch(done)
+        )));
+    }
+    Ok(Clock { steps: planned.steps, epochs: planned.epochs, ..done })
 }
 
 /// Reads and checks everything before the first batch: recipe, data, method, and three dry calls of the method on a
@@ -164,7 +184,7 @@ pub fn prepare(
 ) -> Result<Prepared> {
     let method = method_of(&recipe, script)?;
     let streams = admix_api::Streams::new(recipe.seed);
-    let dataset = Dataset::open(&recipe.data, device, streams)?;
+    let dataset = Dataset::open(&recipe.data, device, streams).map_err(|error| recipe.data_error(error))?;
     let mut warnings = Vec::new();
     let narrow = {
         // The same recipe at toy width: what is checked is the script, not the arithmetic.
@@ -184,7 +204,9 @@ pub fn prepare(
 
 /// The same recipe again: plugins' settings cannot be cloned, so it is read again.
 fn session_recipe(recipe: &Recipe, registry: &Registry) -> Result<Recipe> {
-    Recipe::parse(&recipe.text, &recipe.file, &[], registry)
+    let again = Recipe::parse(&recipe.text, &recipe.file, &[], registry)?;
+    // They are in the text already; messages name them.
+    Ok(Recipe { overrides: recipe.overrides.clone(), ..again })
 }
 
 fn narrow(model: &BackboneConfig) -> BackboneConfig {
@@ -228,7 +250,7 @@ impl Run {
         }
         let Prepared { recipe, mut session, dataset, .. } = prepared;
         let mut history = History::default();
-        let mut batch_in_epoch = 0;
+        let (mut batch_in_epoch, mut resumed_from) = (0, None);
         let folder = match &options.resume {
             None => RunFolder::create(options.out.as_deref(), &recipe)?,
             Some(from) => {
@@ -241,10 +263,11 @@ impl Run {
                     Some(checkpoint) => {
                         checkpoint.check_fits(&recipe, session.method(), options.allow_changed_script)?;
                         session.load(&checkpoint.tensors)?;
-                        session.set_clock(checkpoint.header.clock);
+                        session.set_clock(clock_after(&checkpoint, session.clock(), &recipe)?);
                         batch_in_epoch = checkpoint.header.batch_in_epoch;
                         history = checkpoint.header.history.clone();
                         events(&Event::Resumed { path: checkpoint.path.clone(), step: checkpoint.header.clock.step });
+                        resumed_from = Some(checkpoint.path);
                     }
                     None => events(&Event::Warning(format!(
                         "{} holds no checkpoint: starting from the beginning",
@@ -265,6 +288,7 @@ impl Run {
             history,
             batch_in_epoch,
             max_steps: options.max_steps,
+            resumed_from,
         })
     }
 

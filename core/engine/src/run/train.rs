@@ -31,7 +31,7 @@ type Events<'a> = &'a mut dyn FnMut(&Event);
 pub(super) fn train(run: &mut Run, stop: &AtomicI32, events: Events<'_>) -> Result<Summary> {
     let begin = Instant::now();
     let before = run.history.seconds;
-    let mut pending = Pending::default();
+    let mut pending = Pending { skipped_before: run.history.skipped, ..Pending::default() };
     let clock = run.session.clock();
     events(&Event::Started {
         folder: run.folder.root.clone(),
@@ -42,28 +42,31 @@ pub(super) fn train(run: &mut Run, stop: &AtomicI32, events: Events<'_>) -> Resu
         device: describe_device(run.session.world().device),
     });
     let per_epoch = clock.steps / clock.epochs.max(1);
-    let mut newest: Option<PathBuf> = run.folder.checkpoints().into_iter().next();
+    let mut newest: Option<PathBuf> = run.resumed_from.clone();
+    if run.max_steps.is_some_and(|max| clock.step >= max) {
+        return finish(run, clock.epoch >= run.recipe.epochs);
+    }
     while run.session.clock().epoch < run.recipe.epochs {
         let epoch = run.session.clock().epoch;
         let streams = run.session.world().streams;
         let order = run.dataset.order(&mut streams.draws("order", "", epoch, 0))?;
         while run.batch_in_epoch < per_epoch {
+            pending.since.get_or_insert_with(Instant::now);
             let batches = batches(run, &order, epoch)?;
             let images: u64 = batches.iter().map(|b| b.images.size()[0] as u64).sum();
             let report = run.session.step_with(batches, &Default::default())?;
             run.batch_in_epoch += 1;
             run.history.images += images;
             pending.images += images;
-            pending.since.get_or_insert_with(Instant::now);
             let step = run.session.clock().step;
             pending.reports.push((step, report));
             events(&Event::Progress { step, epoch });
 
-            let save = run.recipe.checkpoint.every_steps.is_some_and(|every| step % every == 0);
+            let save = run.recipe.checkpoint.every_steps.is_some_and(|every| step.is_multiple_of(every));
             let signal = stop.load(Ordering::Relaxed);
             let enough = run.max_steps.is_some_and(|max| step >= max);
             let last = run.batch_in_epoch == per_epoch;
-            if save || signal != 0 || enough || last || step % run.recipe.log_every == 0 {
+            if save || signal != 0 || enough || last || step.is_multiple_of(run.recipe.log_every) {
                 flush(run, &mut pending, newest.as_ref(), events)?;
             }
             if !last && (save || signal != 0 || enough) {
@@ -81,7 +84,7 @@ pub(super) fn train(run: &mut Run, stop: &AtomicI32, events: Events<'_>) -> Resu
         clock.epoch += 1;
         run.session.set_clock(clock);
         run.batch_in_epoch = 0;
-        let due = clock.epoch % run.recipe.evaluate.every == 0 || clock.epoch == run.recipe.epochs;
+        let due = clock.epoch.is_multiple_of(run.recipe.evaluate.every) || clock.epoch == run.recipe.epochs;
         let best = if due { evaluation(run, events)? } else { false };
         run.history.seconds = before + begin.elapsed().as_secs_f64();
         let path = checkpoint(run, best, events)?;

@@ -1,0 +1,110 @@
+//! Every recipe and every script of the documents.
+
+use std::collections::BTreeMap;
+
+use admix_engine::{Method, Recipe};
+
+use super::{blocks_in, read, registry};
+use crate::engine::{batch, session};
+
+#[test]
+fn every_recipe_in_the_documents_is_read() {
+    let blocks = blocks_in("ron");
+    assert!(blocks.len() > 4);
+    for block in blocks {
+        let has = |field: &str| block.text.lines().any(|line| line.trim_start().starts_with(field));
+        let is_whole =
+            block.text.lines().find(|line| !line.starts_with("//")).is_some_and(|l| l.starts_with('('));
+        let text = if is_whole {
+            block.text.clone()
+        } else {
+            // Some fields: the two that must be there come with them.
+            let epochs = if has("epochs:") { "" } else { "epochs: 1,\n" };
+            let method = if has("method:") { "" } else { "method: \"amix\",\n" };
+            format!("({epochs}{method}{})", block.text)
+        };
+        Recipe::parse(&text, &block.at(), &[], &registry()).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+/// What the scripts of the documents may name: two networks, two heads, three mixers, a group.
+pub const STAGE: &str = r#"(
+    epochs: 10, batch: 8, method: "any", heads: ["one", "mix"],
+    model: ConvNet(widths: [8, 16, 16], strides: [2, 2, 1]),
+    pairs: [(from: "q", to: "k", momentum: 0.9)],
+    mixers: {"amix": AMix(stage: 2), "mix": MixUp(), "cut": CutMix()},
+    groups: {"amix": (lr: 0.01)},
+)"#;
+
+/// Lines of a document as a method: what they lack is added.
+fn whole_method(text: &str) -> String {
+    let mut script = text.to_string();
+    let has = |name: &str| text.contains(&format!("fn {name}("));
+    if !text.contains("fn ") {
+        script = format!("fn step(t) {{ let x = t.images;\n{text}}}\n");
+    } else if !has("step") {
+        script.push_str("fn step(t) {}\n");
+    }
+    if !has("weights") {
+        script.push_str("fn weights(t) { #{ one: 1.0, mix: 1.0, gen: 1.0, mask: 0.1 } }\n");
+    }
+    script
+}
+
+#[test]
+fn every_script_in_the_documents_compiles_and_runs_dry() {
+    let blocks = blocks_in("rhai");
+    assert!(blocks.len() > 6);
+    for block in blocks {
+        let mut session =
+            session(STAGE, &whole_method(&block.text), 10).unwrap_or_else(|e| panic!("{}: {e}", block.at()));
+        let warnings =
+            session.dry_run([4, 3, 16, 16], 5).unwrap_or_else(|error| panic!("{}: {error}", block.at()));
+        if block.text.contains("fn step(") {
+            assert!(warnings.is_empty(), "{}: {warnings:?}", block.at());
+        }
+    }
+}
+
+#[test]
+fn the_errors_that_the_documents_show_are_the_errors() {
+    let mut seen = 0;
+    for block in blocks_in("text").iter().filter(|block| block.mark("test") == Some("errors")) {
+        for line in block.text.lines() {
+            let (statement, wanted) =
+                line.split_once("  ").unwrap_or_else(|| panic!("{}: {line}", block.at()));
+            let script = format!(
+                "fn weights(t) {{ #{{ one: 1.0 }} }}\nfn step(t) {{ let x = t.images;\n{statement}\n}}"
+            );
+            let method =
+                Method::compile(&script, "mine.rhai").unwrap_or_else(|error| panic!("{line}: {error}"));
+            assert_eq!(method.file(), "mine.rhai");
+            let mut session = session(STAGE, &script, 10).expect("a session");
+            let error = session.step(batch(0, 8)).expect_err(statement).to_string();
+            let found = format!("error: {}", error.replace("test.rhai", "mine.rhai"));
+            assert_eq!(found, wanted.trim(), "{}", block.at());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 4, "{seen}");
+}
+
+#[test]
+fn the_worked_variant_adds_its_term_in_the_second_half_and_changes_no_other_draw() {
+    let losses = |script: &str| -> Vec<BTreeMap<String, f64>> {
+        let mut session = session(STAGE, script, 10).expect("a session");
+        let step = |number| {
+            let report = session.step(batch(number, 8)).expect("a step");
+            report.losses.iter().map(|(name, value)| (name.clone(), value.double_value(&[]))).collect()
+        };
+        (0..10).map(step).collect()
+    };
+    let late = losses(&read("docs/late_cutmix.rhai"));
+    let plain = losses(&read("scripts/amix.rhai"));
+    for (step, (late, plain)) in late.iter().zip(&plain).enumerate() {
+        assert_eq!(late.contains_key("cut"), step > 5, "step {step}");
+        if step <= 5 {
+            assert_eq!(late, plain, "step {step}: until then it is AMix");
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Tables that list what the program has.
+
+use std::collections::BTreeMap;
+
+use admix_engine::{Recipe, VERBS, describe};
+
+use super::{read, registry};
+
+/// The rows of all tables that begin with this line: their cells, without the blanks around them.
+fn rows(document: &str, heading: &str) -> Vec<Vec<String>> {
+    let text = read(document);
+    let mut found = Vec::new();
+    let mut inside = false;
+    for line in text.lines() {
+        inside = line == heading || (inside && line.starts_with('|'));
+        if inside && line != heading && !line.starts_with("|---") {
+            found.push(line.trim_matches('|').split(" | ").map(|cell| cell.trim().to_string()).collect());
+        }
+    }
+    found
+}
+
+/// Whether a default of the documents is a value of `describe`.
+fn same(told: &str, value: &str) -> bool {
+    match (told.parse::<f64>(), value.parse::<f64>()) {
+        (Ok(told), Ok(value)) => told == value,
+        _ => told == value || (told == "None" && value == "null") || format!("\"{told}\"") == value,
+    }
+}
+
+#[test]
+fn every_field_of_a_recipe_is_documented_with_its_default() {
+    let text =
+        r#"(epochs: 1, method: "mixup", pairs: [()], mixers: {"name": CutMix()}, groups: {"name": ()})"#;
+    let recipe = Recipe::parse(text, "x.ron", &[], &registry()).expect("a recipe");
+    let mut real: BTreeMap<String, String> = BTreeMap::new();
+    for (path, value, _) in describe(&recipe, text).expect("values") {
+        let parts: Vec<&str> = path.split('.').filter(|part| !part.starts_with(char::is_uppercase)).collect();
+        real.insert(parts.join(".").replace(".0.", "[]."), value);
+    }
+    real.retain(|path, _| !["mixers.name.plugin", "mixers.name.box_rule"].contains(&path.as_str()));
+    let told: BTreeMap<String, String> = rows("docs/recipes.md", "| field | default | meaning |")
+        .into_iter()
+        .map(|row| (row[0].trim_matches('`').replace("NAME", "name"), row[1].trim_matches('`').to_string()))
+        .collect();
+    let whole = ["pairs", "params", "weights", "mixers", "losses", "groups"];
+    for (path, default) in &told {
+        assert!(real.contains_key(path) || whole.contains(&path.as_str()), "there is no field `{path}`");
+        assert!(!default.is_empty(), "{path}");
+    }
+    for (path, value) in &real {
+        let default = told.get(path).unwrap_or_else(|| panic!("docs/recipes.md lacks the field `{path}`"));
+        let is_special = default == "required" || default == "the plugin's";
+        assert!(is_special || same(default, value), "`{path}` is {value} by default, not {default}");
+    }
+}
+
+#[test]
+fn every_verb_of_the_tensor_vocabulary_is_documented() {
+    let rows: Vec<_> = rows("docs/scripts.md", "| verb | what it does |");
+    assert_eq!(rows.len(), VERBS.len());
+    for verb in VERBS {
+        let row = rows.iter().find(|row| row[0].starts_with(&format!("`{}(", verb.name)));
+        let row = row.unwrap_or_else(|| panic!("docs/scripts.md lacks `{}`", verb.name));
+        assert_eq!(row[1], verb.summary, "`{}`", verb.name);
+        let signature = row[0].replace("[a, b, ...]", "list");
+        let arguments = signature.matches(',').count() + 1;
+        assert_eq!(arguments, verb.tensors.unwrap_or(1) + verb.sizes, "`{}`", verb.name);
+    }
+}
