@@ -5,4 +5,5 @@ use admix_plugins as _;
 
 mod engine;
 mod golden;
+mod program;
 mod readme;

@@ -38,8 +38,8 @@ pub struct MixArgs {
     /// Pairs of images, one row each.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=100))]
     count: u16,
-    /// Chooses the images, and what a mixer draws.
-    #[arg(long, default_value_t = 0)]
+    /// Chooses the images, and what a mixer draws. The default shows those of the pictures of a run.
+    #[arg(long, default_value_t = samples::SEED)]
     seed: u64,
     #[command(flatten)]
     device: DeviceArgs,

@@ -17,6 +17,8 @@ pub struct Progress {
     steps: u64,
     epochs: u64,
     epoch: u64,
+    /// The head whose accuracy the bar shows.
+    report: String,
     /// The last losses and accuracy, for the bar.
     losses: String,
     accuracy: String,
@@ -24,10 +26,10 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Before the first event.
-    pub fn new(format: Format) -> Self {
-        let (losses, accuracy) = Default::default();
-        Self { format, bar: None, steps: 0, epochs: 0, epoch: 0, losses, accuracy, speed: 0.0 }
+    /// Before the first event. `report` is the head whose accuracy the bar shows: "mix_k".
+    pub fn new(format: Format, report: String) -> Self {
+        let (bar, losses, accuracy) = Default::default();
+        Self { format, bar, steps: 0, epochs: 0, epoch: 0, report, losses, accuracy, speed: 0.0 }
     }
 
     /// Shows an event. A closed stdout does not end a run: what it would have said is in the run folder.
@@ -70,23 +72,25 @@ impl Progress {
                 }
             }
             Event::Train { step, epoch, losses, logged, lr, images_per_s, .. } => {
-                (self.losses, self.speed, self.epoch) = (values(losses), *images_per_s, *epoch);
+                (self.losses, self.speed, self.epoch) = (values(losses, 2), *images_per_s, *epoch);
                 if self.bar.is_none() {
                     let rate = lr.get("net").copied().unwrap_or(f64::NAN);
                     let logged =
-                        if logged.is_empty() { String::new() } else { format!("  {}", values(logged)) };
+                        if logged.is_empty() { String::new() } else { format!("  {}", values(logged, 3)) };
                     output::print(&format!(
                         "epoch {}/{}  step {step}/{}  {}{logged}  lr {rate:.4}  {images_per_s:.0} images/s",
                         epoch + 1,
                         self.epochs,
                         self.steps,
-                        self.losses
+                        values(losses, 3)
                     ))?;
                 }
             }
             Event::Evaluated { epoch, heads, .. } => {
-                self.accuracy = accuracies(heads);
-                output::print(&format!("epoch {epoch}/{}  test: {}", self.epochs, self.accuracy))?;
+                if let Some(head) = heads.get(&self.report) {
+                    self.accuracy = format!("{} {:.1} %", self.report, head.top1);
+                }
+                output::print(&format!("epoch {epoch}/{}  test: {}", self.epochs, accuracies(heads)))?;
             }
             Event::Saved { path, .. } => tracing::info!(path = %path.display(), "checkpoint written"),
             Event::Warning(message) => output::note(&format!("warning: {message}")),
@@ -96,7 +100,7 @@ impl Progress {
 
     fn message(&self) -> String {
         let mut message = format!("epoch {}/{}", self.epoch + 1, self.epochs);
-        for part in [&self.losses, &self.accuracy] {
+        for part in [&self.accuracy, &self.losses] {
             if !part.is_empty() {
                 let _ = write!(message, "  {part}");
             }
@@ -119,12 +123,12 @@ fn as_json(event: &Event) -> Option<Value> {
 }
 
 fn style() -> ProgressStyle {
-    let template = "{bar:20} {pos}/{len}  {wide_msg}  {eta} left";
+    let template = "{bar:10} {pos}/{len}  {wide_msg} {eta} left";
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-fn values(values: &BTreeMap<String, f64>) -> String {
-    values.iter().map(|(name, value)| format!("{name} {value:.3}")).collect::<Vec<_>>().join("  ")
+fn values(values: &BTreeMap<String, f64>, digits: usize) -> String {
+    values.iter().map(|(name, value)| format!("{name} {value:.digits$}")).collect::<Vec<_>>().join("  ")
 }
 
 fn accuracies(heads: &BTreeMap<String, Accuracy>) -> String {

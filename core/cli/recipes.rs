@@ -66,8 +66,12 @@ pub fn change(path: &str, value: impl ToString) -> Override {
 pub fn find(recipe: &str) -> Result<Text> {
     let path = Path::new(recipe);
     if path.is_file() {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| bad_input(format!("cannot read the recipe {recipe}: {source}")))?;
+        let text = std::fs::read_to_string(path).map_err(|source| match source.kind() {
+            std::io::ErrorKind::InvalidData => {
+                bad_input(format!("the recipe {recipe} is not text; expected RON"))
+            }
+            _ => bad_input(format!("cannot read the recipe {recipe}: {source}")),
+        })?;
         return Ok(Text { text, file: recipe.into() });
     }
     if let Some((name, text)) = BUNDLED.iter().find(|(name, _)| *name == recipe) {

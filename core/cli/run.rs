@@ -63,7 +63,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let registry = Rc::new(Registry::linked()?);
     let seed = args.seed.map(|seed| change("seed", seed));
     let recipe = args.recipe.read(seed.as_slice(), &registry)?;
-    let mut progress = Progress::new(args.format);
+    let mut progress = Progress::new(args.format, reported(&recipe));
     let (out, resume) = resume_from(args.out.clone(), args.resume.clone(), device, &mut progress)?;
     if args.dry_run {
         return dry_run(args, recipe, resume.flatten().as_deref(), &registry, device);
@@ -113,6 +113,13 @@ pub fn run(args: &RunArgs) -> Result<()> {
     }
 }
 
+/// The head that is reported first: the recipe's, or the last of the last network.
+fn reported(recipe: &Recipe) -> String {
+    let network = recipe.pairs.last().map(|pair| &pair.to).or(recipe.nets.last());
+    let of_last = || Some(format!("{}_{}", recipe.heads.last()?, network?));
+    recipe.evaluate.report.clone().or_else(of_last).unwrap_or_default()
+}
+
 /// What `--out` and `--resume` mean together: the run folder, and the checkpoint if it is not just its newest.
 fn resume_from(
     out: Option<PathBuf>,
@@ -127,8 +134,12 @@ fn resume_from(
         return match folder.newest_good(device, warn)? {
             Some(newest) => Ok((Some(out.unwrap_or(path)), Some(Some(newest.path)))),
             // A run that ended before its first checkpoint begins again.
-            None if out.is_none() && path.join("checkpoints").is_dir() => Ok((Some(path), Some(None))),
-            None => Err(bad_input(format!("--resume {}: there is no checkpoint in this folder", path.display()))),
+            None if out.as_ref().is_none_or(|out| *out == path) && path.join("checkpoints").is_dir() => {
+                Ok((Some(path), Some(None)))
+            }
+            None => {
+                Err(bad_input(format!("--resume {}: there is no checkpoint in this folder", path.display())))
+            }
         };
     }
     if !path.is_file() {

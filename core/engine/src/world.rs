@@ -166,10 +166,9 @@ impl World {
                 if stage <= backbone.stages() {
                     Ok(backbone.channels(stage))
                 } else {
-                    Err(recipe.field_error(
-                        &format!("mixers.{name}.stage"),
-                        format!("is {stage}, but the network has {} stages: expected 1 to that", backbone.stages()),
-                    ))
+                    let last = backbone.stages();
+                    let message = format!("is {stage}, but the network has {last} stages: expected 1 to {last}");
+                    Err(recipe.field_error(&format!("mixers.{name}.stage"), message))
                 }
             });
             let context = MixerContext { feature_channels: feature_channels.transpose()? };

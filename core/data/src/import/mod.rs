@@ -119,7 +119,7 @@ pub fn import(source: &Path, name: &str, root: &Path, options: ImportOptions<'_>
     };
     let bytes = packed::write(&path, &info, &pictures(&set.train), &pictures(&set.test), options.force)?;
     for (file, why) in &set.skipped {
-        tracing::warn!(file, why, "left out of the import");
+        tracing::info!(file, why, "left out of the import");
     }
     let images = info.train + info.test;
     Ok(ImportReport { path, bytes, images, classes: info.classes, skipped: set.skipped, info })

@@ -22,7 +22,7 @@ pub fn path_at(text: &str, offset: usize) -> Option<(String, Range<usize>)> {
         fields(text, scope).into_iter().find(|(_, value)| value.start <= offset && offset <= value.end)
     {
         let path = found.map_or(name.clone(), |(path, _)| format!("{path}.{name}"));
-        let inside = body(text, value.start).filter(|b| b.end <= value.end && b.contains(&offset));
+        let inside = body(text, value.start).filter(|b| b.end <= value.end && b.start <= offset && offset <= b.end);
         found = Some((path, value));
         match inside {
             Some(inside) => scope = inside,

@@ -278,6 +278,9 @@ impl Complaint {
             if wanted == TEXT && value.chars().all(char::is_alphanumeric) && !value.is_empty() {
                 wanted = format!("{TEXT}: \"{value}\"");
             }
+            if wanted == IN_BOUNDS && value.starts_with('-') {
+                wanted = "a whole number from 0".into();
+            }
             Some(Self { offset: span.start, message: format!("`{path}` is {value}, expected {wanted}") })
         };
         let said = error.code.to_string();
@@ -299,12 +302,13 @@ impl Complaint {
 }
 
 const TEXT: &str = "a text in quotes";
+const IN_BOUNDS: &str = "a smaller whole number";
 
 /// What the parser wants, in words. By its message, since a plugin's settings hand on nothing else.
 fn wanted(message: &str) -> Option<&'static str> {
     Some(match message {
         "Expected integer" => "a whole number",
-        "Integer is out of bounds" => "a whole number from 0 that is not too large",
+        "Integer is out of bounds" => IN_BOUNDS,
         "Expected float" => "a number",
         "Expected boolean" => "true or false",
         "Expected string" => TEXT,

@@ -159,13 +159,21 @@ impl Checkpoint {
     /// # Errors
     /// The script or a part of the recipe that decides the run differs.
     pub fn check_fits(&self, recipe: &Recipe, method: &Method, allow_changed_script: bool) -> Result<()> {
-        if method.text() != self.header.script && !allow_changed_script {
+        let changed = method.text() != self.header.script;
+        if changed && !allow_changed_script {
             return Err(Error::Input(format!(
                 "the script {} differs from the one that {} was trained with: use that script, or accept the change \
                  with --allow-changed-script",
                 method.file(),
                 self.path.display()
             )));
+        }
+        if changed {
+            tracing::warn!(
+                "the script {} differs from the one that {} was trained with; going on with the new one",
+                method.file(),
+                self.path.display()
+            );
         }
         if recipe.text != self.header.recipe {
             tracing::warn!(

@@ -1,0 +1,210 @@
+//! Everything in `configs/` and `scripts/` works, and every list of the program is whole.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{Place, files_below, repository};
+
+/// Every bundled recipe: its name, its path and its text.
+fn bundled() -> Vec<(String, String, String)> {
+    let root = repository().join("configs");
+    let files = files_below(&root).into_iter();
+    files
+        .map(|file| {
+            let inside = file.strip_prefix(&root).expect("below configs").with_extension("");
+            let name = inside.to_str().expect("UTF-8").to_string();
+            assert!(file.extension().is_some_and(|extension| extension == "ron"), "{}", file.display());
+            let text = std::fs::read_to_string(&file).expect("UTF-8");
+            (name, file.to_str().expect("UTF-8").to_string(), text)
+        })
+        .collect()
+}
+
+/// The same recipe on generated images, with the fewest channels, and the same number of classes.
+fn small(text: &str) -> Vec<String> {
+    let (classes, channels) = match text {
+        _ if text.contains("\"fashion-mini\"") => (10, 1),
+        _ if text.contains("\"cifar10\"") => (10, 3),
+        _ if text.contains("\"cifar100\"") || text.contains("classes: 100") => (100, 3),
+        _ => panic!("which data?\n{text}"),
+    };
+    let data = format!(
+        "data=(name: \"toy\", toy: (classes: {classes}, train: {classes}, test: 10, size: 16, channels: {channels}))"
+    );
+    let flags = ["--set", &data, "--set", "model.width=0.015625", "--set", "batch=4", "--set", "epochs=1"];
+    flags.map(String::from).to_vec()
+}
+
+#[test]
+fn every_recipe_takes_two_steps_and_passes_its_check() {
+    let all = bundled();
+    assert!(all.len() >= 14, "{}", all.len());
+    for (name, _, text) in all {
+        let place = Place::new();
+        let flags = small(&text);
+        let with = |first: &[&str], more: &[&str]| -> Vec<String> {
+            let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
+            [words(first), flags.clone(), words(more)].concat()
+        };
+        let run = with(&["run", &name], &["--out", "run", "--max-steps", "2", "--device", "cpu", "--threads", "1"]);
+        let outcome = place.admix(&run.iter().map(String::as_str).collect::<Vec<_>>()).good();
+        assert!(outcome.stdout.contains("2 steps"), "{name}: {}", outcome.stdout);
+        assert_eq!(outcome.stderr, "", "{name}");
+        assert!(place.path("run/checkpoints/step-00000002.safetensors").exists(), "{name}");
+        let check = with(&["check", &name], &["--device", "cpu", "--threads", "1"]);
+        let outcome = place.admix(&check.iter().map(String::as_str).collect::<Vec<_>>()).good();
+        assert!(outcome.stdout.contains("is good"), "{name}: {}", outcome.stdout);
+        assert_eq!(outcome.stderr, "", "{name}");
+    }
+}
+
+#[test]
+fn recipes_have_8_to_30_lines_and_are_all_listed() {
+    let all = bundled();
+    for (name, _, text) in &all {
+        assert!((8..=30).contains(&text.lines().count()), "{name} has {} lines", text.lines().count());
+    }
+    let place = Place::new();
+    let outcome = place.admix(&["recipes"]).good();
+    let listed: Vec<&str> = outcome.stdout.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    for (name, _, text) in &all {
+        let line = outcome.stdout.lines().find(|line| line.split_whitespace().next() == Some(name));
+        let about = text.lines().next().expect("a line").trim_start_matches("//").trim();
+        assert!(line.is_some_and(|line| line.contains(about)), "{name} is not among {listed:?} with what it is");
+    }
+    let (name, _, text) = &all[0];
+    assert_eq!(place.admix(&["recipes", name]).good().stdout.trim_end(), text.trim_end());
+}
+
+/// The key under which a value of this path stands in a recipe's text.
+fn key(path: &str) -> &str {
+    let parts: Vec<&str> = path.split('.').collect();
+    match parts[..] {
+        [.., name, "plugin"] => name,
+        ["pairs", ..] => "pairs",
+        [.., last] => last,
+        [] => path,
+    }
+}
+
+#[test]
+fn show_prints_every_value_with_its_true_origin() {
+    let place = Place::new();
+    for (name, file, text) in bundled() {
+        let outcome = place.admix(&["show", &file, "--set", "epochs=7", "--format", "json"]).good();
+        let shown: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
+        let values = shown["values"].as_array().expect("a list");
+        assert!(values.len() > 25, "{name}: {}", outcome.stdout);
+        let lines: Vec<&str> = text.lines().collect();
+        let mut seen = BTreeSet::new();
+        for row in values {
+            let word = |key: &str| row[key].as_str().unwrap_or_else(|| panic!("{name}: {row}"));
+            let (path, origin) = (word("path"), word("origin"));
+            assert!(seen.insert(path), "{name}: {path} is there twice");
+            match origin.strip_prefix("line ") {
+                Some(line) => {
+                    let line = lines[line.parse::<usize>().expect("a number") - 1];
+                    assert!(line.contains(key(path)), "{name}: {path} is not in: {line}");
+                }
+                None if path == "epochs" => assert_eq!((origin, word("value")), ("--set", "7")),
+                None => assert_eq!(origin, "default", "{name}: {path}"),
+            }
+        }
+        // What stands in the recipe is not said to be a default.
+        for (path, given) in [("batch", "batch:"), ("min_lr", " min_lr:"), ("method", "method:")] {
+            let row = values.iter().find(|row| row["path"] == path).expect(path);
+            let from_line = row["origin"].as_str().is_some_and(|origin| origin.starts_with("line "));
+            assert_eq!(from_line, text.contains(given), "{name}: {row}");
+        }
+        for table in ["params", "weights"] {
+            assert!(shown[table].is_object(), "{name}: {table}");
+        }
+        assert!(shown["weights"].as_object().is_some_and(|weights| !weights.is_empty()), "{name}");
+    }
+}
+
+#[test]
+fn show_prints_a_table_for_people() {
+    let outcome = Place::new().admix(&["show", "quickstart", "--set", "optimizer.lr=0.5"]).good();
+    let row = |path: &str| -> Vec<&str> {
+        let line = outcome.stdout.lines().find(|line| line.split_whitespace().next() == Some(path));
+        line.unwrap_or_else(|| panic!("{path}: {}", outcome.stdout)).split_whitespace().collect()
+    };
+    assert_eq!(row("optimizer.Sgd.lr"), ["optimizer.Sgd.lr", "0.5", "--set"]);
+    assert_eq!(row("epochs"), ["epochs", "8", "line", "3"]);
+    assert_eq!(row("log_every"), ["log_every", "50", "default"]);
+    assert_eq!(row("weights.mask"), ["weights.mask", "0.1", "amix.rhai"]);
+    for line in outcome.stdout.lines() {
+        let known = ["default", "--set", "recipe", "amix.rhai"];
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let last = words.last().expect("an origin");
+        assert!(known.contains(last) || words[words.len() - 2] == "line", "no origin: {line}");
+    }
+}
+
+/// Learning rates that a script sets to a number of its own.
+fn literal_rates(script: &str) -> Vec<String> {
+    let is_rate = |key: &str| key == "lr" || key.starts_with("lr_");
+    let lines = script.lines().map(|line| line.split("//").next().unwrap_or_default());
+    lines
+        .flat_map(|line| line.split([',', '{', '}']))
+        .filter_map(|entry| entry.split_once(':'))
+        .filter(|(key, _)| is_rate(key.trim().trim_matches('"')))
+        .map(|(_, value)| value.trim().to_string())
+        .filter(|value| value.starts_with(|c: char| c.is_ascii_digit() || c == '.' || c == '-') || starts_from_number(value))
+        .collect()
+}
+
+/// `cosine(0.1, ...)`: a schedule whose base is a number.
+fn starts_from_number(value: &str) -> bool {
+    value.split_once('(').is_some_and(|(_, inside)| inside.trim_start().starts_with(|c: char| c.is_ascii_digit()))
+}
+
+#[test]
+fn bundled_scripts_leave_the_learning_rate_to_the_recipe() {
+    for bad in ["#{ lr: 0.1 }", "lr : .5,", "#{ ema: 1.0, lr_amix: 1e-3 }", "lr: cosine(0.1, 0.0, t.progress)", "lr: 0.1 * f(t),"] {
+        assert_eq!(literal_rates(bad).len(), 1, "{bad}");
+    }
+    let good = "lr: cosine(t.base_lr, t.param(\"min_lr\"), t.progress), // lr: 0.1\nlr: warmup(t.base_lr, 0.1, 0)";
+    assert!(literal_rates(good).is_empty());
+    let files = files_below(&repository().join("scripts"));
+    assert!(files.len() >= 2, "{files:?}");
+    for file in files {
+        let script = std::fs::read_to_string(&file).expect("UTF-8");
+        assert_eq!(literal_rates(&script), [""; 0], "{} sets a learning rate; the recipe owns it", file.display());
+        let place = Place::new();
+        let outcome = place.admix(&["check", file.to_str().expect("UTF-8")]).good();
+        assert!(outcome.stdout.contains("compiles"), "{}", outcome.stdout);
+    }
+}
+
+#[test]
+fn every_plugin_is_listed_and_explained() {
+    let place = Place::new();
+    let outcome = place.admix(&["plugins", "--format", "json"]).good();
+    let listed: Vec<Value> = serde_json::from_str(&outcome.stdout).expect("JSON");
+    let name = |entry: &Value| (entry["kind"].as_str().expect("a kind").into(), entry["name"].as_str().expect("a name").into());
+    let names: Vec<(String, String)> = listed.iter().map(name).collect();
+    let expected = [
+        ("mixer", "amix"),
+        ("mixer", "automix"),
+        ("mixer", "cutmix"),
+        ("mixer", "mixup"),
+        ("loss", "cross_entropy"),
+        ("loss", "mask"),
+        ("loss", "mixup_cross_entropy"),
+        ("loss", "pbce"),
+    ];
+    assert_eq!(names, expected.map(|(kind, name)| (kind.to_string(), name.to_string())));
+    let text = place.admix(&["plugins"]).good().stdout;
+    assert_eq!(text.lines().count(), expected.len());
+    for (entry, (kind, name)) in listed.iter().zip(&names) {
+        let outcome = place.admix(&["plugins", name]).good();
+        assert!(outcome.stdout.starts_with(&format!("{kind} {name}: ")), "{}", outcome.stdout);
+        let in_recipes = entry["in_recipes"].as_str().expect("a name");
+        for part in ["source:", "origin:", "needs:", "in a recipe:", &format!("{in_recipes}(")] {
+            assert!(outcome.stdout.contains(part), "{part}: {}", outcome.stdout);
+        }
+    }
+}
