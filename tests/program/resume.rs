@@ -129,9 +129,9 @@ fn step_of(line: &str) -> Option<u64> {
     line.split_once("  step ")?.1.split('/').next()?.parse().ok()
 }
 
-const STEPS_PER_EPOCH: u64 = 20;
+const STEPS_PER_EPOCH: u64 = 30;
 
-/// The bundled quickstart, small: two epochs of twenty steps, a checkpoint every second step.
+/// The bundled quickstart, small: two epochs of thirty steps, a checkpoint every second step.
 const QUICKSTART: [&str; 18] = [
     "run",
     "quickstart",
@@ -140,7 +140,7 @@ const QUICKSTART: [&str; 18] = [
     "--set",
     "batch=8",
     "--set",
-    "data.per_class=16",
+    "data.per_class=24",
     "--set",
     "model.width=0.015625",
     "--set",
@@ -160,41 +160,41 @@ fn a_run_killed_five_times_ends_with_the_bits_of_one_that_was_not() {
     let reference = whole.command(&[&QUICKSTART[..], &cpu].concat()).spawn().expect("the program starts");
 
     let mut moments = Moments(5);
+    // Where each start after a kill went on.
     let mut resumed: Vec<u64> = Vec::new();
-    // More than five where a moment fell on the end of an epoch more often than it should.
-    for start in 0..9 {
-        let resume: &[&str] = if start == 0 { &[] } else { &["--resume"] };
-        let mut program = Watched::start(killed.command(&[&QUICKSTART[..], &cpu, resume].concat()));
-        if start > 0 {
+    let (mut kills, mut done, mut was_killed) = (0, None, false);
+    while kills < 5 {
+        let target = done.unwrap_or(0) + 3 + moments.below(3);
+        // A slow machine may miss the moment; then the run stops by itself a little later, and that is no kill.
+        let most = (target + 4).to_string();
+        let resume: &[&str] = if done.is_some() { &["--resume"] } else { &[] };
+        let mut program = Watched::start(
+            killed.command(&[&QUICKSTART[..], &cpu, resume, &["--max-steps", &most]].concat()),
+        );
+        if done.is_some() {
             assert!(
                 program.until(|line| line.starts_with("resumed from ")),
                 "{}",
                 finish(program.child).stderr
             );
-            resumed.push(resumed_at(&program.said).expect("a step"));
+            done = resumed_at(&program.said);
+            resumed.extend(done.filter(|_| was_killed));
         }
-        let middle = resumed.iter().filter(|step| *step % STEPS_PER_EPOCH != 0).count();
-        if resumed.len() >= 5 && middle >= 3 {
-            let kill = program.child.kill();
-            assert!(kill.is_ok());
-            finish(program.child);
-            break;
-        }
-        let target = resumed.last().copied().unwrap_or(0) + 3 + moments.below(3);
         assert!(program.until(|line| step_of(line).is_some_and(|step| step >= target)), "{}", program.said);
         std::thread::sleep(Duration::from_millis(moments.below(25)));
         // SIGKILL: nothing of the program runs any more.
         program.child.kill().expect("killed");
-        let outcome = finish(program.child);
-        assert_eq!(outcome.signal, Some(9), "the moment came too late: {}", outcome.stdout);
+        was_killed = finish(program.child).signal == Some(9);
+        kills += usize::from(was_killed);
+        done = Some(done.unwrap_or(0));
     }
-    let middle: Vec<&u64> = resumed.iter().filter(|step| *step % STEPS_PER_EPOCH != 0).collect();
-    assert!(resumed.len() >= 5 && middle.len() >= 3, "{resumed:?}");
-    assert!(middle.iter().all(|step| **step > 0 && **step % 2 == 0), "{resumed:?}");
-    assert!(resumed.is_sorted(), "{resumed:?}");
-
     let last = killed.admix(&[&QUICKSTART[..], &cpu, &["--resume"]].concat()).good();
-    assert!(last.stdout.contains("done: 2 epochs, 40 steps"), "{}", last.stdout);
+    resumed.extend(resumed_at(&last.stdout));
+    assert_eq!(resumed.len(), 5, "{resumed:?}");
+    let in_an_epoch = resumed.iter().filter(|step| *step % STEPS_PER_EPOCH != 0).count();
+    assert!(in_an_epoch >= 3 && resumed.iter().all(|step| *step > 0) && resumed.is_sorted(), "{resumed:?}");
+    assert!(last.stdout.contains("done: 2 epochs, 60 steps"), "{}", last.stdout);
+
     finish(reference).good();
     let end = 2 * STEPS_PER_EPOCH;
     same_state(&file_of(&whole, "run", end), &file_of(&killed, "run", end));
@@ -232,10 +232,10 @@ fn a_run_killed_before_its_first_checkpoint_begins_again_and_says_so() {
     assert_eq!(finish(program.child).signal, Some(9));
     assert_eq!(fs::read_dir(place.path("run/checkpoints")).expect("a folder").count(), 0);
 
-    for resume in [vec!["--resume"], vec!["--resume", "run"]] {
-        let outcome = place.compute(&[&long[..], &resume, &["--max-steps", "3"]].concat()).good();
+    for resume in [&["--resume"][..], &["--resume", "run"], &[]] {
+        let outcome = place.compute(&[&long[..], resume, &["--max-steps", "3"]].concat()).good();
         let says = "warning: run holds no checkpoint: starting from the beginning";
-        assert!(outcome.stderr.contains(says), "{}", outcome.stderr);
+        assert_eq!(outcome.stderr.contains(says), !resume.is_empty(), "{}", outcome.stderr);
         let steps: Vec<u64> = metrics(&place.path("run")).into_keys().map(|(_, step)| step).collect();
         assert_eq!(steps, [1, 2, 3]);
         fs::remove_file(file_of(&place, "run", 3)).expect("removed");

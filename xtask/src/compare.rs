@@ -110,7 +110,11 @@ pub fn run(repo: &Repo, mut args: Args) -> Result<()> {
         let masks = repo.program(&admix).arg("eval").arg(out.join(method)).args(["--protocol", "mixer"]);
         let masks = masks.args(&passed_on).output()?;
         // Writing to a string cannot fail.
-        let _ = write!(table, "\n{method}, masks on the test set:\n\n```\n{}```\n", String::from_utf8_lossy(&masks));
+        let _ = write!(
+            table,
+            "\n{method}, masks on the test set:\n\n```\n{}```\n",
+            String::from_utf8_lossy(&masks)
+        );
     }
     let file = out.join("table.md");
     fs::write(&file, &table).with_context(|| format!("cannot write {}", file.display()))?;

@@ -10,7 +10,10 @@ const SCRIPTS: [(&str, &str); 2] = [
 pub fn script(name: &str) -> Option<(&'static str, &'static str)> {
     let stem = name.strip_prefix("scripts/").unwrap_or(name);
     let stem = stem.strip_suffix(".rhai").unwrap_or(stem);
-    SCRIPTS.iter().find(|(file, _)| file.strip_suffix(".rhai") == Some(stem)).map(|(file, text)| (*text, *file))
+    SCRIPTS
+        .iter()
+        .find(|(file, _)| file.strip_suffix(".rhai") == Some(stem))
+        .map(|(file, text)| (*text, *file))
 }
 
 /// The names of the bundled scripts.

@@ -127,8 +127,12 @@ impl Error {
     pub(crate) fn file(action: &'static str, path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         let remedy = match source.kind() {
             std::io::ErrorKind::StorageFull => ". Free some space; what was written before is intact",
-            std::io::ErrorKind::FileTooLarge => ". Raise the limit (ulimit -f); what was written before is intact",
-            std::io::ErrorKind::PermissionDenied => ". Choose another folder with --out, or change its rights",
+            std::io::ErrorKind::FileTooLarge => {
+                ". Raise the limit (ulimit -f); what was written before is intact"
+            }
+            std::io::ErrorKind::PermissionDenied => {
+                ". Choose another folder with --out, or change its rights"
+            }
             std::io::ErrorKind::ReadOnlyFilesystem | std::io::ErrorKind::NotADirectory => {
                 ". Choose another folder with --out"
             }

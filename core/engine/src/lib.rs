@@ -17,8 +17,8 @@ pub use recipe::{
     CheckpointConfig, EvaluateConfig, GroupConfig, Origin, Override, PairConfig, Recipe, When, describe,
 };
 pub use run::{
-    Accuracy, Checkpoint, Event, HeadAccuracy, Header, History, Look, MixerReport, Prepared, Run, RunFolder, RunOptions, Summary,
-    evaluate, method_of, mixer_report, prepare, session_of,
+    Accuracy, Checkpoint, Event, HeadAccuracy, Header, History, Look, MixerReport, Prepared, Run, RunFolder,
+    RunOptions, Summary, evaluate, method_of, mixer_report, prepare, session_of,
 };
 pub use session::{Execution, Session, StepOptions};
 pub use world::{LossUnit, MixerUnit, Net, Shape, World};

@@ -175,7 +175,9 @@ impl Optimizer {
             .iter()
             .flat_map(|g| &g.parameters)
             .flat_map(|p| {
-                p.state.iter().map(move |(kind, t)| (format!("optimizer.{kind}.{}", p.name), t.shallow_clone()))
+                p.state
+                    .iter()
+                    .map(move |(kind, t)| (format!("optimizer.{kind}.{}", p.name), t.shallow_clone()))
             })
             .collect()
     }

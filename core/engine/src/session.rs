@@ -237,9 +237,11 @@ impl Session {
         groups
             .iter()
             .map(|group| {
-                scheduled.rates.get(&group.name).copied().unwrap_or_else(|| {
-                    schedule::cosine(group.lr, group.min_lr, self.clock.epoch_progress())
-                })
+                scheduled
+                    .rates
+                    .get(&group.name)
+                    .copied()
+                    .unwrap_or_else(|| schedule::cosine(group.lr, group.min_lr, self.clock.epoch_progress()))
             })
             .collect()
     }
@@ -272,8 +274,15 @@ impl Session {
         let (_, _, height, width) = MixInput::of(images).nchw()?;
         let pairing = unit.pairing.clone();
         let lambda = Some(lambda);
-        let ask =
-            Ask { batch: partner.len(), height, width, pairing, lambda, quiet: true, progress: self.clock.progress() };
+        let ask = Ask {
+            batch: partner.len(),
+            height,
+            width,
+            pairing,
+            lambda,
+            quiet: true,
+            progress: self.clock.progress(),
+        };
         Ok(unit.mixer.plan(&ask, draws)?.with("partner", Value::Ints(partner.to_vec())))
     }
 
@@ -335,7 +344,10 @@ impl Session {
         Ok(unlearned
             .into_iter()
             .map(|name| {
-                format!("{}: the weight `{name}` is never used: no `learn` of the dry calls has this term", self.method.file())
+                format!(
+                    "{}: the weight `{name}` is never used: no `learn` of the dry calls has this term",
+                    self.method.file()
+                )
             })
             .collect())
     }
@@ -369,7 +381,9 @@ fn parameters(recipe: &Recipe, method: &Method) -> Result<BTreeMap<String, Param
             ));
         };
         if std::mem::discriminant(own) != std::mem::discriminant(value) {
-            return Err(recipe.field_error(&field, format!("is {value}, expected {} such as {own}", own.kind())));
+            return Err(
+                recipe.field_error(&field, format!("is {value}, expected {} such as {own}", own.kind()))
+            );
         }
         *own = value.clone();
     }

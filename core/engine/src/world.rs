@@ -135,10 +135,15 @@ impl World {
             nets.push(Net { name: name.to_string(), network, store, trained });
         }
         let find = |name: &str| {
-            nets.iter().position(|n| n.name == name).ok_or_else(|| recipe.field_error(
-                "pairs",
-                format!("names the network `{name}`, but the recipe has {}", list(nets.iter().map(|n| &n.name))),
-            ))
+            nets.iter().position(|n| n.name == name).ok_or_else(|| {
+                recipe.field_error(
+                    "pairs",
+                    format!(
+                        "names the network `{name}`, but the recipe has {}",
+                        list(nets.iter().map(|n| &n.name))
+                    ),
+                )
+            })
         };
         let mut pairs = Vec::new();
         for pair in &recipe.pairs {
@@ -167,7 +172,8 @@ impl World {
                     Ok(backbone.channels(stage))
                 } else {
                     let last = backbone.stages();
-                    let message = format!("is {stage}, but the network has {last} stages: expected 1 to {last}");
+                    let message =
+                        format!("is {stage}, but the network has {last} stages: expected 1 to {last}");
                     Err(recipe.field_error(&format!("mixers.{name}.stage"), message))
                 }
             });
@@ -246,7 +252,9 @@ impl World {
             all.extend(net.store.tensors().into_iter().map(|(n, t)| (format!("net.{}.{n}", net.name), t)));
         }
         for mixer in &self.mixers {
-            all.extend(mixer.store.tensors().into_iter().map(|(n, t)| (format!("mixer.{}.{n}", mixer.name), t)));
+            all.extend(
+                mixer.store.tensors().into_iter().map(|(n, t)| (format!("mixer.{}.{n}", mixer.name), t)),
+            );
         }
         all.extend(self.optimizer.state());
         all

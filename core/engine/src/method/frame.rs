@@ -250,10 +250,11 @@ impl Frame {
     /// The stage that a mixer of this name reads.
     pub(crate) fn stage_of(&self, mixer: &str) -> Result<usize> {
         let world = self.world.borrow();
-        let unit = world.mixers.iter().find(|m| m.name == mixer).ok_or_else(|| unknown_mixer(&world, mixer))?;
-        unit.needs.features.ok_or_else(|| {
-            Error::Input(format!("mixer `{mixer}` ({}) reads no features", unit.plugin))
-        })
+        let unit =
+            world.mixers.iter().find(|m| m.name == mixer).ok_or_else(|| unknown_mixer(&world, mixer))?;
+        unit.needs
+            .features
+            .ok_or_else(|| Error::Input(format!("mixer `{mixer}` ({}) reads no features", unit.plugin)))
     }
 
     pub(crate) fn grow(&mut self, pass: Id, to: Reach, at: (usize, usize)) -> Result<Id> {
@@ -299,7 +300,9 @@ impl Frame {
         at: (usize, usize),
     ) -> Result<Id> {
         let draw = draw.ok_or_else(|| {
-            Error::Input(format!("a mix needs `as`, the name of its draw: t.mix(\"{mixer}\", #{{ as: \"...\", ... }})"))
+            Error::Input(format!(
+                "a mix needs `as`, the name of its draw: t.mix(\"{mixer}\", #{{ as: \"...\", ... }})"
+            ))
         })?;
         if let Some(first) = self.draws.get(&draw) {
             return Err(Error::Input(format!(
@@ -316,7 +319,8 @@ impl Frame {
             let unit = &world.mixers[index];
             check_mix_keys(mixer, &unit.needs, &inputs)?;
             let images = inputs.iter().find(|(name, _)| name == "images").map(|(_, id)| *id);
-            let shape = images.and_then(|id| self.trace.nodes[id].shape).or_else(|| self.tensor_shape(images?));
+            let shape =
+                images.and_then(|id| self.trace.nodes[id].shape).or_else(|| self.tensor_shape(images?));
             let Some([n, _, height, width]) = shape else {
                 return Err(Error::Input("`images` of a mix must be [N, C, H, W]".into()));
             };
@@ -374,7 +378,11 @@ impl Frame {
             let world = self.world.borrow();
             let names = || world.losses.iter().map(|l| l.name.as_str());
             let index = world.losses.iter().position(|l| l.name == name).ok_or_else(|| {
-                Error::Input(format!("no loss named `{name}`; known: {}{}", list(names()), did_you_mean(name, names())))
+                Error::Input(format!(
+                    "no loss named `{name}`; known: {}{}",
+                    list(names()),
+                    did_you_mean(name, names())
+                ))
             })?;
             let unit = &world.losses[index];
             if unit.arguments.len() != arguments.len() {
@@ -507,7 +515,10 @@ fn check_mix_keys(mixer: &str, needs: &admix_api::Needs, inputs: &[(String, Id)]
     }
     let given: Vec<&str> = inputs.iter().map(|(name, _)| name.as_str()).collect();
     if let Some(missing) = wanted.iter().find(|name| !given.contains(name)) {
-        return Err(Error::Input(format!("mixer `{mixer}` needs `{missing}`; it was given {}", list(&given))));
+        return Err(Error::Input(format!(
+            "mixer `{mixer}` needs `{missing}`; it was given {}",
+            list(&given)
+        )));
     }
     let optional = ["partner_images", if needs.features.is_some() { "partner_features" } else { "images" }];
     if let Some(extra) = given.iter().find(|name| !wanted.contains(name) && !optional.contains(name)) {

@@ -6,7 +6,8 @@ use std::rc::Rc;
 
 use admix_api::did_you_mean;
 use rhai::packages::{
-    BasicArrayPackage, BasicMapPackage, BasicMathPackage, CorePackage, LogicPackage, MoreStringPackage, Package,
+    BasicArrayPackage, BasicMapPackage, BasicMathPackage, CorePackage, LogicPackage, MoreStringPackage,
+    Package,
 };
 use rhai::{AST, CallFnOptions, Dynamic, Engine, EvalAltResult, Map, Position, Scope, Token};
 use serde::{Deserialize, Serialize};
@@ -113,7 +114,8 @@ impl Method {
             let found = method.ast.iter_functions().find(|f| f.name == name);
             match found {
                 Some(function) if function.params.len() != parameters => {
-                    let message = format!("`{name}` takes {} arguments, expected {parameters}", function.params.len());
+                    let message =
+                        format!("`{name}` takes {} arguments, expected {parameters}", function.params.len());
                     return Err(method.error(method.place_of(name), message));
                 }
                 None if name == "step" || name == "weights" => {
@@ -125,7 +127,10 @@ impl Method {
         }
         if let Some(hook) = method.ast.iter_functions().find(|f| f.name == "start" || f.name == "epoch_end") {
             // Silently never calling it would be worse.
-            let message = format!("the hook `{}` is not called by this version: give the function another name", hook.name);
+            let message = format!(
+                "the hook `{}` is not called by this version: give the function another name",
+                hook.name
+            );
             return Err(method.error(method.place_of(hook.name), message));
         }
         Ok(method)
@@ -161,7 +166,8 @@ impl Method {
     fn place_of(&self, function: &str) -> Position {
         let is_it = |rest: &str| {
             let name = rest.trim_start().strip_prefix(function);
-            rest.starts_with(char::is_whitespace) && name.is_some_and(|rest| rest.trim_start().starts_with('('))
+            rest.starts_with(char::is_whitespace)
+                && name.is_some_and(|rest| rest.trim_start().starts_with('('))
         };
         let found = self.text.match_indices("fn").find(|(at, word)| is_it(&self.text[at + word.len()..]));
         let Some((at, _)) = found else { return Position::NONE };
@@ -173,9 +179,12 @@ impl Method {
 
     fn map(&self, name: &str, value: Dynamic) -> Result<Map> {
         let got = value.type_name();
-        value
-            .try_cast::<Map>()
-            .ok_or_else(|| self.error(self.place_of(name), format!("`{name}` must return a map `#{{ ... }}`, it returned {got}")))
+        value.try_cast::<Map>().ok_or_else(|| {
+            self.error(
+                self.place_of(name),
+                format!("`{name}` must return a map `#{{ ... }}`, it returned {got}"),
+            )
+        })
     }
 
     /// The method's parameters and their defaults.
@@ -296,7 +305,9 @@ impl Method {
                 "`{function}` ran more than {MAX_OPERATIONS} operations in one call: is there a loop that does not end?"
             ),
             EvalAltResult::ErrorStackOverflow(_) => {
-                format!("functions call each other more than {MAX_DEPTH} deep: is there a recursion that does not end?")
+                format!(
+                    "functions call each other more than {MAX_DEPTH} deep: is there a recursion that does not end?"
+                )
             }
             EvalAltResult::ErrorVariableNotFound(name, _) => format!("no variable named `{name}`"),
             EvalAltResult::ErrorRuntime(value, _) => value.to_string(),

@@ -46,8 +46,24 @@ pub struct TargetHandle {
 
 /// Every name that can follow `t.`, for suggestions.
 pub const STEP_VERBS: [&str; 19] = [
-    "images", "labels", "index", "pass", "mix", "quiet", "learn", "loss", "weight", "param", "log", "base_lr",
-    "base_ema", "progress", "epoch_progress", "epoch", "epochs", "steps",
+    "images",
+    "labels",
+    "index",
+    "pass",
+    "mix",
+    "quiet",
+    "learn",
+    "loss",
+    "weight",
+    "param",
+    "log",
+    "base_lr",
+    "base_ema",
+    "progress",
+    "epoch_progress",
+    "epoch",
+    "epochs",
+    "steps",
     "has_mixer",
 ];
 /// Every name that can follow another handle.
@@ -99,11 +115,14 @@ pub fn register(engine: &mut Engine) {
 
 fn inputs(engine: &mut Engine) {
     for (name, input) in [("images", Input::Images), ("labels", Input::Labels), ("index", Input::Index)] {
-        engine.register_get(name, move |context: NativeCallContext<'_>, t: &mut Step| -> Outcome<TensorHandle> {
-            let id = t.0.borrow_mut().input(input, place(&context));
-            let id = id.map_err(|e| refuse(e, context.call_position()))?;
-            Ok(TensorHandle { frame: t.0.clone(), id })
-        });
+        engine.register_get(
+            name,
+            move |context: NativeCallContext<'_>, t: &mut Step| -> Outcome<TensorHandle> {
+                let id = t.0.borrow_mut().input(input, place(&context));
+                let id = id.map_err(|e| refuse(e, context.call_position()))?;
+                Ok(TensorHandle { frame: t.0.clone(), id })
+            },
+        );
     }
 }
 
@@ -130,7 +149,12 @@ fn clock(engine: &mut Engine) {
     );
     engine.register_fn(
         "warm_cosine",
-        |context: NativeCallContext<'_>, base: Dynamic, end: Dynamic, t: Step, warm: Dynamic| -> Outcome<f64> {
+        |context: NativeCallContext<'_>,
+         base: Dynamic,
+         end: Dynamic,
+         t: Step,
+         warm: Dynamic|
+         -> Outcome<f64> {
             let at = context.call_position();
             let clock = t.0.borrow().clock;
             Ok(schedule::warm_cosine(
@@ -168,8 +192,9 @@ fn step(engine: &mut Engine) {
         "pass",
         |context: NativeCallContext<'_>, t: &mut Step, net: &str, input: Dynamic| -> Outcome<PassHandle> {
             let at = context.call_position();
-            let input = tensor_id(&input)
-                .ok_or_else(|| refuse(format!("a pass takes images or a mix, got {}", input.type_name()), at))?;
+            let input = tensor_id(&input).ok_or_else(|| {
+                refuse(format!("a pass takes images or a mix, got {}", input.type_name()), at)
+            })?;
             let id = t.0.borrow_mut().pass(net, input, place(&context)).map_err(|e| refuse(e, at))?;
             Ok(PassHandle { frame: t.0.clone(), id })
         },
@@ -197,7 +222,10 @@ fn step(engine: &mut Engine) {
         "logits",
         |context: NativeCallContext<'_>, p: &mut PassHandle, head: &str| -> Outcome<TensorHandle> {
             let id = p.frame.borrow_mut().grow(p.id, Reach::Head(head.into()), place(&context));
-            Ok(TensorHandle { frame: p.frame.clone(), id: id.map_err(|e| refuse(e, context.call_position()))? })
+            Ok(TensorHandle {
+                frame: p.frame.clone(),
+                id: id.map_err(|e| refuse(e, context.call_position()))?,
+            })
         },
     );
     engine.register_fn("finish", |context: NativeCallContext<'_>, p: &mut PassHandle| -> Outcome<()> {
@@ -207,18 +235,25 @@ fn step(engine: &mut Engine) {
     for (verb, quiet) in [("mix", false), ("quiet", true)] {
         engine.register_fn(
             verb,
-            move |context: NativeCallContext<'_>, t: &mut Step, mixer: &str, keys: Map| -> Outcome<MixHandle> {
+            move |context: NativeCallContext<'_>,
+                  t: &mut Step,
+                  mixer: &str,
+                  keys: Map|
+                  -> Outcome<MixHandle> {
                 let at = context.call_position();
                 let (mut draw, mut inputs) = (None, Vec::new());
                 for (key, value) in keys {
                     if key == "as" {
-                        let name = value.into_string().map_err(|got| {
-                            refuse(format!("`as` must be a name in quotes, got {got}"), at)
-                        })?;
+                        let name = value
+                            .into_string()
+                            .map_err(|got| refuse(format!("`as` must be a name in quotes, got {got}"), at))?;
                         draw = Some(name);
                     } else {
                         let id = tensor_id(&value).ok_or_else(|| {
-                            refuse(format!("`{key}` of a mix must be a tensor, got {}", value.type_name()), at)
+                            refuse(
+                                format!("`{key}` of a mix must be a tensor, got {}", value.type_name()),
+                                at,
+                            )
                         })?;
                         inputs.push((key.to_string(), id));
                     }
@@ -236,10 +271,16 @@ fn step(engine: &mut Engine) {
         },
     );
     for part in ["images", "mask", "lambda"] {
-        engine.register_get(part, move |context: NativeCallContext<'_>, m: &mut MixHandle| -> Outcome<TensorHandle> {
-            let id = m.frame.borrow_mut().part(m.id, part, place(&context));
-            Ok(TensorHandle { frame: m.frame.clone(), id: id.map_err(|e| refuse(e, context.call_position()))? })
-        });
+        engine.register_get(
+            part,
+            move |context: NativeCallContext<'_>, m: &mut MixHandle| -> Outcome<TensorHandle> {
+                let id = m.frame.borrow_mut().part(m.id, part, place(&context));
+                Ok(TensorHandle {
+                    frame: m.frame.clone(),
+                    id: id.map_err(|e| refuse(e, context.call_position()))?,
+                })
+            },
+        );
     }
     let loss = |context: &NativeCallContext<'_>, t: &Step, name: &str, arguments: &[Dynamic]| {
         let at = context.call_position();
@@ -247,7 +288,11 @@ fn step(engine: &mut Engine) {
         for (index, argument) in arguments.iter().enumerate() {
             ids.push(any_id(argument).ok_or_else(|| {
                 refuse(
-                    format!("argument {} of loss `{name}` must be a tensor, target or mix, got {}", index + 1, argument.type_name()),
+                    format!(
+                        "argument {} of loss `{name}` must be a tensor, target or mix, got {}",
+                        index + 1,
+                        argument.type_name()
+                    ),
                     at,
                 )
             })?);
@@ -257,15 +302,20 @@ fn step(engine: &mut Engine) {
     };
     engine.register_fn(
         "loss",
-        move |context: NativeCallContext<'_>, t: &mut Step, name: &str, a: Dynamic| -> Outcome<TensorHandle> {
-            loss(&context, t, name, &[a])
-        },
+        move |context: NativeCallContext<'_>,
+              t: &mut Step,
+              name: &str,
+              a: Dynamic|
+              -> Outcome<TensorHandle> { loss(&context, t, name, &[a]) },
     );
     engine.register_fn(
         "loss",
-        move |context: NativeCallContext<'_>, t: &mut Step, name: &str, a: Dynamic, b: Dynamic| -> Outcome<TensorHandle> {
-            loss(&context, t, name, &[a, b])
-        },
+        move |context: NativeCallContext<'_>,
+              t: &mut Step,
+              name: &str,
+              a: Dynamic,
+              b: Dynamic|
+              -> Outcome<TensorHandle> { loss(&context, t, name, &[a, b]) },
     );
     engine.register_fn(
         "loss",
@@ -289,17 +339,23 @@ fn step(engine: &mut Engine) {
         t.0.borrow_mut().learn(list, place(&context)).map_err(|e| refuse(e, at))
     });
     engine.register_fn("has_mixer", |t: &mut Step, name: &str| t.0.borrow().has_mixer(name));
-    engine.register_fn("weight", |context: NativeCallContext<'_>, t: &mut Step, name: &str| -> Outcome<f64> {
-        t.0.borrow().weight(name).map_err(|e| refuse(e, context.call_position()))
-    });
-    engine.register_fn("param", |context: NativeCallContext<'_>, t: &mut Step, name: &str| -> Outcome<Dynamic> {
-        let param = t.0.borrow().param(name).map_err(|e| refuse(e, context.call_position()))?;
-        Ok(match param {
-            Param::Number(value) => value.into(),
-            Param::Switch(value) => value.into(),
-            Param::Text(value) => value.into(),
-        })
-    });
+    engine.register_fn(
+        "weight",
+        |context: NativeCallContext<'_>, t: &mut Step, name: &str| -> Outcome<f64> {
+            t.0.borrow().weight(name).map_err(|e| refuse(e, context.call_position()))
+        },
+    );
+    engine.register_fn(
+        "param",
+        |context: NativeCallContext<'_>, t: &mut Step, name: &str| -> Outcome<Dynamic> {
+            let param = t.0.borrow().param(name).map_err(|e| refuse(e, context.call_position()))?;
+            Ok(match param {
+                Param::Number(value) => value.into(),
+                Param::Switch(value) => value.into(),
+                Param::Text(value) => value.into(),
+            })
+        },
+    );
     engine.register_fn(
         "log",
         |context: NativeCallContext<'_>, t: &mut Step, name: &str, value: TensorHandle| -> Outcome<()> {
@@ -355,7 +411,9 @@ fn vocabulary(engine: &mut Engine) {
             apply(&c, &b.frame, swapped, vec![b.id], vec![a as f64], vec![])
         });
     }
-    engine.register_fn("-", |c: NativeCallContext<'_>, a: T| apply(&c, &a.frame, "neg", vec![a.id], vec![], vec![]));
+    engine.register_fn("-", |c: NativeCallContext<'_>, a: T| {
+        apply(&c, &a.frame, "neg", vec![a.id], vec![], vec![])
+    });
     for verb in VERBS {
         let name = verb.name;
         match (verb.tensors, verb.sizes) {
@@ -390,20 +448,23 @@ fn vocabulary(engine: &mut Engine) {
                 });
             }
             (None, _) => {
-                engine.register_fn(name, move |c: NativeCallContext<'_>, parts: Array, s: i64| -> Outcome<T> {
-                    let at = c.call_position();
-                    let handles: Vec<T> = parts
-                        .into_iter()
-                        .map(|part| {
-                            part.try_cast::<T>()
-                                .ok_or_else(|| refuse(format!("`{name}` takes an array of tensors"), at))
-                        })
-                        .collect::<Outcome<_>>()?;
-                    let Some(first) = handles.first() else {
-                        return Err(refuse(format!("`{name}` takes at least one tensor"), at));
-                    };
-                    apply(&c, &first.frame, name, handles.iter().map(|h| h.id).collect(), vec![], vec![s])
-                });
+                engine.register_fn(
+                    name,
+                    move |c: NativeCallContext<'_>, parts: Array, s: i64| -> Outcome<T> {
+                        let at = c.call_position();
+                        let handles: Vec<T> = parts
+                            .into_iter()
+                            .map(|part| {
+                                part.try_cast::<T>()
+                                    .ok_or_else(|| refuse(format!("`{name}` takes an array of tensors"), at))
+                            })
+                            .collect::<Outcome<_>>()?;
+                        let Some(first) = handles.first() else {
+                            return Err(refuse(format!("`{name}` takes at least one tensor"), at));
+                        };
+                        apply(&c, &first.frame, name, handles.iter().map(|h| h.id).collect(), vec![], vec![s])
+                    },
+                );
             }
         }
     }

@@ -22,7 +22,8 @@ pub fn path_at(text: &str, offset: usize) -> Option<(String, Range<usize>)> {
         fields(text, scope).into_iter().find(|(_, value)| value.start <= offset && offset <= value.end)
     {
         let path = found.map_or(name.clone(), |(path, _)| format!("{path}.{name}"));
-        let inside = body(text, value.start).filter(|b| b.end <= value.end && b.start <= offset && offset <= b.end);
+        let inside =
+            body(text, value.start).filter(|b| b.end <= value.end && b.start <= offset && offset <= b.end);
         found = Some((path, value));
         match inside {
             Some(inside) => scope = inside,
@@ -56,8 +57,12 @@ pub fn set(text: &str, path: &str, value: &str) -> Result<String, String> {
         && find(text, &format!("{table}.{name}")).is_none()
     {
         let inside = find(text, table).and_then(|span| body(text, span.start));
-        let known: Vec<String> =
-            inside.map(|inside| fields(text, inside)).unwrap_or_default().into_iter().map(|(name, _)| name).collect();
+        let known: Vec<String> = inside
+            .map(|inside| fields(text, inside))
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
         return Err(format!(
             "`{table}` has no `{name}`; it has {}{}",
             crate::world::list(&known),
@@ -69,12 +74,14 @@ pub fn set(text: &str, path: &str, value: &str) -> Result<String, String> {
         let scope = if depth == 0 {
             body(text, 0)
         } else {
-            find(text, &parts[..depth].join(".")).and_then(|span| body(text, span.start).filter(|b| b.end <= span.end))
+            find(text, &parts[..depth].join("."))
+                .and_then(|span| body(text, span.start).filter(|b| b.end <= span.end))
         };
         let Some(scope) = scope else {
             let above = parts[..depth].join(".");
             if let Some(span) = find(text, &above) {
-                return Err(format!("`{above}` is {}, which has no fields: set it as a whole", &text[span]));
+                let value = text[span].lines().next().unwrap_or_default();
+                return Err(format!("`{above}` is {value}, which has no fields: set it as a whole"));
             }
             continue;
         };
@@ -153,7 +160,10 @@ fn fields(text: &str, scope: Range<usize>) -> Vec<(String, Range<usize>)> {
 fn skip_to_comma(text: &str, mut at: usize, end: usize) -> usize {
     while at < end && !text[at..].starts_with(',') {
         let next = skip_value(text, at);
-        at = skip_space(text, if next > at { next } else { at + text[at..].chars().next().map_or(1, char::len_utf8) });
+        at = skip_space(
+            text,
+            if next > at { next } else { at + text[at..].chars().next().map_or(1, char::len_utf8) },
+        );
     }
     (at + 1).min(end.max(at))
 }
@@ -316,13 +326,27 @@ mod tests {
     #[test]
     fn what_cannot_be_set_is_refused() {
         let refused = |path: &str, value: &str| set(RECIPE, path, value).expect_err(value);
-        for value in ["3, batch: 4", "3)", "Sgd(lr: 0.1", "\"open", "3 // rest", "(]", "", "1 2", "Sgd(lr: 1))("] {
+        for value in
+            ["3, batch: 4", "3)", "Sgd(lr: 0.1", "\"open", "3 // rest", "(]", "", "1 2", "Sgd(lr: 1))("]
+        {
             assert!(refused("epochs", value).contains("one value"), "{value}");
         }
-        for value in ["-3", "1e-4", "Some(4)", "None", "\"a, (b\"", "[(a: 1), (b: \"x\")]", "AMix(preset: Code)", "{\"a\": 1}"] {
+        for value in [
+            "-3",
+            "1e-4",
+            "Some(4)",
+            "None",
+            "\"a, (b\"",
+            "[(a: 1), (b: \"x\")]",
+            "AMix(preset: Code)",
+            "{\"a\": 1}",
+        ] {
             assert!(is_one_value(value), "{value}");
         }
-        assert_eq!(refused("heads.0", "1"), "`heads` is [\"one\", \"mix\"], which has no fields: set it as a whole");
+        assert_eq!(
+            refused("heads.0", "1"),
+            "`heads` is [\"one\", \"mix\"], which has no fields: set it as a whole"
+        );
         assert_eq!(refused("epochs.x", "1"), "`epochs` is 3, which has no fields: set it as a whole");
         let message = refused("mixers.amx.alpha", "1");
         assert_eq!(message, "`mixers` has no `amx`; it has `amix`, `b`. Did you mean `amix`?");

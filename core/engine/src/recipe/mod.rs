@@ -155,10 +155,14 @@ impl Recipe {
     /// # Errors
     /// The file cannot be read, or see [`Recipe::parse`].
     pub fn open(path: &Path, overrides: &[Override], registry: &Registry) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|source| Error::Input(match source.kind() {
-            std::io::ErrorKind::NotFound => format!("no recipe at {}: `admix recipes` lists those that are there", path.display()),
-            _ => format!("cannot read the recipe {}: {source}", path.display()),
-        }))?;
+        let text = std::fs::read_to_string(path).map_err(|source| {
+            Error::Input(match source.kind() {
+                std::io::ErrorKind::NotFound => {
+                    format!("no recipe at {}: `admix recipes` lists those that are there", path.display())
+                }
+                _ => format!("cannot read the recipe {}: {source}", path.display()),
+            })
+        })?;
         Self::parse(&text, &path.display().to_string(), overrides, registry)
     }
 
@@ -188,9 +192,15 @@ impl Recipe {
     /// An error at a field, with its line if the recipe sets it. The message goes on after the field's name.
     pub fn field_error(&self, field: &str, message: impl Into<String>) -> Error {
         let message = message.into();
-        let covers = |path: &str| field.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        let covers = |path: &str| {
+            field.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
         if let Some(by) = self.overrides.iter().rev().find(|o| covers(&o.path)) {
-            return Error::Field { file: format!("--set {}={}", by.path, by.value), field: field.into(), message };
+            return Error::Field {
+                file: format!("--set {}={}", by.path, by.value),
+                field: field.into(),
+                message,
+            };
         }
         match locate::find(&self.text, field) {
             Some(span) => {
@@ -272,7 +282,9 @@ impl Recipe {
                 return refuse(field, &"empty", "at least one name");
             }
             if let Some(name) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
-                return Err(self.field_error(field, format!("has `{}` twice; give each a name of its own", name.1)));
+                return Err(
+                    self.field_error(field, format!("has `{}` twice; give each a name of its own", name.1))
+                );
             }
         }
         for pair in &self.pairs {

@@ -30,7 +30,8 @@ impl std::str::FromStr for Override {
         let (path, value) = text
             .split_once('=')
             .ok_or_else(|| format!("`{text}` is not path=value, such as optimizer.lr=0.05"))?;
-        let valid = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || "_-".contains(c));
+        let valid =
+            |part: &str| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || "_-".contains(c));
         if value.trim().is_empty() || !path.split('.').all(valid) {
             return Err(format!("`{text}` is not path=value, such as optimizer.lr=0.05"));
         }
@@ -200,7 +201,11 @@ pub(super) fn parse(text: &str, file: &str, overrides: &[Override], registry: &R
     for change in overrides {
         let before = edited;
         edited = locate::set(&before, &change.path, &change.value)
-            .map_err(|message| Error::Input(format!("--set {}={}: {message}", change.path, change.value)))?;
+            // In a recipe that is broken itself, nothing can be set; that is then not the flag's fault.
+            .map_err(|message| match parse(text, file, &[], registry) {
+                Err(broken @ Error::Recipe { .. }) => broken,
+                _ => Error::Input(format!("--set {}={}: {message}", change.path, change.value)),
+            })?;
         set.push((change, before));
     }
     REGISTRY.set(registry.clone());
@@ -317,7 +322,9 @@ fn wanted(message: &str) -> Option<&'static str> {
         "Expected opening `{`" => "a map in braces: {\"name\": value}",
         "Expected opening `(`" => "settings in parentheses; without settings it is written Name()",
         "Expected identifier" => "a name without quotes, such as Name()",
-        _ if message.starts_with("Expected opening `(` for struct") => "fields in parentheses: (field: value)",
+        _ if message.starts_with("Expected opening `(` for struct") => {
+            "fields in parentheses: (field: value)"
+        }
         _ if message.starts_with("Expected only opening `(`") => "fields in parentheses: (field: value)",
         _ => return None,
     })
@@ -356,9 +363,8 @@ fn reword(error: &ron::Error, of_mixer: bool) -> String {
 
 /// Adds a suggestion to "Unexpected field named `a`, expected one of `b`, `c`", which plugins raise.
 fn suggest(message: &str, of_mixer: bool) -> String {
-    let quoted = |text: &str| -> Vec<String> {
-        text.split('`').skip(1).step_by(2).map(str::to_string).collect()
-    };
+    let quoted =
+        |text: &str| -> Vec<String> { text.split('`').skip(1).step_by(2).map(str::to_string).collect() };
     let unknown = |kind: &str| {
         let (unknown, known) = message.split_once(", expected")?;
         let named = unknown.starts_with(&format!("unknown {kind}"))
@@ -443,7 +449,10 @@ pub fn describe(recipe: &Recipe, source: &str) -> Result<Vec<(String, String, Or
             let written: Vec<&str> =
                 path.split('.').filter(|part| !part.starts_with(|c: char| c.is_uppercase())).collect();
             let written = written.join(".");
-            let set = recipe.overrides.iter().any(|o| written == o.path || written.starts_with(&format!("{}.", o.path)));
+            let set = recipe
+                .overrides
+                .iter()
+                .any(|o| written == o.path || written.starts_with(&format!("{}.", o.path)));
             let origin = if set {
                 Origin::Set
             } else {

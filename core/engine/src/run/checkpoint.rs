@@ -54,7 +54,13 @@ pub struct Checkpoint {
 
 impl Header {
     /// The header of a run at this moment.
-    pub fn of(recipe: &Recipe, method: &Method, clock: Clock, batch_in_epoch: u64, history: &History) -> Self {
+    pub fn of(
+        recipe: &Recipe,
+        method: &Method,
+        clock: Clock,
+        batch_in_epoch: u64,
+        history: &History,
+    ) -> Self {
         Self {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").into(),
@@ -109,7 +115,8 @@ impl Checkpoint {
         header.checksum = header.checksum(tensors)?;
         let text = serde_json::to_string(&header)
             .map_err(|e| Error::Checkpoint { path: path.into(), message: e.to_string() })?;
-        let list: Vec<(String, Tensor)> = tensors.iter().map(|(n, t)| (n.clone(), t.shallow_clone())).collect();
+        let list: Vec<(String, Tensor)> =
+            tensors.iter().map(|(n, t)| (n.clone(), t.shallow_clone())).collect();
         let metadata = BTreeMap::from([(KEY.to_string(), text)]);
         admix_models::save_safetensors(path, &list, &metadata).map_err(|error| match error {
             admix_models::Error::Io { source, .. } => Error::file("write the checkpoint", path, source),
@@ -132,18 +139,16 @@ impl Checkpoint {
         let text = metadata
             .get(KEY)
             .ok_or_else(|| refuse("is a safetensors file, but not one that a run wrote".into()))?;
-        let header: Header =
-            serde_json::from_str(text).map_err(|e| refuse(format!("its header cannot be read ({e}): it is damaged")))?;
+        let header: Header = serde_json::from_str(text)
+            .map_err(|e| refuse(format!("its header cannot be read ({e}): it is damaged")))?;
         if header.format != FORMAT {
             return Err(refuse(format!(
                 "is of format {}, this program reads format {FORMAT}: use the version {} that wrote it",
                 header.format, header.version
             )));
         }
-        let tensors: BTreeMap<String, Tensor> = admix_models::load_safetensors(path, Device::Cpu)
-            .map_err(of_file)?
-            .into_iter()
-            .collect();
+        let tensors: BTreeMap<String, Tensor> =
+            admix_models::load_safetensors(path, Device::Cpu).map_err(of_file)?.into_iter().collect();
         if header.checksum(&tensors)? != header.checksum {
             return Err(refuse("its checksum does not match: the file is damaged".into()));
         }

@@ -70,7 +70,8 @@ pub fn evaluate(session: &Session, dataset: &Dataset, recipe: &Recipe) -> Result
                 let k = 5.min(logits.size2()?.1);
                 let (_, guesses) = logits.f_topk(k, 1, true, true)?;
                 let hits = guesses.f_eq_tensor(&batch.labels.f_unsqueeze(1)?)?.f_to_kind(Kind::Float)?;
-                let loss = logits.f_cross_entropy_loss::<Tensor>(&batch.labels, None, Reduction::Sum, -100, 0.0)?;
+                let loss =
+                    logits.f_cross_entropy_loss::<Tensor>(&batch.labels, None, Reduction::Sum, -100, 0.0)?;
                 let sums = Tensor::f_stack(
                     &[hits.f_narrow(1, 0, 1)?.f_sum(Kind::Float)?, hits.f_sum(Kind::Float)?, loss],
                     0,
@@ -89,13 +90,19 @@ pub fn evaluate(session: &Session, dataset: &Dataset, recipe: &Recipe) -> Result
     counts
         .into_iter()
         .map(|(name, sums)| {
-            let [top1, top5, loss]: [f64; 3] = Vec::<f64>::try_from(&sums.f_to_device(admix_torch::Device::Cpu)?)?
-                .try_into()
-                .map_err(|_| Error::Input("three sums per head".into()))?;
+            let [top1, top5, loss]: [f64; 3] =
+                Vec::<f64>::try_from(&sums.f_to_device(admix_torch::Device::Cpu)?)?
+                    .try_into()
+                    .map_err(|_| Error::Input("three sums per head".into()))?;
             let percent = |hits: f64| 100.0 * hits / total as f64;
             Ok((
                 name,
-                Accuracy { top1: percent(top1), top5: percent(top5), loss: loss / total as f64, images: total },
+                Accuracy {
+                    top1: percent(top1),
+                    top5: percent(top5),
+                    loss: loss / total as f64,
+                    images: total,
+                },
             ))
         })
         .collect()
@@ -141,7 +148,8 @@ pub fn mixer_report(
         let mut draws = streams.draws("mixer_report", mixer, 1, index as u64);
         let plan = session.plan_for(mixer, &batch.images, lambda, &partner, &mut draws)?;
         let report = session.mix(mixer, &batch.images, &plan)?;
-        let mask = report.mask.ok_or_else(|| Error::Input(format!("mixer `{mixer}` has no mask to measure")))?;
+        let mask =
+            report.mask.ok_or_else(|| Error::Input(format!("mixer `{mixer}` has no mask to measure")))?;
         let _guard = admix_torch::no_grad();
         let per_mask = mask.f_flatten(1, -1)?.f_std_dim(1i64, false, false)?;
         std += per_mask.f_sum(Kind::Double)?.f_double_value(&[])?;

@@ -58,7 +58,11 @@ impl RunFolder {
             None => {
                 let base = Self::default_root(recipe);
                 let numbered = (2..10_000).map(|n| PathBuf::from(format!("{}-{n}", base.display())));
-                std::iter::once(base.clone()).chain(numbered).take_while(|root| root.exists()).last().unwrap_or(base)
+                std::iter::once(base.clone())
+                    .chain(numbered)
+                    .take_while(|root| root.exists())
+                    .last()
+                    .unwrap_or(base)
             }
         };
         if !root.join("checkpoints").is_dir() {
@@ -78,8 +82,10 @@ impl RunFolder {
     fn default_root(recipe: &Recipe) -> PathBuf {
         // configs/cifar10/r18/amix.ron -> runs/cifar10-r18-amix
         let path = Path::new(&recipe.file).with_extension("");
-        let parts: Vec<String> = path.components().map(|c| c.as_os_str().to_string_lossy().into_owned()).collect();
-        let from = parts.iter().rposition(|p| p == "configs").map_or(parts.len().saturating_sub(1), |at| at + 1);
+        let parts: Vec<String> =
+            path.components().map(|c| c.as_os_str().to_string_lossy().into_owned()).collect();
+        let from =
+            parts.iter().rposition(|p| p == "configs").map_or(parts.len().saturating_sub(1), |at| at + 1);
         Path::new("runs").join(parts[from.min(parts.len())..].join("-"))
     }
 

@@ -130,7 +130,10 @@ impl History {
                 let last = last.get(&name)?.clone();
                 let tail = &values[values.len().saturating_sub(10)..];
                 let best = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-                Some((name, HeadAccuracy { best, last: last.top1, median_last_10: median(tail), top5: last.top5 }))
+                Some((
+                    name,
+                    HeadAccuracy { best, last: last.top1, median_last_10: median(tail), top5: last.top5 },
+                ))
             })
             .collect()
     }
@@ -154,7 +157,10 @@ mod tests {
     #[test]
     fn the_reported_figure_is_the_median_of_the_last_ten_epochs() {
         let at = |epoch: u64, top1: f64| {
-            (epoch, BTreeMap::from([("one_q".to_string(), Accuracy { top1, top5: 1.0, loss: 0.0, images: 1 })]))
+            (
+                epoch,
+                BTreeMap::from([("one_q".to_string(), Accuracy { top1, top5: 1.0, loss: 0.0, images: 1 })]),
+            )
         };
         let mut history = History::default();
         history.evaluations.push(at(1, 99.0));

@@ -22,7 +22,7 @@ use crate::world::Shape;
 use crate::{Error, Result, bundled};
 
 pub use checkpoint::{Checkpoint, Header};
-pub use evaluate::{Accuracy, HeadAccuracy, evaluate, mixer_report, MixerReport};
+pub use evaluate::{Accuracy, HeadAccuracy, MixerReport, evaluate, mixer_report};
 pub use folder::RunFolder;
 pub use metrics::{Event, History, Summary};
 
@@ -98,7 +98,8 @@ impl std::fmt::Debug for Prepared {
 pub fn method_of(recipe: &Recipe, script: Option<&PathBuf>) -> Result<Method> {
     let own = [PathBuf::from(&recipe.method), recipe.folder().join(&recipe.method)];
     if let Some(path) = script.or_else(|| own.iter().find(|path| path.is_file())) {
-        let refuse = |why: String| Error::Input(format!("the script {} cannot be read: {why}", path.display()));
+        let refuse =
+            |why: String| Error::Input(format!("the script {} cannot be read: {why}", path.display()));
         let text = std::fs::read_to_string(path).map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => refuse(format!(
                 "there is no such file; to use a bundled one ({}), name it as the recipe's `method`",
@@ -252,7 +253,12 @@ impl Run {
         let mut history = History::default();
         let (mut batch_in_epoch, mut resumed_from) = (0, None);
         let folder = match &options.resume {
-            None => RunFolder::create(options.out.as_deref(), &recipe)?,
+            None => {
+                let folder = RunFolder::create(options.out.as_deref(), &recipe)?;
+                // Of a run that ended before its first checkpoint.
+                folder.truncate_metrics(0)?;
+                folder
+            }
             Some(from) => {
                 let folder = RunFolder::reopen(options.out.as_deref(), &recipe)?;
                 let found = match from {
@@ -266,7 +272,10 @@ impl Run {
                         session.set_clock(clock_after(&checkpoint, session.clock(), &recipe)?);
                         batch_in_epoch = checkpoint.header.batch_in_epoch;
                         history = checkpoint.header.history.clone();
-                        events(&Event::Resumed { path: checkpoint.path.clone(), step: checkpoint.header.clock.step });
+                        events(&Event::Resumed {
+                            path: checkpoint.path.clone(),
+                            step: checkpoint.header.clock.step,
+                        });
                         resumed_from = Some(checkpoint.path);
                     }
                     None => events(&Event::Warning(format!(

@@ -9,10 +9,10 @@ use admix_data::{Batch, Split};
 use admix_torch::{Kind, Tensor};
 
 use crate::method::StepReport;
+use crate::run::Run;
 use crate::run::checkpoint::Header;
 use crate::run::evaluate::{Accuracy, evaluate};
 use crate::run::metrics::{Event, Summary};
-use crate::run::Run;
 use crate::{Error, Result};
 
 /// Values that wait on the device to be read together.
@@ -134,7 +134,8 @@ fn flush(run: &mut Run, pending: &mut Pending, newest: Option<&PathBuf>, events:
             scalars.push(found.f_to_kind(Kind::Float)?);
         }
     }
-    let values: Vec<f32> = Vec::try_from(&Tensor::f_stack(&scalars, 0)?.f_to_device(admix_torch::Device::Cpu)?)?;
+    let values: Vec<f32> =
+        Vec::try_from(&Tensor::f_stack(&scalars, 0)?.f_to_device(admix_torch::Device::Cpu)?)?;
     let clock = run.session.clock();
     let mut sums: BTreeMap<(bool, String), (f64, u64)> = BTreeMap::new();
     let mut skipped = 0;
@@ -149,7 +150,11 @@ fn flush(run: &mut Run, pending: &mut Pending, newest: Option<&PathBuf>, events:
             }
             None if value != 0.0 => {
                 skipped += 1;
-                pending.first_bad.get_or_insert((step, clock.epoch + 1, "a gradient (all terms were finite)".into()));
+                pending.first_bad.get_or_insert((
+                    step,
+                    clock.epoch + 1,
+                    "a gradient (all terms were finite)".into(),
+                ));
             }
             None => {}
         }
@@ -181,7 +186,8 @@ fn flush(run: &mut Run, pending: &mut Pending, newest: Option<&PathBuf>, events:
     pending.images = 0;
     if run.history.skipped > pending.skipped_before {
         pending.skipped_before = run.history.skipped;
-        let (step, epoch, what) = pending.first_bad.clone().unwrap_or((clock.step, clock.epoch + 1, "a value".into()));
+        let (step, epoch, what) =
+            pending.first_bad.clone().unwrap_or((clock.step, clock.epoch + 1, "a value".into()));
         if run.history.skipped >= run.recipe.max_bad_steps {
             let checkpoint = newest.map_or("none yet".to_string(), |path| path.display().to_string());
             return Err(Error::NotFinite { count: run.history.skipped, what, step, epoch, checkpoint });
