@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use admix_api::{Ask, Credit, Loss, LossConfig, LossInput, MixInput, Mixed, MixerConfig, MixerContext};
-use admix_api::{Pairing, Store, Streams};
+use admix_api::{Pairing, Per, Store, Streams};
 use admix_models::{BackboneConfig, Network, ResNetConfig};
 use admix_plugins::losses::{CrossEntropy, Mask, MixupCrossEntropy};
 use admix_plugins::mixers::AMix;
@@ -35,7 +35,8 @@ fn main() -> Outcome<()> {
     let mut mixer = AMix::default().build(&m.root(), &context)?;
     let (ce, mixup_ce) = (CrossEntropy::default().build()?, MixupCrossEntropy::default().build()?);
     let mask_loss = Mask::default().build()?;
-    let pairing = Pairing::alpha(2.0);
+    let per = if c == 1 { Per::Sample } else { Per::Batch };
+    let pairing = Pairing { per, ..Pairing::alpha(2.0) };
     let ask = Ask { batch: n, height: size, width: size, pairing, quiet: false, progress: 0.0, lambda: None };
 
     let images = Tensor::f_randn([n as i64, c, size, size], (Kind::Float, Device::Cpu))?;

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use admix_engine::{Accuracy, Event, Summary};
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::output::{self, Format};
 
@@ -93,7 +93,7 @@ impl Progress {
                 output::print(&format!("epoch {epoch}/{}  test: {}", self.epochs, accuracies(heads)))?;
             }
             Event::Saved { path, .. } => tracing::info!(path = %path.display(), "checkpoint written"),
-            Event::Warning(message) => output::note(&format!("warning: {message}")),
+            Event::Warning { message } => output::note(&format!("warning: {message}")),
         }
         Ok(())
     }
@@ -116,8 +116,6 @@ impl Progress {
 fn as_json(event: &Event) -> Option<Value> {
     match event {
         Event::Progress { .. } => None,
-        // The event alone would lose its text.
-        Event::Warning(message) => Some(json!({ "event": "warning", "message": message })),
         other => serde_json::to_value(other).ok(),
     }
 }
@@ -171,6 +169,8 @@ pub fn results(summary: &Summary) -> String {
 mod tests {
     use admix_engine::HeadAccuracy;
 
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn events_are_tagged_in_json_and_warnings_keep_their_text() {
-        let warning = as_json(&Event::Warning("odd".into()));
+        let warning = as_json(&Event::Warning { message: "odd".into() });
         assert_eq!(warning, Some(json!({ "event": "warning", "message": "odd" })));
         let saved = as_json(&Event::Saved { path: "x".into(), step: 3 });
         assert_eq!(saved, Some(json!({ "event": "saved", "path": "x", "step": 3 })));

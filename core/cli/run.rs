@@ -130,7 +130,7 @@ fn resume_from(
     let Some(Some(path)) = resume else { return Ok((out, resume)) };
     if path.is_dir() {
         let folder = RunFolder::existing(&path);
-        let warn = &mut |message| progress.show(&Event::Warning(message));
+        let warn = &mut |message| progress.show(&Event::Warning { message });
         return match folder.newest_good(device, warn)? {
             Some(newest) => Ok((Some(out.unwrap_or(path)), Some(Some(newest.path)))),
             // A run that ended before its first checkpoint begins again.

@@ -185,7 +185,7 @@ fn no_mutilated_recipe_makes_the_reader_fall_over() {
             }
         }
     }
-    assert!(read > 500 && refused > 2000, "{read} {refused}");
+    assert!(read > 200 && refused > 2000, "{read} {refused}");
 }
 
 /// Runs the recipe under a script. Lines of the body count from 3.
@@ -239,6 +239,7 @@ fn mistakes_in_scripts_are_told_with_their_place_before_the_first_step() {
             "t.learn(#{ one: t.pass(\"q\", t.images).logits(\"one\") });",
             &["s.rhai:3:3: ", "`one`", "take its `mean`"],
         ),
+        ("t.learn(#{ one: 3 });", &["s.rhai:3:3: ", "`one` must be a loss, got a number"]),
         ("while true { }", &["s.rhai:2:1: ", "`step`", "is there a loop that does not end?"]),
         ("let x = t.images; loop { x = x + 1; }", &["s.rhai:3:", "is there a loop that does not end?"]),
     ] {
@@ -253,7 +254,7 @@ fn mistakes_in_scripts_are_told_with_their_place_before_the_first_step() {
             "fn weights(t) { #{ } }\nfn step(t, u) { }",
             &["s.rhai:2:1: ", "`step` takes 2 arguments, expected 1"],
         ),
-        ("fn weights(t) { 3 }\nfn step(t) { }", &["s.rhai:1:1: ", "`weights` must return a map", "i64"]),
+        ("fn weights(t) { 3 }\nfn step(t) { }", &["s.rhai:1:1: ", "`weights` must return a map", "a number"]),
         (
             "fn f(x) { f(x) }\nfn weights(t) { f(1) }\nfn step(t) { }",
             &["s.rhai:", "a recursion that does not end?"],

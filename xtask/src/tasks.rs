@@ -40,7 +40,10 @@ pub fn demo(repo: &Repo, args: Args) -> Result<()> {
     setup::ensure_done(repo)?;
     let admix = repo.build_admix(Profile::Dev)?;
     let out = fresh_folder(repo.root(), "runs/demo");
-    repo.program(&admix).args(["run", "configs/quickstart.ron", "--out"]).arg(&out).run_interruptible()?;
+    let run = repo.program(&admix).args(["run", "configs/quickstart.ron", "--out"]).arg(&out);
+    // On a machine that does other work too, threads that spin while they wait slow each other down tenfold.
+    let waiting = std::env::var_os("OMP_WAIT_POLICY").unwrap_or_else(|| "passive".into());
+    run.env("OMP_WAIT_POLICY", waiting).run_interruptible()?;
 
     let admix = admix.strip_prefix(repo.root()).unwrap_or(&admix).display();
     println!("\nNext:");

@@ -13,7 +13,7 @@ use rhai::{AST, CallFnOptions, Dynamic, Engine, EvalAltResult, Map, Position, Sc
 use serde::{Deserialize, Serialize};
 
 use crate::method::frame::Frame;
-use crate::method::verbs::{self, HANDLE_VERBS, STEP_VERBS, Step};
+use crate::method::verbs::{self, HANDLE_VERBS, SCHEDULES, STEP_VERBS, Step};
 use crate::method::vocabulary::VERBS;
 use crate::world::list;
 use crate::{Error, Result};
@@ -178,7 +178,7 @@ impl Method {
     }
 
     fn map(&self, name: &str, value: Dynamic) -> Result<Map> {
-        let got = value.type_name();
+        let got = verbs::kind_of(&value).to_string();
         value.try_cast::<Map>().ok_or_else(|| {
             self.error(
                 self.place_of(name),
@@ -287,7 +287,8 @@ impl Method {
         }
         let known = [error.position(), outer].into_iter().find(|at| !at.is_none());
         let at = known.unwrap_or_else(|| self.place_of(function));
-        let verbs = || STEP_VERBS.iter().chain(&HANDLE_VERBS).copied().chain(VERBS.iter().map(|v| v.name));
+        let named = || STEP_VERBS.iter().chain(&HANDLE_VERBS).chain(&SCHEDULES).copied();
+        let verbs = || named().chain(VERBS.iter().map(|verb| verb.name));
         let message = match &error {
             EvalAltResult::ErrorFunctionNotFound(signature, _) => {
                 let name = signature.split_whitespace().next().unwrap_or(signature);
@@ -299,7 +300,13 @@ impl Method {
             }
             EvalAltResult::ErrorDotExpr(text, _) | EvalAltResult::ErrorPropertyNotFound(text, _) => {
                 let name = text.split(['\'', '"']).nth(1).unwrap_or(text);
-                format!("no property `{name}` here{}", did_you_mean(name, verbs()))
+                // Another kind of value has it.
+                let hint = if verbs().any(|verb| verb == name) {
+                    String::new()
+                } else {
+                    did_you_mean(name, verbs())
+                };
+                format!("no property `{name}` on this value{hint}")
             }
             EvalAltResult::ErrorTooManyOperations(_) => format!(
                 "`{function}` ran more than {MAX_OPERATIONS} operations in one call: is there a loop that does not end?"

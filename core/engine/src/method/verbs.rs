@@ -45,7 +45,7 @@ pub struct TargetHandle {
 }
 
 /// Every name that can follow `t.`, for suggestions.
-pub const STEP_VERBS: [&str; 19] = [
+pub const STEP_VERBS: [&str; 20] = [
     "images",
     "labels",
     "index",
@@ -63,11 +63,15 @@ pub const STEP_VERBS: [&str; 19] = [
     "epoch_progress",
     "epoch",
     "epochs",
+    "step",
     "steps",
     "has_mixer",
 ];
 /// Every name that can follow another handle.
 pub const HANDLE_VERBS: [&str; 7] = ["features", "logits", "finish", "target", "mask", "lambda", "images"];
+
+/// Functions of the clock.
+pub const SCHEDULES: [&str; 4] = ["cosine", "warm_cosine", "compounding_cosine", "warmup"];
 
 fn refuse(message: impl std::fmt::Display, at: Position) -> Box<EvalAltResult> {
     Box::new(EvalAltResult::ErrorRuntime(message.to_string().into(), at))
@@ -78,13 +82,31 @@ fn place(context: &NativeCallContext<'_>) -> (usize, usize) {
     (at.line().unwrap_or(0), at.position().unwrap_or(0))
 }
 
+/// The type of a value, as people call it.
+pub fn kind_of(value: &Dynamic) -> &str {
+    let handles = [
+        (value.is::<Step>(), "the step itself"),
+        (value.is::<TensorHandle>(), "a tensor"),
+        (value.is::<PassHandle>(), "a pass"),
+        (value.is::<MixHandle>(), "a mix"),
+        (value.is::<TargetHandle>(), "a target"),
+        (value.is_unit(), "nothing"),
+        (value.is_int() || value.is_float(), "a number"),
+        (value.is_bool(), "true or false"),
+        (value.is_string(), "a text"),
+        (value.is_map(), "a map"),
+        (value.is_array(), "an array"),
+    ];
+    handles.into_iter().find(|(is, _)| *is).map_or_else(|| value.type_name(), |(_, name)| name)
+}
+
 /// A number, whole or not.
 pub fn number(value: &Dynamic) -> Option<f64> {
     value.as_float().ok().or_else(|| value.as_int().ok().map(|v| v as f64))
 }
 
 fn wanted_number(value: &Dynamic, what: &str, at: Position) -> Outcome<f64> {
-    number(value).ok_or_else(|| refuse(format!("{what} must be a number, got {}", value.type_name()), at))
+    number(value).ok_or_else(|| refuse(format!("{what} must be a number, got {}", kind_of(value)), at))
 }
 
 /// The handle of anything that stands for a tensor.
@@ -193,7 +215,7 @@ fn step(engine: &mut Engine) {
         |context: NativeCallContext<'_>, t: &mut Step, net: &str, input: Dynamic| -> Outcome<PassHandle> {
             let at = context.call_position();
             let input = tensor_id(&input).ok_or_else(|| {
-                refuse(format!("a pass takes images or a mix, got {}", input.type_name()), at)
+                refuse(format!("a pass takes images or a mix, got {}", kind_of(&input)), at)
             })?;
             let id = t.0.borrow_mut().pass(net, input, place(&context)).map_err(|e| refuse(e, at))?;
             Ok(PassHandle { frame: t.0.clone(), id })
@@ -244,16 +266,14 @@ fn step(engine: &mut Engine) {
                 let (mut draw, mut inputs) = (None, Vec::new());
                 for (key, value) in keys {
                     if key == "as" {
+                        let got = kind_of(&value).to_string();
                         let name = value
                             .into_string()
-                            .map_err(|got| refuse(format!("`as` must be a name in quotes, got {got}"), at))?;
+                            .map_err(|_| refuse(format!("`as` must be a name in quotes, got {got}"), at))?;
                         draw = Some(name);
                     } else {
                         let id = tensor_id(&value).ok_or_else(|| {
-                            refuse(
-                                format!("`{key}` of a mix must be a tensor, got {}", value.type_name()),
-                                at,
-                            )
+                            refuse(format!("`{key}` of a mix must be a tensor, got {}", kind_of(&value)), at)
                         })?;
                         inputs.push((key.to_string(), id));
                     }
@@ -291,7 +311,7 @@ fn step(engine: &mut Engine) {
                     format!(
                         "argument {} of loss `{name}` must be a tensor, target or mix, got {}",
                         index + 1,
-                        argument.type_name()
+                        kind_of(argument)
                     ),
                     at,
                 )
@@ -332,7 +352,7 @@ fn step(engine: &mut Engine) {
         let mut list = Vec::new();
         for (name, value) in terms {
             let id = value.read_lock::<TensorHandle>().map(|handle| handle.id).ok_or_else(|| {
-                refuse(format!("the term `{name}` must be a loss, got {}", value.type_name()), at)
+                refuse(format!("the term `{name}` must be a loss, got {}", kind_of(&value)), at)
             })?;
             list.push((name.to_string(), id));
         }

@@ -130,7 +130,9 @@ fn body(text: &str, from: usize) -> Option<Range<usize>> {
         return None;
     }
     let end = skip_value(text, at);
-    (end > at + 1).then(|| at + 1..end - 1)
+    // Unclosed, it goes on to the end of the text.
+    let inside = text[at + 1..end].strip_suffix([')', '}', ']']).unwrap_or(&text[at + 1..end]);
+    Some(at + 1..at + 1 + inside.len())
 }
 
 /// The fields of a struct or map whose inside is `scope`.
@@ -375,7 +377,8 @@ mod tests {
                 let _ = path_at(&RECIPE[..end], end / 2);
             }
         }
-        for text in ["", "(", ")", "\"", "(a:", "((((", "a(b:c", "(é: ü)", "/*", "#!["] {
+        for text in ["", "(", ")", "\"", "(a:", "((((", "a(b:c", "(é: ü)", "/*", "#![", "(a: 1, é", "(é"]
+        {
             let _ = find(text, "a.b");
             let _ = set(text, "a.b", "1");
         }

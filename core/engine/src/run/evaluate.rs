@@ -17,10 +17,15 @@ pub struct Accuracy {
     pub top1: f64,
     /// Percent whose label is among the first five guesses (all, if there are fewer classes).
     pub top5: f64,
-    /// Mean cross-entropy.
+    /// Mean cross-entropy; JSON has `null` where it is not finite.
+    #[serde(deserialize_with = "null_is_not_a_number")]
     pub loss: f64,
     /// Images in the set.
     pub images: usize,
+}
+
+fn null_is_not_a_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
 /// Top-1 of one head over a run, in percent.
@@ -182,4 +187,17 @@ pub fn mixer_report(
         loss_mixup: plain / count,
         pairs,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loss_that_is_not_finite_survives_a_checkpoint_header() {
+        let accuracy = Accuracy { top1: 10.0, top5: 50.0, loss: f64::NAN, images: 3 };
+        let text = serde_json::to_string(&accuracy).expect("JSON");
+        let back: Accuracy = serde_json::from_str(&text).expect("an accuracy");
+        assert!(back.loss.is_nan() && serde_json::to_string(&back).expect("JSON") == text);
+    }
 }

@@ -76,7 +76,10 @@ pub enum Event {
         step: u64,
     },
     /// Something odd.
-    Warning(#[serde(skip)] String),
+    Warning {
+        /// What.
+        message: String,
+    },
 }
 
 /// Results so far; travels in checkpoints.

@@ -247,7 +247,7 @@ impl Run {
     ) -> Result<Self> {
         let prepared = prepare(recipe, options.script.as_ref(), registry, device)?;
         for warning in &prepared.warnings {
-            events(&Event::Warning(warning.clone()));
+            events(&Event::Warning { message: warning.clone() });
         }
         let Prepared { recipe, mut session, dataset, .. } = prepared;
         let mut history = History::default();
@@ -263,7 +263,7 @@ impl Run {
                 let folder = RunFolder::reopen(options.out.as_deref(), &recipe)?;
                 let found = match from {
                     Some(path) => Some(Checkpoint::read(path, device)?),
-                    None => folder.newest_good(device, &mut |w| events(&Event::Warning(w)))?,
+                    None => folder.newest_good(device, &mut |message| events(&Event::Warning { message }))?,
                 };
                 match found {
                     Some(checkpoint) => {
@@ -278,10 +278,12 @@ impl Run {
                         });
                         resumed_from = Some(checkpoint.path);
                     }
-                    None => events(&Event::Warning(format!(
-                        "{} holds no checkpoint: starting from the beginning",
-                        folder.root.display()
-                    ))),
+                    None => events(&Event::Warning {
+                        message: format!(
+                            "{} holds no checkpoint: starting from the beginning",
+                            folder.root.display()
+                        ),
+                    }),
                 }
                 folder.truncate_metrics(session.clock().step)?;
                 folder

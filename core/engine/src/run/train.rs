@@ -192,10 +192,12 @@ fn flush(run: &mut Run, pending: &mut Pending, newest: Option<&PathBuf>, events:
             let checkpoint = newest.map_or("none yet".to_string(), |path| path.display().to_string());
             return Err(Error::NotFinite { count: run.history.skipped, what, step, epoch, checkpoint });
         }
-        events(&Event::Warning(format!(
-            "{} steps were skipped so far: {what} was not finite at step {step} (epoch {epoch})",
-            run.history.skipped
-        )));
+        events(&Event::Warning {
+            message: format!(
+                "{} steps were skipped so far: {what} was not finite at step {step} (epoch {epoch})",
+                run.history.skipped
+            ),
+        });
     }
     Ok(())
 }
