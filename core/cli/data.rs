@@ -19,7 +19,7 @@ const NAMED: usize = 20;
 pub enum DataCommand {
     /// Pack a folder of JPEG or PNG images (or a tar, tar.xz, tar.gz or zip of one) into a dataset.
     ///
-    /// Layout: <split>/<class>/<files> with splits train and test (or val), or <class>/<files> with --test-per-class.
+    /// Layout: SPLIT/CLASS/FILES with splits train and test (or val), or CLASS/FILES with --test-per-class.
     Import(ImportArgs),
     /// Print what is known of a dataset.
     Info(NamedArgs),

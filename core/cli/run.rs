@@ -34,7 +34,7 @@ pub struct RunArgs {
     /// What a step computes in.
     #[arg(long, value_enum, default_value_t)]
     precision: Precision,
-    /// The run folder. Default: runs/<recipe>, numbered if that is taken.
+    /// The run folder. Default: runs/RECIPE, numbered if that is taken.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Go on from the newest good checkpoint of the run folder, or from this checkpoint or run folder.

@@ -142,7 +142,9 @@ fn show_prints_a_table_for_people() {
         line.unwrap_or_else(|| panic!("{path}: {}", outcome.stdout)).split_whitespace().collect()
     };
     assert_eq!(row("optimizer.Sgd.lr"), ["optimizer.Sgd.lr", "0.5", "--set"]);
-    assert_eq!(row("epochs"), ["epochs", "8", "line", "3"]);
+    let method = std::fs::read_to_string(repository().join("configs/quickstart.ron")).expect("the recipe");
+    let line = method.lines().position(|line| line.trim_start().starts_with("method:")).expect("a line") + 1;
+    assert_eq!(row("method"), ["method", "\"amix\"", "line", &line.to_string()]);
     assert_eq!(row("log_every"), ["log_every", "50", "default"]);
     assert_eq!(row("weights.mask"), ["weights.mask", "0.1", "amix.rhai"]);
     for line in outcome.stdout.lines() {

@@ -95,7 +95,7 @@ impl Draws {
         order
     }
 
-    /// A permutation of `0..n` without fixed points (a uniform random cyclic order). `n` = 1 has none: [0].
+    /// A permutation of `0..n` without fixed points (a uniform random cyclic order). `n` = 1 has none: `[0]`.
     pub fn derangement(&mut self, n: usize) -> Vec<i64> {
         let order = self.permutation(n);
         let mut partner = vec![0; n];

@@ -253,7 +253,7 @@ fn is_one_value(text: &str) -> bool {
         }
         at += c.len_utf8();
     }
-    open.is_empty() && skip_value(text, 0) == text.len()
+    open.is_empty() && !text.is_empty() && skip_value(text, 0) == text.len()
 }
 
 /// Past blanks and comments.
