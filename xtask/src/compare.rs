@@ -311,10 +311,10 @@ mod tests {
             let top1 = if epoch == 3 { 0.9 } else { epoch as f64 / 100.0 };
             let _ = writeln!(
                 lines,
-                "{{\"epoch\":{epoch},\"loss\":1,\"test\":{{\"one\":{{\"top1\":{top1},\"top5\":1}}}}}}"
+                "{{\"epoch\":{epoch},\"loss\":1,\"heads\":{{\"one\":{{\"top1\":{top1},\"top5\":1}}}}}}"
             );
         }
-        lines.push_str("{\"epoch\":11,\"test\":{\"one\":{\"top1\":0.2}}}\n{\"epoch\":12,\"te");
+        lines.push_str("{\"epoch\":11,\"heads\":{\"one\":{\"top1\":0.2}}}\n{\"epoch\":12,\"he");
         let found = accuracies(&lines);
         assert_eq!(found.len(), 1);
         let one = found["one"];
@@ -324,7 +324,7 @@ mod tests {
 
     #[test]
     fn the_table_has_a_row_per_head() {
-        let accuracy = Accuracy { best: 0.5, last: 0.25, median: 0.375 };
+        let accuracy = Accuracy { best: 50.0, last: 25.0, median: 37.5 };
         let heads = BTreeMap::from([("k.one".to_string(), accuracy)]);
         let text = table(
             &[("amix", Outcome { heads, seconds: Some(90.0) }), ("vanilla", Outcome::default())],
