@@ -41,9 +41,10 @@ pub fn demo(repo: &Repo, args: Args) -> Result<()> {
     let admix = repo.build_admix(Profile::Dev)?;
     let out = fresh_folder(repo.root(), "runs/demo");
     let run = repo.program(&admix).args(["run", "configs/quickstart.ron", "--out"]).arg(&out);
-    // On a machine that does other work too, threads that spin while they wait slow each other down tenfold.
-    let waiting = std::env::var_os("OMP_WAIT_POLICY").unwrap_or_else(|| "passive".into());
-    run.env("OMP_WAIT_POLICY", waiting).run_interruptible()?;
+    // On a machine that does other work too, threads that wait for one another by spinning without end slow each
+    // other down tenfold; threads that never spin are slow on an idle one. A short spin is good on both.
+    let spin = std::env::var_os("GOMP_SPINCOUNT").unwrap_or_else(|| "20000".into());
+    run.env("GOMP_SPINCOUNT", spin).run_interruptible()?;
 
     let admix = admix.strip_prefix(repo.root()).unwrap_or(&admix).display();
     println!("\nNext:");
