@@ -29,7 +29,7 @@ pub fn plugins(args: &PluginsArgs) -> Result<()> {
             Format::Json => output::print_json(&registry.entries().map(facts).collect::<Vec<_>>()),
             Format::Text => {
                 let row = |e: &Entry| {
-                    vec![e.kind().word().to_string(), e.name.clone(), e.summary.clone(), e.origin.clone()]
+                    vec![e.kind().word().to_string(), e.name.clone(), e.summary.clone(), e.origin.to_string()]
                 };
                 output::print(&output::table(&registry.entries().map(row).collect::<Vec<_>>()))
             }
@@ -61,17 +61,17 @@ fn facts(entry: &Entry) -> Value {
         "in_recipes": entry.type_name,
         "summary": entry.summary,
         "source": entry.source,
-        "origin": entry.origin,
+        "origin": entry.origin.to_string(),
     })
 }
 
 fn details(entry: &Entry) -> Result<Value> {
     let mut all = facts(entry);
-    all["schema"] = (entry.schema)().to_value();
+    all["schema"] = (entry.schema)();
     all["defaults"] = (entry.defaults)();
     all["needs"] = json!(needs(entry)?);
-    if let Reader::Mixer(_, pairing) = entry.reader {
-        all["pairing"] = serde_json::to_value(pairing())?;
+    if let Reader::Mixer(_, pairing) = &entry.reader {
+        all["pairing"] = serde_json::to_value(pairing)?;
     }
     all["example"] = json!(example(entry)?);
     Ok(all)
@@ -83,16 +83,16 @@ fn told(entry: &Entry) -> Result<String> {
     text.push_str(&output::wrap(&format!("origin: {}", entry.origin), 2, WIDTH));
     text.push_str(&output::wrap(&format!("needs: {}", needs(entry)?.join(", ")), 2, WIDTH));
 
-    let settings = settings(&(entry.schema)().to_value(), &(entry.defaults)());
+    let settings = settings(&(entry.schema)(), &(entry.defaults)());
     text.push_str(if settings.is_empty() {
         "\nno settings of its own\n"
     } else {
         "\nsettings (with their defaults):\n"
     });
     text.extend(settings.iter().map(Setting::told));
-    if let Reader::Mixer(_, pairing) = entry.reader {
+    if let Reader::Mixer(_, pairing) = &entry.reader {
         text.push_str("\nsettings that every mixer has (with this one's defaults):\n");
-        text.extend(shared_settings(&pairing()).iter().map(Setting::told));
+        text.extend(shared_settings(pairing).iter().map(Setting::told));
     }
     text.push_str(&format!("\nin a recipe:\n  {}\n", example(entry)?));
     Ok(text)
@@ -103,7 +103,7 @@ fn needs(entry: &Entry) -> Result<Vec<String>> {
     let defaults = (entry.defaults)();
     let mut body = <dyn admix_api::erased_serde::Deserializer<'_>>::erase(defaults);
     let refused = |error| anyhow!("{}: its own defaults are refused: {error}", entry.name);
-    Ok(match entry.reader {
+    Ok(match &entry.reader {
         Reader::Mixer(read, _) => mixer_needs(&read(&mut body).map_err(refused)?.needs()),
         Reader::Loss(read) => {
             let arguments = read(&mut body).map_err(refused)?.build()?.arguments();
@@ -286,11 +286,11 @@ fn as_written(value: &Value, property: &Value) -> String {
 
 /// A line that a recipe could have.
 fn example(entry: &Entry) -> Result<String> {
-    let first = settings(&(entry.schema)().to_value(), &(entry.defaults)()).into_iter().next();
+    let first = settings(&(entry.schema)(), &(entry.defaults)()).into_iter().next();
     let mut inside = Vec::new();
-    let table = match entry.reader {
+    let table = match &entry.reader {
         Reader::Mixer(_, pairing) => {
-            inside.push(format!("alpha: {:?}", pairing().alpha));
+            inside.push(format!("alpha: {:?}", pairing.alpha));
             "mixers"
         }
         Reader::Loss(_) => "losses",
@@ -311,7 +311,7 @@ mod tests {
         assert!(registry.entries().count() >= 8);
         for entry in registry.entries() {
             let text = told(entry).unwrap_or_else(|error| panic!("{}: {error}", entry.name));
-            for setting in settings(&(entry.schema)().to_value(), &(entry.defaults)()) {
+            for setting in settings(&(entry.schema)(), &(entry.defaults)()) {
                 assert!(!setting.doc.is_empty(), "{}: `{}` has no documentation", entry.name, setting.name);
                 assert_ne!(setting.kind, "value", "{}: `{}`", entry.name, setting.name);
                 assert!(text.contains(&format!("  {}: {}", setting.name, setting.default)), "{text}");

@@ -49,15 +49,15 @@ fn entries(kind: PluginKind) -> Vec<(Entry, serde_json::Value)> {
 }
 
 fn mixer_config(entry: &Entry, settings: &serde_json::Value) -> (Box<dyn MixerConfig>, Pairing) {
-    let Reader::Mixer(read, pairing) = entry.reader else { panic!("{} is not a mixer", entry.name) };
+    let Reader::Mixer(read, pairing) = &entry.reader else { panic!("{} is not a mixer", entry.name) };
     let mut body = <dyn erased_serde::Deserializer<'_>>::erase(settings.clone());
-    (read(&mut body).unwrap(), pairing())
+    (read(&mut body).unwrap(), pairing.clone())
 }
 
 /// Every registered loss, each with several settings.
 pub(crate) fn losses() -> Vec<(String, Box<dyn Loss>)> {
     let build = |(entry, settings): (Entry, serde_json::Value)| {
-        let Reader::Loss(read) = entry.reader else { panic!("{} is not a loss", entry.name) };
+        let Reader::Loss(read) = &entry.reader else { panic!("{} is not a loss", entry.name) };
         let mut body = <dyn erased_serde::Deserializer<'_>>::erase(settings.clone());
         let config = read(&mut body).unwrap();
         config.validate().unwrap();
@@ -196,7 +196,7 @@ fn the_bundled_plugins_are_registered_under_their_names() {
     }
     for entry in registry.entries() {
         assert!(!entry.summary.is_empty() && !entry.source.is_empty(), "{}", entry.name);
-        let schema = serde_json::to_value((entry.schema)()).unwrap();
+        let schema = (entry.schema)();
         let documented = schema["properties"].as_object().cloned().unwrap_or_default();
         let defaults = (entry.defaults)();
         for (field, value) in defaults.as_object().unwrap() {
@@ -211,7 +211,7 @@ fn the_bundled_plugins_are_registered_under_their_names() {
 fn unknown_settings_are_refused_by_every_plugin() {
     for (entry, _) in entries(PluginKind::Mixer).into_iter().chain(entries(PluginKind::Loss)) {
         let mut body = <dyn erased_serde::Deserializer<'_>>::erase(json!({"no_such_setting": 1}));
-        let error = match entry.reader {
+        let error = match &entry.reader {
             Reader::Mixer(read, _) => read(&mut body).err(),
             Reader::Loss(read) => read(&mut body).err(),
         };

@@ -20,7 +20,7 @@ pub use params::{Buffer, Hints, Init, Parameter, Path, Store};
 pub use plan::{Ask, Pairing, Partner, Per, Plan, Planned, Value, over_images};
 pub use read::{LossChoice, LossSeed, MixerChoice, MixerSeed};
 pub use registry::{
-    Describe, Entry, PluginKind, ReadLoss, ReadMixer, Reader, Registry, StaticPlugin, did_you_mean,
+    Describe, Entry, Origin, PluginKind, ReadLoss, ReadMixer, Reader, Registry, StaticPlugin, did_you_mean,
 };
 
 #[doc(hidden)]

@@ -54,10 +54,10 @@ impl<'de> DeserializeSeed<'de> for MixerSeed<'_> {
             fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<MixerChoice, A::Error> {
                 let (name, body) = data.variant_seed(Name)?;
                 let entry = self.0.find(PluginKind::Mixer, &name).map_err(A::Error::custom)?;
-                let Reader::Mixer(read, pairing) = entry.reader else {
+                let Reader::Mixer(read, pairing) = &entry.reader else {
                     return Err(A::Error::custom("not a mixer"));
                 };
-                let taken = RefCell::new(pairing());
+                let taken = RefCell::new(pairing.clone());
                 let config = body.newtype_variant_seed(Body { read, taken: &taken })?;
                 Ok(MixerChoice { plugin: entry.name.clone(), pairing: taken.into_inner(), config })
             }
@@ -79,11 +79,11 @@ impl<'de> DeserializeSeed<'de> for LossSeed<'_> {
             fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<LossChoice, A::Error> {
                 let (name, body) = data.variant_seed(Name)?;
                 let entry = self.0.find(PluginKind::Loss, &name).map_err(A::Error::custom)?;
-                let Reader::Loss(read) = entry.reader else {
+                let Reader::Loss(read) = &entry.reader else {
                     return Err(A::Error::custom("not a loss"));
                 };
-                struct LossBody(crate::ReadLoss);
-                impl<'de> DeserializeSeed<'de> for LossBody {
+                struct LossBody<'a>(&'a crate::ReadLoss);
+                impl<'de> DeserializeSeed<'de> for LossBody<'_> {
                     type Value = Box<dyn LossConfig>;
                     fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<Self::Value, D::Error> {
                         let mut erased = <dyn erased_serde::Deserializer<'_>>::erase(d);
@@ -118,7 +118,7 @@ impl<'de> DeserializeSeed<'de> for Name {
 }
 
 struct Body<'a> {
-    read: crate::ReadMixer,
+    read: &'a crate::ReadMixer,
     taken: &'a RefCell<Pairing>,
 }
 

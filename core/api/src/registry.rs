@@ -1,6 +1,8 @@
 //! The registry: every plugin, by kind and name. Built once, then only read.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
 
 use erased_serde::Deserializer as AnyDeserializer;
 
@@ -26,17 +28,39 @@ impl PluginKind {
 }
 
 /// Reads a mixer's settings from the body of a recipe entry.
-pub type ReadMixer = fn(&mut dyn AnyDeserializer<'_>) -> Result<Box<dyn MixerConfig>, erased_serde::Error>;
+pub type ReadMixer =
+    Rc<dyn Fn(&mut dyn AnyDeserializer<'_>) -> Result<Box<dyn MixerConfig>, erased_serde::Error>>;
 /// Reads a loss's settings from the body of a recipe entry.
-pub type ReadLoss = fn(&mut dyn AnyDeserializer<'_>) -> Result<Box<dyn LossConfig>, erased_serde::Error>;
+pub type ReadLoss =
+    Rc<dyn Fn(&mut dyn AnyDeserializer<'_>) -> Result<Box<dyn LossConfig>, erased_serde::Error>>;
 
 /// How a plugin's settings are read.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub enum Reader {
     /// For a mixer, with its own defaults of the settings that the host serves.
-    Mixer(ReadMixer, fn() -> Pairing),
+    Mixer(ReadMixer, Pairing),
     /// For a loss.
     Loss(ReadLoss),
+}
+
+impl Reader {
+    /// The reader of a mixer whose settings are of type `T`.
+    pub fn mixer<T: MixerConfig + serde::de::DeserializeOwned + 'static>(pairing: Pairing) -> Self {
+        let read = |body: &mut dyn AnyDeserializer<'_>| {
+            let config: T = erased_serde::deserialize(body)?;
+            Ok(Box::new(config) as Box<dyn MixerConfig>)
+        };
+        Self::Mixer(Rc::new(read), pairing)
+    }
+
+    /// The reader of a loss whose settings are of type `T`.
+    pub fn loss<T: LossConfig + serde::de::DeserializeOwned + 'static>() -> Self {
+        let read = |body: &mut dyn AnyDeserializer<'_>| {
+            let config: T = erased_serde::deserialize(body)?;
+            Ok(Box::new(config) as Box<dyn LossConfig>)
+        };
+        Self::Loss(Rc::new(read))
+    }
 }
 
 impl std::fmt::Debug for Reader {
@@ -48,8 +72,59 @@ impl std::fmt::Debug for Reader {
     }
 }
 
+/// Where a plugin comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Linked into the program: the crate, its version and the file.
+    Linked {
+        /// Name of the crate.
+        package: String,
+        /// Version of the crate.
+        version: String,
+        /// The source file.
+        file: String,
+    },
+    /// Read from a library.
+    Library {
+        /// The library.
+        path: PathBuf,
+        /// The name that the library gives itself.
+        package: String,
+        /// Its version.
+        version: String,
+        /// The version of the ABI it speaks.
+        abi: u32,
+    },
+}
+
+impl Origin {
+    /// The version of the crate or library.
+    pub fn version(&self) -> &str {
+        match self {
+            Self::Linked { version, .. } | Self::Library { version, .. } => version,
+        }
+    }
+
+    /// The version of the ABI that a library speaks.
+    pub fn abi(&self) -> Option<u32> {
+        match self {
+            Self::Linked { .. } => None,
+            Self::Library { abi, .. } => Some(*abi),
+        }
+    }
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Linked { package, file, .. } => write!(f, "{package} ({file})"),
+            Self::Library { path, .. } => write!(f, "{}", path.display()),
+        }
+    }
+}
+
 /// One plugin.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Entry {
     /// The name that scripts and messages use: `cutmix`.
     pub name: String,
@@ -60,13 +135,19 @@ pub struct Entry {
     /// The paper and equation it comes from.
     pub source: String,
     /// The JSON schema of its settings, with documented defaults.
-    pub schema: fn() -> schemars::Schema,
-    /// Its settings at their defaults.
-    pub defaults: fn() -> serde_json::Value,
-    /// Where it comes from: crate and file.
-    pub origin: String,
+    pub schema: Rc<dyn Fn() -> serde_json::Value>,
+    /// Its settings at their defaults; `null` for a plugin that is nothing without settings (a script).
+    pub defaults: Rc<dyn Fn() -> serde_json::Value>,
+    /// Where it comes from: crate and file, or the library.
+    pub origin: Origin,
     /// Reads the settings.
     pub reader: Reader,
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} `{}` from {}", self.kind().word(), self.name, self.origin)
+    }
 }
 
 impl Entry {
@@ -113,8 +194,8 @@ impl Registry {
             return Err(Error::DuplicatePlugin {
                 kind: entry.kind().word(),
                 name: entry.name.clone(),
-                first: first.origin.clone(),
-                second: entry.origin.clone(),
+                first: first.origin.to_string(),
+                second: entry.origin.to_string(),
             });
         }
         self.entries.insert(key, entry);
@@ -172,23 +253,10 @@ macro_rules! mixer {
     ($config:ty, $name:literal, $summary:literal, source: $source:literal, pairing: $pairing:expr) => {
         impl $crate::Describe for $config {
             fn entry() -> $crate::Entry {
-                fn read(
-                    body: &mut dyn $crate::erased_serde::Deserializer<'_>,
-                ) -> ::std::result::Result<Box<dyn $crate::MixerConfig>, $crate::erased_serde::Error>
-                {
-                    let config: $config = $crate::erased_serde::deserialize(body)?;
-                    Ok(Box::new(config))
-                }
-                $crate::Entry {
-                    name: $name.into(),
-                    type_name: stringify!($config).into(),
-                    summary: $summary.into(),
-                    source: $source.into(),
-                    schema: || $crate::schemars::schema_for!($config),
-                    defaults: || $crate::MixerConfig::resolved(&<$config as Default>::default()),
-                    origin: concat!(env!("CARGO_PKG_NAME"), " (", file!(), ")").into(),
-                    reader: $crate::Reader::Mixer(read, || $pairing),
-                }
+                $crate::describe!(
+                    $config, $name, $summary, $source, $crate::MixerConfig,
+                    $crate::Reader::mixer::<$config>($pairing)
+                )
             }
         }
     };
@@ -200,23 +268,32 @@ macro_rules! loss {
     ($config:ty, $name:literal, $summary:literal, source: $source:literal) => {
         impl $crate::Describe for $config {
             fn entry() -> $crate::Entry {
-                fn read(
-                    body: &mut dyn $crate::erased_serde::Deserializer<'_>,
-                ) -> ::std::result::Result<Box<dyn $crate::LossConfig>, $crate::erased_serde::Error> {
-                    let config: $config = $crate::erased_serde::deserialize(body)?;
-                    Ok(Box::new(config))
-                }
-                $crate::Entry {
-                    name: $name.into(),
-                    type_name: stringify!($config).into(),
-                    summary: $summary.into(),
-                    source: $source.into(),
-                    schema: || $crate::schemars::schema_for!($config),
-                    defaults: || $crate::LossConfig::resolved(&<$config as Default>::default()),
-                    origin: concat!(env!("CARGO_PKG_NAME"), " (", file!(), ")").into(),
-                    reader: $crate::Reader::Loss(read),
-                }
+                $crate::describe!(
+                    $config, $name, $summary, $source, $crate::LossConfig, $crate::Reader::loss::<$config>()
+                )
             }
+        }
+    };
+}
+
+/// What `mixer!` and `loss!` have in common.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! describe {
+    ($config:ty, $name:literal, $summary:literal, $source:literal, $settings:path, $reader:expr) => {
+        $crate::Entry {
+            name: $name.into(),
+            type_name: stringify!($config).into(),
+            summary: $summary.into(),
+            source: $source.into(),
+            schema: ::std::rc::Rc::new(|| $crate::schemars::schema_for!($config).to_value()),
+            defaults: ::std::rc::Rc::new(|| <$config as $settings>::resolved(&<$config>::default())),
+            origin: $crate::Origin::Linked {
+                package: env!("CARGO_PKG_NAME").into(),
+                version: env!("CARGO_PKG_VERSION").into(),
+                file: file!().into(),
+            },
+            reader: $reader,
         }
     };
 }

@@ -203,7 +203,7 @@ impl World {
                 continue;
             }
             let entry = registry.find(PluginKind::Loss, name)?;
-            let Reader::Loss(read) = entry.reader else { continue };
+            let Reader::Loss(read) = &entry.reader else { continue };
             let mut empty = <dyn admix_api::erased_serde::Deserializer<'_>>::erase(serde_json::json!({}));
             let config = read(&mut empty).map_err(|e| Error::Input(format!("loss `{name}`: {e}")))?;
             let loss = config.build()?;
