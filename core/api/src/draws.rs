@@ -4,6 +4,8 @@
 //! shifts no other, and resuming needs no generator state. Values are float64 on the host, so all devices
 //! see the same numbers.
 
+use std::rc::Rc;
+
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -44,25 +46,56 @@ impl Streams {
         }
         key.update(&epoch.to_le_bytes());
         key.update(&step.to_le_bytes());
-        Draws { rng: ChaCha8Rng::from_seed(*key.finalize().as_bytes()) }
+        Draws { source: Source::Stream(ChaCha8Rng::from_seed(*key.finalize().as_bytes())) }
     }
 }
 
 /// One stream of draws, at one step.
 #[derive(Debug, Clone)]
 pub struct Draws {
-    rng: ChaCha8Rng,
+    source: Source,
+}
+
+#[derive(Debug, Clone)]
+enum Source {
+    Stream(ChaCha8Rng),
+    /// In a library, the stream is the host's.
+    Host(Rc<dyn HostDraws>),
+}
+
+/// The draws of a host, seen from a library: each method is the one of [`Draws`] with this name.
+pub(crate) trait HostDraws: std::fmt::Debug {
+    fn uniform(&self) -> f64;
+    fn below(&self, end: usize) -> usize;
+    fn normal(&self) -> f64;
+    /// Not a number where `a` or `b` is out of range.
+    fn beta(&self, a: f64, b: f64) -> f64;
+    fn permutation(&self, n: usize) -> Vec<i64>;
+    fn derangement(&self, n: usize) -> Vec<i64>;
+    fn field_key(&self) -> i64;
 }
 
 impl Draws {
+    /// Draws that a host serves.
+    pub(crate) fn hosted(host: Rc<dyn HostDraws>) -> Self {
+        Self { source: Source::Host(host) }
+    }
+
     /// Uniform in [0, 1).
     pub fn uniform(&mut self) -> f64 {
-        self.rng.random::<f64>()
+        match &mut self.source {
+            Source::Stream(rng) => rng.random::<f64>(),
+            Source::Host(host) => host.uniform(),
+        }
     }
 
     /// A whole number, uniform in `0..end`; 0 when `end` is 0.
     pub fn below(&mut self, end: usize) -> usize {
-        if end == 0 { 0 } else { self.rng.random_range(0..end) }
+        match &mut self.source {
+            _ if end == 0 => 0,
+            Source::Stream(rng) => rng.random_range(0..end),
+            Source::Host(host) => host.below(end),
+        }
     }
 
     /// True with probability `p`.
@@ -72,7 +105,10 @@ impl Draws {
 
     /// Standard normal.
     pub fn normal(&mut self) -> f64 {
-        StandardNormal.sample(&mut self.rng)
+        match &mut self.source {
+            Source::Stream(rng) => StandardNormal.sample(rng),
+            Source::Host(host) => host.normal(),
+        }
     }
 
     /// Beta(a, b), in [0, 1].
@@ -80,23 +116,34 @@ impl Draws {
     /// # Errors
     /// `a` or `b` not positive and finite.
     pub fn beta(&mut self, a: f64, b: f64) -> Result<f64> {
-        let beta = Beta::new(a, b).map_err(|_| Error::Range {
+        let value = match &mut self.source {
+            Source::Stream(rng) => Beta::new(a, b).ok().map(|beta| beta.sample(rng)),
+            Source::Host(host) => Some(host.beta(a, b)).filter(|value| !value.is_nan()),
+        };
+        value.ok_or_else(|| Error::Range {
             what: "alpha of a Beta draw".into(),
             got: format!("({a}, {b})"),
             wanted: "two positive, finite numbers".into(),
-        })?;
-        Ok(beta.sample(&mut self.rng))
+        })
     }
 
     /// A uniform permutation of `0..n`; fixed points allowed.
     pub fn permutation(&mut self, n: usize) -> Vec<i64> {
-        let mut order: Vec<i64> = (0..n as i64).collect();
-        order.shuffle(&mut self.rng);
-        order
+        match &mut self.source {
+            Source::Stream(rng) => {
+                let mut order: Vec<i64> = (0..n as i64).collect();
+                order.shuffle(rng);
+                order
+            }
+            Source::Host(host) => host.permutation(n),
+        }
     }
 
     /// A permutation of `0..n` without fixed points (a uniform random cyclic order). `n` = 1 has none: `[0]`.
     pub fn derangement(&mut self, n: usize) -> Vec<i64> {
+        if let Source::Host(host) = &self.source {
+            return host.derangement(n);
+        }
         let order = self.permutation(n);
         let mut partner = vec![0; n];
         for (i, &own) in order.iter().enumerate() {
@@ -107,7 +154,10 @@ impl Draws {
 
     /// 32 random bits, as the key of a random field made on the device.
     pub fn field_key(&mut self) -> i64 {
-        i64::from(self.rng.random::<u32>())
+        match &mut self.source {
+            Source::Stream(rng) => i64::from(rng.random::<u32>()),
+            Source::Host(host) => host.field_key(),
+        }
     }
 }
 

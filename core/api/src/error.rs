@@ -30,6 +30,22 @@ pub enum Error {
         /// The range in words.
         wanted: String,
     },
+    /// A setting that a plugin of a library or script refuses.
+    #[error("{setting} {message}")]
+    Setting {
+        /// Which setting.
+        setting: String,
+        /// What is wrong with it; goes on after its name.
+        message: String,
+    },
+    /// A library that cannot be used.
+    #[error("{}: {message}", path.display())]
+    Library {
+        /// The library.
+        path: std::path::PathBuf,
+        /// What is wrong with it and what to do.
+        message: String,
+    },
     /// An input that the plugin needs was not given.
     #[error("{plugin} needs `{input}`, which was not given; {remedy}")]
     MissingInput {
@@ -61,7 +77,7 @@ pub enum Error {
         name: String,
     },
     /// No plugin of this name.
-    #[error("no {kind} named `{name}`; known: {known}{hint}")]
+    #[error("no {kind} named `{name}`; known: {known}{hint}; one of a library needs --plugin LIBRARY")]
     UnknownPlugin {
         /// "mixer" or "loss".
         kind: &'static str,

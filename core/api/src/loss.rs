@@ -87,6 +87,11 @@ impl LossInput {
         })
     }
 
+    /// All tensors, sorted by name.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
     /// A tensor that may be there.
     pub fn optional(&self, name: &str) -> Option<&Tensor> {
         self.tensors.get(name)

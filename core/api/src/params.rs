@@ -63,6 +63,15 @@ struct Contents {
     streams: Streams,
     parameters: Vec<Parameter>,
     buffers: Vec<Buffer>,
+    /// In a library: who really makes and owns the tensors.
+    host: Option<Rc<dyn HostStore>>,
+}
+
+/// The store of a host, seen from a library. Names are full; each call gives a handle on the host's own tensor.
+pub(crate) trait HostStore: std::fmt::Debug {
+    fn parameter(&self, name: &str, shape: &[i64], init: Init, hints: &Hints) -> Result<Tensor>;
+    fn buffer(&self, name: &str, shape: &[i64], value: f64) -> Result<Tensor>;
+    fn adopt(&self, name: &str, tensor: &Tensor, hints: Option<&Hints>) -> Result<()>;
 }
 
 /// A set of named parameters and buffers. Clones share the contents.
@@ -83,7 +92,15 @@ impl Store {
             streams,
             parameters: Vec::new(),
             buffers: Vec::new(),
+            host: None,
         })))
+    }
+
+    /// A store in a library, whose tensors the host makes.
+    pub(crate) fn hosted(device: Device, host: Rc<dyn HostStore>) -> Self {
+        let store = Self::new(device, Streams::new(0));
+        store.0.borrow_mut().host = Some(host);
+        store
     }
 
     /// The path at the root: names carry no prefix.
@@ -189,10 +206,16 @@ impl Path {
     pub fn parameter(&self, name: &str, shape: &[i64], init: Init, hints: Hints) -> Result<Tensor> {
         let name = self.full(name);
         self.refuse_duplicate(&name)?;
-        let (device, kind, streams) = {
+        let (device, kind, streams, host) = {
             let contents = self.store.0.borrow();
-            (contents.device, contents.kind, contents.streams)
+            (contents.device, contents.kind, contents.streams, contents.host.clone())
         };
+        if let Some(host) = host {
+            let tensor = host.parameter(&name, shape, init, &hints)?;
+            let handle = tensor.shallow_clone();
+            self.store.0.borrow_mut().parameters.push(Parameter { name, tensor, hints });
+            return Ok(handle);
+        }
         let count: i64 = shape.iter().product();
         let mut draws = streams.draws("init", &name, 0, 0);
         let spread = |std: f64, draws: &mut crate::Draws| -> Vec<f32> {
@@ -227,14 +250,50 @@ impl Path {
     pub fn buffer(&self, name: &str, shape: &[i64], value: f64) -> Result<Tensor> {
         let name = self.full(name);
         self.refuse_duplicate(&name)?;
-        let (device, kind) = {
+        let (device, kind, host) = {
             let contents = self.store.0.borrow();
-            (contents.device, contents.kind)
+            (contents.device, contents.kind, contents.host.clone())
         };
-        let tensor = Tensor::f_full(shape, value, (kind, device)).map_err(admix_torch::Error::from)?;
+        let tensor = match host {
+            Some(host) => host.buffer(&name, shape, value)?,
+            None => Tensor::f_full(shape, value, (kind, device)).map_err(admix_torch::Error::from)?,
+        };
         let handle = tensor.shallow_clone();
         self.store.0.borrow_mut().buffers.push(Buffer { name, tensor });
         Ok(handle)
+    }
+
+    /// Takes in a tensor that was made elsewhere, sharing its values: as a trained parameter where there are hints,
+    /// else as a buffer.
+    ///
+    /// # Errors
+    /// The name is taken, the tensor is on another device, or a parameter is not floating or no leaf.
+    pub fn adopt(&self, name: &str, tensor: &Tensor, hints: Option<Hints>) -> Result<()> {
+        let name = self.full(name);
+        self.refuse_duplicate(&name)?;
+        let host = self.store.0.borrow().host.clone();
+        if let Some(host) = host {
+            host.adopt(&name, tensor, hints.as_ref())?;
+        }
+        let refuse = |got: String, wanted: String| Err(Error::Range { what: format!("tensor `{name}`"), got, wanted });
+        if tensor.device() != self.device() {
+            return refuse(format!("on {:?}", tensor.device()), format!("a tensor on {:?}", self.device()));
+        }
+        let handle = tensor.shallow_clone();
+        let mut contents = self.store.0.borrow_mut();
+        match hints {
+            Some(hints) => {
+                if !matches!(tensor.kind(), Kind::Float | Kind::Double) || !tensor.is_leaf() {
+                    return refuse(
+                        format!("{:?}, leaf: {}", tensor.kind(), tensor.is_leaf()),
+                        "a float32 leaf, such as a layer's parameter".into(),
+                    );
+                }
+                contents.parameters.push(Parameter { name, tensor: handle.set_requires_grad(true), hints });
+            }
+            None => contents.buffers.push(Buffer { name, tensor: handle }),
+        }
+        Ok(())
     }
 
     fn full(&self, name: &str) -> String {

@@ -237,6 +237,16 @@ pub struct Planned {
 }
 
 impl Planned {
+    /// A plan whose values are tensors already, by name.
+    pub fn of(tensors: BTreeMap<String, Tensor>) -> Self {
+        Self { tensors }
+    }
+
+    /// All values, sorted by name.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
     /// A value by name: 0-dim or `[N]`, float32 or int64.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
+#include <torch/version.h>
 
 #include <mutex>
 
@@ -22,7 +23,14 @@ struct Hash {
 
 }  // namespace
 
+#define ADMIX_TEXT_OF(x) #x
+#define ADMIX_TEXT(x) ADMIX_TEXT_OF(x)
+
 extern "C" {
+
+const char* admix_libtorch_version() {
+  return ADMIX_TEXT(TORCH_VERSION_MAJOR) "." ADMIX_TEXT(TORCH_VERSION_MINOR) "." ADMIX_TEXT(TORCH_VERSION_PATCH);
+}
 
 char* admix_channels_last(Handle tensor, Handle* result) {
   return guarded([&] { *result = owned(tensor->contiguous(channels_last_of(*tensor))); });

@@ -9,6 +9,7 @@ mod ema;
 mod error;
 mod grads;
 mod guards;
+pub mod handles;
 mod memory;
 mod memory_format;
 mod optim;

@@ -326,21 +326,11 @@ impl Recipe {
             admix_api::Error::Range { what, got, wanted } => {
                 self.field_error(&format!("{owner}.{what}"), format!("is {got}, expected {wanted}"))
             }
+            admix_api::Error::Setting { setting, message } => {
+                self.field_error(&format!("{owner}.{setting}"), message)
+            }
             other => self.field_error(&owner, format!("is refused: {other}")),
         };
-        if let Some(report) = &self.evaluate.report {
-            let nets = self.nets.iter().chain(self.pairs.iter().map(|p| &p.to));
-            let known: Vec<String> =
-                nets.flat_map(|net| self.heads.iter().map(move |head| format!("{head}_{net}"))).collect();
-            if !known.contains(report) {
-                let hint = admix_api::did_you_mean(report, known.iter().map(String::as_str));
-                let message = format!(
-                    "is `{report}`, expected a head and its network: {}{hint}",
-                    crate::world::list(&known)
-                );
-                return Err(self.field_error("evaluate.report", message));
-            }
-        }
         for (name, choice) in &self.mixers {
             let field = |error| of_plugin(format!("mixers.{name}"), error);
             choice.pairing.validate().map_err(field)?;

@@ -250,7 +250,7 @@ fn finish(run: &Run, finished: bool) -> Result<Summary> {
         "wall_s": summary.seconds,
         "summary": summary,
         "version": env!("CARGO_PKG_VERSION"),
-        "libtorch": "2.11.0",
+        "libtorch": admix_torch::handles::libtorch_version(),
         "device": describe_device(run.session.world().device),
         "threads": admix_torch::threads(),
         "seed": run.recipe.seed,

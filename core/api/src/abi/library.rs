@@ -1,0 +1,121 @@
+//! Opening plugin libraries. The only use of the dynamic loader; libraries are never closed.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use admix_torch::handles;
+use serde::de::DeserializeSeed;
+
+use super::foreign::{Foreign, ForeignLossConfig, ForeignMixerConfig};
+use super::manifest::{self, Contents, Functions};
+use super::raw;
+use super::settings::Shape;
+use crate::{Entry, Error, LossConfig, MixerConfig, Origin, Reader, Registry, Result};
+
+type ManifestFn = unsafe extern "C" fn() -> *const raw::Manifest;
+
+/// Loads a plugin library and adds its plugins to a registry. Returns how many there are.
+///
+/// Only ever called with a path that a person gave (a flag, the plugin folder): to load a library is to run its code.
+/// The library stays open for the life of the process.
+///
+/// # Errors
+/// No such file, not a library, not a plugin, another ABI or libtorch, a damaged manifest, a name that is taken.
+/// Nothing is added then.
+pub fn load(path: &Path, registry: &mut Registry) -> Result<usize> {
+    let path = path.to_path_buf();
+    let refuse = |message: String| Error::Library { path: path.clone(), message };
+    if !path.is_file() {
+        return Err(refuse("there is no such library; give the path of a plugin's .so file".into()));
+    }
+    let full = path.canonicalize().map_err(|error| refuse(format!("cannot be opened: {error}")))?;
+    // SAFETY: opening a library runs its initialisers. The path comes from the user, who asks for just that.
+    let library = unsafe { libloading::Library::new(&full) }.map_err(|error| refuse(not_opened(&full, &error)))?;
+    // SAFETY: the type is the one that `include/admix.h` gives this name.
+    let entry = unsafe { library.get::<ManifestFn>(raw::ENTRY) }.map(|entry| *entry);
+    let entry = entry.map_err(|_| {
+        refuse(format!(
+            "it is a library, but no plugin: it exports no `{}`; in Rust, list its plugins in export_plugins! and build it \
+             with the feature `dylib`; in C++, end it with ADMIX_PLUGINS(...)",
+            raw::ENTRY
+        ))
+    })?;
+    // Closing it would take away code and texts that are still in use.
+    std::mem::forget(library);
+    // SAFETY: the function and the manifest follow `include/admix.h`; that is what the exported name says.
+    let contents = unsafe { manifest::read(entry(), handles::libtorch_version()) }.map_err(refuse)?;
+    let Contents { package, version, plugins } = contents;
+    let origin =
+        Origin::Library { path: path.clone(), package, version, abi: raw::ABI };
+    let count = plugins.len();
+    let mut grown = registry.clone();
+    for plugin in plugins {
+        grown.add(described(plugin, &path, &origin))?;
+    }
+    *registry = grown;
+    Ok(count)
+}
+
+fn described(plugin: manifest::Plugin, path: &Path, origin: &Origin) -> Entry {
+    let (schema, defaults) = (plugin.schema.clone(), plugin.defaults.clone());
+    let (name, type_name) = (plugin.name.clone(), plugin.type_name.clone());
+    let (summary, source) = (plugin.summary.clone(), plugin.source.clone());
+    let kind = if matches!(plugin.functions, Functions::Mixer(_)) { "mixer" } else { "loss" };
+    let label = format!("{kind} `{name}` ({})", path.display());
+    let (shape, pairing) = (Shape::of(&schema), plugin.pairing.read());
+    let is_mixer = matches!(plugin.functions, Functions::Mixer(_));
+    let foreign = Rc::new(Foreign { label, plugin });
+    let reader = if is_mixer {
+        Reader::Mixer(
+            Rc::new(move |body| {
+                let settings = (&shape).deserialize(body)?;
+                let config = ForeignMixerConfig::read(&foreign, &settings).map_err(said)?;
+                Ok(Box::new(config) as Box<dyn MixerConfig>)
+            }),
+            pairing,
+        )
+    } else {
+        Reader::Loss(Rc::new(move |body| {
+            let settings = (&shape).deserialize(body)?;
+            let config = ForeignLossConfig::read(&foreign, &settings).map_err(said)?;
+            Ok(Box::new(config) as Box<dyn LossConfig>)
+        }))
+    };
+    Entry {
+        name,
+        type_name,
+        summary,
+        source,
+        schema: Rc::new(move || schema.clone()),
+        defaults: Rc::new(move || defaults.clone()),
+        origin: origin.clone(),
+        reader,
+    }
+}
+
+fn said(error: Error) -> erased_serde::Error {
+    serde::de::Error::custom(error)
+}
+
+/// The loader's words in ours.
+fn not_opened(path: &PathBuf, error: &libloading::Error) -> String {
+    let said = match std::error::Error::source(error) {
+        Some(source) => source.to_string(),
+        None => error.to_string(),
+    };
+    // The loader begins with the path, which the message has already.
+    let said = said.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&said).to_string();
+    if said.contains("invalid ELF header") || said.contains("file too short") || said.contains("wrong ELF class") {
+        return format!("it is not a library of this machine ({said})");
+    }
+    if said.contains("undefined symbol") || said.contains("version `") {
+        return format!(
+            "it does not fit this program ({said}): rebuild it with libtorch {}",
+            handles::libtorch_version()
+        );
+    }
+    if said.contains("cannot open shared object file") {
+        return format!("a library that it needs is missing ({said})");
+    }
+    format!("it cannot be opened: {said}")
+}
