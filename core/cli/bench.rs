@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use admix_api::{Registry, Streams, uniform_field};
+use admix_api::{Streams, uniform_field};
 use admix_data::{Batch, Dataset, Info, Split};
 use admix_engine::{Execution, Recipe, Session, StepOptions, StepReport, method_of, session_of};
 use admix_torch::{Device, Kind, SyncCounter, Tensor, peak_rss_bytes, rss_bytes, threads};
@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::device::DeviceArgs;
 use crate::failure::bad_input;
+use crate::libraries;
 use crate::output::{self, Format};
 use crate::recipes::RecipeArgs;
 
@@ -96,7 +97,7 @@ struct Report {
 pub fn bench(command: &BenchCommand) -> Result<()> {
     let BenchCommand::Step(args) = command;
     let device = args.device.open()?;
-    let registry = Registry::linked()?;
+    let registry = libraries::registry()?;
     let recipe = args.recipe.read(&[], &registry)?;
     let method = method_of(&recipe, args.script.as_ref())?;
     let (mut session, batches) = if args.synthetic {
@@ -309,6 +310,8 @@ fn told(report: &Report) -> String {
 
 #[cfg(test)]
 mod tests {
+    use admix_api::Registry;
+
     use super::*;
 
     #[test]

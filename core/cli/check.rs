@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use admix_api::Registry;
 use admix_engine::{Method, Prepared, prepare};
 use anyhow::Result;
 use clap::Args;
 
 use crate::device::DeviceArgs;
 use crate::failure::bad_input;
+use crate::libraries;
 use crate::output;
 use crate::recipes::{Changes, RecipeArgs};
 
@@ -32,7 +32,7 @@ pub fn check(args: &CheckArgs) -> Result<()> {
     if Path::new(&args.what).extension().is_some_and(|extension| extension == "rhai") {
         return check_script(args);
     }
-    let registry = Registry::linked()?;
+    let registry = libraries::registry()?;
     let recipe =
         RecipeArgs { recipe: args.what.clone(), changes: args.changes.clone() }.read(&[], &registry)?;
     let Prepared { recipe, session, dataset, warnings } =

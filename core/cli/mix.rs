@@ -11,6 +11,7 @@ use clap::Args;
 use crate::checkpoints;
 use crate::device::DeviceArgs;
 use crate::failure::bad_input;
+use crate::libraries;
 use crate::output;
 use crate::recipes::{Changes, RecipeArgs, change};
 use crate::samples;
@@ -64,7 +65,7 @@ pub fn mix(args: &MixArgs) -> Result<()> {
         )));
     }
     let device = args.device.open()?;
-    let registry = Registry::linked()?;
+    let registry = libraries::registry()?;
     let checkpoint =
         args.checkpoint.as_ref().map(|path| checkpoints::open(path, false, device)).transpose()?;
     let recipe = recipe(args, checkpoint.as_ref(), &registry)?;

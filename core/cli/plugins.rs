@@ -1,11 +1,12 @@
 //! `admix plugins`: the mixers and losses, and their settings.
 
-use admix_api::{Argument, Entry, Needs, Pairing, PluginKind, Reader, Registry, did_you_mean};
+use admix_api::{Argument, Entry, Needs, Pairing, PluginKind, Reader, did_you_mean};
 use anyhow::{Result, anyhow};
 use clap::Args;
 use serde_json::{Value, json};
 
 use crate::failure::bad_input;
+use crate::libraries;
 use crate::output::{self, Format};
 
 /// Documentation lines are broken here.
@@ -23,7 +24,7 @@ pub struct PluginsArgs {
 /// Lists the plugins, or prints one.
 pub fn plugins(args: &PluginsArgs) -> Result<()> {
     admix_torch::open_cuda(admix_torch::Wanted::Cpu)?;
-    let registry = Registry::linked()?;
+    let registry = libraries::registry()?;
     let Some(name) = &args.name else {
         return match args.format {
             Format::Json => output::print_json(&registry.entries().map(facts).collect::<Vec<_>>()),
@@ -302,6 +303,8 @@ fn example(entry: &Entry) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use admix_engine::Recipe;
+
+    use admix_api::Registry;
 
     use super::*;
 

@@ -16,6 +16,7 @@ use signal_hook::iterator::Signals;
 
 use crate::device::{DeviceArgs, Precision};
 use crate::failure::bad_input;
+use crate::libraries;
 use crate::output::{self, Format};
 use crate::progress::{self, Progress};
 use crate::recipes::{RecipeArgs, change};
@@ -60,7 +61,7 @@ pub struct RunArgs {
 pub fn run(args: &RunArgs) -> Result<()> {
     let device = args.device.open()?;
     args.precision.check(device)?;
-    let registry = Rc::new(Registry::linked()?);
+    let registry = Rc::new(libraries::registry()?);
     let seed = args.seed.map(|seed| change("seed", seed));
     let recipe = args.recipe.read(seed.as_slice(), &registry)?;
     let mut progress = Progress::new(args.format, reported(&recipe));

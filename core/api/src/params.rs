@@ -275,7 +275,8 @@ impl Path {
         if let Some(host) = host {
             host.adopt(&name, tensor, hints.as_ref())?;
         }
-        let refuse = |got: String, wanted: String| Err(Error::Range { what: format!("tensor `{name}`"), got, wanted });
+        let refuse =
+            |got: String, wanted: String| Err(Error::Range { what: format!("tensor `{name}`"), got, wanted });
         if tensor.device() != self.device() {
             return refuse(format!("on {:?}", tensor.device()), format!("a tensor on {:?}", self.device()));
         }

@@ -220,7 +220,10 @@ impl Registry {
         self.entries.get(&(kind, fold(name))).ok_or_else(|| Error::UnknownPlugin {
             kind: kind.word(),
             name: name.to_string(),
-            known: self.names(kind).join(", "),
+            known: match self.names(kind) {
+                none if none.is_empty() => "none".into(),
+                names => names.join(", "),
+            },
             hint: did_you_mean(name, self.names(kind)),
         })
     }
@@ -254,7 +257,11 @@ macro_rules! mixer {
         impl $crate::Describe for $config {
             fn entry() -> $crate::Entry {
                 $crate::describe!(
-                    $config, $name, $summary, $source, $crate::MixerConfig,
+                    $config,
+                    $name,
+                    $summary,
+                    $source,
+                    $crate::MixerConfig,
                     $crate::Reader::mixer::<$config>($pairing)
                 )
             }
@@ -269,7 +276,12 @@ macro_rules! loss {
         impl $crate::Describe for $config {
             fn entry() -> $crate::Entry {
                 $crate::describe!(
-                    $config, $name, $summary, $source, $crate::LossConfig, $crate::Reader::loss::<$config>()
+                    $config,
+                    $name,
+                    $summary,
+                    $source,
+                    $crate::LossConfig,
+                    $crate::Reader::loss::<$config>()
                 )
             }
         }

@@ -24,7 +24,11 @@ use crate::{
 /// A manifest for the plugins of a library. Called once by what `export_plugins!` defines; what it makes lives as
 /// long as the process.
 #[doc(hidden)]
-pub fn manifest_of(package: &'static str, version: &'static str, entries: Vec<Entry>) -> *const raw::Manifest {
+pub fn manifest_of(
+    package: &'static str,
+    version: &'static str,
+    entries: Vec<Entry>,
+) -> *const raw::Manifest {
     // The host's hook is not this library's: without one of its own, a caught panic would still be printed.
     static QUIET: Once = Once::new();
     QUIET.call_once(|| {
@@ -254,7 +258,8 @@ unsafe extern "C" fn create_mixer(
         let (entry, build) = unsafe { (entry(data), *build) };
         let config = mixer_config(entry, settings)?;
         let store = Store::hosted(device(&build), Rc::new(Hosted { build, errors: RefCell::default() }));
-        let context = MixerContext { feature_channels: (build.feature_channels > 0).then_some(build.feature_channels) };
+        let context =
+            MixerContext { feature_channels: (build.feature_channels > 0).then_some(build.feature_channels) };
         let mixer = config.build(&store.root(), &context)?;
         let instance = Instance { name: &entry.name, mixer };
         // SAFETY: an out-pointer of the host.
@@ -308,7 +313,17 @@ impl HostStore for Hosted {
         // SAFETY: the host's function with its own pointer, during `create`.
         self.call(|errors| unsafe {
             let decay = hints.weight_decay.into();
-            make(self.build.host, raw::Text::of(name), shape.as_ptr(), shape.len(), init, value, decay, &mut out, errors)
+            make(
+                self.build.host,
+                raw::Text::of(name),
+                shape.as_ptr(),
+                shape.len(),
+                init,
+                value,
+                decay,
+                &mut out,
+                errors,
+            )
         })?;
         self.made(out)
     }
@@ -451,11 +466,14 @@ unsafe extern "C" fn mix(
         let (instance, mix, out) = unsafe { (instance(this), *mix, &mut *out) };
         let shared = |list: &[raw::Named]| -> BTreeMap<String, Tensor> {
             // SAFETY: as above.
-            let tensor = |one: &raw::Named| Some((text(one.name).into_owned(), unsafe { handles::borrow(one.tensor) }?));
+            let tensor = |one: &raw::Named| {
+                Some((text(one.name).into_owned(), unsafe { handles::borrow(one.tensor) }?))
+            };
             list.iter().filter_map(tensor).collect()
         };
         // SAFETY: as above.
-        let (inputs, plan) = unsafe { (slice(mix.inputs, mix.inputs_count), slice(mix.plan, mix.plan_count)) };
+        let (inputs, plan) =
+            unsafe { (slice(mix.inputs, mix.inputs_count), slice(mix.plan, mix.plan_count)) };
         let (inputs, plan) = (shared(inputs), Planned::of(shared(plan)));
         let images = inputs.get("images").ok_or_else(|| Error::MissingInput {
             plugin: instance.name.into(),

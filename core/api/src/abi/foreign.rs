@@ -81,8 +81,7 @@ impl Foreign {
         body: impl FnOnce(*const raw::Errors) -> i32,
     ) -> Result<()> {
         let mut said = Said::default();
-        let errors =
-            raw::Errors { host: std::ptr::from_mut(&mut said).cast(), report: Some(report) };
+        let errors = raw::Errors { host: std::ptr::from_mut(&mut said).cast(), report: Some(report) };
         let generators = || -> Result<(u64, u64)> {
             let own = if device == Device::Cpu { 0 } else { rng_fingerprint(device)? };
             Ok((rng_fingerprint(Device::Cpu)?, own))
@@ -107,7 +106,9 @@ impl Foreign {
             )));
         }
         if inputs.iter().zip(writes).any(|(tensor, before)| handles::writes(tensor) != before) {
-            return Err(self.error(format!("`{what}` wrote into a tensor that it was given; work on a copy of it")));
+            return Err(
+                self.error(format!("`{what}` wrote into a tensor that it was given; work on a copy of it"))
+            );
         }
         Ok(())
     }
@@ -115,7 +116,8 @@ impl Foreign {
     fn check(&self, settings: &Json) -> Result<Checked> {
         let settings = settings.to_string();
         let (mut resolved, mut arguments): (Vec<String>, Vec<String>) = Default::default();
-        let sink = |list: &mut Vec<String>| raw::Texts { host: std::ptr::from_mut(list).cast(), put: Some(collect) };
+        let sink =
+            |list: &mut Vec<String>| raw::Texts { host: std::ptr::from_mut(list).cast(), put: Some(collect) };
         let (into_resolved, into_arguments) = (sink(&mut resolved), sink(&mut arguments));
         let mut needs = raw::Needs {
             size: size_of::<raw::Needs>(),
@@ -130,9 +132,9 @@ impl Foreign {
             // SAFETY: the library's functions with its own data; sinks and texts live for the call.
             unsafe {
                 match &self.plugin.functions {
-                    Functions::Mixer(mixer) => {
-                        mixer.check.map_or(raw::OK, |check| check(data, text, &into_resolved, &mut needs, errors))
-                    }
+                    Functions::Mixer(mixer) => mixer
+                        .check
+                        .map_or(raw::OK, |check| check(data, text, &into_resolved, &mut needs, errors)),
                     Functions::Loss(loss) => loss
                         .check
                         .map_or(raw::OK, |check| check(data, text, &into_resolved, &into_arguments, errors)),
@@ -175,7 +177,13 @@ impl Foreign {
         })
     }
 
-    fn create(&self, settings: &str, device: Device, host: &mut Building<'_>, channels: i64) -> Result<*mut c_void> {
+    fn create(
+        &self,
+        settings: &str,
+        device: Device,
+        host: &mut Building<'_>,
+        channels: i64,
+    ) -> Result<*mut c_void> {
         let (device_type, device_index) = match device {
             Device::Cuda(index) => (1, index as i32),
             _ => (0, -1),
@@ -515,12 +523,16 @@ impl ForeignMixer {
         if !shapes.contains(&size.as_slice()) {
             let wanted: Vec<String> = shapes.iter().map(|shape| format!("{shape:?}")).collect();
             let wanted = wanted.join(" or ");
-            return Err(self.foreign.error(format!("`mix` returned {what} of shape {size:?}, expected {wanted}")));
+            return Err(self
+                .foreign
+                .error(format!("`mix` returned {what} of shape {size:?}, expected {wanted}")));
         }
         if (tensor.kind() == Kind::Int64) != whole || !(whole || tensor.is_floating_point()) {
             let wanted = if whole { "int64" } else { "a floating kind" };
             let kind = tensor.kind();
-            return Err(self.foreign.error(format!("`mix` returned {what} of kind {kind:?}, expected {wanted}")));
+            return Err(self
+                .foreign
+                .error(format!("`mix` returned {what} of kind {kind:?}, expected {wanted}")));
         }
         if tensor.device() != self.device {
             let (got, wanted) = (tensor.device(), self.device);
@@ -657,11 +669,14 @@ impl Mixer for ForeignMixer {
                 .map(|tensor| unsafe { handles::take(tensor) });
         outcome?;
         if out.kind != 0 {
-            return Err(self.foreign.error(format!("`mix` returned a mix of kind {}, expected 0 (images)", out.kind)));
+            return Err(self
+                .foreign
+                .error(format!("`mix` returned a mix of kind {}, expected 0 (images)", out.kind)));
         }
         let images = images.ok_or_else(|| self.foreign.error("`mix` returned no images"))?;
         let images = self.result("images", images, &[&input.images.size()], false)?;
-        let mask = mask.map(|mask| self.result("a mask", mask, &[&[n, 1, height, width]], false)).transpose()?;
+        let mask =
+            mask.map(|mask| self.result("a mask", mask, &[&[n, 1, height, width]], false)).transpose()?;
         let credit = match (sources, shares, partner, lambda) {
             (Some(sources), Some(shares), _, _) => {
                 let count = sources.size().get(1).copied().unwrap_or(0);
@@ -727,7 +742,11 @@ impl LossConfig for ForeignLossConfig {
         accepted(&self.checked)?;
         let mut host = Building { path: None, label: &self.foreign.label };
         let this = self.foreign.create(&self.checked.settings, Device::Cpu, &mut host, 0)?;
-        Ok(Box::new(ForeignLoss { foreign: self.foreign.clone(), this, arguments: self.checked.arguments.clone() }))
+        Ok(Box::new(ForeignLoss {
+            foreign: self.foreign.clone(),
+            this,
+            arguments: self.checked.arguments.clone(),
+        }))
     }
 
     fn resolved(&self) -> Json {

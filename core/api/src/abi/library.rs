@@ -30,7 +30,8 @@ pub fn load(path: &Path, registry: &mut Registry) -> Result<usize> {
     }
     let full = path.canonicalize().map_err(|error| refuse(format!("cannot be opened: {error}")))?;
     // SAFETY: opening a library runs its initialisers. The path comes from the user, who asks for just that.
-    let library = unsafe { libloading::Library::new(&full) }.map_err(|error| refuse(not_opened(&full, &error)))?;
+    let library =
+        unsafe { libloading::Library::new(&full) }.map_err(|error| refuse(not_opened(&full, &error)))?;
     // SAFETY: the type is the one that `include/admix.h` gives this name.
     let entry = unsafe { library.get::<ManifestFn>(raw::ENTRY) }.map(|entry| *entry);
     let entry = entry.map_err(|_| {
@@ -45,8 +46,7 @@ pub fn load(path: &Path, registry: &mut Registry) -> Result<usize> {
     // SAFETY: the function and the manifest follow `include/admix.h`; that is what the exported name says.
     let contents = unsafe { manifest::read(entry(), handles::libtorch_version()) }.map_err(refuse)?;
     let Contents { package, version, plugins } = contents;
-    let origin =
-        Origin::Library { path: path.clone(), package, version, abi: raw::ABI };
+    let origin = Origin::Library { path: path.clone(), package, version, abi: raw::ABI };
     let count = plugins.len();
     let mut grown = registry.clone();
     for plugin in plugins {
@@ -105,7 +105,10 @@ fn not_opened(path: &PathBuf, error: &libloading::Error) -> String {
     };
     // The loader begins with the path, which the message has already.
     let said = said.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&said).to_string();
-    if said.contains("invalid ELF header") || said.contains("file too short") || said.contains("wrong ELF class") {
+    if said.contains("invalid ELF header")
+        || said.contains("file too short")
+        || said.contains("wrong ELF class")
+    {
         return format!("it is not a library of this machine ({said})");
     }
     if said.contains("undefined symbol") || said.contains("version `") {

@@ -118,7 +118,9 @@ pub unsafe fn read(manifest: *const raw::Manifest, libtorch: &str) -> Result<Con
 }
 
 fn truncated(what: &str, got: usize, wanted: usize) -> String {
-    format!("its {what} is truncated ({got} bytes, expected {wanted} or more): rebuild it with the SDK of this version")
+    format!(
+        "its {what} is truncated ({got} bytes, expected {wanted} or more): rebuild it with the SDK of this version"
+    )
 }
 
 fn aligned<T>(pointer: *const T) -> bool {
@@ -140,7 +142,10 @@ unsafe fn plugin(descriptor: *const raw::Descriptor) -> Result<Plugin, String> {
     let descriptor = unsafe { descriptor.read() };
     let name = unsafe { text(descriptor.name, NAME, "name") }?;
     if !is_name(&name, char::is_ascii_lowercase) {
-        return Err(format!("its name is `{}`, expected lower-case words such as grid_mix", name.escape_debug()));
+        return Err(format!(
+            "its name is `{}`, expected lower-case words such as grid_mix",
+            name.escape_debug()
+        ));
     }
     let of = |what: String| format!("`{name}`: {what}");
     let type_name = unsafe { text(descriptor.type_name, NAME, "type_name") }.map_err(of)?;
@@ -187,7 +192,13 @@ unsafe fn plugin(descriptor: *const raw::Descriptor) -> Result<Plugin, String> {
             }
             Functions::Loss(loss)
         }
-        other => return Err(of(format!("it is of kind {other}, expected {} (mixer) or {} (loss)", raw::MIXER, raw::LOSS))),
+        other => {
+            return Err(of(format!(
+                "it is of kind {other}, expected {} (mixer) or {} (loss)",
+                raw::MIXER,
+                raw::LOSS
+            )));
+        }
     };
     Ok(Plugin {
         name,
@@ -227,7 +238,11 @@ unsafe fn table<T: Copy>(from: *const T) -> Result<T, String> {
     let mut own = MaybeUninit::<T>::zeroed();
     // SAFETY: both sides hold that many bytes; a table of optional functions may be all zeros.
     unsafe {
-        std::ptr::copy_nonoverlapping(from.cast::<u8>(), own.as_mut_ptr().cast::<u8>(), size.min(size_of::<T>()));
+        std::ptr::copy_nonoverlapping(
+            from.cast::<u8>(),
+            own.as_mut_ptr().cast::<u8>(),
+            size.min(size_of::<T>()),
+        );
         Ok(own.assume_init())
     }
 }

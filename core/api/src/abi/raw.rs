@@ -192,9 +192,8 @@ pub type Destroy = unsafe extern "C" fn(*mut c_void);
 #[derive(Debug, Clone, Copy)]
 pub struct Mixer {
     pub size: usize,
-    pub check: Option<
-        unsafe extern "C" fn(*const c_void, Text, *const Texts, *mut Needs, *const Errors) -> i32,
-    >,
+    pub check:
+        Option<unsafe extern "C" fn(*const c_void, Text, *const Texts, *mut Needs, *const Errors) -> i32>,
     pub create: Option<Create>,
     pub destroy: Option<Destroy>,
     pub plan: Option<
@@ -209,14 +208,12 @@ pub struct Mixer {
 #[derive(Debug, Clone, Copy)]
 pub struct Loss {
     pub size: usize,
-    pub check: Option<
-        unsafe extern "C" fn(*const c_void, Text, *const Texts, *const Texts, *const Errors) -> i32,
-    >,
+    pub check:
+        Option<unsafe extern "C" fn(*const c_void, Text, *const Texts, *const Texts, *const Errors) -> i32>,
     pub create: Option<Create>,
     pub destroy: Option<Destroy>,
-    pub loss: Option<
-        unsafe extern "C" fn(*mut c_void, *const Named, usize, *mut TensorPtr, *const Errors) -> i32,
-    >,
+    pub loss:
+        Option<unsafe extern "C" fn(*mut c_void, *const Named, usize, *mut TensorPtr, *const Errors) -> i32>,
 }
 
 #[repr(C)]

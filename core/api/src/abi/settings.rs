@@ -53,8 +53,10 @@ impl Shape {
         }
         let below = |schema: &Value| Self::at(schema, root, depth - 1);
         if let Some(reference) = schema["$ref"].as_str() {
-            let name = reference.strip_prefix("#/$defs/").or_else(|| reference.strip_prefix("#/definitions/"));
-            let found = name.and_then(|name| root.get("$defs").or_else(|| root.get("definitions"))?.get(name));
+            let name =
+                reference.strip_prefix("#/$defs/").or_else(|| reference.strip_prefix("#/definitions/"));
+            let found =
+                name.and_then(|name| root.get("$defs").or_else(|| root.get("definitions"))?.get(name));
             return found.map_or(Self::Any, below);
         }
         if let Some(many) = schema["oneOf"].as_array().or_else(|| schema["anyOf"].as_array()) {
@@ -78,7 +80,8 @@ impl Shape {
         match &schema["type"] {
             Value::String(kind) => Self::typed(kind, schema, below),
             Value::Array(kinds) => {
-                let rest: Vec<&str> = kinds.iter().filter_map(Value::as_str).filter(|k| *k != "null").collect();
+                let rest: Vec<&str> =
+                    kinds.iter().filter_map(Value::as_str).filter(|k| *k != "null").collect();
                 match rest.as_slice() {
                     [kind] => Self::Optional(Box::new(Self::typed(kind, schema, below))),
                     _ => Self::Any,
@@ -133,7 +136,8 @@ impl Shape {
 /// `{"type": "object", "properties": {"Constant": ...}, "required": ["Constant"]}`: how a variant that holds a value
 /// is described.
 fn is_variant(schema: &Value) -> bool {
-    let (Some(fields), Some(required)) = (schema["properties"].as_object(), schema["required"].as_array()) else {
+    let (Some(fields), Some(required)) = (schema["properties"].as_object(), schema["required"].as_array())
+    else {
         return false;
     };
     let mut names = fields.keys();
@@ -264,7 +268,9 @@ impl<'de> Visitor<'de> for Reading<'_> {
                 Shape::Fields(fields) => {
                     let Some((_, shape)) = fields.iter().find(|(known, _)| *known == name) else {
                         let known = named(fields.iter().map(|(name, _)| name));
-                        return Err(A::Error::custom(format!("unknown field `{name}`, expected one of {known}")));
+                        return Err(A::Error::custom(format!(
+                            "unknown field `{name}`, expected one of {known}"
+                        )));
                     };
                     map.next_value_seed(shape)?
                 }

@@ -1,0 +1,118 @@
+//! The `admix` program without its plugins: reads a command, lets the engine do it, and tells people what came of it.
+//! `main.rs` adds the bundled plugins.
+
+// The linker drops a crate that nothing names, and its plugins with it.
+#[cfg(test)]
+use admix_plugins as _;
+
+mod backbones;
+mod bench;
+mod check;
+mod checkpoints;
+mod data;
+mod datasets;
+mod device;
+mod eval;
+mod failure;
+mod libraries;
+mod log;
+mod mix;
+mod output;
+mod picture;
+mod plugins;
+mod progress;
+mod recipes;
+mod run;
+mod samples;
+mod show;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use clap::{Parser, Subcommand};
+
+/// Trains image models with mixup policies that are plugins, under methods that are scripts.
+#[derive(Parser)]
+#[command(name = "admix", version, arg_required_else_help = true)]
+struct Cli {
+    /// What to say on stderr: error, warn, info, debug, trace, or a filter such as admix_engine=debug.
+    #[arg(long, global = true, value_name = "LEVEL", default_value = "warn")]
+    log: String,
+    /// How to say it.
+    #[arg(long, global = true, value_enum, default_value_t)]
+    log_format: output::Format,
+    #[command(flatten)]
+    libraries: libraries::LibraryArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train a recipe.
+    Run(run::RunArgs),
+    /// Print a recipe with every value and where it comes from.
+    Show(show::ShowArgs),
+    /// Check a recipe (and its method, by three dry steps) or a script, and train nothing.
+    Check(check::CheckArgs),
+    /// List the mixers and losses, or print one's settings.
+    Plugins(plugins::PluginsArgs),
+    /// List the recipes that come with the program, or print one.
+    Recipes(recipes::RecipesArgs),
+    /// List the backbones, or print one's settings.
+    Backbones(backbones::BackbonesArgs),
+    /// List the datasets, or print one's facts.
+    Datasets(datasets::DatasetsArgs),
+    /// Import, inspect and verify datasets.
+    #[command(subcommand)]
+    Data(data::DataCommand),
+    /// Draw mixed samples into a PNG.
+    Mix(mix::MixArgs),
+    /// Measure a trained run.
+    Eval(eval::EvalArgs),
+    /// Time the program.
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
+}
+
+/// The program: reads the process's arguments and returns its exit code.
+pub fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(failure::tell_panic));
+    // A file that reaches `ulimit -f` shall be an error of the write, not the end of the program.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::<AtomicBool>::default());
+    // The hook has told what happened; the exit code must not be Rust's 101.
+    std::panic::catch_unwind(start).unwrap_or(ExitCode::FAILURE)
+}
+
+fn start() -> ExitCode {
+    let cli = Cli::parse();
+    libraries::remember(&cli.libraries);
+    let outcome = log::start(&cli.log, cli.log_format).and_then(|()| match cli.command {
+        Command::Run(args) => run::run(&args),
+        Command::Show(args) => show::show(&args),
+        Command::Check(args) => check::check(&args),
+        Command::Plugins(args) => plugins::plugins(&args),
+        Command::Recipes(args) => recipes::recipes(&args),
+        Command::Backbones(args) => backbones::backbones(&args),
+        Command::Datasets(args) => datasets::datasets(&args),
+        Command::Data(command) => data::data(&command),
+        Command::Mix(args) => mix::mix(&args),
+        Command::Eval(args) => eval::eval(&args),
+        Command::Bench(command) => bench::bench(&command),
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failure::tell(&error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_commands_and_their_flags_fit_together() {
+        super::Cli::command().debug_assert();
+    }
+}
