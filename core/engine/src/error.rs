@@ -84,6 +84,16 @@ pub enum Error {
         /// Where the last good state is.
         checkpoint: String,
     },
+    /// A step failed in the middle of a run.
+    #[error("{source}; this ended the run at step {step}. {saved}")]
+    Step {
+        /// What failed.
+        source: Box<Error>,
+        /// The step, from 1.
+        step: u64,
+        /// Where the state is, in a sentence.
+        saved: String,
+    },
     /// A signal asked to stop; the state was saved.
     #[error("stopped by signal {signal}; the state is saved in {}: resume with --resume", checkpoint.display())]
     Interrupted {

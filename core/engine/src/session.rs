@@ -46,6 +46,10 @@ pub struct Session {
     groups: Vec<String>,
     weight_overrides: BTreeMap<String, f64>,
     recorded: HashMap<u64, Recorded>,
+    /// Where a plugin may fail that is not of this program: what a step changes early, and copies from before it.
+    before: Option<(Vec<Tensor>, Vec<Tensor>)>,
+    /// Whether the optimiser of the newest step has moved.
+    moved: bool,
 }
 
 impl std::fmt::Debug for Session {
@@ -68,6 +72,13 @@ impl Session {
         device: Device,
     ) -> Result<Self> {
         let world = World::build(recipe, registry, shape, device)?;
+        let before = if world.is_watched() {
+            let live = world.early_changes();
+            let copies = live.iter().map(|tensor| tensor.f_detach_copy()).collect::<Result<_, _>>()?;
+            Some((live, copies))
+        } else {
+            None
+        };
         let groups = world.optimizer.groups().iter().map(|g| g.name.clone()).collect();
         let world = Rc::new(RefCell::new(world));
         let mut frame = Frame::new(world.clone(), recipe.lr(), recipe.base_ema());
@@ -82,6 +93,8 @@ impl Session {
             groups,
             weight_overrides: recipe.weights.clone(),
             recorded: HashMap::new(),
+            before,
+            moved: false,
         };
         let known = session.method.weights(&session.frame)?;
         if let Some(unknown) = recipe.weights.keys().find(|name| !known.contains_key(*name)) {
@@ -155,14 +168,31 @@ impl Session {
     /// One training step: the method on each batch (one, or as many as `accumulate` says), then optimiser, pairs
     /// and clock move once.
     ///
+    /// Where a plugin of a library or script takes part, a step that fails before its optimiser moves leaves the
+    /// state as it was.
+    ///
     /// # Errors
     /// The script, a plugin or libtorch fails.
     pub fn step_with(&mut self, batches: Vec<Batch>, options: &StepOptions) -> Result<StepReport> {
+        if let Some((live, copies)) = &self.before {
+            admix_torch::copy_all(copies, live)?;
+        }
+        self.moved = false;
         let result = self.try_step(batches, options);
         if result.is_err() {
             self.frame.borrow_mut().end();
+            if let Some((live, copies)) = &self.before
+                && !self.moved
+            {
+                admix_torch::copy_all(live, copies)?;
+            }
         }
         result
+    }
+
+    /// Whether the newest step, if it failed, left the state as it was before.
+    pub fn undid_failed_step(&self) -> bool {
+        self.before.is_some() && !self.moved
     }
 
     fn try_step(&mut self, batches: Vec<Batch>, options: &StepOptions) -> Result<StepReport> {
@@ -201,6 +231,7 @@ impl Session {
                 }
             }
         }
+        self.moved = true;
         {
             let world = &mut *self.world.borrow_mut();
             world.optimizer.step(&rates, &world.found_inf)?;

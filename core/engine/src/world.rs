@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use admix_api::{
-    Argument, Loss, Mixer, MixerContext, Needs, Pairing, PluginKind, Reader, Registry, Store, Streams,
+    Argument, Entry, Loss, Mixer, MixerContext, Needs, Origin, Pairing, PluginKind, Reader, Registry, Store,
+    Streams,
 };
 use admix_models::Network;
 use admix_torch::{Device, Kind, Tensor};
@@ -36,6 +37,8 @@ pub struct MixerUnit {
     pub mixer: Box<dyn Mixer>,
     /// What it reads.
     pub needs: Needs,
+    /// For messages, where the plugin is not part of this program: its results are examined.
+    pub watched: Option<String>,
     /// The settings that the host serves.
     pub pairing: Pairing,
     /// Its tensors.
@@ -56,6 +59,8 @@ pub struct LossUnit {
     pub name: String,
     /// The loss.
     pub loss: Box<dyn Loss>,
+    /// As [`MixerUnit::watched`].
+    pub watched: Option<String>,
     /// Its arguments in order.
     pub arguments: Vec<Argument>,
 }
@@ -180,11 +185,13 @@ impl World {
             let context = MixerContext { feature_channels: feature_channels.transpose()? };
             let mut mixer = choice.config.build(&store.root(), &context)?;
             mixer.train(true);
+            let watched = watched(registry.find(PluginKind::Mixer, &choice.plugin)?, name);
             mixers.push(MixerUnit {
                 name: name.clone(),
                 plugin: choice.plugin.clone(),
                 mixer,
                 needs,
+                watched,
                 pairing: choice.pairing.clone(),
                 store,
             });
@@ -196,7 +203,8 @@ impl World {
         let mut losses: Vec<LossUnit> = Vec::new();
         for (name, choice) in &recipe.losses {
             let loss = choice.config.build()?;
-            losses.push(LossUnit { name: name.clone(), arguments: loss.arguments(), loss });
+            let watched = watched(registry.find(PluginKind::Loss, &choice.plugin)?, name);
+            losses.push(LossUnit { name: name.clone(), arguments: loss.arguments(), loss, watched });
         }
         for name in registry.names(PluginKind::Loss) {
             if losses.iter().any(|l| l.name == name) {
@@ -207,7 +215,8 @@ impl World {
             let mut empty = <dyn admix_api::erased_serde::Deserializer<'_>>::erase(serde_json::json!({}));
             let config = read(&mut empty).map_err(|e| Error::Input(format!("loss `{name}`: {e}")))?;
             let loss = config.build()?;
-            losses.push(LossUnit { name: name.to_string(), arguments: loss.arguments(), loss });
+            let watched = watched(entry, name);
+            losses.push(LossUnit { name: name.to_string(), arguments: loss.arguments(), loss, watched });
         }
 
         let mut groups = vec![Group::new("net", recipe.lr(), recipe.min_lr, None)];
@@ -243,6 +252,23 @@ impl World {
         }
         let found_inf = Tensor::f_zeros([0i64; 0], (Kind::Float, device))?;
         Ok(Self { device, streams, nets, mixers, losses, optimizer, pairs, kept_stages, found_inf })
+    }
+
+    /// Whether a plugin takes part that is not of this program.
+    pub fn is_watched(&self) -> bool {
+        self.mixers.iter().any(|unit| unit.watched.is_some())
+            || self.losses.iter().any(|unit| unit.watched.is_some())
+    }
+
+    /// What a step changes before its optimiser moves: buffers, and networks that follow at its beginning.
+    pub fn early_changes(&self) -> Vec<Tensor> {
+        let stores = self.nets.iter().map(|net| &net.store).chain(self.mixers.iter().map(|unit| &unit.store));
+        let mut all: Vec<Tensor> =
+            stores.flat_map(|store| store.buffers().into_iter().map(|(_, tensor)| tensor)).collect();
+        for pair in self.pairs.iter().filter(|pair| pair.when == When::BeforeStep) {
+            all.extend(pair.targets.iter().map(Tensor::shallow_clone));
+        }
+        all
     }
 
     /// Every tensor that a checkpoint holds, by name.
@@ -283,6 +309,16 @@ impl World {
             tensor.f_copy_(&values[&name])?;
         }
         Ok(())
+    }
+}
+
+/// How messages name a plugin that is not part of this program.
+fn watched(entry: &Entry, name: &str) -> Option<String> {
+    match &entry.origin {
+        Origin::Linked { .. } => None,
+        Origin::Library { path, .. } => {
+            Some(format!("{} `{name}` ({})", entry.kind().word(), path.display()))
+        }
     }
 }
 

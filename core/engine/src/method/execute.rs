@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use admix_api::{Argument, LossInput, MixInput, Mixed, Plan, Planned};
 use admix_data::Batch;
-use admix_torch::{Kind, Tensor};
+use admix_torch::{Device, Kind, Tensor};
 
 use crate::method::trace::{Id, Input, MixArguments, Node, Op, Reach};
 use crate::method::vocabulary;
@@ -46,6 +46,8 @@ pub struct StepReport {
     pub logged: Vec<(String, Tensor)>,
     /// 0-dim: not zero where the update was skipped.
     pub found_inf: Option<Tensor>,
+    /// Of each mix by a plugin that is not of this program: its label and, 0-dim on the device, whether it is well.
+    pub health: Vec<(String, Tensor)>,
     /// Mixed images and masks by draw name; only when details are asked for.
     pub mixes: BTreeMap<String, MixReport>,
     /// Gradients by parameter name; only when details are asked for.
@@ -61,6 +63,7 @@ impl StepReport {
     pub fn absorb(&mut self, other: StepReport) {
         self.losses.extend(other.losses);
         self.logged.extend(other.logged);
+        self.health.extend(other.health);
         self.mixes.extend(other.mixes);
     }
 }
@@ -77,6 +80,38 @@ pub struct MixReport {
     /// `[N]` int64.
     pub partner: Tensor,
 }
+
+/// How far the shares of a mix are from what they must be, 0-dim: 0 is well, and not a number stands for images that
+/// are not finite. No host sync.
+fn health(mixed: &Mixed) -> Result<Tensor> {
+    let (_, shares) = mixed.credit.shares()?;
+    let shares = shares.f_to_kind(Kind::Float)?;
+    let sums = shares.f_sum_dim_intlist(1i64, false, Kind::Float)?;
+    let off = sums.f_add_scalar(-1.0)?.f_abs()?.f_max()?;
+    let below = shares.f_min()?.f_neg()?;
+    let finite = mixed.images.f_detach()?.f_sum(Kind::Float)?.f_mul_scalar(0.0)?;
+    Ok(off.f_maximum(&below)?.f_detach()?.f_add(&finite)?)
+}
+
+/// Reads [`health`].
+///
+/// # Errors
+/// The mix is not well; the message names the plugin.
+pub(crate) fn verdict(label: &str, health: f64) -> Result<()> {
+    let message = if !health.is_finite() {
+        "`mix` returned images that are not finite".to_string()
+    } else if health > SHARES_MAY_BE_OFF {
+        format!(
+            "`mix` returned shares that are not a share-out of 1 (off by {health:.3}): rows must be from 0 and sum to 1"
+        )
+    } else {
+        return Ok(());
+    };
+    Err(admix_api::Error::Plugin { plugin: label.to_string(), message }.into())
+}
+
+/// Rounding in bf16 stays below.
+const SHARES_MAY_BE_OFF: f64 = 5e-3;
 
 /// The values of one step's handles, its numbers and plans on the device.
 #[derive(Debug, Default)]
@@ -213,6 +248,15 @@ impl Values {
             },
             planned,
         )?;
+        if let Some(label) = &unit.watched {
+            let health = health(&mixed)?;
+            if world.device == Device::Cpu {
+                // Nothing runs ahead there: found at once, the state of the step before can be saved.
+                verdict(label, f64::try_from(&health)?)?;
+            } else {
+                self.report.health.push((label.clone(), health));
+            }
+        }
         let lambda = planned.lambda()?;
         if self.detail {
             self.report.mixes.insert(
@@ -248,7 +292,20 @@ impl Values {
                 }
             };
         }
-        Ok(Cell::Tensor(unit.loss.loss(&input)?))
+        let value = unit.loss.loss(&input)?;
+        if let Some(label) = &unit.watched
+            && world.device == Device::Cpu
+            && !f64::try_from(&value)?.is_finite()
+        {
+            let finite = |tensor: &Tensor| tensor.f_isfinite()?.f_all().and_then(bool::try_from);
+            let inputs: Vec<bool> =
+                input.tensors().map(|(_, tensor)| finite(tensor)).collect::<Result<_, _>>()?;
+            if inputs.into_iter().all(|finite| finite) {
+                let message = "returned a value that is not finite for inputs that are".into();
+                return Err(admix_api::Error::Plugin { plugin: label.clone(), message }.into());
+            }
+        }
+        Ok(Cell::Tensor(value))
     }
 
     fn learn(&mut self, terms: &[(String, Id, usize)]) -> Result<Cell> {

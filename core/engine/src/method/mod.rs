@@ -7,6 +7,7 @@ mod trace;
 mod verbs;
 mod vocabulary;
 
+pub(crate) use execute::verdict;
 pub use execute::{MixReport, StepReport};
 pub use frame::{Clock, Frame, Mode, Recorded};
 pub use host::{Method, Param, Scheduled};

@@ -8,7 +8,7 @@ use std::time::Instant;
 use admix_data::{Batch, Split};
 use admix_torch::{Kind, Tensor};
 
-use crate::method::StepReport;
+use crate::method::{StepReport, verdict};
 use crate::run::Run;
 use crate::run::checkpoint::Header;
 use crate::run::evaluate::{Accuracy, evaluate};
@@ -54,7 +54,13 @@ pub(super) fn train(run: &mut Run, stop: &AtomicI32, events: Events<'_>) -> Resu
             pending.since.get_or_insert_with(Instant::now);
             let batches = batches(run, &order, epoch)?;
             let images: u64 = batches.iter().map(|b| b.images.size()[0] as u64).sum();
-            let report = run.session.step_with(batches, &Default::default())?;
+            let report = match run.session.step_with(batches, &Default::default()) {
+                Ok(report) => report,
+                Err(error) => {
+                    run.history.seconds = before + begin.elapsed().as_secs_f64();
+                    return Err(failed(run, error, &mut pending, newest, events));
+                }
+            };
             run.batch_in_epoch += 1;
             run.history.images += images;
             pending.images += images;
@@ -120,6 +126,11 @@ fn flush(run: &mut Run, pending: &mut Pending, newest: Option<&PathBuf>, events:
     let (rates, momentum) = (last.rates.clone(), last.momentum);
     let mut names: Vec<(u64, Option<(String, bool)>)> = Vec::new();
     let mut scalars = Vec::new();
+    let mut watched: Vec<String> = Vec::new();
+    for (label, health) in pending.reports.iter().flat_map(|(_, report)| &report.health) {
+        watched.push(label.clone());
+        scalars.push(health.f_to_kind(Kind::Float)?);
+    }
     for (step, report) in &pending.reports {
         for (name, value) in &report.losses {
             names.push((*step, Some((name.clone(), true))));
@@ -134,9 +145,19 @@ fn flush(run: &mut Run, pending: &mut Pending, newest: Option<&PathBuf>, events:
             scalars.push(found.f_to_kind(Kind::Float)?);
         }
     }
-    let values: Vec<f32> =
+    let mut values: Vec<f32> =
         Vec::try_from(&Tensor::f_stack(&scalars, 0)?.f_to_device(admix_torch::Device::Cpu)?)?;
     let clock = run.session.clock();
+    for (label, health) in watched.iter().zip(&values) {
+        if let Err(error) = verdict(label, f64::from(*health)) {
+            let saved = match newest {
+                Some(path) => format!("The last checkpoint before it is {}", path.display()),
+                None => "No checkpoint was written yet".into(),
+            };
+            return Err(Error::Step { source: Box::new(error), step: clock.step, saved });
+        }
+    }
+    let values = values.split_off(watched.len());
     let mut sums: BTreeMap<(bool, String), (f64, u64)> = BTreeMap::new();
     let mut skipped = 0;
     for ((step, name), value) in names.into_iter().zip(values) {
@@ -200,6 +221,33 @@ fn flush(run: &mut Run, pending: &mut Pending, newest: Option<&PathBuf>, events:
         });
     }
     Ok(())
+}
+
+/// A step failed: saves the state before it, where the step left it alone, and says where it is.
+fn failed(
+    run: &mut Run,
+    error: Error,
+    pending: &mut Pending,
+    newest: Option<PathBuf>,
+    events: Events<'_>,
+) -> Error {
+    let step = run.session.clock().step + 1;
+    let mut newest = newest;
+    // A state that the start makes again is not worth a file.
+    if run.session.undid_failed_step() && step > 1 {
+        // What waits belongs to steps that went well; what it says of them is not this error's business.
+        let _ = flush(run, pending, newest.as_ref(), events);
+        if let Ok(path) = checkpoint(run, false, events) {
+            newest = Some(path);
+        }
+    }
+    let saved = match newest {
+        Some(path) => {
+            format!("The state is saved in {}: go on with --resume once it is mended", path.display())
+        }
+        None => "No checkpoint was written yet".into(),
+    };
+    Error::Step { source: Box::new(error), step, saved }
 }
 
 fn evaluation(run: &mut Run, events: Events<'_>) -> Result<bool> {
