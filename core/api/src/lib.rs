@@ -1,5 +1,6 @@
 //! What a plugin author sees: mixers, losses, the values they exchange with the host, and the registry.
 
+pub mod contract;
 mod draws;
 mod error;
 mod field;

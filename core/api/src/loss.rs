@@ -75,6 +75,11 @@ impl LossInput {
         Ok(self.with("mask", mask.shallow_clone()).with("lambda", lambda.shallow_clone()))
     }
 
+    /// Every tensor with its name.
+    pub(crate) fn tensors(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
     /// A tensor that must be there.
     ///
     /// # Errors
