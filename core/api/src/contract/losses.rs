@@ -31,7 +31,7 @@ pub(super) const PROMISES: &[Promise] = &[
     (DIFFERENCES, "it does not compute in float64, or no argument can have a gradient"),
     (INPUTS, NO_LOSS),
     (SAME, NO_LOSS),
-    (HALF, NO_LOSS),
+    (HALF, "there was no scalar, or no two losses of the same inputs were the same"),
     (WAITS, NO_LOSS),
     (DRAWS, "it was not built"),
     (MODES, "it was not built"),
@@ -124,7 +124,8 @@ pub(super) fn check(config: &dyn LossConfig, settings: &str, ledger: &mut Ledger
     if arguments.is_empty() {
         return;
     }
-    let mut bench = Bench { ledger, settings, loss: loss.as_ref(), twin: twin.as_ref(), arguments };
+    let (loss, twin) = (loss.as_ref(), twin.as_ref());
+    let mut bench = Bench { ledger, settings, loss, twin, arguments, same_modes: true, repeats: true };
     for (n, spread) in [(1, 1.0), (3, 1.0), (4, 1e4), (5, 0.0)] {
         for lambda in [0.0f32, 0.3, 1.0] {
             for lambda in
@@ -147,6 +148,10 @@ struct Bench<'a> {
     /// Another of the same settings: what the first one keeps, it does not know.
     twin: &'a dyn Loss,
     arguments: Vec<Argument>,
+    /// Whether the last call left the thread's modes alone.
+    same_modes: bool,
+    /// Whether the same inputs always gave the same loss.
+    repeats: bool,
 }
 
 impl Bench<'_> {
@@ -155,7 +160,7 @@ impl Bench<'_> {
         let call = watched(|| loss.loss(input));
         self.ledger.judge(WAITS, &at, call.waits);
         self.ledger.judge(DRAWS, &at, call.draws);
-        self.ledger.judge(MODES, &at, call.modes);
+        self.same_modes = self.ledger.judge(MODES, &at, call.modes);
         let (value, found) = match call.outcome {
             Ok(value) => (Some(value), Ok(())),
             Err(seen) => (None, Err(seen)),
@@ -173,12 +178,14 @@ impl Bench<'_> {
         let Some(value) = self.value(self.loss, &input, &at) else { return };
         self.ledger.holds(INPUTS, &at, || untouched(&before, &input));
         let scalar = self.ledger.holds(SCALAR, &at, || is_scalar(&value, Kind::Float));
+        // Recording that was left off was told of.
+        let recorded = self.same_modes || (value.defined() && value.requires_grad());
         let finite = scalar
             && self.ledger.holds(FINITE, &at, || {
                 let value = value.double_value(&[]);
                 ensure(value.is_finite(), || format!("the loss is {value}"))
             });
-        if finite && !leaves.is_empty() {
+        if finite && recorded && !leaves.is_empty() {
             let call = watched(|| Ok(gradients(&value, &leaves)?));
             self.ledger.judge(WAITS, &at, call.waits);
             self.ledger.holds(GRADIENTS, &at, || finite_gradients(&leaves, &call.outcome?));
@@ -187,14 +194,16 @@ impl Bench<'_> {
         for (who, loss) in [("again", self.loss), ("from a twin", self.twin)] {
             let Ok((input, _)) = given.to(&self.arguments) else { continue };
             let Some(other) = self.value(loss, &input, &at) else { continue };
-            self.ledger.holds(SAME, &at, || {
-                let (value, other) = (value.detach(), other.detach());
+            self.repeats &= self.ledger.holds(SAME, &at, || {
                 ensure(same(&value, &other), || format!("first {value:?}, {who} {other:?}"))
             });
         }
     }
 
     fn half_precision(&mut self) {
+        if !self.repeats {
+            return;
+        }
         let given = |kind| Given { n: 4, classes: 4, kind, spread: 2.0, lambda: Tensor::from(0.25f32) };
         let at = given(Kind::BFloat16).at(self.settings);
         let mut value = |kind| {
@@ -221,7 +230,7 @@ impl Bench<'_> {
         let Ok((input, leaves)) = given.to(&self.arguments) else { return };
         let Some(value) = self.value(self.loss, &input, &at) else { return };
         let exact = is_scalar(&value, Kind::Double).is_ok() && value.double_value(&[]).is_finite();
-        if !exact || leaves.is_empty() {
+        if !exact || !self.repeats || leaves.is_empty() {
             return;
         }
         // One without a graph was told so in float32.

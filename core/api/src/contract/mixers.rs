@@ -37,13 +37,13 @@ pub(super) const PROMISES: &[Promise] = &[
     (INPUTS, NO_MIX),
     (SAME, NO_MIX),
     (READ, "no two plans were of one form, or one plan gave two results"),
-    (VIEW, "the label is not shared by pairs, or there was no mix"),
-    (HALF, NO_MIX),
-    (MISSING, "it reads images alone"),
+    (VIEW, "the label is not shared by pairs, or some mix was not sound without it"),
+    (HALF, "there was no mix of the right form"),
+    (MISSING, "it reads images alone, or could not be mixed"),
     (WAITS, "it says that it cannot be captured, or there was no mix"),
     (DRAWS, "it was not built"),
     (MODES, "it was not built"),
-    (GRAPH, NO_MIX),
+    (GRAPH, "there were no images to look at"),
     (GRADIENTS, "it has no trained parameters, or there was no loud mix with a graph"),
 ];
 
@@ -83,9 +83,19 @@ pub(super) struct Bench<'a> {
     settings: &'a str,
     needs: &'a Needs,
     built: Built,
+    /// Whether the last mix left its inputs and the plan alone, and whether it left the thread's modes alone.
+    untouched: bool,
+    same_modes: bool,
+    /// Whether every mix of this batch had the right form.
+    whole: bool,
+    /// Whether every mix with these settings was as it should be.
+    sound: &'a mut bool,
     /// Trained parameters, and whether a gradient ever reached them.
     reached: &'a mut BTreeMap<String, bool>,
 }
+
+/// Some of the promises.
+type Part = fn(&mut Bench<'_>);
 
 /// Every promise of a mixer with these settings.
 pub(super) fn check(config: &dyn MixerConfig, pairing: &Pairing, settings: &str, ledger: &mut Ledger) {
@@ -96,35 +106,68 @@ pub(super) fn check(config: &dyn MixerConfig, pairing: &Pairing, settings: &str,
             return;
         }
     };
-    let mut reached = BTreeMap::new();
-    for shape in SHAPES {
-        for quiet in [false, true] {
+    let (mut reached, mut sound) = (BTreeMap::new(), true);
+    // The other view comes last: it says something only about a mixer that is sound without it, on every batch.
+    let one_view: &[Part] = &[
+        |bench| bench.planning(),
+        |bench| bench.mixing(),
+        |bench| bench.repeating(),
+        |bench| bench.half_precision(),
+        |bench| bench.missing_inputs(),
+        |bench| bench.later(),
+    ];
+    let two_views: &[Part] = &[|bench| bench.other_view()];
+    for parts in [one_view, two_views] {
+        for (shape, quiet) in SHAPES.into_iter().flat_map(|shape| [(shape, false), (shape, true)]) {
             let at = format!("{settings} for {}", by(&shape[..4]));
             let Some(built) = build(config, &needs, &at, ledger) else { continue };
-            let batch = Batch::new(shape, &needs, quiet);
             let mut bench = Bench {
                 ledger: &mut *ledger,
-                batch,
+                batch: Batch::new(shape, &needs, quiet),
                 config,
                 pairing,
                 settings,
                 needs: &needs,
                 built,
+                untouched: true,
+                same_modes: true,
+                whole: true,
+                sound: &mut sound,
                 reached: &mut reached,
             };
-            bench.planning();
-            bench.mixing();
-            bench.repeating();
-            bench.other_view();
-            bench.half_precision();
-            bench.missing_inputs();
-            bench.later();
+            for part in parts {
+                let outcome = guarded(|| {
+                    part(&mut bench);
+                    Ok(())
+                });
+                unwound(outcome, &at, bench.ledger);
+            }
+            let Bench { built, .. } = bench;
+            dropped(built, &at, ledger);
+        }
+        if !sound {
+            break;
         }
     }
     if let Some((name, _)) = reached.iter().find(|(_, reached)| !**reached) {
         let seen = format!("no gradient ever reached `{name}`");
         ledger.judge(GRADIENTS, &format!("{settings}, any loud mix"), Err(seen.into()));
     }
+}
+
+/// A panic where nothing was asked: when the mixer is dropped.
+fn unwound(outcome: Check, at: &str, ledger: &mut Ledger) {
+    if outcome.is_err() {
+        ledger.judge(BUILT, &at, outcome);
+    }
+}
+
+fn dropped(built: Built, at: &str, ledger: &mut Ledger) {
+    let outcome = guarded(|| {
+        drop(built);
+        Ok(())
+    });
+    unwound(outcome, at, ledger);
 }
 
 /// Builds the mixer and moves its parameters away from the start, where masks are flat.
@@ -203,8 +246,9 @@ impl Bench<'_> {
             let waits = std::mem::replace(&mut call.waits, Ok(()));
             self.ledger.judge(WAITS, case, waits);
         }
+        self.same_modes = call.modes.is_ok();
         let mixed = self.took(MIXED, case, call)?;
-        self.ledger.holds(INPUTS, case, || {
+        self.untouched = self.ledger.holds(INPUTS, case, || {
             for ((name, before), (_, after)) in batch.tensors().into_iter().zip(given.tensors()) {
                 ensure(same(before, after), || format!("the {name} were changed"))?;
             }
@@ -224,10 +268,18 @@ impl Bench<'_> {
         for (per, step) in [(Per::Batch, 0), (Per::Sample, 1), (Per::Batch, 2), (Per::Sample, 3)] {
             let Some((case, plan)) = self.plan(per, step) else { continue };
             let Some(mixed) = self.mix_by(&case, &plan) else { continue };
-            let finite = mixes::examine(self.ledger, &case, &self.batch, &plan, &mixed);
+            let pair = (&mixed, self.untouched);
+            let found = mixes::examine(self.ledger, &case, &self.batch, &plan, pair);
+            self.whole &= found.whole;
+            *self.sound &= found.sound;
+            // Undefined images were told of, and so was recording that was left off.
+            let defined = mixed.images.defined();
+            if !defined || (!self.same_modes && !mixed.images.requires_grad()) {
+                continue;
+            }
             let trained = !self.built.parameters.is_empty() && !self.batch.quiet;
             let graph = self.ledger.holds(GRAPH, &case, || graph_where_trained(&mixed, trained));
-            if trained && graph && finite {
+            if trained && graph && found.finite {
                 self.gradients(&case, &mixed);
             }
         }
@@ -245,7 +297,7 @@ impl Bench<'_> {
                 (tensor.to_kind(Kind::Float) * wild(&tensor.size(), seed, Kind::Float)).sum(None)
             };
             let mut target = weighed(&mixed.images, 0.4);
-            if let Some(mask) = &mixed.mask {
+            if let Some(mask) = mixed.mask.as_ref().filter(|mask| mask.defined()) {
                 target += weighed(mask, 0.5);
             }
             let found = admix_torch::gradients(&[target], &leaves, false, false)?;
@@ -279,7 +331,8 @@ impl Bench<'_> {
             let Some(fresh) = build(self.config, self.needs, &at, self.ledger) else { continue };
             let used = std::mem::replace(&mut self.built, fresh);
             let fresh = self.mix_by(&other_case, &other);
-            self.built = used;
+            let fresh_one = std::mem::replace(&mut self.built, used);
+            dropped(fresh_one, &at, self.ledger);
             // Compared before the slots are refilled: a credit may be the slot itself.
             let clean = fresh.is_none_or(|fresh| {
                 self.ledger.holds(READ, &other_case, || {
@@ -308,6 +361,9 @@ impl Bench<'_> {
     }
 
     fn half_precision(&mut self) {
+        if !self.whole {
+            return;
+        }
         let Some((case, plan)) = self.plan(Per::Sample, 9) else { return };
         let Ok(slots) = plan.on(Device::Cpu) else { return };
         let mut low = self.batch.copy();
@@ -327,6 +383,10 @@ impl Bench<'_> {
     fn missing_inputs(&mut self) {
         let Some((case, plan)) = self.plan(Per::Batch, 0) else { return };
         let Ok(slots) = plan.on(Device::Cpu) else { return };
+        if self.mix_by(&case, &plan).is_none() {
+            // It fails with everything it reads, so its errors are not about what is missing.
+            return;
+        }
         type Change = fn(&mut Batch);
         let changes: [(&str, bool, Change); 4] = [
             ("features", self.needs.features.is_some(), |batch| batch.features = None),

@@ -29,8 +29,25 @@ pub(super) const PROMISES: &[Promise] = &[
     (EXTRAS, "it hands out none"),
 ];
 
-/// Judges a mix. Tells whether its images are whole.
-pub(super) fn examine(ledger: &mut Ledger, case: &Case, batch: &Batch, plan: &Plan, mixed: &Mixed) -> bool {
+/// What is left to be said of a mix, after what was seen of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Examined {
+    /// The images have the right form, and so has the mask if there is one.
+    pub(super) whole: bool,
+    /// The images are finite too.
+    pub(super) finite: bool,
+    /// And they follow their mask, as far as that was looked at.
+    pub(super) sound: bool,
+}
+
+/// Judges a mix. What comes of inputs or a plan that were changed on the way is not held against credit and mask.
+pub(super) fn examine(
+    ledger: &mut Ledger,
+    case: &Case,
+    batch: &Batch,
+    plan: &Plan,
+    (mixed, untouched): (&Mixed, bool),
+) -> Examined {
     let n = batch.images.size()[0];
     let whole = ledger.holds(IMAGES, case, || {
         let alike = mixed.images.defined()
@@ -57,19 +74,20 @@ pub(super) fn examine(ledger: &mut Ledger, case: &Case, batch: &Batch, plan: &Pl
     };
     let masked = match &mixed.mask {
         Some(mask) => ledger.holds(MASK, case, || mask_in_range(mask, &batch.images)),
-        None => false,
+        None => true,
     };
-    if let (true, Credit::Pair { partner, lambda }) = (fair, &mixed.credit) {
+    let mut sound = finite && masked && untouched;
+    if let (true, Credit::Pair { partner, lambda }) = (fair && untouched, &mixed.credit) {
         let mask = mixed.mask.as_ref().filter(|_| masked);
         ledger.holds(CREDIT, case, || credited(lambda, plan, mask, n));
         if let (true, Some(mask)) = (finite, mask) {
-            ledger.holds(FOLLOW, case, || follows(mixed, mask, partner, batch));
+            sound &= ledger.holds(FOLLOW, case, || follows(mixed, mask, partner, batch));
         }
     }
     for (name, extra) in &mixed.extras {
         ledger.holds(EXTRAS, case, || ensure(extra.defined(), || format!("`{name}` is undefined")));
     }
-    finite
+    Examined { whole: whole && masked, finite, sound }
 }
 
 /// Judges a mix of two views: `one` is the mix of the first view with itself.
@@ -86,24 +104,13 @@ pub(super) fn examine_view(
         Ok(lambdas) => lambdas.iter().all(|lambda| *lambda > 0.999),
         Err(_) => true,
     };
-    // A mask tells pixel by pixel; without one, the other view must at least make a difference. A mask that does not
-    // fit the first view says nothing about the second.
-    let fits = |mixed: &Mixed, mask: &Tensor, batch: &Batch| {
-        mask_in_range(mask, &batch.images).is_ok() && follows(mixed, mask, partner, batch).is_ok()
-    };
-    let Batch { images, .. } = views;
-    let alone = Batch { images: images.copy(), other: None, ..views.copy() };
-    ledger.holds(promise, case, || match (&one.mask, &two.mask) {
-        (Some(before), Some(after)) if fits(one, before, &alone) => follows(two, after, partner, views),
-        (None, None) if !own_alone && same_shape(one, two) => {
-            ensure(!same(&one.images, &two.images), || "the other view makes no difference".into())
-        }
-        _ => Ok(()),
+    // A mask tells pixel by pixel; without one, the other view must at least make a difference.
+    ledger.holds(promise, case, || match &two.mask {
+        Some(mask) => follows(two, mask, partner, views),
+        None => ensure(own_alone || !same(&one.images, &two.images), || {
+            "the other view makes no difference".into()
+        }),
     });
-}
-
-fn same_shape(one: &Mixed, two: &Mixed) -> bool {
-    one.images.defined() && two.images.defined() && one.images.size() == two.images.size()
 }
 
 fn sources_in_batch(sources: &Tensor, n: i64) -> Check {

@@ -17,8 +17,8 @@ mod samples;
 mod settings;
 mod slopes;
 mod table;
-//cfgtest
-//mod tests;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use serde::Serialize;

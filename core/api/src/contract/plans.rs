@@ -26,6 +26,12 @@ const STEPS: u64 = 20;
 impl Bench<'_> {
     /// A plan that is fit to be mixed by.
     pub(super) fn plan(&mut self, per: Per, step: u64) -> Option<(Case, Plan)> {
+        let (case, plan, fit) = self.drawn(per, step)?;
+        fit.then_some((case, plan))
+    }
+
+    /// A plan, and whether it is fit to be mixed by.
+    fn drawn(&mut self, per: Per, step: u64) -> Option<(Case, Plan, bool)> {
         let case = self.case(per, step);
         let call = self.ask(&case);
         let plan = self.took(PLANNED, &case, call)?;
@@ -35,20 +41,20 @@ impl Bench<'_> {
         if let Ok(value) = plan.value("partner") {
             partners = self.ledger.holds(PARTNERS, &case, || partners_in_batch(value, n));
         }
-        (lambdas && partners).then_some((case, plan))
+        Some((case, plan, lambdas && partners))
     }
 
     /// Plans of one step and of many.
     pub(super) fn planning(&mut self) {
         for per in [Per::Batch, Per::Sample] {
-            let Some((case, first)) = self.plan(per, 0) else { continue };
+            let Some((case, first, _)) = self.drawn(per, 0) else { continue };
             let again = self.ask(&case).outcome;
             self.ledger.holds(PURE, &case, || {
                 let again = again?;
                 ensure(first == again, || format!("{first:?}, then {again:?}"))
             });
             for step in 1..STEPS {
-                let Some((case, other)) = self.plan(per, step) else { continue };
+                let Some((case, other, _)) = self.drawn(per, step) else { continue };
                 self.ledger.holds(NAMES, &case, || fits(&first, &other));
             }
         }
