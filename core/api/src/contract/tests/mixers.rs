@@ -120,14 +120,15 @@ fn a_mixer_that_says_that_it_waits_may_wait() {
 
 #[test]
 fn what_an_entry_says_of_itself_is_checked() {
-    let with = |change: fn(&mut Entry)| {
+    type Change = fn(&mut Entry);
+    let with = |change: Change| {
         let mut entry = Bad::entry();
         change(&mut entry);
         entry
     };
     let documented = "settings are documented, with their defaults";
     let told = "has a name, a summary and a source";
-    let rows: [(fn(&mut Entry), &str, &str); 7] = [
+    let rows: [(Change, &str, &str); 7] = [
         (|entry| entry.summary = " ".into(), told, "summary is empty"),
         (|entry| entry.source = "a\nb".into(), told, "more than one line"),
         (|entry| entry.schema = Rc::new(|| json!({})), documented, "no description"),
