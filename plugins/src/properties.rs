@@ -1,10 +1,10 @@
 //! Facts that hold for every lambda, size and partner.
 
+use admix_api::contract::wild;
 use admix_api::prelude::*;
 use admix_api::{Store, Streams};
 use proptest::prelude::*;
 
-use crate::contract::wild;
 use crate::losses::{Mask, MaskMode};
 use crate::mixers::block::{Activation, Adjust, Rescale};
 use crate::mixers::{AMix, BoxRule, CutBox, CutMix, MixUp};

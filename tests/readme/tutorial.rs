@@ -1,8 +1,10 @@
 //! The mixer that CONTRIBUTING writes.
 
-use admix_api::{MixInput, Mixer, Plan, Value};
+use admix_api::contract::{self, Verdict};
+use admix_api::{Describe, MixInput, Mixer, Plan, Value};
 use admix_engine::{Clock, Method, Recipe, Session, Shape, StepOptions, bundled};
 use admix_torch::{Device, Kind, Tensor};
+use serde_json::json;
 
 use super::registry;
 use super::snippets::STAGE;
@@ -15,6 +17,12 @@ pub use stripes::Stripes;
 
 #[test]
 fn the_mixer_of_the_contributing_page_keeps_the_contract() {
+    let verdicts = contract::check(&Stripes::entry(), &[json!({}), json!({"period": 3})]);
+    assert!(!verdicts.iter().any(Verdict::is_broken), "{}", contract::table(&verdicts));
+}
+
+#[test]
+fn the_mixer_of_the_contributing_page_shows_whole_rows_of_each_image() {
     for (n, height, width) in [(1, 8, 8), (3, 6, 9), (4, 5, 4)] {
         let images = (Tensor::arange(n * 2 * height * width, (Kind::Float, Device::Cpu)) * 0.7).sin();
         let images = images.reshape([n, 2, height, width]);

@@ -1,6 +1,7 @@
 //! What a plugin author sees: mixers, losses, the values they exchange with the host, and the registry.
 
 pub mod abi;
+pub mod contract;
 mod draws;
 mod error;
 mod field;

@@ -117,9 +117,10 @@ impl<'de> DeserializeSeed<'de> for Name {
     }
 }
 
-struct Body<'a> {
-    read: &'a crate::ReadMixer,
-    taken: &'a RefCell<Pairing>,
+/// Reads a mixer's settings and puts aside those that the host serves.
+pub(crate) struct Body<'a> {
+    pub(crate) read: &'a crate::ReadMixer,
+    pub(crate) taken: &'a RefCell<Pairing>,
 }
 
 impl<'de> DeserializeSeed<'de> for Body<'_> {

@@ -1,0 +1,66 @@
+//! Keeps count of every promise.
+
+use std::fmt::Display;
+
+use super::watch::{Check, guarded};
+use super::{Outcome, Verdict};
+
+/// A promise, and why there may be nothing to hold it against.
+pub(super) type Promise = (&'static str, &'static str);
+
+#[derive(Debug)]
+struct Record {
+    promise: Promise,
+    cases: usize,
+    broken: usize,
+    /// The first case that broke it: what was seen, and how to see it again.
+    first: Option<(String, String)>,
+}
+
+/// Every promise of one plugin.
+#[derive(Debug)]
+pub(super) struct Ledger(Vec<Record>);
+
+impl Ledger {
+    pub(super) fn of(promises: &[Promise]) -> Self {
+        let open = |promise: &Promise| Record { promise: *promise, cases: 0, broken: 0, first: None };
+        Self(promises.iter().map(open).collect())
+    }
+
+    /// Counts one case. Tells whether the promise held.
+    pub(super) fn judge(&mut self, promise: &'static str, at: &dyn Display, found: Check) -> bool {
+        let known = self.0.iter_mut().find(|record| record.promise.0 == promise);
+        debug_assert!(known.is_some(), "`{promise}` is in no list of promises");
+        if let Some(record) = known {
+            record.cases += 1;
+            if let Err(seen) = &found {
+                record.broken += 1;
+                record.first.get_or_insert_with(|| (seen.line(), at.to_string()));
+            }
+        }
+        found.is_ok()
+    }
+
+    /// Runs a test and counts it; a panic of the test breaks the promise.
+    pub(super) fn holds(
+        &mut self,
+        promise: &'static str,
+        at: &dyn Display,
+        test: impl FnOnce() -> Check,
+    ) -> bool {
+        self.judge(promise, at, guarded(test))
+    }
+
+    pub(super) fn verdicts(self) -> Vec<Verdict> {
+        let close = |record: Record| {
+            let Record { promise: (promise, unless), cases, broken, first } = record;
+            let outcome = match first {
+                Some((message, reproduce)) => Outcome::Broken { message, reproduce, broken, cases },
+                None if cases > 0 => Outcome::Kept { cases },
+                None => Outcome::NotApplicable { why: unless.to_string() },
+            };
+            Verdict { promise, outcome }
+        };
+        self.0.into_iter().map(close).collect()
+    }
+}

@@ -1,0 +1,176 @@
+//! Promises about one mixed batch.
+
+use admix_torch::{Device, Kind, Tensor};
+
+use super::ledger::{Ledger, Promise};
+use super::mixers::Case;
+use super::samples::{Batch, all, close, described, same};
+use super::watch::{Check, ensure};
+use crate::{Credit, LossInput, Mixed, Plan};
+
+const IMAGES: &str = "images keep shape, kind and device";
+const FINITE: &str = "images are finite";
+const SOURCES: &str = "the label's sources lie in the batch";
+const SHARES: &str = "shares are float32, not negative, and sum to 1";
+const CREDIT: &str = "a pair is credited with the planned lambda or the area";
+const MASK: &str = "a mask is [N, 1, H, W] in [0, 1]";
+const FOLLOW: &str = "images follow their mask";
+const EXTRAS: &str = "extras are tensors";
+
+const NO_MIX: &str = "there was no mix to look at";
+pub(super) const PROMISES: &[Promise] = &[
+    (IMAGES, NO_MIX),
+    (FINITE, "there were no images of the right shape"),
+    (SOURCES, NO_MIX),
+    (SHARES, "there were no sources in the batch"),
+    (CREDIT, "the label is not shared by pairs, or there was no mix"),
+    (MASK, "it has no mask"),
+    (FOLLOW, "it has no mask, or does not share the label by pairs"),
+    (EXTRAS, "it hands out none"),
+];
+
+/// What is left to be said of a mix, after what was seen of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Examined {
+    /// The images have the right form, and so has the mask if there is one.
+    pub(super) whole: bool,
+    /// The images are finite too.
+    pub(super) finite: bool,
+    /// And they follow their mask, as far as that was looked at.
+    pub(super) sound: bool,
+}
+
+/// Judges a mix. What comes of inputs or a plan that were changed on the way is not held against credit and mask.
+pub(super) fn examine(
+    ledger: &mut Ledger,
+    case: &Case,
+    batch: &Batch,
+    plan: &Plan,
+    (mixed, untouched): (&Mixed, bool),
+) -> Examined {
+    let n = batch.images.size()[0];
+    let whole = ledger.holds(IMAGES, case, || {
+        let alike = mixed.images.defined()
+            && mixed.images.size() == batch.images.size()
+            && mixed.images.kind() == batch.images.kind()
+            && mixed.images.device() == batch.images.device();
+        ensure(alike, || format!("{} became {}", described(&batch.images), described(&mixed.images)))
+    });
+    let finite = whole
+        && ledger.holds(FINITE, case, || ensure(all(&mixed.images.isfinite()), || "NaN or infinity".into()));
+
+    let mut credit = None;
+    ledger.holds(SOURCES, case, || {
+        let (sources, shares) = mixed.credit.shares()?;
+        sources_in_batch(&sources, n)?;
+        credit = Some((sources, shares));
+        Ok(())
+    });
+    let fair = match &credit {
+        Some((sources, shares)) => {
+            ledger.holds(SHARES, case, || shares_of_one(sources, shares, n, &mixed.credit))
+        }
+        None => false,
+    };
+    let masked = match &mixed.mask {
+        Some(mask) => ledger.holds(MASK, case, || mask_in_range(mask, &batch.images)),
+        None => true,
+    };
+    let mut sound = finite && masked && untouched;
+    if let (true, Credit::Pair { partner, lambda }) = (fair && untouched, &mixed.credit) {
+        let mask = mixed.mask.as_ref().filter(|_| masked);
+        ledger.holds(CREDIT, case, || credited(lambda, plan, mask, n));
+        if let (true, Some(mask)) = (finite, mask) {
+            sound &= ledger.holds(FOLLOW, case, || follows(mixed, mask, partner, batch));
+        }
+    }
+    for (name, extra) in &mixed.extras {
+        ledger.holds(EXTRAS, case, || ensure(extra.defined(), || format!("`{name}` is undefined")));
+    }
+    Examined { whole: whole && masked, finite, sound }
+}
+
+/// Judges a mix of two views: `one` is the mix of the first view with itself.
+pub(super) fn examine_view(
+    ledger: &mut Ledger,
+    promise: &'static str,
+    case: &Case,
+    views: &Batch,
+    plan: &Plan,
+    (one, two): (&Mixed, &Mixed),
+) {
+    let Credit::Pair { partner, .. } = &two.credit else { return };
+    let own_alone = match plan.lambdas(views.images.size()[0] as usize) {
+        Ok(lambdas) => lambdas.iter().all(|lambda| *lambda > 0.999),
+        Err(_) => true,
+    };
+    // A mask tells pixel by pixel; without one, the other view must at least make a difference.
+    ledger.holds(promise, case, || match &two.mask {
+        Some(mask) => follows(two, mask, partner, views),
+        None => ensure(own_alone || !same(&one.images, &two.images), || {
+            "the other view makes no difference".into()
+        }),
+    });
+}
+
+fn sources_in_batch(sources: &Tensor, n: i64) -> Check {
+    let sound = sources.defined()
+        && sources.kind() == Kind::Int64
+        && sources.dim() == 2
+        && sources.size()[0] == n
+        && sources.size()[1] > 0;
+    ensure(sound, || format!("the sources are {}, wanted {n}xS Int64", described(sources)))?;
+    let (low, high) = (sources.min().int64_value(&[]), sources.max().int64_value(&[]));
+    ensure(low >= 0 && high < n, || format!("sources from {low} to {high} in a batch of {n}"))
+}
+
+fn shares_of_one(sources: &Tensor, shares: &Tensor, n: i64, credit: &Credit) -> Check {
+    let sound = shares.defined() && shares.kind() == Kind::Float && shares.size() == sources.size();
+    ensure(sound, || format!("the shares are {} for sources {}", described(shares), described(sources)))?;
+    let low = shares.min().double_value(&[]);
+    ensure(low >= 0.0, || format!("a share of {low}"))?;
+    let one = Tensor::ones([n], (Kind::Float, Device::Cpu));
+    let sums = shares.sum_dim_intlist(1, false, None);
+    ensure(close(&sums, &one, 1e-6), || {
+        format!("they sum to {} .. {}", sums.min().double_value(&[]), sums.max().double_value(&[]))
+    })?;
+    // Sources of one class: the class gets everything.
+    let labels = Tensor::full([n], 2, (Kind::Int64, Device::Cpu));
+    let target = LossInput::default().with_target(credit, &labels)?;
+    let dense = Tensor::zeros([n, 4], (Kind::Float, Device::Cpu)).f_scatter_add(
+        1,
+        target.get("target.labels")?,
+        target.get("target.shares")?,
+    )?;
+    ensure(close(&dense.select(1, 2), &one, 1e-6), || "one class does not get the whole label".into())
+}
+
+fn credited(lambda: &Tensor, plan: &Plan, mask: Option<&Tensor>, n: i64) -> Check {
+    let lambda = lambda.f_expand([n], false)?;
+    let planned = plan.on(Device::Cpu)?.lambda()?.f_expand([n], false)?;
+    let area = mask.map(|mask| mask.mean_dim([1i64, 2, 3].as_slice(), false, None));
+    let by_area = area.is_some_and(|area| close(&area, &lambda, 1e-6));
+    ensure(by_area || lambda.equal(&planned), || {
+        let first = |tensor: &Tensor| tensor.double_value(&[0]);
+        format!(
+            "lambda {} was planned and {} is credited, which is no area seen",
+            first(&planned),
+            first(&lambda)
+        )
+    })
+}
+
+fn mask_in_range(mask: &Tensor, images: &Tensor) -> Check {
+    let (n, _, height, width) = images.size4()?;
+    let sound = mask.defined() && mask.size() == [n, 1, height, width] && mask.kind() == Kind::Float;
+    ensure(sound, || format!("the mask is {}, the images {}", described(mask), described(images)))?;
+    let (low, high) = (mask.min().double_value(&[]), mask.max().double_value(&[]));
+    ensure(low >= 0.0 && high <= 1.0 + 1e-6, || format!("the mask goes from {low} to {high}"))
+}
+
+fn follows(mixed: &Mixed, mask: &Tensor, partner: &Tensor, batch: &Batch) -> Check {
+    let input = batch.input();
+    let blended: Tensor = mask * input.images + (1.0 - mask) * input.partners(partner)?;
+    let gap = (&mixed.images - blended).abs().max().double_value(&[]);
+    ensure(gap <= 1e-5, || format!("they are {gap:.3e} away from mask * own + (1 - mask) * partner"))
+}

@@ -1,0 +1,99 @@
+//! Promises about plans.
+
+use super::ledger::Promise;
+use super::mixers::{Bench, Case};
+use super::watch::{Check, Seen, ensure};
+use crate::{Per, Plan, Value};
+
+const PLANNED: &str = "every batch can be planned";
+const PURE: &str = "the same draws give the same plan";
+const NAMES: &str = "plans keep their names";
+const LAMBDAS: &str = "a plan's lambdas lie in [0, 1]";
+const PARTNERS: &str = "a plan's partners lie in the batch";
+
+const NONE: &str = "there was no plan to look at";
+pub(super) const PROMISES: &[Promise] = &[
+    (PLANNED, "it was not built"),
+    (PURE, NONE),
+    (NAMES, NONE),
+    (LAMBDAS, NONE),
+    (PARTNERS, "no plan holds partners"),
+];
+
+/// Steps whose plans are compared.
+const STEPS: u64 = 20;
+
+impl Bench<'_> {
+    /// A plan that is fit to be mixed by.
+    pub(super) fn plan(&mut self, per: Per, step: u64) -> Option<(Case, Plan)> {
+        let (case, plan, fit) = self.drawn(per, step)?;
+        fit.then_some((case, plan))
+    }
+
+    /// A plan, and whether it is fit to be mixed by.
+    fn drawn(&mut self, per: Per, step: u64) -> Option<(Case, Plan, bool)> {
+        let case = self.case(per, step);
+        let call = self.ask(&case);
+        let plan = self.took(PLANNED, &case, call)?;
+        let n = self.batch.images.size()[0];
+        let lambdas = self.ledger.holds(LAMBDAS, &case, || lambdas_in_range(&plan, n));
+        let mut partners = true;
+        if let Ok(value) = plan.value("partner") {
+            partners = self.ledger.holds(PARTNERS, &case, || partners_in_batch(value, n));
+        }
+        Some((case, plan, lambdas && partners))
+    }
+
+    /// Plans of one step and of many.
+    pub(super) fn planning(&mut self) {
+        for per in [Per::Batch, Per::Sample] {
+            let Some((case, first, _)) = self.drawn(per, 0) else { continue };
+            let again = self.ask(&case).outcome;
+            self.ledger.holds(PURE, &case, || {
+                let again = again?;
+                ensure(first == again, || format!("{first:?}, then {again:?}"))
+            });
+            for step in 1..STEPS {
+                let Some((case, other, _)) = self.drawn(per, step) else { continue };
+                self.ledger.holds(NAMES, &case, || fits(&first, &other));
+            }
+        }
+    }
+}
+
+fn lambdas_in_range(plan: &Plan, n: i64) -> Check {
+    let lambdas = plan.lambdas(n as usize)?;
+    ensure(lambdas.len() == n as usize, || format!("{} lambdas for {n} samples", lambdas.len()))?;
+    match lambdas.iter().find(|lambda| !(0.0..=1.0).contains(*lambda)) {
+        Some(lambda) => Err(format!("lambda is {lambda}").into()),
+        None => Ok(()),
+    }
+}
+
+fn partners_in_batch(value: &Value, n: i64) -> Check {
+    let Value::Ints(partners) = value else {
+        return Err(format!("partners are whole numbers, one for each sample, not {value:?}").into());
+    };
+    ensure(partners.len() == n as usize, || format!("{} partners for {n} samples", partners.len()))?;
+    ensure(partners.iter().all(|partner| (0..n).contains(partner)), || {
+        format!("partners {partners:?} of {n} samples")
+    })
+}
+
+/// Whether the names are the same, and for one structure the shapes too: then one plan can be written over the other.
+pub(super) fn fits(first: &Plan, other: &Plan) -> Result<(), Seen> {
+    let names = |plan: &Plan| plan.values().map(|(name, _)| name.to_string()).collect::<Vec<_>>().join(", ");
+    ensure(names(first) == names(other), || format!("{}, and at step 0 {}", names(other), names(first)))?;
+    let form = |value: &Value| match value {
+        Value::Float(_) => ("one number", 1),
+        Value::Floats(each) => ("numbers", each.len()),
+        Value::Int(_) => ("one whole number", 1),
+        Value::Ints(each) => ("whole numbers", each.len()),
+    };
+    for ((name, one), (_, two)) in first.values().zip(other.values()) {
+        ensure(form(one) == form(two) || first.structure != other.structure, || {
+            format!("`{name}` is {two:?}, and at step 0 {one:?}: another form needs another `structure`")
+        })?;
+    }
+    Ok(())
+}

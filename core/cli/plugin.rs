@@ -1,0 +1,157 @@
+//! `admix plugin`: writes a new plugin, and holds a plugin to its contract.
+
+use std::path::{Path, PathBuf};
+
+use admix_api::contract::{self, Verdict};
+use admix_api::{Entry, Origin, Registry, did_you_mean};
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use crate::failure::bad_input;
+use crate::libraries;
+use crate::output::{self, Format};
+use crate::plugin_new::{NewArgs, new};
+
+/// Commands of `admix plugin`.
+#[derive(Subcommand)]
+pub enum PluginCommand {
+    /// Write the project of a new plugin: it builds, passes its tests and trains as it is.
+    New(NewArgs),
+    /// Hold a plugin to everything that a mixer or loss must promise.
+    Check(CheckArgs),
+}
+
+/// Flags of `admix plugin check`.
+#[derive(Args)]
+pub struct CheckArgs {
+    /// A library (.so), a script (.rhai), or the name of a plugin that is there already.
+    #[arg(value_name = "LIBRARY|SCRIPT|NAME")]
+    what: String,
+    /// Check these settings instead of the defaults and each alternative: JSON, such as '{"cells": 2}'; may be given
+    /// several times.
+    #[arg(long, value_name = "JSON")]
+    settings: Vec<String>,
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// Runs a command of `admix plugin`.
+pub fn plugin(command: &PluginCommand) -> Result<()> {
+    match command {
+        PluginCommand::New(args) => new(args),
+        PluginCommand::Check(args) => check(args),
+    }
+}
+
+/// The settings to check a plugin with: its defaults, and each alternative of a choice or switch on its own.
+fn alternatives(entry: &Entry) -> Vec<Value> {
+    let (schema, defaults) = ((entry.schema)(), (entry.defaults)());
+    let mut all = vec![json!({})];
+    for (name, default) in defaults.as_object().into_iter().flatten() {
+        let about = &schema["properties"][name];
+        let about = match about["$ref"].as_str().and_then(|path| path.strip_prefix("#/$defs/")) {
+            Some(of) => &schema["$defs"][of],
+            None => about,
+        };
+        let mut words: Vec<Value> = match (about["oneOf"].as_array(), about["enum"].as_array()) {
+            (Some(many), _) => many
+                .iter()
+                .flat_map(|one| match one["enum"].as_array() {
+                    Some(words) => words.clone(),
+                    None => vec![one["const"].clone()],
+                })
+                .collect(),
+            (None, Some(words)) => words.clone(),
+            (None, None) => default.as_bool().map(|on| json!(!on)).into_iter().collect(),
+        };
+        words.retain(|word| !word.is_null() && word != default);
+        all.extend(words.into_iter().map(|word| json!({ name: word })));
+    }
+    all
+}
+
+fn check(args: &CheckArgs) -> Result<()> {
+    admix_torch::open_cuda(admix_torch::Wanted::Cpu)?;
+    let settings: Vec<Value> = args
+        .settings
+        .iter()
+        .map(|text| match serde_json::from_str(text) {
+            Ok(settings @ Value::Object(_)) => Ok(settings),
+            Ok(_) => Err(bad_input(format!("--settings {text}: expected a JSON object such as {{\"cells\": 2}}"))),
+            Err(error) => Err(bad_input(format!("--settings {text}: {error}"))),
+        })
+        .collect::<Result<_>>()?;
+    let mut broken = 0;
+    let mut reports = Vec::new();
+    for entry in wanted(&args.what)? {
+        let given = if settings.is_empty() { alternatives(&entry) } else { settings.clone() };
+        let verdicts = contract::check(&entry, &given);
+        broken += verdicts.iter().filter(|verdict| verdict.is_broken()).count();
+        match args.format {
+            Format::Text => output::print(&told(&entry, &given, &verdicts))?,
+            Format::Json => reports.push(json!({
+                "kind": entry.kind().word(),
+                "name": entry.name,
+                "origin": entry.origin.to_string(),
+                "settings": given,
+                "promises": verdicts,
+            })),
+        }
+    }
+    if let Format::Json = args.format {
+        output::print_json(&reports)?;
+    }
+    if broken > 0 {
+        let promises = if broken == 1 { "promise is" } else { "promises are" };
+        return Err(anyhow::anyhow!("{broken} {promises} broken"));
+    }
+    Ok(())
+}
+
+fn told(entry: &Entry, settings: &[Value], verdicts: &[Verdict]) -> String {
+    let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
+    format!(
+        "{} {} from {}, with {}\n\n{}\n",
+        entry.kind().word(),
+        entry.name,
+        entry.origin,
+        settings.join(" "),
+        contract::table(verdicts)
+    )
+}
+
+/// The plugins that are meant: all of a library, a script, or those of a name.
+fn wanted(what: &str) -> Result<Vec<Entry>> {
+    let path = Path::new(what);
+    let is = |extension: &str| path.extension().is_some_and(|own| own == extension);
+    if is("rhai") {
+        return Ok(vec![script(path)?]);
+    }
+    // A library is loaded next to nothing: it may bear names that are taken.
+    if is("so") || path.components().count() > 1 {
+        let mut alone = Registry::default();
+        admix_api::abi::load(path, &mut alone)?;
+        return Ok(alone.entries().cloned().collect());
+    }
+    let registry = libraries::registry()?;
+    let same = |text: &str| text.replace(['_', '-'], "").to_lowercase();
+    let found: Vec<Entry> =
+        registry.entries().filter(|entry| same(&entry.name) == same(what)).cloned().collect();
+    if found.is_empty() {
+        let names: Vec<&str> = registry.entries().map(|entry| entry.name.as_str()).collect();
+        let hint = did_you_mean(what, names.iter().copied());
+        return Err(bad_input(format!(
+            "`{what}` is no library (.so), no script (.rhai) and no plugin; known: {}{hint}",
+            names.join(", ")
+        )));
+    }
+    Ok(found)
+}
+
+/// A script as a plugin of its own.
+fn script(path: &Path) -> Result<Entry> {
+    let _ = Origin::Linked { package: String::new(), version: String::new(), file: String::new() };
+    let path: PathBuf = path.into();
+    Err(bad_input(format!("{}: scripts cannot be checked yet", path.display())))
+}
