@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use admix_api::{Registry, Streams};
+use admix_api::Streams;
 use admix_data::{Dataset, Split};
 use admix_engine::{Accuracy, MixerReport, Recipe, Session, evaluate, mixer_report};
 use anyhow::Result;
@@ -50,7 +50,7 @@ pub fn eval(args: &EvalArgs) -> Result<()> {
         return Err(bad_input(format!("--protocol {}: there is {}", args.protocol, known.join(" and "))));
     }
     let device = args.device.open()?;
-    let registry = Registry::linked()?;
+    let registry = admix_engine::registry()?;
     let checkpoint = checkpoints::open(&args.run, args.best, device)?;
     let recipe = checkpoints::recipe(&checkpoint, &args.changes.set, &registry)?;
     let dataset = Dataset::open(&recipe.data, device, Streams::new(recipe.seed))?;

@@ -5,6 +5,7 @@ use admix_plugins as _;
 
 mod backbones;
 mod bench;
+mod bench_scripts;
 mod check;
 mod checkpoints;
 mod data;

@@ -60,7 +60,7 @@ pub struct RunArgs {
 pub fn run(args: &RunArgs) -> Result<()> {
     let device = args.device.open()?;
     args.precision.check(device)?;
-    let registry = Rc::new(Registry::linked()?);
+    let registry = Rc::new(admix_engine::registry()?);
     let seed = args.seed.map(|seed| change("seed", seed));
     let recipe = args.recipe.read(seed.as_slice(), &registry)?;
     let mut progress = Progress::new(args.format, reported(&recipe));

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use admix_api::Registry;
 use admix_engine::{Clock, Param, Session, Shape, describe, method_of};
 use admix_torch::{Device, Wanted, open_cuda};
 use anyhow::Result;
@@ -27,7 +26,7 @@ pub struct ShowArgs {
 /// Prints every value of a recipe and of its method, with where it comes from.
 pub fn show(args: &ShowArgs) -> Result<()> {
     open_cuda(Wanted::Cpu)?;
-    let registry = Registry::linked()?;
+    let registry = admix_engine::registry()?;
     let recipe = args.recipe.read(&[], &registry)?;
     let values = describe(&recipe, &find(&args.recipe.recipe)?.text)?;
     let method = method_of(&recipe, args.script.as_ref())?;

@@ -222,17 +222,20 @@ fn every_plugin_is_listed_and_explained() {
         ("mixer", "automix"),
         ("mixer", "cutmix"),
         ("mixer", "mixup"),
+        ("mixer", "script"),
         ("loss", "cross_entropy"),
         ("loss", "mask"),
         ("loss", "mixup_cross_entropy"),
         ("loss", "pbce"),
+        ("loss", "script"),
     ];
     assert_eq!(names, expected.map(|(kind, name)| (kind.to_string(), name.to_string())));
     let text = place.admix(&["plugins"]).good().stdout;
     assert_eq!(text.lines().count(), expected.len());
     for (entry, (kind, name)) in listed.iter().zip(&names) {
         let outcome = place.admix(&["plugins", name]).good();
-        assert!(outcome.stdout.starts_with(&format!("{kind} {name}: ")), "{}", outcome.stdout);
+        let heading = format!("{kind} {name}: ");
+        assert!(outcome.stdout.lines().any(|line| line.starts_with(&heading)), "{}", outcome.stdout);
         let in_recipes = entry["in_recipes"].as_str().expect("a name");
         for part in ["source:", "origin:", "needs:", "in a recipe:", &format!("{in_recipes}(")] {
             assert!(outcome.stdout.contains(part), "{part}: {}", outcome.stdout);

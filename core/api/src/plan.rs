@@ -237,6 +237,11 @@ pub struct Planned {
 }
 
 impl Planned {
+    /// Every value, sorted by name: 0-dim or `[N]`, float32 or int64.
+    pub fn values(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
     /// A value by name: 0-dim or `[N]`, float32 or int64.
     ///
     /// # Errors

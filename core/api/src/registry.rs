@@ -254,7 +254,11 @@ macro_rules! mixer {
         impl $crate::Describe for $config {
             fn entry() -> $crate::Entry {
                 $crate::describe!(
-                    $config, $name, $summary, $source, $crate::MixerConfig,
+                    $config,
+                    $name,
+                    $summary,
+                    $source,
+                    $crate::MixerConfig,
                     $crate::Reader::mixer::<$config>($pairing)
                 )
             }
@@ -269,7 +273,12 @@ macro_rules! loss {
         impl $crate::Describe for $config {
             fn entry() -> $crate::Entry {
                 $crate::describe!(
-                    $config, $name, $summary, $source, $crate::LossConfig, $crate::Reader::loss::<$config>()
+                    $config,
+                    $name,
+                    $summary,
+                    $source,
+                    $crate::LossConfig,
+                    $crate::Reader::loss::<$config>()
                 )
             }
         }

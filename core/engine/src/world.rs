@@ -204,6 +204,10 @@ impl World {
             }
             let entry = registry.find(PluginKind::Loss, name)?;
             let Reader::Loss(read) = &entry.reader else { continue };
+            if (entry.defaults)().is_null() {
+                // It is nothing without settings: a script.
+                continue;
+            }
             let mut empty = <dyn admix_api::erased_serde::Deserializer<'_>>::erase(serde_json::json!({}));
             let config = read(&mut empty).map_err(|e| Error::Input(format!("loss `{name}`: {e}")))?;
             let loss = config.build()?;
