@@ -64,14 +64,14 @@ pub fn scripts(args: &ScriptsArgs) -> Result<()> {
         rows.push(compared(
             args.calls,
             ("mix", name),
-            || Ok(drop(script.mix(&input, &planned)?)),
-            || Ok(drop(by_hand(&input, &planned)?)),
+            || Ok(script.mix(&input, &planned)?),
+            || Ok(by_hand(&input, &planned)?),
         )?);
         rows.push(compared(
             args.calls,
             ("plan", name),
-            || Ok(drop(script.plan(&ask, &mut streams.draws("mix", "bench", 0, 1))?)),
-            || Ok(drop(Plan::draw(&ask, &mut streams.draws("mix", "bench", 0, 1))?)),
+            || Ok(script.plan(&ask, &mut streams.draws("mix", "bench", 0, 1))?),
+            || Ok(Plan::draw(&ask, &mut streams.draws("mix", "bench", 0, 1))?),
         )?);
     }
     match args.format {
@@ -98,15 +98,15 @@ fn by_hand(input: &MixInput<'_>, plan: &Planned) -> Result<Mixed> {
 }
 
 /// Times both in turn, so that whatever else the machine does falls on both.
-fn compared(
+fn compared<T>(
     calls: u32,
     (call, per): (&'static str, &'static str),
-    mut script: impl FnMut() -> Result<()>,
-    mut rust: impl FnMut() -> Result<()>,
+    mut script: impl FnMut() -> Result<T>,
+    mut rust: impl FnMut() -> Result<T>,
 ) -> Result<Row> {
-    let timed = |work: &mut dyn FnMut() -> Result<()>| -> Result<f64> {
+    let timed = |work: &mut dyn FnMut() -> Result<T>| -> Result<f64> {
         let begin = Instant::now();
-        work()?;
+        drop(work()?);
         Ok(begin.elapsed().as_secs_f64() * 1e6)
     };
     let (mut of_script, mut of_rust) = (Vec::new(), Vec::new());

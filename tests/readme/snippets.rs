@@ -78,7 +78,8 @@ fn run_part(block: &Block) -> bool {
             let logits = batch.images.flatten(1, -1).narrow(1, 0, 5);
             let input =
                 LossInput::default().with("logits", logits).with_labels(&batch.labels).expect("labels");
-            loss.loss(&input).unwrap_or_else(|e| refused(&e));
+            let value = loss.loss(&input).unwrap_or_else(|e| refused(&e));
+            assert!(value.double_value(&[]).is_finite(), "{}", block.at());
         }
     }
     true
