@@ -65,7 +65,7 @@ pub fn scripts(args: &ScriptsArgs) -> Result<()> {
             args.calls,
             ("mix", name),
             || Ok(script.mix(&input, &planned)?),
-            || Ok(by_hand(&input, &planned)?),
+            || by_hand(&input, &planned),
         )?);
         rows.push(compared(
             args.calls,
