@@ -119,7 +119,7 @@ pub fn blocks_in(language: &str) -> Vec<Block> {
 
 /// The bundled plugins and the mixer of CONTRIBUTING.
 pub fn registry() -> Registry {
-    let mut registry = Registry::linked().expect("plugins");
+    let mut registry = admix_engine::registry().expect("plugins");
     registry.add(<tutorial::Stripes as Describe>::entry()).expect("a new name");
     registry
 }

@@ -1,4 +1,4 @@
-//! `admix bench step`: what a training step costs.
+//! `admix bench`: what a training step costs; what a script costs is in `bench_scripts`.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
+use crate::bench_scripts::{self, ScriptsArgs};
 use crate::device::DeviceArgs;
 use crate::failure::bad_input;
 use crate::libraries;
@@ -27,6 +28,8 @@ const WATCHED: u64 = 3;
 pub enum BenchCommand {
     /// Time whole training steps of a recipe, on batches that are on the device already.
     Step(StepArgs),
+    /// Time the scripted CutMix against the same tensor operations called from Rust, on tiny images.
+    Scripts(ScriptsArgs),
 }
 
 /// Flags of `admix bench step`.
@@ -95,7 +98,10 @@ struct Report {
 
 /// Times the program.
 pub fn bench(command: &BenchCommand) -> Result<()> {
-    let BenchCommand::Step(args) = command;
+    let args = match command {
+        BenchCommand::Step(args) => args,
+        BenchCommand::Scripts(args) => return bench_scripts::scripts(args),
+    };
     let device = args.device.open()?;
     let registry = libraries::registry()?;
     let recipe = args.recipe.read(&[], &registry)?;
@@ -310,8 +316,6 @@ fn told(report: &Report) -> String {
 
 #[cfg(test)]
 mod tests {
-    use admix_api::Registry;
-
     use super::*;
 
     #[test]
@@ -322,7 +326,7 @@ mod tests {
 
     #[test]
     fn synthetic_images_need_no_files() {
-        let registry = Registry::linked().expect("plugins");
+        let registry = admix_engine::registry().expect("plugins");
         let text = r#"(epochs: 1, batch: 4, data: (name: "cifar100"), method: "mixup")"#;
         let recipe = Recipe::parse(text, "x", &[], &registry).expect("a recipe");
         let info = image_facts(&recipe).expect("known");

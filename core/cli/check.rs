@@ -1,8 +1,9 @@
 //! `admix check`: whether a recipe or a script would run.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use admix_engine::{Method, Prepared, prepare};
+use admix_engine::{Method, Prepared, ScriptKind, ScriptedLoss, ScriptedMixer, prepare};
 use anyhow::Result;
 use clap::Args;
 
@@ -53,11 +54,24 @@ fn check_script(args: &CheckArgs) -> Result<()> {
     }
     let text = std::fs::read_to_string(&args.what)
         .map_err(|source| bad_input(format!("cannot read the script {}: {source}", args.what)))?;
-    let method = Method::compile(&text, &args.what)?;
-    let params: Vec<String> = method.params()?.into_keys().collect();
+    let none = BTreeMap::new();
+    let params: Vec<String> = match ScriptKind::of(&text) {
+        ScriptKind::Method => Method::compile(&text, &args.what)?.params()?.into_keys().collect(),
+        ScriptKind::Mixer => {
+            ScriptedMixer::compile(&text, &args.what, &none)?.params().keys().cloned().collect()
+        }
+        ScriptKind::Loss => {
+            ScriptedLoss::compile(&text, &args.what, &none)?.params().keys().cloned().collect()
+        }
+    };
+    let within = match ScriptKind::of(&text) {
+        ScriptKind::Method => format!("--script {}", args.what),
+        ScriptKind::Mixer => format!("--set 'mixers.NAME=Script(\"{}\")'", args.what),
+        ScriptKind::Loss => format!("--set 'losses.NAME=Script(\"{}\")'", args.what),
+    };
     let params = if params.is_empty() { "none".into() } else { params.join(", ") };
     output::print(&format!(
-        "{} compiles; its parameters: {params}. Check it in a recipe for its verbs: admix check RECIPE --script {}",
-        args.what, args.what
+        "{} compiles; its parameters: {params}. Check it in a recipe for its verbs: admix check RECIPE {within}",
+        args.what
     ))
 }

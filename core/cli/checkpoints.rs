@@ -42,7 +42,7 @@ pub fn open(path: &Path, best: bool, device: Device) -> Result<Checkpoint> {
 /// The recipe that a checkpoint was trained with, changed.
 pub fn recipe(checkpoint: &Checkpoint, overrides: &[Override], registry: &Registry) -> Result<Recipe> {
     let header = &checkpoint.header;
-    Ok(Recipe::parse(&header.recipe, &header.recipe_file, overrides, registry)?)
+    Ok(Recipe::parse_with(&header.recipe, &header.recipe_file, overrides, registry, &header.scripts)?)
 }
 
 /// A session in the checkpoint's state. `dataset` may be another than it was trained on.

@@ -7,6 +7,7 @@ use admix_plugins as _;
 
 mod backbones;
 mod bench;
+mod bench_scripts;
 mod check;
 mod checkpoints;
 mod data;
@@ -19,6 +20,8 @@ mod log;
 mod mix;
 mod output;
 mod picture;
+mod plugin;
+mod plugin_new;
 mod plugins;
 mod progress;
 mod recipes;
@@ -58,6 +61,9 @@ enum Command {
     Check(check::CheckArgs),
     /// List the mixers and losses, or print one's settings.
     Plugins(plugins::PluginsArgs),
+    /// Write a new plugin, or hold one to its contract.
+    #[command(subcommand)]
+    Plugin(plugin::PluginCommand),
     /// List the recipes that come with the program, or print one.
     Recipes(recipes::RecipesArgs),
     /// List the backbones, or print one's settings.
@@ -93,6 +99,7 @@ fn start() -> ExitCode {
         Command::Show(args) => show::show(&args),
         Command::Check(args) => check::check(&args),
         Command::Plugins(args) => plugins::plugins(&args),
+        Command::Plugin(command) => plugin::plugin(&command),
         Command::Recipes(args) => recipes::recipes(&args),
         Command::Backbones(args) => backbones::backbones(&args),
         Command::Datasets(args) => datasets::datasets(&args),

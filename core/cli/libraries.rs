@@ -33,7 +33,7 @@ pub fn remember(args: &LibraryArgs) {
 /// # Errors
 /// A library that was asked for cannot be used. One in the plugin folder is passed over with a warning.
 pub fn registry() -> Result<Registry> {
-    let mut registry = Registry::linked()?;
+    let mut registry = admix_engine::registry()?;
     let mut loaded: Vec<PathBuf> = Vec::new();
     let full = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     for path in WANTED.get().into_iter().flat_map(|args| &args.plugin) {

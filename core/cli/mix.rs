@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_mixer_that_no_recipe_names_is_added_to_the_bare_one() {
-        let registry = Registry::linked().expect("plugins");
+        let registry = admix_engine::registry().expect("plugins");
         let more = [change("mixers.cutmix", "CutMix()"), change("data.name", "\"toy\"")];
         let recipe = Recipe::parse(BARE, "admix mix", &more, &registry).expect("a recipe");
         assert_eq!(recipe.mixers.len(), 1);

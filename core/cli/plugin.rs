@@ -1,9 +1,9 @@
 //! `admix plugin`: writes a new plugin, and holds a plugin to its contract.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use admix_api::contract::{self, Verdict};
-use admix_api::{Entry, Origin, Registry, did_you_mean};
+use admix_api::{Entry, Registry, did_you_mean};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -78,7 +78,9 @@ fn check(args: &CheckArgs) -> Result<()> {
         .iter()
         .map(|text| match serde_json::from_str(text) {
             Ok(settings @ Value::Object(_)) => Ok(settings),
-            Ok(_) => Err(bad_input(format!("--settings {text}: expected a JSON object such as {{\"cells\": 2}}"))),
+            Ok(_) => {
+                Err(bad_input(format!("--settings {text}: expected a JSON object such as {{\"cells\": 2}}")))
+            }
             Err(error) => Err(bad_input(format!("--settings {text}: {error}"))),
         })
         .collect::<Result<_>>()?;
@@ -126,7 +128,7 @@ fn wanted(what: &str) -> Result<Vec<Entry>> {
     let path = Path::new(what);
     let is = |extension: &str| path.extension().is_some_and(|own| own == extension);
     if is("rhai") {
-        return Ok(vec![script(path)?]);
+        return Ok(vec![admix_engine::script_entry(path)?]);
     }
     // A library is loaded next to nothing: it may bear names that are taken.
     if is("so") || path.components().count() > 1 {
@@ -147,11 +149,4 @@ fn wanted(what: &str) -> Result<Vec<Entry>> {
         )));
     }
     Ok(found)
-}
-
-/// A script as a plugin of its own.
-fn script(path: &Path) -> Result<Entry> {
-    let _ = Origin::Linked { package: String::new(), version: String::new(), file: String::new() };
-    let path: PathBuf = path.into();
-    Err(bad_input(format!("{}: scripts cannot be checked yet", path.display())))
 }

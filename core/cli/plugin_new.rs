@@ -129,7 +129,10 @@ pub fn new(args: &NewArgs) -> Result<()> {
     }
     let folder = args.out.clone().unwrap_or_else(|| PathBuf::from(name));
     if folder.exists() {
-        return Err(bad_input(format!("{} is there already: choose another name or --out", folder.display())));
+        return Err(bad_input(format!(
+            "{} is there already: choose another name or --out",
+            folder.display()
+        )));
     }
     let values = Values::of(args)?;
     let mut written = Vec::new();
@@ -142,7 +145,8 @@ pub fn new(args: &NewArgs) -> Result<()> {
         // The same versions of everything, libtorch's bindings before all.
         let from = values.sdk.join("Cargo.lock");
         let to = folder.join("Cargo.lock");
-        fs::copy(&from, &to).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+        fs::copy(&from, &to)
+            .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
     }
     let mut text = format!("{} is written. Next, in that folder:\n\n", folder.display());
     text.push_str(&values.fill(next_steps(args.lang)));

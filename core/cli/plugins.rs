@@ -85,10 +85,10 @@ fn told(entry: &Entry) -> Result<String> {
     text.push_str(&output::wrap(&format!("needs: {}", needs(entry)?.join(", ")), 2, WIDTH));
 
     let settings = settings(&(entry.schema)(), &(entry.defaults)());
-    text.push_str(if settings.is_empty() {
-        "\nno settings of its own\n"
-    } else {
-        "\nsettings (with their defaults):\n"
+    text.push_str(match (settings.is_empty(), (entry.defaults)().is_null()) {
+        (true, _) => "\nno settings of its own\n",
+        (false, true) => "\nsettings (with an example):\n",
+        (false, false) => "\nsettings (with their defaults):\n",
     });
     text.extend(settings.iter().map(Setting::told));
     if let Reader::Mixer(_, pairing) = &entry.reader {
@@ -102,6 +102,13 @@ fn told(entry: &Entry) -> Result<String> {
 /// What a mixer reads beside images, what a loss is given.
 fn needs(entry: &Entry) -> Result<Vec<String>> {
     let defaults = (entry.defaults)();
+    if defaults.is_null() {
+        let says = match entry.kind() {
+            PluginKind::Mixer => "images, and what the script's `needs()` says",
+            PluginKind::Loss => "what the script's `arguments()` says",
+        };
+        return Ok(vec![says.into()]);
+    }
     let mut body = <dyn admix_api::erased_serde::Deserializer<'_>>::erase(defaults);
     let refused = |error| anyhow!("{}: its own defaults are refused: {error}", entry.name);
     Ok(match &entry.reader {
@@ -188,7 +195,11 @@ fn settings(schema: &Value, defaults: &Value) -> Vec<Setting> {
     let Some(properties) = schema["properties"].as_object() else { return Vec::new() };
     let about = |(name, property): (&String, &Value)| Setting {
         name: name.clone(),
-        default: as_written(&defaults[name], resolved(property, schema)),
+        default: as_written(
+            // What is nothing without settings has examples in place of defaults.
+            if defaults.is_null() { &property["examples"][0] } else { &defaults[name] },
+            resolved(property, schema),
+        ),
         kind: kind(property, schema),
         doc: property["description"].as_str().unwrap_or_default().into(),
         variants: variants(property, schema),
@@ -304,13 +315,11 @@ fn example(entry: &Entry) -> Result<String> {
 mod tests {
     use admix_engine::Recipe;
 
-    use admix_api::Registry;
-
     use super::*;
 
     #[test]
     fn every_plugin_is_documented_and_its_example_can_be_read() {
-        let registry = Registry::linked().expect("plugins");
+        let registry = admix_engine::registry().expect("plugins");
         assert!(registry.entries().count() >= 8);
         for entry in registry.entries() {
             let text = told(entry).unwrap_or_else(|error| panic!("{}: {error}", entry.name));

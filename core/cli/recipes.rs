@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn every_bundled_recipe_says_what_it_is_and_can_be_read() {
-        let registry = Registry::linked().expect("plugins");
+        let registry = admix_engine::registry().expect("plugins");
         assert!(BUNDLED.iter().any(|(name, _)| *name == "quickstart"));
         for (name, text) in BUNDLED {
             assert!(!about(text).is_empty(), "{name} must begin with a comment that says what it is");

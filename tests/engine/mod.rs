@@ -2,10 +2,10 @@
 
 mod method;
 mod recorded;
+mod scripts;
 
 use std::collections::BTreeMap;
 
-use admix_api::Registry;
 use admix_data::Batch;
 use admix_engine::{Clock, Method, Recipe, Session, Shape};
 use admix_torch::{Device, Kind, Tensor};
@@ -20,7 +20,7 @@ pub const AMIX: &str = r#"(
 )"#;
 
 pub fn recipe(text: &str) -> Result<Recipe, admix_engine::Error> {
-    Recipe::parse(text, "test.ron", &[], &Registry::linked().expect("a registry"))
+    Recipe::parse(text, "test.ron", &[], &admix_engine::registry().expect("a registry"))
 }
 
 /// A session of `steps` steps on `[N, 3, 16, 16]` images of 5 classes.
@@ -31,7 +31,7 @@ pub fn session(text: &str, script: &str, steps: u64) -> Result<Session, admix_en
     let method = Method::compile(script, "test.rhai")?;
     let clock = Clock { step: 0, steps, epoch: 0, epochs: recipe.epochs };
     let shape = Shape { channels: 3, classes: 5 };
-    Session::build(&recipe, method, &Registry::linked().expect("a registry"), shape, clock, Device::Cpu)
+    Session::build(&recipe, method, &admix_engine::registry().expect("a registry"), shape, clock, Device::Cpu)
 }
 
 /// A batch of its own for each number.

@@ -4,7 +4,6 @@
 
 use std::fs;
 
-use admix_api::Registry;
 use admix_engine::{Checkpoint, Override, Recipe};
 use admix_torch::{Device, Kind};
 use image::RgbImage;
@@ -165,7 +164,7 @@ fn broken_recipes_are_told_with_the_place_where_they_break() {
 
 #[test]
 fn no_mutilated_recipe_makes_the_reader_fall_over() {
-    let registry = Registry::linked().expect("plugins");
+    let registry = admix_engine::registry().expect("plugins");
     let set: Override = "optimizer.momentum=0.5".parse().expect("path=value");
     let places: Vec<usize> = TINY.char_indices().map(|(at, _)| at).collect();
     let (mut read, mut refused) = (0, 0);

@@ -222,20 +222,37 @@ fn every_plugin_is_listed_and_explained() {
         ("mixer", "automix"),
         ("mixer", "cutmix"),
         ("mixer", "mixup"),
+        ("mixer", "script"),
         ("loss", "cross_entropy"),
         ("loss", "mask"),
         ("loss", "mixup_cross_entropy"),
         ("loss", "pbce"),
+        ("loss", "script"),
     ];
     assert_eq!(names, expected.map(|(kind, name)| (kind.to_string(), name.to_string())));
     let text = place.admix(&["plugins"]).good().stdout;
     assert_eq!(text.lines().count(), expected.len());
     for (entry, (kind, name)) in listed.iter().zip(&names) {
         let outcome = place.admix(&["plugins", name]).good();
-        assert!(outcome.stdout.starts_with(&format!("{kind} {name}: ")), "{}", outcome.stdout);
+        let heading = format!("{kind} {name}: ");
+        assert!(outcome.stdout.lines().any(|line| line.starts_with(&heading)), "{}", outcome.stdout);
         let in_recipes = entry["in_recipes"].as_str().expect("a name");
         for part in ["source:", "origin:", "needs:", "in a recipe:", &format!("{in_recipes}(")] {
             assert!(outcome.stdout.contains(part), "{part}: {}", outcome.stdout);
         }
+    }
+}
+
+#[test]
+fn the_cost_of_a_script_is_measured_on_both_sides() {
+    let outcome = Place::new().admix(&["bench", "scripts", "--calls", "20", "--format", "json"]).good();
+    let rows: Vec<Value> = serde_json::from_str(&outcome.stdout).expect("JSON");
+    let calls: Vec<_> =
+        rows.iter().filter_map(|row| Some((row["call"].as_str()?, row["per"].as_str()?))).collect();
+    assert_eq!(calls, [("mix", "batch"), ("plan", "batch"), ("mix", "sample"), ("plan", "sample")]);
+    for row in rows {
+        let time = |name: &str| row[name].as_f64().expect("a number");
+        assert!(time("script_us") > 0.0 && time("rust_us") > 0.0, "{row}");
+        assert!((time("script_us") - time("rust_us") - time("beyond_us")).abs() < 1e-9, "{row}");
     }
 }

@@ -484,6 +484,58 @@ fn a_changed_script_is_refused_unless_it_is_accepted() {
 }
 
 #[test]
+fn a_changed_scripted_mixer_or_loss_is_refused_unless_it_is_accepted() {
+    let place = Place::new();
+    let recipe = TINY
+        .replace("method: \"amix\"", "method: \"own.rhai\"")
+        .replace("\"amix\": AMix(alpha: 2.0)", "\"mix\": Script(\"cut.rhai\")")
+        .replace(
+            "\"mask\": Mask(margin: 0.1)",
+            "\"focal\": Script(file: \"focal.rhai\", params: {\"gamma\": 1})",
+        );
+    place.write("recipes/tiny.ron", &recipe);
+    let (method, _) = admix_engine::bundled::script("mixup").expect("a bundled script");
+    place.write("recipes/own.rhai", method.replace("mixup_cross_entropy", "focal"));
+    let (cut, _) = admix_engine::bundled::part("mixers/cutmix").expect("a bundled script");
+    let (focal, _) = admix_engine::bundled::part("losses/focal").expect("a bundled script");
+    place.write("recipes/cut.rhai", cut);
+    place.write("recipes/focal.rhai", focal);
+    let flags = ["run", "recipes/tiny.ron", "--out", "run"];
+    let outcome = place.compute(&[&flags[..], &["--max-steps", "2"]].concat());
+    outcome.good();
+    assert_eq!(fs::read_to_string(place.path("run/mixers/mix.rhai")).expect("a copy"), cut);
+    assert_eq!(fs::read_to_string(place.path("run/losses/focal.rhai")).expect("a copy"), focal);
+    // The same scripts go on.
+    place.compute(&[&flags[..], &["--resume", "--max-steps", "3"]].concat()).good();
+    for (file, text) in [("cut.rhai", cut), ("focal.rhai", focal)] {
+        place.write(&format!("recipes/{file}"), format!("{text}// changed\n"));
+        let more = ["--resume", "--max-steps", "4"];
+        let parts = [file, "step-00000003.safetensors", "--allow-changed-script"];
+        place.compute(&[&flags[..], &more].concat()).refused(2, &parts);
+        place.write(&format!("recipes/{file}"), text);
+    }
+    // What a checkpoint was trained with is measured with its own scripts, wherever the files are now.
+    fs::remove_file(place.path("recipes/cut.rhai")).expect("removed");
+    place.compute(&["eval", "run"]).good();
+    place.write("recipes/cut.rhai", format!("{cut}// changed\n"));
+    let more = ["--resume", "--allow-changed-script"];
+    let outcome = place.compute(&[&flags[..], &more].concat()).good();
+    assert!(outcome.stderr.contains("cut.rhai differs from the one that"), "{}", outcome.stderr);
+    // Changes from the command line reach the settings of a script in either form.
+    let more = ["--dry-run", "--set", "mixers.mix.alpha=0.5", "--set", "losses.focal.params.gamma=0.0"];
+    place.compute(&[&flags[..2], &more].concat()).good();
+    let more = ["--dry-run", "--set", "losses.focal.params.gama=0.0"];
+    place.compute(&[&flags[..2], &more].concat()).refused(2, &["`gama`", "Did you mean `gamma`?"]);
+    place.write("recipes/cut.rhai", "fn mix(m) {\n  #{ images: m.image }\n}");
+    place
+        .compute(&[&flags[..2], &["--dry-run"]].concat())
+        .refused(2, &["cut.rhai:2:", "Did you mean `images`?"]);
+    place.write("recipes/cut.rhai", "fn mix(m) {\n  #{ images: m.images \n}");
+    let parts = ["tiny.ron:9:", "`mixers.mix` is refused", "cut.rhai:3:"];
+    place.compute(&[&flags[..2], &["--dry-run"]].concat()).refused(2, &parts);
+}
+
+#[test]
 fn a_resumed_run_takes_its_length_from_the_recipe_and_its_steps_per_epoch_stay() {
     let (place, flags) = tiny();
     place.compute(&with(&flags, &["--set", "epochs=1"])).good();

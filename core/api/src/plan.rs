@@ -242,8 +242,8 @@ impl Planned {
         Self { tensors }
     }
 
-    /// All values, sorted by name.
-    pub fn tensors(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+    /// Every value, sorted by name: 0-dim or `[N]`, float32 or int64.
+    pub fn values(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
 

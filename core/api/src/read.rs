@@ -188,6 +188,11 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for SieveVisitor<'_, V> {
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<V::Value, A::Error> {
         self.visitor.visit_map(SieveMap { map, taken: self.taken })
     }
+
+    // A plugin whose one setting may stand alone, as a text: `Script("mine.rhai")`.
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<V::Value, E> {
+        self.visitor.visit_str(text)
+    }
 }
 
 struct SieveMap<'a, A> {

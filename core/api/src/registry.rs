@@ -84,6 +84,11 @@ pub enum Origin {
         /// The source file.
         file: String,
     },
+    /// A script.
+    Script {
+        /// The file.
+        path: PathBuf,
+    },
     /// Read from a library.
     Library {
         /// The library.
@@ -98,17 +103,18 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// The version of the crate or library.
+    /// The version of the crate or library; empty for a script.
     pub fn version(&self) -> &str {
         match self {
             Self::Linked { version, .. } | Self::Library { version, .. } => version,
+            Self::Script { .. } => "",
         }
     }
 
     /// The version of the ABI that a library speaks.
     pub fn abi(&self) -> Option<u32> {
         match self {
-            Self::Linked { .. } => None,
+            Self::Linked { .. } | Self::Script { .. } => None,
             Self::Library { abi, .. } => Some(*abi),
         }
     }
@@ -118,7 +124,7 @@ impl std::fmt::Display for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Linked { package, file, .. } => write!(f, "{package} ({file})"),
-            Self::Library { path, .. } => write!(f, "{}", path.display()),
+            Self::Library { path, .. } | Self::Script { path } => write!(f, "{}", path.display()),
         }
     }
 }

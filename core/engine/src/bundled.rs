@@ -1,13 +1,16 @@
 //! Scripts that come with the program.
 
-/// File name and text of each bundled method.
-const SCRIPTS: [(&str, &str); 2] = [
+/// Path below `scripts/` and text of each bundled script: methods, then mixers and losses in folders of their own.
+const SCRIPTS: [(&str, &str); 6] = [
     ("amix.rhai", include_str!("../../../scripts/amix.rhai")),
     ("mixup.rhai", include_str!("../../../scripts/mixup.rhai")),
+    ("mixers/attentive.rhai", include_str!("../../../scripts/mixers/attentive.rhai")),
+    ("mixers/cutmix.rhai", include_str!("../../../scripts/mixers/cutmix.rhai")),
+    ("mixers/stripes.rhai", include_str!("../../../scripts/mixers/stripes.rhai")),
+    ("losses/focal.rhai", include_str!("../../../scripts/losses/focal.rhai")),
 ];
 
-/// The bundled script of this name ("amix", "amix.rhai" or "scripts/amix.rhai"): text and file name.
-pub fn script(name: &str) -> Option<(&'static str, &'static str)> {
+fn find(name: &str) -> Option<(&'static str, &'static str)> {
     let stem = name.strip_prefix("scripts/").unwrap_or(name);
     let stem = stem.strip_suffix(".rhai").unwrap_or(stem);
     SCRIPTS
@@ -16,7 +19,26 @@ pub fn script(name: &str) -> Option<(&'static str, &'static str)> {
         .map(|(file, text)| (*text, *file))
 }
 
-/// The names of the bundled scripts.
-pub fn script_names() -> impl Iterator<Item = &'static str> {
+fn names() -> impl Iterator<Item = &'static str> {
     SCRIPTS.iter().map(|(file, _)| file.strip_suffix(".rhai").unwrap_or(file))
+}
+
+/// The bundled method of this name ("amix", "amix.rhai" or "scripts/amix.rhai"): text and file name.
+pub fn script(name: &str) -> Option<(&'static str, &'static str)> {
+    find(name).filter(|(_, file)| !file.contains('/'))
+}
+
+/// The names of the bundled methods.
+pub fn script_names() -> impl Iterator<Item = &'static str> {
+    names().filter(|name| !name.contains('/'))
+}
+
+/// The bundled mixer or loss of this name ("mixers/cutmix", "scripts/mixers/cutmix.rhai"): text and file name.
+pub fn part(name: &str) -> Option<(&'static str, &'static str)> {
+    find(name).filter(|(_, file)| file.contains('/'))
+}
+
+/// The names of the bundled scripts of a table: "mixers" or "losses".
+pub fn part_names(table: &str) -> impl Iterator<Item = &'static str> {
+    names().filter(move |name| name.strip_prefix(table).is_some_and(|rest| rest.starts_with('/')))
 }

@@ -7,11 +7,12 @@ mod optimizer;
 mod recipe;
 mod run;
 pub mod schedule;
+mod script;
 mod session;
 mod world;
 
 pub use error::{Error, Result};
-pub use method::{Clock, Method, MixReport, Param, Scheduled, StepReport, VERBS, Verb};
+pub use method::{Clock, Method, MixReport, Param, Scheduled, StepReport, Takes, VERBS, Verb};
 pub use optimizer::{AdamW, OptimizerConfig, Sgd};
 pub use recipe::{
     CheckpointConfig, EvaluateConfig, GroupConfig, Origin, Override, PairConfig, Recipe, When, describe,
@@ -19,6 +20,9 @@ pub use recipe::{
 pub use run::{
     Accuracy, Checkpoint, Event, HeadAccuracy, Header, History, Look, MixerReport, Prepared, Run, RunFolder,
     RunOptions, Summary, evaluate, method_of, mixer_report, prepare, session_of,
+};
+pub use script::{
+    ScriptKind, ScriptText, ScriptedLoss, ScriptedMixer, registry, script_entry, script_plugins,
 };
 pub use session::{Execution, Session, StepOptions};
 pub use world::{LossUnit, MixerUnit, Net, Shape, World};

@@ -185,7 +185,8 @@ impl World {
             let context = MixerContext { feature_channels: feature_channels.transpose()? };
             let mut mixer = choice.config.build(&store.root(), &context)?;
             mixer.train(true);
-            let watched = watched(registry.find(PluginKind::Mixer, &choice.plugin)?, name);
+            let entry = registry.find(PluginKind::Mixer, &choice.plugin)?;
+            let watched = watched(entry, name, &choice.config.resolved());
             mixers.push(MixerUnit {
                 name: name.clone(),
                 plugin: choice.plugin.clone(),
@@ -203,7 +204,8 @@ impl World {
         let mut losses: Vec<LossUnit> = Vec::new();
         for (name, choice) in &recipe.losses {
             let loss = choice.config.build()?;
-            let watched = watched(registry.find(PluginKind::Loss, &choice.plugin)?, name);
+            let entry = registry.find(PluginKind::Loss, &choice.plugin)?;
+            let watched = watched(entry, name, &choice.config.resolved());
             losses.push(LossUnit { name: name.clone(), arguments: loss.arguments(), loss, watched });
         }
         for name in registry.names(PluginKind::Loss) {
@@ -212,10 +214,14 @@ impl World {
             }
             let entry = registry.find(PluginKind::Loss, name)?;
             let Reader::Loss(read) = &entry.reader else { continue };
+            if (entry.defaults)().is_null() {
+                // It is nothing without settings: a script.
+                continue;
+            }
             let mut empty = <dyn admix_api::erased_serde::Deserializer<'_>>::erase(serde_json::json!({}));
             let config = read(&mut empty).map_err(|e| Error::Input(format!("loss `{name}`: {e}")))?;
             let loss = config.build()?;
-            let watched = watched(entry, name);
+            let watched = watched(entry, name, &config.resolved());
             losses.push(LossUnit { name: name.to_string(), arguments: loss.arguments(), loss, watched });
         }
 
@@ -312,14 +318,14 @@ impl World {
     }
 }
 
-/// How messages name a plugin that is not part of this program.
-fn watched(entry: &Entry, name: &str) -> Option<String> {
-    match &entry.origin {
-        Origin::Linked { .. } => None,
-        Origin::Library { path, .. } => {
-            Some(format!("{} `{name}` ({})", entry.kind().word(), path.display()))
-        }
-    }
+/// How messages name a plugin that is not part of this program, but of a library or script.
+fn watched(entry: &Entry, name: &str, settings: &serde_json::Value) -> Option<String> {
+    let from = match (&entry.origin, settings["file"].as_str()) {
+        (Origin::Library { path, .. } | Origin::Script { path }, _) => path.display().to_string(),
+        (Origin::Linked { .. }, Some(file)) if entry.name == "script" => file.to_string(),
+        (Origin::Linked { .. }, _) => return None,
+    };
+    Some(format!("{} `{name}` ({from})", entry.kind().word()))
 }
 
 /// Names in backquotes, for messages.

@@ -98,7 +98,10 @@ impl Mixer for Spot {
         let device = input.images.device();
         let share = |name: &str| over_images(&plan.get(name)?, Kind::Float);
         let sigma = match &self.learned {
-            Some(learned) => learned.f_reshape([1, 1, 1, 1])?,
+            Some(learned) => {
+                let learned = learned.f_reshape([1, 1, 1, 1])?;
+                if input.quiet { learned.f_detach()? } else { learned }
+            }
             None => share("sigma")?,
         };
         // Pixels are at the middle of their squares.

@@ -631,9 +631,9 @@ impl Mixer for ForeignMixer {
         .filter_map(|(name, tensor)| Some((name, tensor?)))
         .collect();
         let inputs: Vec<raw::Named> = given.iter().map(|(name, tensor)| named(name, tensor)).collect();
-        let values: Vec<raw::Named> = plan.tensors().map(|(name, tensor)| named(name, tensor)).collect();
+        let values: Vec<raw::Named> = plan.values().map(|(name, tensor)| named(name, tensor)).collect();
         let mut watched: Vec<&Tensor> = given.iter().map(|(_, tensor)| *tensor).collect();
-        watched.extend(plan.tensors().map(|(_, tensor)| tensor));
+        watched.extend(plan.values().map(|(_, tensor)| tensor));
         let request = raw::Mix {
             size: size_of::<raw::Mix>(),
             inputs: inputs.as_ptr(),

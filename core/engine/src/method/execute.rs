@@ -183,8 +183,9 @@ impl Values {
             Op::Learn { terms } => self.learn(terms)?,
             Op::Tensor { verb, arguments, numbers, sizes } => {
                 let tensors = arguments.iter().map(|id| self.tensor(*id)).collect::<Result<Vec<_>>>()?;
-                let numbers: Vec<Tensor> = numbers.iter().map(|n| self.numbers[*n].shallow_clone()).collect();
-                Cell::Tensor(vocabulary::apply(verb, &tensors, &numbers, sizes)?)
+                let operands: Vec<&Tensor> =
+                    tensors.iter().chain(numbers.iter().map(|slot| &self.numbers[*slot])).collect();
+                Cell::Tensor(vocabulary::apply(verb, &operands, sizes)?)
             }
             Op::Log { name, value } => {
                 let value = self.tensor(*value)?.f_detach()?.f_to_kind(Kind::Float)?.f_mean(Kind::Float)?;

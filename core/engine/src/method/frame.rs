@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::method::execute::{StepReport, Values};
 use crate::method::host::Param;
 use crate::method::trace::{Id, Input, MixArguments, Node, Op, Reach, SlotId, Trace};
+use crate::method::vocabulary::without_graph;
 use crate::world::{World, list};
 use crate::{Error, Result};
 
@@ -462,7 +463,8 @@ impl Frame {
         at: (usize, usize),
     ) -> Result<Id> {
         let numbers = numbers.into_iter().map(|n| self.slot(n)).collect::<Result<Vec<_>>>()?;
-        let parents = if verb == "detach" { Vec::new() } else { self.with_graph(arguments.iter().copied()) };
+        let parents =
+            if without_graph(verb) { Vec::new() } else { self.with_graph(arguments.iter().copied()) };
         let graph = !parents.is_empty();
         self.push(Op::Tensor { verb, arguments, numbers, sizes }, at, graph, parents, None)
     }

@@ -3,12 +3,13 @@
 mod execute;
 mod frame;
 mod host;
+pub(crate) mod operand;
 mod trace;
-mod verbs;
-mod vocabulary;
+pub(crate) mod verbs;
+pub(crate) mod vocabulary;
 
 pub(crate) use execute::verdict;
 pub use execute::{MixReport, StepReport};
 pub use frame::{Clock, Frame, Mode, Recorded};
 pub use host::{Method, Param, Scheduled};
-pub use vocabulary::{VERBS, Verb};
+pub use vocabulary::{Takes, VERBS, Verb};

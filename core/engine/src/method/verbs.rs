@@ -3,16 +3,15 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use rhai::{Array, Dynamic, Engine, EvalAltResult, Map, NativeCallContext, Position};
+use rhai::{Dynamic, Engine, Map, NativeCallContext, Position};
 
 use crate::method::frame::Frame;
 use crate::method::host::Param;
+use crate::method::operand::{self, Operand, Outcome, refuse};
 use crate::method::trace::{Id, Input, Reach};
-use crate::method::vocabulary::VERBS;
 use crate::schedule;
 
 type Shared = Rc<RefCell<Frame>>;
-type Outcome<T> = Result<T, Box<EvalAltResult>>;
 
 /// `t`: the step, or in `weights` and `schedule` the clock.
 #[derive(Debug, Clone)]
@@ -73,10 +72,6 @@ pub const HANDLE_VERBS: [&str; 7] = ["features", "logits", "finish", "target", "
 /// Functions of the clock.
 pub const SCHEDULES: [&str; 4] = ["cosine", "warm_cosine", "compounding_cosine", "warmup"];
 
-fn refuse(message: impl std::fmt::Display, at: Position) -> Box<EvalAltResult> {
-    Box::new(EvalAltResult::ErrorRuntime(message.to_string().into(), at))
-}
-
 fn place(context: &NativeCallContext<'_>) -> (usize, usize) {
     let at = context.call_position();
     (at.line().unwrap_or(0), at.position().unwrap_or(0))
@@ -90,6 +85,7 @@ pub fn kind_of(value: &Dynamic) -> &str {
         (value.is::<PassHandle>(), "a pass"),
         (value.is::<MixHandle>(), "a mix"),
         (value.is::<TargetHandle>(), "a target"),
+        (value.is::<crate::script::Live>(), "a tensor"),
         (value.is_unit(), "nothing"),
         (value.is_int() || value.is_float(), "a number"),
         (value.is_bool(), "true or false"),
@@ -132,7 +128,7 @@ pub fn register(engine: &mut Engine) {
     inputs(engine);
     clock(engine);
     step(engine);
-    vocabulary(engine);
+    operand::register::<TensorHandle>(engine);
 }
 
 fn inputs(engine: &mut Engine) {
@@ -385,107 +381,20 @@ fn step(engine: &mut Engine) {
     );
 }
 
-fn apply(
-    context: &NativeCallContext<'_>,
-    frame: &Shared,
-    verb: &'static str,
-    tensors: Vec<Id>,
-    numbers: Vec<f64>,
-    sizes: Vec<i64>,
-) -> Outcome<TensorHandle> {
-    let id = frame.borrow_mut().tensor(verb, tensors, numbers, sizes, place(context));
-    Ok(TensorHandle { frame: frame.clone(), id: id.map_err(|e| refuse(e, context.call_position()))? })
-}
-
-fn vocabulary(engine: &mut Engine) {
-    type T = TensorHandle;
-    // Operator, verb, verb with the operands swapped (for a number on the left).
-    const OPERATORS: [(&str, &str, &str); 9] = [
-        ("+", "add", "add"),
-        ("-", "sub", "rsub"),
-        ("*", "mul", "mul"),
-        ("/", "div", "rdiv"),
-        ("<", "less", "greater"),
-        (">", "greater", "less"),
-        ("<=", "less_equal", "greater_equal"),
-        (">=", "greater_equal", "less_equal"),
-        ("**", "pow", "pow"),
-    ];
-    for (operator, verb, swapped) in OPERATORS {
-        engine.register_fn(operator, move |c: NativeCallContext<'_>, a: T, b: T| {
-            apply(&c, &a.frame, verb, vec![a.id, b.id], vec![], vec![])
-        });
-        engine.register_fn(operator, move |c: NativeCallContext<'_>, a: T, b: f64| {
-            apply(&c, &a.frame, verb, vec![a.id], vec![b], vec![])
-        });
-        engine.register_fn(operator, move |c: NativeCallContext<'_>, a: T, b: i64| {
-            apply(&c, &a.frame, verb, vec![a.id], vec![b as f64], vec![])
-        });
-        if operator == "**" {
-            continue;
-        }
-        engine.register_fn(operator, move |c: NativeCallContext<'_>, a: f64, b: T| {
-            apply(&c, &b.frame, swapped, vec![b.id], vec![a], vec![])
-        });
-        engine.register_fn(operator, move |c: NativeCallContext<'_>, a: i64, b: T| {
-            apply(&c, &b.frame, swapped, vec![b.id], vec![a as f64], vec![])
-        });
-    }
-    engine.register_fn("-", |c: NativeCallContext<'_>, a: T| {
-        apply(&c, &a.frame, "neg", vec![a.id], vec![], vec![])
-    });
-    for verb in VERBS {
-        let name = verb.name;
-        match (verb.tensors, verb.sizes) {
-            (Some(1), 0) => {
-                engine.register_fn(name, move |c: NativeCallContext<'_>, a: T| {
-                    apply(&c, &a.frame, name, vec![a.id], vec![], vec![])
-                });
-            }
-            (Some(1), 1) => {
-                engine.register_fn(name, move |c: NativeCallContext<'_>, a: T, s: i64| {
-                    apply(&c, &a.frame, name, vec![a.id], vec![], vec![s])
-                });
-            }
-            (Some(1), _) => {
-                engine.register_fn(name, move |c: NativeCallContext<'_>, a: T, s: i64, r: i64| {
-                    apply(&c, &a.frame, name, vec![a.id], vec![], vec![s, r])
-                });
-            }
-            (Some(2), 0) => {
-                engine.register_fn(name, move |c: NativeCallContext<'_>, a: T, b: T| {
-                    apply(&c, &a.frame, name, vec![a.id, b.id], vec![], vec![])
-                });
-            }
-            (Some(2), _) => {
-                engine.register_fn(name, move |c: NativeCallContext<'_>, a: T, b: T, s: i64| {
-                    apply(&c, &a.frame, name, vec![a.id, b.id], vec![], vec![s])
-                });
-            }
-            (Some(_), _) => {
-                engine.register_fn(name, move |c: NativeCallContext<'_>, a: T, b: T, d: T| {
-                    apply(&c, &a.frame, name, vec![a.id, b.id, d.id], vec![], vec![])
-                });
-            }
-            (None, _) => {
-                engine.register_fn(
-                    name,
-                    move |c: NativeCallContext<'_>, parts: Array, s: i64| -> Outcome<T> {
-                        let at = c.call_position();
-                        let handles: Vec<T> = parts
-                            .into_iter()
-                            .map(|part| {
-                                part.try_cast::<T>()
-                                    .ok_or_else(|| refuse(format!("`{name}` takes an array of tensors"), at))
-                            })
-                            .collect::<Outcome<_>>()?;
-                        let Some(first) = handles.first() else {
-                            return Err(refuse(format!("`{name}` takes at least one tensor"), at));
-                        };
-                        apply(&c, &first.frame, name, handles.iter().map(|h| h.id).collect(), vec![], vec![s])
-                    },
-                );
-            }
-        }
+impl Operand for TensorHandle {
+    fn apply(
+        context: &NativeCallContext<'_>,
+        verb: &'static str,
+        tensors: &[Self],
+        numbers: &[f64],
+        sizes: &[i64],
+    ) -> Outcome<Self> {
+        let Some(first) = tensors.first() else {
+            return Err(refuse(format!("`{verb}` takes at least one tensor"), context.call_position()));
+        };
+        let ids = tensors.iter().map(|handle| handle.id).collect();
+        let id = first.frame.borrow_mut().tensor(verb, ids, numbers.to_vec(), sizes.to_vec(), place(context));
+        let id = id.map_err(|e| refuse(e, context.call_position()))?;
+        Ok(Self { frame: first.frame.clone(), id })
     }
 }

@@ -6,62 +6,139 @@ use admix_torch::{Kind, Tensor};
 
 use crate::{Error, Result};
 
+/// What a verb takes at one place of its call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takes {
+    /// A tensor.
+    Tensor,
+    /// An array of tensors.
+    Tensors,
+    /// A number.
+    Number,
+    /// A whole number that fixes the shape of the result: an axis, a size.
+    Size,
+    /// An array of such numbers.
+    Sizes,
+}
+
 /// A verb of the vocabulary.
 #[derive(Debug, Clone, Copy)]
 pub struct Verb {
     /// Its name in scripts.
     pub name: &'static str,
-    /// How many tensors it takes; `None` for an array of them.
-    pub tensors: Option<usize>,
-    /// How many whole numbers (axes, sizes) follow.
-    pub sizes: usize,
+    /// Its arguments in order.
+    pub takes: &'static [Takes],
     /// What it does.
     pub summary: &'static str,
 }
 
-const fn verb(name: &'static str, tensors: usize, sizes: usize, summary: &'static str) -> Verb {
-    Verb { name, tensors: Some(tensors), sizes, summary }
+const fn verb(name: &'static str, takes: &'static [Takes], summary: &'static str) -> Verb {
+    Verb { name, takes, summary }
 }
 
-/// Every verb that is called by name; arithmetic and comparisons are operators.
+const T: Takes = Takes::Tensor;
+const N: Takes = Takes::Number;
+const S: Takes = Takes::Size;
+
+/// Every verb that is called by name; arithmetic, comparisons and logic are operators.
 pub const VERBS: &[Verb] = &[
-    verb("detach", 1, 0, "the same values without a graph"),
-    verb("exp", 1, 0, "e to the power of each value"),
-    verb("log", 1, 0, "natural logarithm of each value"),
-    verb("sqrt", 1, 0, "square root of each value"),
-    verb("abs", 1, 0, "absolute value"),
-    verb("relu", 1, 0, "max(x, 0)"),
-    verb("sigmoid", 1, 0, "1 / (1 + exp(-x))"),
-    verb("mean", 1, 0, "mean of all values"),
-    verb("sum", 1, 0, "sum of all values"),
-    verb("mean_over", 1, 1, "mean over one axis"),
-    verb("sum_over", 1, 1, "sum over one axis"),
-    verb("softmax", 1, 1, "softmax over one axis"),
-    verb("log_softmax", 1, 1, "logarithm of the softmax over one axis"),
-    verb("unit", 1, 0, "L2-normalised over axis 1, norm at least 1e-12"),
-    verb("transpose", 1, 2, "two axes swapped"),
-    verb("flatten", 1, 0, "all axes after the first become one"),
-    verb("resize", 1, 2, "bilinear to (height, width), half-pixel centres"),
-    verb("matmul", 2, 0, "matrix product"),
-    verb("select", 2, 0, "rows of the first at the indices of the second"),
-    verb("gather", 2, 1, "values along one axis at the indices of the second"),
-    verb("minimum", 2, 0, "the smaller of two, element by element"),
-    verb("maximum", 2, 0, "the larger of two, element by element"),
-    verb("where", 3, 0, "where(condition, a, b)"),
-    Verb { name: "cat", tensors: None, sizes: 1, summary: "an array of tensors joined along one axis" },
-    Verb { name: "stack", tensors: None, sizes: 1, summary: "an array of tensors stacked along a new axis" },
+    verb("detach", &[T], "the same values without a graph"),
+    verb("exp", &[T], "e to the power of each value"),
+    verb("log", &[T], "natural logarithm of each value"),
+    verb("sqrt", &[T], "square root of each value"),
+    verb("abs", &[T], "absolute value"),
+    verb("floor", &[T], "the next whole number below"),
+    verb("clamp", &[T, N, N], "clamp(a, low, high): no smaller and no larger than these numbers"),
+    verb("relu", &[T], "max(x, 0)"),
+    verb("sigmoid", &[T], "1 / (1 + exp(-x))"),
+    verb("mean", &[T], "mean of all values"),
+    verb("sum", &[T], "sum of all values"),
+    verb("mean_over", &[T, S], "mean over one axis"),
+    verb("sum_over", &[T, S], "sum over one axis"),
+    verb("softmax", &[T, S], "softmax over one axis"),
+    verb("log_softmax", &[T, S], "logarithm of the softmax over one axis"),
+    verb("unit", &[T], "L2-normalised over axis 1, norm at least 1e-12"),
+    verb("transpose", &[T, S, S], "two axes swapped"),
+    verb("flatten", &[T], "all axes after the first become one"),
+    verb("reshape", &[T, Takes::Sizes], "the same values in another shape; one size may be -1"),
+    verb("narrow", &[T, S, S, S], "narrow(a, axis, start, length): a part of one axis"),
+    verb(
+        "chunk",
+        &[T, S, S, S],
+        "chunk(a, parts, index, axis): one of several equal parts of an axis, from 0",
+    ),
+    verb("top_k", &[T, S], "the k largest values of the last axis, largest first"),
+    verb("top_k_indices", &[T, S], "where on the last axis the k largest values are"),
+    verb("resize", &[T, S, S], "bilinear to (height, width), half-pixel centres"),
+    verb("resize_like", &[T, T], "bilinear to the height and width of the second"),
+    verb("blur", &[T, S], "mean of the pixels in a square of this odd side, as many as lie in the image"),
+    verb("rows", &[T], "0, 1, 2, ... down the rows of an image: [1, 1, H, 1], whole numbers"),
+    verb("columns", &[T], "0, 1, 2, ... along the columns of an image: [1, 1, 1, W], whole numbers"),
+    verb(
+        "over_images",
+        &[T],
+        "one number as it is, [N] as [N, 1, 1, 1]: in a form that broadcasts over images",
+    ),
+    verb("zeros_like", &[T], "zeros of the same shape and kind"),
+    verb("ones_like", &[T], "ones of the same shape and kind"),
+    verb(
+        "field",
+        &[T, T],
+        "field(key, like): numbers uniform in [0, 1) in the shape of `like`, from a drawn key",
+    ),
+    verb("matmul", &[T, T], "matrix product"),
+    verb("select", &[T, T], "rows of the first at the indices of the second"),
+    verb("gather", &[T, T, S], "values along one axis at the indices of the second"),
+    verb("minimum", &[T, T], "the smaller of two, element by element"),
+    verb("maximum", &[T, T], "the larger of two, element by element"),
+    verb("where", &[T, T, T], "where(condition, a, b)"),
+    verb("lerp", &[T, T, T], "lerp(a, b, weight): a + weight * (b - a)"),
+    verb("cat", &[Takes::Tensors, S], "an array of tensors joined along one axis"),
+    verb("stack", &[Takes::Tensors, S], "an array of tensors stacked along a new axis"),
 ];
 
-/// Applies an operation. `numbers` are 0-dim tensors that stand for the script's numbers.
+/// Whether the result of a verb never has a graph.
+pub fn without_graph(verb: &str) -> bool {
+    const NONE: [&str; 15] = [
+        "detach",
+        "rows",
+        "columns",
+        "zeros_like",
+        "ones_like",
+        "field",
+        "top_k_indices",
+        "less",
+        "greater",
+        "less_equal",
+        "greater_equal",
+        "equal",
+        "not_equal",
+        "and",
+        "or",
+    ];
+    NONE.contains(&verb) || verb == "not"
+}
+
+/// Float32, but float64 where the operand is: a loss of precision would show in a test by differences.
+fn float_of(tensor: &Tensor) -> Kind {
+    if tensor.kind() == Kind::Double { Kind::Double } else { Kind::Float }
+}
+
+fn extent(verb: &str, image: &Tensor, from_last: usize) -> Result<i64> {
+    let size = image.size();
+    let wanted = || Error::Input(format!("`{verb}` takes images [N, C, H, W], got the shape {size:?}"));
+    if size.len() == 4 { size.get(4 - from_last).copied().ok_or_else(wanted) } else { Err(wanted()) }
+}
+
+/// Applies an operation to tensors. A number of a method is a 0-dim tensor here, behind the other operands.
 ///
 /// # Errors
 /// Shapes that do not fit.
-pub fn apply(verb: &str, tensors: &[Tensor], numbers: &[Tensor], sizes: &[i64]) -> Result<Tensor> {
+pub fn apply(verb: &str, operands: &[&Tensor], sizes: &[i64]) -> Result<Tensor> {
     let operand = |index: usize| -> Result<&Tensor> {
-        tensors
-            .iter()
-            .chain(numbers)
-            .nth(index)
+        operands
+            .get(index)
+            .copied()
             .ok_or_else(|| Error::Input(format!("`{verb}` lacks its argument {}", index + 1)))
     };
     let size = |index: usize| sizes.get(index).copied().unwrap_or(0);
@@ -79,19 +156,26 @@ pub fn apply(verb: &str, tensors: &[Tensor], numbers: &[Tensor], sizes: &[i64]) 
         "greater" => first.f_gt_tensor(operand(1)?)?,
         "less_equal" => first.f_le_tensor(operand(1)?)?,
         "greater_equal" => first.f_ge_tensor(operand(1)?)?,
+        "equal" => first.f_eq_tensor(operand(1)?)?,
+        "not_equal" => first.f_ne_tensor(operand(1)?)?,
+        "and" => first.f_logical_and(operand(1)?)?,
+        "or" => first.f_logical_or(operand(1)?)?,
+        "not" => first.f_logical_not()?,
         "detach" => first.f_detach()?,
         "exp" => first.f_exp()?,
         "log" => first.f_log()?,
         "sqrt" => first.f_sqrt()?,
         "abs" => first.f_abs()?,
+        "floor" => first.f_floor()?,
+        "clamp" => first.f_clamp_tensor(Some(operand(1)?), Some(operand(2)?))?,
         "relu" => first.f_relu()?,
         "sigmoid" => first.f_sigmoid()?,
-        "mean" => first.f_mean(Kind::Float)?,
-        "sum" => first.f_sum(Kind::Float)?,
-        "mean_over" => first.f_mean_dim(size(0), false, Kind::Float)?,
-        "sum_over" => first.f_sum_dim_intlist(size(0), false, Kind::Float)?,
-        "softmax" => first.f_softmax(size(0), Kind::Float)?,
-        "log_softmax" => first.f_log_softmax(size(0), Kind::Float)?,
+        "mean" => first.f_mean(float_of(first))?,
+        "sum" => first.f_sum(float_of(first))?,
+        "mean_over" => first.f_mean_dim(size(0), false, float_of(first))?,
+        "sum_over" => first.f_sum_dim_intlist(size(0), false, float_of(first))?,
+        "softmax" => first.f_softmax(size(0), float_of(first))?,
+        "log_softmax" => first.f_log_softmax(size(0), float_of(first))?,
         "unit" => {
             let norm = first.f_norm_scalaropt_dim(2.0, 1i64, true)?.f_clamp_min(1e-12)?;
             first.f_div(&norm)?
@@ -99,14 +183,107 @@ pub fn apply(verb: &str, tensors: &[Tensor], numbers: &[Tensor], sizes: &[i64]) 
         "transpose" => first.f_transpose(size(0), size(1))?,
         "flatten" => first.f_flatten(1, -1)?,
         "resize" => first.f_upsample_bilinear2d([size(0), size(1)], false, None, None)?,
+        "resize_like" => {
+            let like = operand(1)?;
+            let to = [extent(verb, like, 2)?, extent(verb, like, 1)?];
+            first.f_upsample_bilinear2d(to, false, None, None)?
+        }
+        "reshape" => first.f_reshape(sizes)?,
+        "narrow" => first.f_narrow(size(0), size(1), size(2))?,
+        "chunk" => {
+            let (parts, index, axis) = (size(0), size(1), size(2));
+            if parts < 1 || !(0..parts).contains(&index) {
+                return Err(Error::Input(format!(
+                    "`chunk` is asked for the part {index} of {parts}; parts count from 0"
+                )));
+            }
+            let size = first.size();
+            let at =
+                usize::try_from(if axis < 0 { axis + size.len() as i64 } else { axis }).unwrap_or(usize::MAX);
+            match size.get(at) {
+                Some(length) if length % parts == 0 => {
+                    first.f_narrow(axis, index * (length / parts), length / parts)?
+                }
+                _ => {
+                    return Err(Error::Input(format!(
+                        "`chunk` cannot cut the axis {axis} of {size:?} into {parts} equal parts"
+                    )));
+                }
+            }
+        }
+        "top_k" => first.f_topk(size(0), -1, true, true)?.0,
+        "top_k_indices" => first.f_topk(size(0), -1, true, true)?.1,
+        "blur" => {
+            let side = size(0);
+            if side < 1 || side % 2 == 0 {
+                return Err(Error::Input(format!("`blur` takes an odd side from 1, got {side}")));
+            }
+            first.f_avg_pool2d([side, side], [1, 1], [side / 2, side / 2], false, false, None)?
+        }
+        "rows" => {
+            let height = extent(verb, first, 2)?;
+            Tensor::f_arange(height, (Kind::Int64, first.device()))?.f_reshape([1, 1, height, 1])?
+        }
+        "columns" => {
+            let width = extent(verb, first, 1)?;
+            Tensor::f_arange(width, (Kind::Int64, first.device()))?.f_reshape([1, 1, 1, width])?
+        }
+        "over_images" => {
+            if first.dim() > 1 {
+                return Err(Error::Input(format!(
+                    "`over_images` takes one number or one for each image, [N]; got the shape {:?}",
+                    first.size()
+                )));
+            }
+            admix_api::over_images(first, first.kind())?
+        }
+        "zeros_like" => first.f_zeros_like()?,
+        "ones_like" => first.f_ones_like()?,
+        "field" => {
+            if first.dim() != 0 || first.kind() != Kind::Int64 {
+                return Err(Error::Input(format!(
+                    "the key of a `field` is one whole number that `plan` drew by `d.field_key()`, got {:?} of the \
+                     shape {:?}",
+                    first.kind(),
+                    first.size()
+                )));
+            }
+            admix_api::uniform_field(first, &operand(1)?.size())?
+        }
+        "lerp" => first.f_lerp_tensor(operand(1)?, operand(2)?)?,
         "matmul" => first.f_matmul(operand(1)?)?,
         "select" => first.f_index_select(0, operand(1)?)?,
         "gather" => first.f_gather(size(0), operand(1)?, false)?,
         "minimum" => first.f_minimum(operand(1)?)?,
         "maximum" => first.f_maximum(operand(1)?)?,
         "where" => operand(1)?.f_where_self(first, operand(2)?)?,
-        "cat" => Tensor::f_cat(tensors, size(0))?,
-        "stack" => Tensor::f_stack(tensors, size(0))?,
+        "cat" => Tensor::f_cat(operands, size(0))?,
+        "stack" => Tensor::f_stack(operands, size(0))?,
         other => return Err(Error::Input(format!("no operation named `{other}`"))),
+    })
+}
+
+/// Applies an operation of a tensor and numbers that stay the same for good, as those of mixers and losses do.
+///
+/// # Errors
+/// libtorch refused.
+pub fn apply_numbers(verb: &str, first: &Tensor, numbers: &[f64]) -> Result<Tensor> {
+    let number = numbers.first().copied().unwrap_or_default();
+    Ok(match verb {
+        "add" => first.f_add_scalar(number)?,
+        "sub" => first.f_sub_scalar(number)?,
+        "rsub" => first.f_rsub_scalar(number)?,
+        "mul" => first.f_mul_scalar(number)?,
+        "div" => first.f_div_scalar(number)?,
+        "rdiv" => first.f_reciprocal()?.f_mul_scalar(number)?,
+        "pow" => first.f_pow_tensor_scalar(number)?,
+        "less" => first.f_lt(number)?,
+        "greater" => first.f_gt(number)?,
+        "less_equal" => first.f_le(number)?,
+        "greater_equal" => first.f_ge(number)?,
+        "equal" => first.f_eq(number)?,
+        "not_equal" => first.f_ne(number)?,
+        "clamp" => first.f_clamp(number, numbers.get(1).copied().unwrap_or(f64::INFINITY))?,
+        other => return Err(Error::Input(format!("no operation named `{other}` with a number"))),
     })
 }

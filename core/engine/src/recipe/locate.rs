@@ -90,8 +90,11 @@ pub fn set(text: &str, path: &str, value: &str) -> Result<String, String> {
         for level in (depth + 1..parts.len()).rev() {
             inserted = enclosed(&parts[..level], parts[level], &inserted);
         }
+        // `Script("mine.rhai")`: a text that stands alone becomes the field `file` beside the new one.
+        let alone = skip_space(text, scope.start);
+        let file = if !is_map && text[alone..].starts_with('"') { "file: " } else { "" };
         let key = if is_map { format!("\"{}\"", parts[depth]) } else { parts[depth].to_string() };
-        return Ok(format!("{}{key}: {inserted}, {}", &text[..scope.start], &text[scope.start..]));
+        return Ok(format!("{}{key}: {inserted}, {file}{}", &text[..scope.start], &text[scope.start..]));
     }
     Err("the recipe has no body `( ... )` to set a value in".into())
 }
@@ -99,7 +102,9 @@ pub fn set(text: &str, path: &str, value: &str) -> Result<String, String> {
 /// A field of a part of the recipe that is not there yet, in the form that this part has.
 fn enclosed(part: &[&str], name: &str, value: &str) -> String {
     match part {
-        ["params" | "weights" | "mixers" | "losses" | "groups"] => format!("{{\"{name}\": {value}}}"),
+        ["params" | "weights" | "mixers" | "losses" | "groups"] | ["mixers" | "losses", _, "params"] => {
+            format!("{{\"{name}\": {value}}}")
+        }
         // Those that have a default: the field is one of it.
         ["optimizer"] => format!("Sgd({name}: {value})"),
         ["model"] => format!("ResNet({name}: {value})"),
@@ -323,6 +328,17 @@ mod tests {
         }
         // Lines stay where they were, so messages stay right.
         assert_eq!(deep.lines().count(), RECIPE.lines().count());
+    }
+
+    #[test]
+    fn a_setting_beside_a_text_that_stands_alone_gives_it_its_name() {
+        let bare = "(mixers: {\"a\": Script(\"x.rhai\")})";
+        for (path, wanted) in [
+            ("mixers.a.alpha", "(mixers: {\"a\": Script(alpha: 1, file: \"x.rhai\")})"),
+            ("mixers.a.params.p", "(mixers: {\"a\": Script(params: {\"p\": 1}, file: \"x.rhai\")})"),
+        ] {
+            assert_eq!(set(bare, path, "1").as_deref(), Ok(wanted));
+        }
     }
 
     #[test]

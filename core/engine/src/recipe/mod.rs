@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::method::Param;
 use crate::optimizer::OptimizerConfig;
+use crate::script::ScriptText;
 use crate::{Error, Result};
 
 pub use read::{Origin, Override, describe};
@@ -147,6 +148,8 @@ pub struct Recipe {
     pub text: String,
     /// The values set from outside.
     pub overrides: Vec<Override>,
+    /// The scripts of its mixers and losses, as they were read.
+    pub scripts: Vec<ScriptText>,
 }
 
 impl Recipe {
@@ -171,7 +174,22 @@ impl Recipe {
     /// # Errors
     /// Syntax, unknown fields or names, wrong types, values out of range: with file, line and column.
     pub fn parse(text: &str, file: &str, overrides: &[Override], registry: &Registry) -> Result<Self> {
-        read::parse(text, file, overrides, registry)
+        read::parse(text, file, overrides, registry, &[])
+    }
+
+    /// The same with these scripts of mixers and losses in place of the files that the recipe names: those of a
+    /// checkpoint, say.
+    ///
+    /// # Errors
+    /// As [`Recipe::parse`].
+    pub fn parse_with(
+        text: &str,
+        file: &str,
+        overrides: &[Override],
+        registry: &Registry,
+        scripts: &[ScriptText],
+    ) -> Result<Self> {
+        read::parse(text, file, overrides, registry, scripts)
     }
 
     /// The base learning rate.
@@ -202,7 +220,10 @@ impl Recipe {
                 message,
             };
         }
-        match locate::find(&self.text, field) {
+        // `Script("mine.rhai")` sets the field `file` without naming it.
+        let alone = field.strip_suffix(".file").filter(|owner| owner.matches('.').count() == 1);
+        let found = locate::find(&self.text, field).or_else(|| locate::find(&self.text, alone?));
+        match found {
             Some(span) => {
                 let (line, column) = locate::line_column(&self.text, span.start);
                 Error::Field { file: format!("{}:{line}:{column}", self.file), field: field.into(), message }

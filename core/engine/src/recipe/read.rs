@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use admix_api::{LossChoice, LossSeed, MixerChoice, MixerSeed, Registry, did_you_mean};
 use admix_data::DataConfig;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::{CheckpointConfig, EvaluateConfig, GroupConfig, PairConfig, Recipe, locate};
 use crate::method::Param;
 use crate::optimizer::OptimizerConfig;
+use crate::script::{Reading, ScriptText, labelled};
 use crate::{Error, Result};
 
 /// A value set from outside: `--set path=value`.
@@ -155,12 +157,12 @@ impl<'de> Deserialize<'de> for Plugin<LossChoice> {
 }
 
 /// A map in the order of the text, without repeated keys.
-fn ordered<'de, D, T>(deserializer: D) -> Result<Vec<(String, T)>, D::Error>
+fn ordered<'de, D, T>(table: &'static str, deserializer: D) -> Result<Vec<(String, T)>, D::Error>
 where
     D: Deserializer<'de>,
     Plugin<T>: Deserialize<'de>,
 {
-    struct InOrder<T>(std::marker::PhantomData<T>);
+    struct InOrder<T>(&'static str, std::marker::PhantomData<T>);
     impl<'de, T> serde::de::Visitor<'de> for InOrder<T>
     where
         Plugin<T>: Deserialize<'de>,
@@ -175,45 +177,56 @@ where
                 if all.iter().any(|(have, _)| *have == name) {
                     return Err(serde::de::Error::custom(format!("`{name}` is there twice")));
                 }
-                all.push((name, map.next_value::<Plugin<T>>()?.0));
+                let plugin = map.next_value::<Plugin<T>>()?.0;
+                labelled(self.0, &name);
+                all.push((name, plugin));
             }
             Ok(all)
         }
     }
-    deserializer.deserialize_map(InOrder(std::marker::PhantomData))
+    deserializer.deserialize_map(InOrder(table, std::marker::PhantomData))
 }
 
 impl<'de> Deserialize<'de> for Mixers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        ordered(deserializer).map(Mixers)
+        ordered("mixers", deserializer).map(Mixers)
     }
 }
 
 impl<'de> Deserialize<'de> for Losses {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        ordered(deserializer).map(Losses)
+        ordered("losses", deserializer).map(Losses)
     }
 }
 
-pub(super) fn parse(text: &str, file: &str, overrides: &[Override], registry: &Registry) -> Result<Recipe> {
+pub(super) fn parse(
+    text: &str,
+    file: &str,
+    overrides: &[Override],
+    registry: &Registry,
+    scripts: &[ScriptText],
+) -> Result<Recipe> {
     let mut edited = text.to_string();
     let mut set: Vec<(&Override, String)> = Vec::new();
     for change in overrides {
         let before = edited;
         edited = locate::set(&before, &change.path, &change.value)
             // In a recipe that is broken itself, nothing can be set; that is then not the flag's fault.
-            .map_err(|message| match parse(text, file, &[], registry) {
+            .map_err(|message| match parse(text, file, &[], registry, scripts) {
                 Err(broken @ Error::Recipe { .. }) => broken,
                 _ => Error::Input(format!("--set {}={}: {message}", change.path, change.value)),
             })?;
         set.push((change, before));
     }
     REGISTRY.set(registry.clone());
+    let folder = Path::new(file).parent().map_or_else(PathBuf::new, Path::to_path_buf);
+    let reading = Reading::begin(folder, scripts);
     let options = ron::Options::default()
         .with_default_extension(Extensions::UNWRAP_VARIANT_NEWTYPES | Extensions::IMPLICIT_SOME)
         .with_recursion_limit(64);
     let read: Result<Text, _> = options.from_str(&edited);
     REGISTRY.take();
+    let scripts = reading.end();
     let read = read.map_err(|error| {
         let complaint = Complaint::of(&error, &edited);
         // An override that cannot be read is blamed by its flag, not by a place in the file.
@@ -256,6 +269,7 @@ pub(super) fn parse(text: &str, file: &str, overrides: &[Override], registry: &R
         file: file.into(),
         text: edited,
         overrides: overrides.to_vec(),
+        scripts,
     };
     recipe.validate()?;
     Ok(recipe)
@@ -457,7 +471,13 @@ pub fn describe(recipe: &Recipe, source: &str) -> Result<Vec<(String, String, Or
                 Origin::Set
             } else {
                 let as_plugin = written.strip_suffix(".plugin").unwrap_or(&written);
-                match locate::find(source, as_plugin).or_else(|| listed(source, as_plugin)) {
+                let alone = || {
+                    // `Script("mine.rhai")` sets the field `file` without naming it.
+                    let owner = written.strip_suffix(".file")?;
+                    let span = locate::find(source, owner)?;
+                    source[span.clone()].contains('"').then_some(span)
+                };
+                match locate::find(source, as_plugin).or_else(|| listed(source, as_plugin)).or_else(alone) {
                     Some(span) => Origin::Line(locate::line_column(source, span.start).0),
                     None => Origin::Default,
                 }

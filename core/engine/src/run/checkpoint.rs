@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::method::{Clock, Method};
 use crate::recipe::Recipe;
 use crate::run::metrics::History;
+use crate::script::ScriptText;
 use crate::{Error, Result};
 
 /// Version of the file's contents. Another one is refused.
@@ -35,6 +36,10 @@ pub struct Header {
     pub script: String,
     /// Its name in messages.
     pub script_file: String,
+    /// The scripts of the recipe's mixers and losses.
+    // Left out where there are none, so that the checksums of earlier files hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scripts: Vec<ScriptText>,
     /// Results so far.
     pub history: History,
     /// blake3 of this header (with an empty checksum) and of every tensor.
@@ -70,6 +75,7 @@ impl Header {
             recipe_file: recipe.file.clone(),
             script: method.text().into(),
             script_file: method.file().into(),
+            scripts: recipe.scripts.clone(),
             history: history.clone(),
             checksum: String::new(),
         }
@@ -164,19 +170,25 @@ impl Checkpoint {
     /// # Errors
     /// The script or a part of the recipe that decides the run differs.
     pub fn check_fits(&self, recipe: &Recipe, method: &Method, allow_changed_script: bool) -> Result<()> {
-        let changed = method.text() != self.header.script;
-        if changed && !allow_changed_script {
-            return Err(Error::Input(format!(
-                "the script {} differs from the one that {} was trained with: use that script, or accept the change \
-                 with --allow-changed-script",
-                method.file(),
-                self.path.display()
-            )));
+        let mut changed: Vec<&str> = Vec::new();
+        changed.extend((method.text() != self.header.script).then(|| method.file()));
+        for script in &recipe.scripts {
+            // A mixer that was no script then is another recipe, not another script.
+            let before = |old: &&ScriptText| (&old.table, &old.name) == (&script.table, &script.name);
+            if self.header.scripts.iter().find(before).is_some_and(|old| old.text != script.text) {
+                changed.push(&script.file);
+            }
         }
-        if changed {
+        for file in changed {
+            if !allow_changed_script {
+                return Err(Error::Input(format!(
+                    "the script {file} differs from the one that {} was trained with: use that script, or accept the \
+                     change with --allow-changed-script",
+                    self.path.display()
+                )));
+            }
             tracing::warn!(
-                "the script {} differs from the one that {} was trained with; going on with the new one",
-                method.file(),
+                "the script {file} differs from the one that {} was trained with; going on with the new one",
                 self.path.display()
             );
         }

@@ -102,13 +102,22 @@ impl RunFolder {
         Ok(Self { root })
     }
 
-    /// Writes the recipe (with `--set` applied) and the method.
+    /// Writes the recipe (with `--set` applied), the method, and the scripts of mixers and losses.
     ///
     /// # Errors
     /// The folder cannot be written.
     pub fn write_inputs(&self, recipe: &Recipe, method: &Method) -> Result<()> {
         self.replace("recipe.ron", recipe.text.as_bytes())?;
-        self.replace("method.rhai", method.text().as_bytes())
+        self.replace("method.rhai", method.text().as_bytes())?;
+        for script in &recipe.scripts {
+            let folder = self.root.join(&script.table);
+            fs::create_dir_all(&folder).map_err(|source| Error::file("make the folder", folder, source))?;
+            // The name is the recipe's own and may hold anything; it must stay one file in this folder.
+            let safe = |c: char| if c.is_alphanumeric() || "_-".contains(c) { c } else { '_' };
+            let name: String = script.name.chars().map(safe).collect();
+            self.replace(&format!("{}/{name}.rhai", script.table), script.text.as_bytes())?;
+        }
+        Ok(())
     }
 
     /// Writes a file: whole or not at all.

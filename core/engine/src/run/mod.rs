@@ -205,7 +205,7 @@ pub fn prepare(
 
 /// The same recipe again: plugins' settings cannot be cloned, so it is read again.
 fn session_recipe(recipe: &Recipe, registry: &Registry) -> Result<Recipe> {
-    let again = Recipe::parse(&recipe.text, &recipe.file, &[], registry)?;
+    let again = Recipe::parse_with(&recipe.text, &recipe.file, &[], registry, &recipe.scripts)?;
     // They are in the text already; messages name them.
     Ok(Recipe { overrides: recipe.overrides.clone(), ..again })
 }

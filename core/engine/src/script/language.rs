@@ -1,0 +1,240 @@
+//! The script language: a compiled script, how to call it, and what people are told when it fails.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use admix_api::did_you_mean;
+use rhai::packages::{
+    BasicArrayPackage, BasicMapPackage, BasicMathPackage, CorePackage, LogicPackage, MoreStringPackage,
+    Package,
+};
+use rhai::{AST, CallFnOptions, Dynamic, Engine, EvalAltResult, Map, Position, Scope, Token};
+
+use crate::method::Param;
+use crate::method::verbs;
+use crate::method::vocabulary::VERBS;
+use crate::{Error, Result};
+
+/// A compiled script: of a method, a mixer or a loss.
+#[derive(Debug)]
+pub struct Script {
+    engine: Engine,
+    ast: AST,
+    /// Functions without those whose name a verb has too: a verb in the form `m.plan(...)` would find them.
+    inside: AST,
+    scope: RefCell<Scope<'static>>,
+    file: String,
+    text: String,
+    names: &'static [&'static [&'static str]],
+}
+
+/// Script operations allowed in one call, the same in debug and release builds. A step needs some hundred.
+const MAX_OPERATIONS: u64 = 1_000_000;
+/// How deep functions of a script may call each other.
+const MAX_DEPTH: usize = 32;
+
+impl Script {
+    /// Compiles a script. `file` is its name in messages, `names` are what may follow a dot, for suggestions;
+    /// `register` adds the handles and their verbs to the language.
+    ///
+    /// # Errors
+    /// A syntax error, with its place.
+    pub fn compile(
+        text: &str,
+        file: &str,
+        names: &'static [&'static [&'static str]],
+        register: impl FnOnce(&mut Engine),
+    ) -> Result<Self> {
+        let mut engine = Engine::new_raw();
+        // No clock, files, modules or randomness: what is not in these packages does not exist.
+        CorePackage::new().register_into_engine(&mut engine);
+        LogicPackage::new().register_into_engine(&mut engine);
+        BasicMathPackage::new().register_into_engine(&mut engine);
+        BasicArrayPackage::new().register_into_engine(&mut engine);
+        BasicMapPackage::new().register_into_engine(&mut engine);
+        MoreStringPackage::new().register_into_engine(&mut engine);
+        engine
+            .set_strict_variables(true)
+            .set_max_operations(MAX_OPERATIONS)
+            .set_max_call_levels(MAX_DEPTH)
+            .set_max_expr_depths(64, 32)
+            .set_max_string_size(10_000)
+            .set_max_array_size(10_000)
+            .set_max_map_size(1_000)
+            .set_fail_on_invalid_map_property(true)
+            .disable_symbol("eval");
+        // `as` names a draw in `t.mix(...)`. Scripts cannot import, so nothing else needs the word.
+        #[allow(deprecated, reason = "marked so by rhai to say that it may change, not that it will go")]
+        engine.on_parse_token(|token, _, _| match token {
+            Token::As => Token::Identifier(Box::new("as".into())),
+            other => other,
+        });
+        register(&mut engine);
+        let ast = engine.compile(text).map_err(|error| {
+            let (line, column) = place(error.position());
+            Error::Script { file: file.into(), line, column, message: error.err_type().to_string() }
+        })?;
+        let mut inside = ast.clone();
+        inside.retain_functions(|_, _, name, _| name != "plan");
+        let scope = RefCell::new(Scope::new());
+        Ok(Self { engine, ast, inside, scope, file: file.into(), text: text.into(), names })
+    }
+
+    /// The script's name in messages.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// The script itself.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// An error at a place of the script.
+    pub fn error(&self, at: Position, message: String) -> Error {
+        let (line, column) = place(at);
+        Error::Script { file: self.file.clone(), line, column, message }
+    }
+
+    /// Whether there is a function of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.ast.iter_functions().any(|f| f.name == name)
+    }
+
+    /// Whether there is a function of this name.
+    ///
+    /// # Errors
+    /// It takes another number of arguments.
+    pub fn takes(&self, name: &str, count: usize) -> Result<bool> {
+        match self.ast.iter_functions().find(|f| f.name == name) {
+            Some(function) if function.params.len() != count => {
+                let message = format!("`{name}` takes {} arguments, expected {count}", function.params.len());
+                Err(self.error(self.place_of(name), message))
+            }
+            found => Ok(found.is_some()),
+        }
+    }
+
+    /// Calls a function.
+    ///
+    /// # Errors
+    /// Whatever fails in it, with its place.
+    pub fn call(&self, name: &str, arguments: impl rhai::FuncArgs) -> Result<Dynamic> {
+        let ast = if name == "plan" { &self.ast } else { &self.inside };
+        let options = CallFnOptions::new().eval_ast(false).rewind_scope(true);
+        self.engine
+            .call_fn_with_options::<Dynamic>(options, &mut self.scope.borrow_mut(), ast, name, arguments)
+            .map_err(|error| self.translate(*error, name))
+    }
+
+    /// Where a function of the script begins.
+    pub fn place_of(&self, function: &str) -> Position {
+        let is_it = |rest: &str| {
+            let name = rest.trim_start().strip_prefix(function);
+            rest.starts_with(char::is_whitespace)
+                && name.is_some_and(|rest| rest.trim_start().starts_with('('))
+        };
+        let found = self.text.match_indices("fn").find(|(at, word)| is_it(&self.text[at + word.len()..]));
+        let Some((at, _)) = found else { return Position::NONE };
+        let before = &self.text[..at];
+        let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
+        let small = |number: usize| u16::try_from(number).unwrap_or(u16::MAX);
+        Position::new(small(before.matches('\n').count() + 1), small(column))
+    }
+
+    /// The map that a function returned.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn map(&self, name: &str, value: Dynamic) -> Result<Map> {
+        let got = verbs::kind_of(&value).to_string();
+        value.try_cast::<Map>().ok_or_else(|| {
+            self.error(
+                self.place_of(name),
+                format!("`{name}` must return a map `#{{ ... }}`, it returned {got}"),
+            )
+        })
+    }
+
+    /// What `params()` returns: every parameter with its default.
+    ///
+    /// # Errors
+    /// `params` fails or returns something else than numbers, switches and texts.
+    pub fn params(&self) -> Result<BTreeMap<String, Param>> {
+        if !self.has("params") {
+            return Ok(BTreeMap::new());
+        }
+        let map = self.map("params", self.call("params", ())?)?;
+        map.into_iter()
+            .map(|(name, value)| {
+                let param = if let Ok(switch) = value.as_bool() {
+                    Param::Switch(switch)
+                } else if let Some(number) = verbs::number(&value) {
+                    Param::Number(number)
+                } else if let Ok(text) = value.clone().into_string() {
+                    Param::Text(text)
+                } else {
+                    return Err(self.error(
+                        self.place_of("params"),
+                        format!("parameter `{name}` must be a number, true/false or a text"),
+                    ));
+                };
+                Ok((name.to_string(), param))
+            })
+            .collect()
+    }
+
+    /// An error of a call of `function`.
+    fn translate(&self, error: EvalAltResult, function: &str) -> Error {
+        let mut error = error;
+        let mut outer = Position::NONE;
+        while let EvalAltResult::ErrorInFunctionCall(_, _, inner, at) = error {
+            outer = at;
+            error = *inner;
+        }
+        let known = [error.position(), outer].into_iter().find(|at| !at.is_none());
+        let at = known.unwrap_or_else(|| self.place_of(function));
+        let named = || self.names.iter().flat_map(|names| names.iter().copied());
+        let verbs = || named().chain(VERBS.iter().map(|verb| verb.name));
+        let message = match &error {
+            EvalAltResult::ErrorFunctionNotFound(signature, _) => {
+                let name = signature.split_whitespace().next().unwrap_or(signature);
+                if verbs().any(|verb| verb == name) || !name.starts_with(|c: char| c.is_alphabetic()) {
+                    format!("`{name}` does not take these arguments: {signature}")
+                } else {
+                    format!("no verb or function named `{name}`{}", did_you_mean(name, verbs()))
+                }
+            }
+            EvalAltResult::ErrorDotExpr(text, _) | EvalAltResult::ErrorPropertyNotFound(text, _) => {
+                let name = text.split(['\'', '"']).nth(1).unwrap_or(text);
+                // Another kind of value has it.
+                let hint = if verbs().any(|verb| verb == name) {
+                    String::new()
+                } else {
+                    did_you_mean(name, verbs())
+                };
+                format!("no property `{name}` on this value{hint}")
+            }
+            EvalAltResult::ErrorTooManyOperations(_) => format!(
+                "`{function}` ran more than {MAX_OPERATIONS} operations in one call: is there a loop that does not end?"
+            ),
+            EvalAltResult::ErrorStackOverflow(_) => {
+                format!(
+                    "functions call each other more than {MAX_DEPTH} deep: is there a recursion that does not end?"
+                )
+            }
+            EvalAltResult::ErrorVariableNotFound(name, _) => format!("no variable named `{name}`"),
+            EvalAltResult::ErrorRuntime(value, _) => value.to_string(),
+            other => {
+                // The position is said already.
+                let text = other.to_string();
+                text.split(" (line ").next().unwrap_or(&text).to_string()
+            }
+        };
+        self.error(at, message)
+    }
+}
+
+fn place(at: Position) -> (usize, usize) {
+    (at.line().unwrap_or(0), at.position().unwrap_or(0))
+}

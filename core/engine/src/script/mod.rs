@@ -1,0 +1,44 @@
+//! Scripts other than methods: mixers and losses, and the language that all of them share.
+
+mod language;
+mod live;
+mod loss;
+mod mixer;
+mod plugin;
+
+pub use language::Script;
+pub use live::Live;
+pub use loss::ScriptedLoss;
+pub use mixer::ScriptedMixer;
+pub(crate) use plugin::{Reading, labelled};
+pub use plugin::{ScriptText, registry, script_entry, script_plugins};
+
+/// What a script is for, by the function that only this kind has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScriptKind {
+    /// `step`: a method.
+    Method,
+    /// `mix`: a mixer.
+    Mixer,
+    /// `loss`: a loss.
+    Loss,
+}
+
+impl ScriptKind {
+    /// The kind of a script; a method where nothing else is told.
+    pub fn of(text: &str) -> Self {
+        let defines = |name: &str| {
+            text.lines().any(|line| {
+                let rest = line.trim_start().strip_prefix("fn ").map(str::trim_start);
+                let rest = rest.and_then(|rest| rest.strip_prefix(name));
+                rest.is_some_and(|rest| rest.trim_start().starts_with('('))
+            })
+        };
+        match () {
+            () if defines("step") => Self::Method,
+            () if defines("mix") => Self::Mixer,
+            () if defines("loss") => Self::Loss,
+            () => Self::Method,
+        }
+    }
+}
