@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
+use crate::bench_library::{self, LibraryBenchArgs};
 use crate::bench_scripts::{self, ScriptsArgs};
 use crate::device::DeviceArgs;
 use crate::failure::bad_input;
@@ -30,6 +31,8 @@ pub enum BenchCommand {
     Step(StepArgs),
     /// Time the scripted CutMix against the same tensor operations called from Rust, on tiny images.
     Scripts(ScriptsArgs),
+    /// What the way into a plugin library and back costs.
+    Library(LibraryBenchArgs),
 }
 
 /// Flags of `admix bench step`.
@@ -101,6 +104,7 @@ pub fn bench(command: &BenchCommand) -> Result<()> {
     let args = match command {
         BenchCommand::Step(args) => args,
         BenchCommand::Scripts(args) => return bench_scripts::scripts(args),
+        BenchCommand::Library(args) => return bench_library::library(args),
     };
     let device = args.device.open()?;
     let registry = libraries::registry()?;

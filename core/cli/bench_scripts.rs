@@ -1,7 +1,6 @@
 //! `admix bench scripts`: what writing a mixer as a script costs.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 use admix_api::{
     Ask, Credit, MixInput, Mixed, Mixer, Pairing, Per, Plan, Planned, Streams, over_images, uniform_field,
@@ -12,6 +11,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
 
+use crate::bench_pairs::in_turn;
 use crate::output::{self, Format};
 
 /// Images of a call: so small that what is timed is the host.
@@ -97,31 +97,13 @@ fn by_hand(input: &MixInput<'_>, plan: &Planned) -> Result<Mixed> {
     Ok(Mixed { images, mask: Some(mask), credit, extras: BTreeMap::new() })
 }
 
-/// Times both in turn, so that whatever else the machine does falls on both.
 fn compared<T>(
     calls: u32,
     (call, per): (&'static str, &'static str),
-    mut script: impl FnMut() -> Result<T>,
-    mut rust: impl FnMut() -> Result<T>,
+    script: impl FnMut() -> Result<T>,
+    rust: impl FnMut() -> Result<T>,
 ) -> Result<Row> {
-    let timed = |work: &mut dyn FnMut() -> Result<T>| -> Result<f64> {
-        let begin = Instant::now();
-        drop(work()?);
-        Ok(begin.elapsed().as_secs_f64() * 1e6)
-    };
-    let (mut of_script, mut of_rust) = (Vec::new(), Vec::new());
-    for round in 0..calls + calls / 10 {
-        let (a, b) = (timed(&mut script)?, timed(&mut rust)?);
-        if round >= calls / 10 {
-            of_script.push(a);
-            of_rust.push(b);
-        }
-    }
-    let median = |mut times: Vec<f64>| {
-        times.sort_by(f64::total_cmp);
-        times[times.len() / 2]
-    };
-    let (script_us, rust_us) = (median(of_script), median(of_rust));
+    let (script_us, rust_us) = in_turn(calls, script, rust)?;
     Ok(Row { call, per, script_us, rust_us, beyond_us: script_us - rust_us })
 }
 

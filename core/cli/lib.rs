@@ -7,6 +7,8 @@ use admix_plugins as _;
 
 mod backbones;
 mod bench;
+mod bench_library;
+mod bench_pairs;
 mod bench_scripts;
 mod check;
 mod checkpoints;

@@ -30,7 +30,8 @@ pub fn plugins(args: &PluginsArgs) -> Result<()> {
             Format::Json => output::print_json(&registry.entries().map(facts).collect::<Vec<_>>()),
             Format::Text => {
                 let row = |e: &Entry| {
-                    vec![e.kind().word().to_string(), e.name.clone(), e.summary.clone(), e.origin.to_string()]
+                    let (kind, name) = (e.kind().word().to_string(), e.name.clone());
+                    vec![kind, name, e.summary.clone(), e.origin.version().to_string(), from(e)]
                 };
                 output::print(&output::table(&registry.entries().map(row).collect::<Vec<_>>()))
             }
@@ -55,6 +56,14 @@ pub fn plugins(args: &PluginsArgs) -> Result<()> {
     Ok(())
 }
 
+/// Where a plugin comes from, with the version of the ABI if it crosses one.
+fn from(entry: &Entry) -> String {
+    match entry.origin.abi() {
+        Some(abi) => format!("{} (ABI {abi})", entry.origin),
+        None => entry.origin.to_string(),
+    }
+}
+
 fn facts(entry: &Entry) -> Value {
     json!({
         "kind": entry.kind().word(),
@@ -63,6 +72,8 @@ fn facts(entry: &Entry) -> Value {
         "summary": entry.summary,
         "source": entry.source,
         "origin": entry.origin.to_string(),
+        "version": entry.origin.version(),
+        "abi": entry.origin.abi(),
     })
 }
 
@@ -81,7 +92,11 @@ fn details(entry: &Entry) -> Result<Value> {
 fn told(entry: &Entry) -> Result<String> {
     let mut text = format!("{} {}: {}\n", entry.kind().word(), entry.name, entry.summary);
     text.push_str(&output::wrap(&format!("source: {}", entry.source), 2, WIDTH));
-    text.push_str(&output::wrap(&format!("origin: {}", entry.origin), 2, WIDTH));
+    text.push_str(&output::wrap(
+        &format!("origin: {}, version {}", from(entry), entry.origin.version()),
+        2,
+        WIDTH,
+    ));
     text.push_str(&output::wrap(&format!("needs: {}", needs(entry)?.join(", ")), 2, WIDTH));
 
     let settings = settings(&(entry.schema)(), &(entry.defaults)());
