@@ -12,9 +12,15 @@
 //! | `<!-- file: PATH -->` | the block is this file |
 //! | `<!-- excerpt: PATH -->` | the block is a part of this file |
 //!
-//! Commands run in a folder with `configs/`, `scripts/`, the scripts of `docs/`, and some images in `pictures/`.
+//! The guide to a first plugin has a runner of its own (`tests/readme/guide.rs`): its blocks are shell scripts, run from
+//! an empty folder.
+//!
+//! Commands run in a folder with `configs/`, `scripts/`, the recipes and scripts of `docs/` and `examples/`, and some
+//! images in `pictures/`. A line of `g++` must be the one with which `tests/libraries/` compiles the same file; the
+//! library made there is put where the line says.
 
 mod commands;
+mod guide;
 mod pages;
 mod place;
 mod snippets;
@@ -25,6 +31,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use admix_api::{Describe, Registry};
+
+/// The page whose blocks are run as they stand.
+pub const GUIDE: &str = "docs/first_plugin.md";
 
 /// One fenced block of a document.
 #[derive(Debug)]
@@ -66,7 +75,8 @@ pub fn documents() -> Vec<String> {
         .filter(|path| path.ends_with(".md"))
         .collect();
     pages.sort();
-    ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(String::from).into_iter().chain(pages).collect()
+    let others = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/plugin_cpp/README.md"];
+    others.map(String::from).into_iter().chain(pages).collect()
 }
 
 /// The blocks of a document.

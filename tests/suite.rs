@@ -5,5 +5,6 @@ use admix_plugins as _;
 
 mod engine;
 mod golden;
+mod libraries;
 mod program;
 mod readme;

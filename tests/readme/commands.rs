@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use super::place::Place;
 use super::{blocks, documents, read, root};
+use crate::libraries;
 
 /// What a test does with a command.
 #[derive(Debug)]
@@ -15,6 +16,10 @@ enum Rule {
     Xtask(Vec<String>),
     /// Cargo's own: what it names must exist.
     Cargo(Vec<String>),
+    /// A C++ compiler: the line must be the one of `tests/libraries/`, which does compile.
+    Compiler(Vec<String>),
+    /// CMake: the folder must be one that it can configure.
+    CMake(Vec<String>),
 }
 
 /// The rule of a command line; a command without one fails the test.
@@ -32,7 +37,9 @@ fn rule(command: &str, at: &str) -> Rule {
         .collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["cargo", "xtask", ..] => Rule::Xtask(words[2..].to_vec()),
-        ["cargo", "build" | "test" | "run" | "doc", ..] => Rule::Cargo(words[1..].to_vec()),
+        ["cargo", "build" | "test" | "run" | "doc" | "rustc", ..] => Rule::Cargo(words[1..].to_vec()),
+        ["g++", ..] => Rule::Compiler(words.clone()),
+        ["cmake", ..] => Rule::CMake(words[1..].to_vec()),
         _ => panic!("{at}: there is no rule how to test `{command}`"),
     }
 }
@@ -83,8 +90,17 @@ fn check_xtask(words: &[String], at: &str) {
 }
 
 fn check_cargo(words: &[String], at: &str) {
-    let members =
-        ["core/torch", "core/api", "core/data", "core/models", "core/engine", "plugins", "xtask", "."];
+    let members = [
+        "core/torch",
+        "core/api",
+        "core/data",
+        "core/models",
+        "core/engine",
+        "plugins",
+        "xtask",
+        "examples/plugin_rust",
+        ".",
+    ];
     let manifests: String = members.iter().map(|folder| read(&format!("{folder}/Cargo.toml"))).collect();
     let named = |name: &str| manifests.contains(&format!("name = \"{name}\""));
     let mut words = words.iter().skip(1);
@@ -101,6 +117,9 @@ fn check_cargo(words: &[String], at: &str) {
                     "{at}: there is no example `{name}`"
                 );
             }
+            "--features" | "--crate-type" => {
+                assert!(words.next().is_some(), "{at}: {word} without a value");
+            }
             "--" => break,
             "--workspace" | "--release" | "--locked" | "--no-deps" | "--open" => {}
             flag if flag.starts_with('-') => panic!("{at}: there is no rule for cargo's `{flag}`"),
@@ -109,6 +128,31 @@ fn check_cargo(words: &[String], at: &str) {
                 assert!(module.exists(), "{at}: no test is in a module named `{filter}`");
             }
         }
+    }
+}
+
+fn check_compiler(words: &[String], place: &Place, at: &str) {
+    let source = words.iter().find(|word| word.ends_with(".cpp")).unwrap_or_else(|| panic!("{at}: of what?"));
+    let output =
+        words.iter().skip_while(|word| *word != "-o").nth(1).unwrap_or_else(|| panic!("{at}: no -o"));
+    assert_eq!(
+        words.join(" "),
+        libraries::command_line(source, output),
+        "{at}: the tests compile it another way"
+    );
+    place.put(libraries::library(source), output);
+}
+
+fn check_cmake(words: &[String], at: &str) {
+    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["-S", folder, "-B", _] => {
+            assert!(
+                root().join(folder).join("CMakeLists.txt").exists(),
+                "{at}: {folder} has no CMakeLists.txt"
+            );
+        }
+        ["--build", _] => {}
+        _ => panic!("{at}: there is no rule for this line of CMake"),
     }
 }
 
@@ -146,6 +190,14 @@ fn run_all(documents: &[String]) {
                         check_cargo(&words, &at);
                         continue;
                     }
+                    Rule::Compiler(words) => {
+                        check_compiler(&words, &place, &at);
+                        continue;
+                    }
+                    Rule::CMake(words) => {
+                        check_cmake(&words, &at);
+                        continue;
+                    }
                     Rule::Program(command) => match block.mark("test adds") {
                         Some(more) => format!("{command} {more}"),
                         None => command,
@@ -159,7 +211,7 @@ fn run_all(documents: &[String]) {
 }
 
 /// The documents whose commands have a test of their own, because they take longest.
-const LONG: [&str; 3] = ["README.md", "docs/recipes.md", "docs/scripts.md"];
+const LONG: [&str; 4] = ["README.md", "docs/recipes.md", "docs/scripts.md", super::GUIDE];
 
 #[test]
 fn every_command_of_the_readme_runs() {
@@ -200,7 +252,7 @@ fn inline_code(document: &str) -> Vec<(usize, String)> {
 #[test]
 fn every_command_and_flag_in_the_text_exists() {
     /// Of cargo and of what is not built yet.
-    const OTHERS: [&str; 2] = ["--open", "--plugin"];
+    const OTHERS: [&str; 1] = ["--open"];
     let place = Place::new();
     let (code, help) = place.run("admix --help");
     assert_eq!(code, 0, "{help}");
@@ -213,7 +265,17 @@ fn every_command_and_flag_in_the_text_exists() {
         .collect();
     assert!(names.contains(&"run".to_string()), "{help}");
     let mut known = format!("{}{help}", xtask_help());
-    let more = ["data import", "data info", "data verify", "bench step"].map(String::from);
+    let more = [
+        "data import",
+        "data info",
+        "data verify",
+        "bench step",
+        "bench scripts",
+        "bench library",
+        "plugin new",
+        "plugin check",
+    ]
+    .map(String::from);
     for name in names.iter().chain(&more).filter(|name| *name != "help") {
         known.push_str(&place.run(&format!("admix {name} --help")).1);
     }

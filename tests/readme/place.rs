@@ -14,7 +14,7 @@ impl Place {
     /// Copies what is needed, and makes some pictures.
     pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        for name in ["configs", "scripts", "docs"] {
+        for name in ["configs", "scripts", "docs", "examples"] {
             copy(&root().join(name), &folder.path().join(name));
         }
         fs::create_dir(folder.path().join("bin")).expect("bin/");
@@ -22,6 +22,11 @@ impl Place {
             .expect("a link");
         pictures(&folder.path().join("pictures"));
         Self(folder)
+    }
+
+    /// Puts a file here.
+    pub fn put(&self, file: &Path, name: &str) {
+        fs::copy(file, self.0.path().join(name)).expect("a copy");
     }
 
     /// Runs a command line; gives its exit code and all that it said.

@@ -431,6 +431,18 @@ unsafe extern "C" fn plan(
             return Ok(());
         };
         for (name, value) in plan.values() {
+            // A count of zero means one number at this boundary, and there is none.
+            let is_empty = match value {
+                Value::Floats(all) => all.is_empty(),
+                Value::Ints(all) => all.is_empty(),
+                Value::Float(_) | Value::Int(_) => false,
+            };
+            if is_empty {
+                return Err(Error::Plugin {
+                    plugin: instance.name.into(),
+                    message: format!("the plan's value `{name}` is an empty list"),
+                });
+            }
             let name = raw::Text::of(name);
             // SAFETY: the host's functions with its own pointer; slices live for the call.
             unsafe {

@@ -26,6 +26,9 @@ pub(super) struct Foreign {
     pub plugin: Plugin,
 }
 
+/// How far masks and shares may be from their range: what half precision rounds.
+const SLACK: f64 = 2e-3;
+
 /// What `check` said of some settings.
 #[derive(Debug)]
 struct Checked {
@@ -100,9 +103,12 @@ impl Foreign {
             _ => return Err(self.error(message)),
         }
         if generators()? != before {
+            let remedy = match what {
+                "create" => "let the host make and fill parameters",
+                _ => "draw in `plan`, from the draws it is given",
+            };
             return Err(self.error(format!(
-                "`{what}` drew from libtorch's global generator, which no seed of a recipe reaches; draw in `plan`, from \
-                 the draws it is given"
+                "`{what}` drew from libtorch's global generator, which no seed of a recipe reaches; {remedy}"
             )));
         }
         if inputs.iter().zip(writes).any(|(tensor, before)| handles::writes(tensor) != before) {
@@ -373,6 +379,7 @@ impl MixerConfig for ForeignMixerConfig {
             this,
             needs: self.checked.needs.clone(),
             device: path.device(),
+            looked_at: false,
         }))
     }
 
@@ -388,6 +395,8 @@ struct ForeignMixer {
     this: *mut c_void,
     needs: Needs,
     device: Device,
+    /// Whether the values of one mix were looked at.
+    looked_at: bool,
 }
 
 impl Drop for ForeignMixer {
@@ -539,6 +548,42 @@ impl ForeignMixer {
             return Err(self.foreign.error(format!("`mix` returned {what} on {got:?}, expected {wanted:?}")));
         }
         Ok(tensor)
+    }
+
+    /// Looks at the values of a mix. To read them back stops the device, so it is done for the first mix of an
+    /// instance alone: the one before training starts.
+    fn look_at(&self, given: &Tensor, mixed: &Mixed) -> Result<()> {
+        let all = |is: Tensor| -> Result<bool> { Ok(bool::try_from(&is.f_all()?)?) };
+        let within = |tensor: &Tensor, least: f64, most: f64| -> Result<bool> {
+            let above = tensor.f_ge(least)?;
+            all(above.f_logical_and(&tensor.f_le(most)?)?)
+        };
+        let refuse = |what: &str| Err(self.foreign.error(format!("`mix` returned {what}")));
+        if all(given.f_isfinite()?)? && !all(mixed.images.f_isfinite()?)? {
+            return refuse("images that are not finite, from finite ones");
+        }
+        if let Some(mask) = &mixed.mask
+            && !within(mask, -SLACK, 1.0 + SLACK)?
+        {
+            return refuse("a mask with values outside of 0 to 1");
+        }
+        if let Credit::Pair { lambda, .. } = &mixed.credit
+            && !within(lambda, -SLACK, 1.0 + SLACK)?
+        {
+            return refuse("a lambda outside of 0 to 1");
+        }
+        let (sources, shares) = mixed.credit.shares()?;
+        let last = given.size().first().map_or(0, |n| n - 1);
+        if !within(&sources, 0.0, last as f64)? {
+            return refuse(&format!(
+                "a partner or source that is no sample of the batch, expected 0 to {last}"
+            ));
+        }
+        let sums = shares.f_to_kind(Kind::Double)?.f_sum_dim_intlist([1i64].as_slice(), false, None)?;
+        if !within(&sums, 1.0 - SLACK, 1.0 + SLACK)? || !within(&shares, -SLACK, 1.0 + SLACK)? {
+            return refuse("shares of the label that do not sum to 1 for each sample");
+        }
+        Ok(())
     }
 }
 
@@ -696,7 +741,12 @@ impl Mixer for ForeignMixer {
             }
             _ => return Err(self.foreign.error("`mix` returned only one of `sources` and `shares`")),
         };
-        Ok(Mixed { images, mask, credit, extras })
+        let mixed = Mixed { images, mask, credit, extras };
+        if !self.looked_at {
+            self.look_at(input.images, &mixed)?;
+            self.looked_at = true;
+        }
+        Ok(mixed)
     }
 
     fn train(&mut self, on: bool) {

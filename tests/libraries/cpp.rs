@@ -1,0 +1,178 @@
+//! Libraries in C++ through the program: listed, trained with, resumed, and refused with one line.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use admix_engine::Checkpoint;
+use admix_torch::{Device, Tensor};
+use serde_json::Value;
+
+use super::library;
+use crate::engine::differing;
+use crate::program::{Place, files_below, repository};
+
+const GRID_MIX: &str = "examples/plugin_cpp/grid_mix.cpp";
+const SOFT_GRID: &str = "examples/plugin_cpp/soft_grid.cpp";
+const MISBEHAVING: &str = "tests/plugins/misbehaving.cpp";
+
+fn path_of(source: &str) -> &'static str {
+    library(source).to_str().expect("UTF-8")
+}
+
+/// A file of the examples.
+fn example(name: &str) -> String {
+    repository().join("examples/plugin_cpp").join(name).display().to_string()
+}
+
+/// The tensors of the newest checkpoint of a run.
+fn tensors(run: &Path) -> BTreeMap<String, Tensor> {
+    let files = files_below(&run.join("checkpoints"));
+    let newest = files.iter().rfind(|file| file.to_string_lossy().contains("step-")).expect("a checkpoint");
+    Checkpoint::read(newest, Device::Cpu).unwrap_or_else(|error| panic!("{error}")).tensors
+}
+
+#[test]
+fn cpp_plugins_are_listed_with_their_settings() {
+    let place = Place::new();
+    let grid = path_of(GRID_MIX);
+    let row: Value = {
+        let arguments = ["plugins", "grid_mix", "--format", "json", "--plugin", grid];
+        serde_json::from_str(&place.admix(&arguments).good().stdout).expect("JSON")
+    };
+    assert_eq!((&row["kind"], &row["in_recipes"]), (&"mixer".into(), &"GridMix".into()));
+    let cells = &row["schema"]["properties"]["cells"];
+    assert_eq!((&cells["type"], &cells["default"]), (&"integer".into(), &4.into()));
+    assert_eq!((&cells["minimum"], &cells["maximum"]), (&1.into(), &32.into()));
+    assert_eq!(cells["description"], "Cells along each side of the image.");
+    assert_eq!(row["schema"]["additionalProperties"], false);
+    let text = place.admix(&["plugins", "--plugin", grid, "--plugin", path_of(SOFT_GRID)]).good().stdout;
+    for name in ["grid_mix", "soft_grid", "smooth_focal"] {
+        assert!(text.contains(name), "{text}");
+    }
+    // Defaults that the host serves, and texts that JSON must escape.
+    let arguments = ["plugins", "probe", "--format", "json", "--plugin", path_of(MISBEHAVING)];
+    let row: Value = serde_json::from_str(&place.admix(&arguments).good().stdout).expect("JSON");
+    let wanted = serde_json::json!({"alpha": 0.5, "per": "Sample", "fold": true, "partner": "Flip"});
+    assert_eq!(row["pairing"], wanted);
+    let wanted = serde_json::json!({
+        "number": 0.25, "whole": -3, "flag": true, "text": "a \"quoted\" \\ line\nand another, ä", "form": "Square"
+    });
+    assert_eq!(row["defaults"], wanted);
+}
+
+#[test]
+fn a_cpp_mixer_trains() {
+    let place = Place::new();
+    let outcome =
+        place.compute(&["run", &example("grid_mix.ron"), "--plugin", path_of(GRID_MIX), "--out", "run"]);
+    assert!(outcome.good().stdout.contains("done: 2 epochs, 16 steps"));
+    // Another mixer, another run: the library is what the images went through.
+    let other = ["--set", "mixers.mix=GridMix(cells: 1)", "--out", "other"];
+    place
+        .compute(&[&["run", &example("grid_mix.ron"), "--plugin", path_of(GRID_MIX)], &other[..]].concat())
+        .good();
+    assert!(!differing(&tensors(&place.path("run")), &tensors(&place.path("other"))).is_empty());
+}
+
+#[test]
+fn a_trained_cpp_mixer_learns_and_a_resumed_run_is_the_same_bit_for_bit() {
+    let place = Place::new();
+    let recipe = example("soft_grid.ron");
+    let run = |out: &str, more: &[&str]| {
+        let flags = ["run", &recipe, "--plugin", path_of(SOFT_GRID), "--out", out];
+        place.compute(&[&flags[..], more].concat()).good()
+    };
+    run("whole", &[]);
+    run("start", &["--max-steps", "2"]);
+    run("halves", &["--max-steps", "6"]);
+    run("halves", &["--resume"]);
+    let (whole, start) = (tensors(&place.path("whole")), tensors(&place.path("start")));
+    assert_eq!(differing(&whole, &tensors(&place.path("halves"))), Vec::<String>::new());
+    let logits = |all: &BTreeMap<String, Tensor>| {
+        let found = all.iter().find(|(name, _)| name.ends_with("soft.logits") && !name.starts_with("optim"));
+        let (_, tensor) = found.unwrap_or_else(|| panic!("{:?}", all.keys()));
+        assert_eq!(tensor.size(), [1, 1, 4, 4]);
+        tensor.shallow_clone()
+    };
+    assert!(!logits(&whole).equal(&logits(&start)), "the mixer learns nothing");
+    // Its projection runs after each step.
+    run("flat", &["--set", "mixers.soft=SoftGrid(spread: 5.0, limit: 0.01)", "--max-steps", "2"]);
+    let most = logits(&tensors(&place.path("flat"))).abs().max().double_value(&[]);
+    assert!(most <= 0.0100001, "{most}");
+}
+
+/// A run with one fault.
+fn faulty(place: &Place, fault: &str) -> crate::program::Outcome {
+    let mixer = format!("mixers.mix=Misbehaving(fault: {fault})");
+    let recipe = example("grid_mix.ron");
+    place.compute(&["run", &recipe, "--plugin", path_of(MISBEHAVING), "--set", &mixer, "--out", fault])
+}
+
+#[test]
+fn every_fault_of_a_library_ends_a_run_with_one_line_that_names_it() {
+    let place = Place::new();
+    for (fault, said) in [
+        ("Throws", "the blade is dull"),
+        ("ThrowsAnything", "no std::exception"),
+        ("Lines", "the first line"),
+        ("Torch", "shape '[7, -1, 13]' is invalid"),
+        ("NaN", "images that are not finite"),
+        ("Shape", "images of shape"),
+        ("Shares", "shares of the label that do not sum to 1"),
+        ("Half", "only one of `sources` and `shares`"),
+        ("Draws", "libtorch's global generator"),
+        ("DrawsInCreate", "let the host make and fill parameters"),
+        ("Writes", "wrote into a tensor"),
+        ("Empty", "no images"),
+        ("Kind", "kind Int64"),
+        ("Create", "no room for the mask"),
+        ("Plan", "nothing to plan with"),
+        ("Partners", "`partner`"),
+        ("Missing", "no `angle` in the plan; there is lambda, partner"),
+        ("AfterStep", "no way back"),
+    ] {
+        // Found before training starts: the method is tried on a few samples first.
+        let outcome = faulty(&place, fault);
+        assert!(!outcome.stderr.contains("the second line"), "{}", outcome.stderr);
+        outcome.refused(2, &["mixer `misbehaving`", "libmisbehaving.so", said]);
+    }
+}
+
+#[test]
+fn a_library_that_switches_gradients_off_changes_nothing() {
+    let place = Place::new();
+    faulty(&place, "None").good();
+    faulty(&place, "GradOff").good();
+    let (plain, off) = (tensors(&place.path("None")), tensors(&place.path("GradOff")));
+    assert_eq!(differing(&plain, &off), Vec::<String>::new());
+}
+
+#[test]
+fn bad_settings_of_a_cpp_plugin_are_told_with_their_range() {
+    let place = Place::new();
+    let refused = |source: &str, mixer: &str, parts: &[&str]| {
+        let mixer = format!("mixers.mix={mixer}");
+        let arguments = ["check", &example("grid_mix.ron"), "--plugin", path_of(source), "--set", &mixer];
+        place.admix(&arguments).refused(2, parts);
+    };
+    refused(
+        GRID_MIX,
+        "GridMix(cells: 0)",
+        &["`mixers.mix.cells` is 0, expected a whole number from 1 to 32"],
+    );
+    refused(
+        GRID_MIX,
+        "GridMix(cells: 33)",
+        &["`mixers.mix.cells` is 33, expected a whole number from 1 to 32"],
+    );
+    refused(GRID_MIX, "GridMix(cell: 3)", &["cell", "cells"]);
+    refused(GRID_MIX, "GridMix(cells: 2.5)", &["cells"]);
+    refused(
+        MISBEHAVING,
+        "Probe(number: 1.5)",
+        &["`mixers.mix.number` is 1.5, expected a number from 0 to 1"],
+    );
+    refused(MISBEHAVING, "Probe(form: Oval)", &["Oval", "Round", "Square"]);
+    refused(MISBEHAVING, "Probe(whole: 13)", &["`mixers.mix.whole` is 13, which needs `flag: false`"]);
+    refused(MISBEHAVING, "Misbehaving(fault: Other)", &["Other", "Throws"]);
+}

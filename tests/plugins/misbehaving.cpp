@@ -1,0 +1,152 @@
+// Plugins that do what a plugin must not do, one thing at a time, and one that shows what the SDK hands over.
+// For tests alone.
+
+#include <admix.hpp>
+
+#include <c10/core/GradMode.h>
+
+#include <stdexcept>
+
+enum class Fault {
+  None, Throws, ThrowsAnything, Torch, NaN, Shape, Shares, Draws, Writes, Empty, Kind, GradOff, Create, Plan, Partners,
+  DrawsInCreate, Half, Missing, AfterStep, Lines,
+};
+
+struct Misbehaving : admix::Mixer {
+  static constexpr admix::About about{"misbehaving", "Misbehaving", "breaks one rule", "tests/plugins"};
+  Fault fault = Fault::None;
+
+  void settings(admix::Settings& s) override {
+    s.choice<Fault>("fault", fault,
+                    {{"None", Fault::None},
+                     {"Throws", Fault::Throws},
+                     {"ThrowsAnything", Fault::ThrowsAnything},
+                     {"Torch", Fault::Torch},
+                     {"NaN", Fault::NaN},
+                     {"Shape", Fault::Shape},
+                     {"Shares", Fault::Shares},
+                     {"Draws", Fault::Draws},
+                     {"Writes", Fault::Writes},
+                     {"Empty", Fault::Empty},
+                     {"Kind", Fault::Kind},
+                     {"GradOff", Fault::GradOff},
+                     {"Create", Fault::Create},
+                     {"Plan", Fault::Plan},
+                     {"Partners", Fault::Partners},
+                     {"DrawsInCreate", Fault::DrawsInCreate},
+                     {"Half", Fault::Half},
+                     {"Missing", Fault::Missing},
+                     {"AfterStep", Fault::AfterStep},
+                     {"Lines", Fault::Lines}},
+                    "Which rule.");
+  }
+
+  void build(admix::Build&) override {
+    if (fault == Fault::Create) throw std::runtime_error("no room for the mask");
+    if (fault == Fault::DrawsInCreate) at::rand({2});
+  }
+
+  void plan(const admix::Ask& ask, admix::Draws&, admix::Plan& plan) override {
+    if (fault == Fault::Plan) throw admix::Error("nothing to plan with");
+    plan.draw();
+    if (fault == Fault::Partners) plan.wholes("partner", std::vector<int64_t>(ask.batch(), ask.batch()));
+  }
+
+  admix::Mixed mix(const admix::Input& in, const admix::Planned& plan) override {
+    at::Tensor images = in.images();
+    const at::Tensor partner = plan.partner(), lambda = plan.lambda();
+    const auto lerp = [&](const at::Tensor& own) { return at::lerp(in.partners(partner), own, admix::over_images(lambda)); };
+    at::Tensor mixed = lerp(images);
+    switch (fault) {
+      case Fault::Throws: throw std::runtime_error("the blade is dull");
+      case Fault::ThrowsAnything: throw 7;
+      case Fault::Lines: throw std::runtime_error("the first line\nthe second line");
+      case Fault::Torch: mixed = images.reshape({7, -1, 13}); break;
+      case Fault::NaN: mixed = mixed * std::numeric_limits<double>::quiet_NaN(); break;
+      case Fault::Shape: mixed = mixed.narrow(2, 0, 1); break;
+      case Fault::Draws: mixed = mixed + at::rand({}); break;
+      case Fault::Writes: images.add_(1); break;
+      case Fault::Empty: mixed = at::Tensor(); break;
+      case Fault::Kind: mixed = mixed.to(at::kLong); break;
+      case Fault::GradOff: c10::GradMode::set_enabled(false); break;
+      case Fault::Missing: mixed = mixed + plan["angle"]; break;
+      default: break;
+    }
+    if (fault == Fault::Shares || fault == Fault::Half) {
+      const at::Tensor own = at::arange(images.size(0), partner.options());
+      const at::Tensor shares = at::full({images.size(0), 2}, 0.7, images.options());
+      return admix::Mixed::shares(mixed, at::stack({own, partner}, 1), fault == Fault::Half ? at::Tensor() : shares);
+    }
+    return admix::Mixed::pair(mixed, partner, lambda);
+  }
+
+  void after_step() override {
+    if (fault == Fault::AfterStep) throw std::runtime_error("no way back");
+  }
+};
+
+// Every kind of setting, and what the host hands over, as extras of its mix.
+struct Probe : admix::Mixer {
+  static constexpr admix::About about{
+      "probe", "Probe", "shows what it is given", "tests/plugins", {0.5, admix::Per::Sample, true, admix::Partner::Flip}};
+  enum class Form { Round, Square };
+  double number = 0.25;
+  int64_t whole = -3;
+  bool flag = true;
+  std::string text = "a \"quoted\" \\ line\nand another, \xc3\xa4";
+  Form form = Form::Square;
+  at::Tensor weight, counter, adopted;
+
+  void settings(admix::Settings& s) override {
+    s.number("number", number, "A number, in pixels.", 0, 1);
+    s.whole("whole", whole, "A whole number.");
+    s.flag("flag", flag, "A \"switch\".");
+    s.text("text", text, "A text.");
+    s.choice<Form>("form", form, {{"Round", Form::Round}, {"Square", Form::Square}}, "A choice.");
+  }
+
+  void check() const override {
+    if (whole == 13 && flag) throw admix::BadSetting("whole", "is 13, which needs `flag: false`");
+  }
+
+  void build(admix::Build& b) override {
+    {
+      admix::KeepGenerator keep;
+      at::rand({3});
+    }
+    weight = b.parameter("inner.weight", {2, 3}, admix::he());
+    counter = b.buffer("counter", {}, 5.0);
+    adopted = at::full({2}, 0.5, at::device(b.device()));
+    b.adopt("adopted", adopted);
+    if (text == "twice") b.parameter("inner.weight", {1}, admix::constant(0));
+  }
+
+  void plan(const admix::Ask& ask, admix::Draws& draws, admix::Plan& plan) override {
+    plan.draw();
+    plan.whole("key", draws.field());
+    plan.number("uniform", draws.uniform());
+    plan.number("normal", draws.normal());
+    plan.number("beta", draws.beta(2, 3));
+    plan.whole("choice", draws.choice(10));
+    plan.wholes("permutation", draws.permutation(6));
+    plan.wholes("derangement", draws.derangement(6));
+    plan.wholes("size", {ask.batch(), ask.height(), ask.width(), ask.quiet(), ask.per_sample()});
+    plan.structure(42);
+  }
+
+  admix::Mixed mix(const admix::Input& in, const admix::Planned& plan) override {
+    const auto n = in.images().size(0);
+    auto made = admix::Mixed::pair(in.images().clone(), plan.partner(), plan.lambda())
+                    .with("field", admix::uniform_field(plan["key"], {n, 3, 7}))
+                    .with("weight", weight)
+                    .with("settings", at::tensor({number, static_cast<double>(whole), flag ? 1.0 : 0.0,
+                                                  static_cast<double>(text.size()),
+                                                  form == Form::Round ? 0.0 : 1.0}));
+    return made;
+  }
+
+  void train(bool on) override { counter.fill_(on ? 1 : 2); }
+  void after_step() override { weight.clamp_(-0.01, 0.01); }
+};
+
+ADMIX_PLUGINS(Misbehaving, Probe)
