@@ -20,8 +20,8 @@ fn main() -> Outcome<()> {
     admix_torch::set_threads(number("--threads", 2));
     // Batch, channels, size, classes, width: those of `configs/bench/amix_default.ron` and of the quickstart.
     let (n, c, size, classes, width) = match value("--case").map(String::as_str) {
-        Some("resnet18") => (32, 3, 32, 100, 1.0),
-        _ => (100, 1, 28, 10, 0.125),
+        Some("resnet18") => (number("--batch", 32), 3, 32, 100, 1.0),
+        _ => (number("--batch", 100), 1, 28, 10, 0.125),
     };
     let model = BackboneConfig::ResNet(ResNetConfig { width, ..Default::default() });
     let (streams, heads) = (Streams::new(0), ["one".to_string(), "mix".to_string()]);

@@ -130,11 +130,43 @@ fn every_fault_of_a_library_ends_a_run_with_one_line_that_names_it() {
         ("Partners", "`partner`"),
         ("Missing", "no `angle` in the plan; there is lambda, partner"),
         ("AfterStep", "no way back"),
+        ("Device", "expected Cpu"),
     ] {
         // Found before training starts: the method is tried on a few samples first.
         let outcome = faulty(&place, fault);
         assert!(!outcome.stderr.contains("the second line"), "{}", outcome.stderr);
         outcome.refused(2, &["mixer `misbehaving`", "libmisbehaving.so", said]);
+    }
+}
+
+#[test]
+fn a_fault_in_the_middle_of_a_run_leaves_a_checkpoint_from_which_it_goes_on_bit_for_bit() {
+    let place = Place::new();
+    faulty(&place, "None").good();
+    let whole = tensors(&place.path("None"));
+    for (fault, said) in [
+        ("Throws", "the blade is dull"),
+        ("ThrowsAnything", "no std::exception"),
+        ("Torch", "shape '[7, -1, 13]' is invalid"),
+        ("NaN", "images that are not finite"),
+        ("Shape", "images of shape"),
+        ("Shares", "shares"),
+        ("Draws", "libtorch's global generator"),
+        ("Writes", "wrote into a tensor"),
+        ("Empty", "no images"),
+    ] {
+        let run = |mixer: &str, more: &[&str]| {
+            let (recipe, mixer) = (example("grid_mix.ron"), format!("mixers.mix={mixer}"));
+            let flags = ["run", &recipe, "--plugin", path_of(MISBEHAVING), "--set", &mixer, "--out", fault];
+            place.compute(&[&flags[..], more].concat())
+        };
+        // The trial before training makes three mixes with another instance.
+        run(&format!("Misbehaving(fault: {fault}, after: 5)"), &[]).refused(
+            1,
+            &["mixer `m", "libmisbehaving.so", said, "step 6", "saved in", "step-00000005", "--resume"],
+        );
+        run("Misbehaving(fault: None)", &["--resume"]).good();
+        assert_eq!(differing(&whole, &tensors(&place.path(fault))), Vec::<String>::new(), "{fault}");
     }
 }
 

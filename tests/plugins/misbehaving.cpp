@@ -10,11 +10,13 @@
 enum class Fault {
   None, Throws, ThrowsAnything, Torch, NaN, Shape, Shares, Draws, Writes, Empty, Kind, GradOff, Create, Plan, Partners,
   DrawsInCreate, Half, Missing, AfterStep, Lines,
+  Device,
 };
 
 struct Misbehaving : admix::Mixer {
   static constexpr admix::About about{"misbehaving", "Misbehaving", "breaks one rule", "tests/plugins"};
   Fault fault = Fault::None;
+  int64_t after = 0, mixes = 0;
 
   void settings(admix::Settings& s) override {
     s.choice<Fault>("fault", fault,
@@ -37,8 +39,10 @@ struct Misbehaving : admix::Mixer {
                      {"Half", Fault::Half},
                      {"Missing", Fault::Missing},
                      {"AfterStep", Fault::AfterStep},
-                     {"Lines", Fault::Lines}},
+                     {"Lines", Fault::Lines},
+                     {"Device", Fault::Device}},
                     "Which rule.");
+    s.whole("after", after, "Mixes of an instance before the rule is broken.", 0, 1000);
   }
 
   void build(admix::Build&) override {
@@ -57,7 +61,8 @@ struct Misbehaving : admix::Mixer {
     const at::Tensor partner = plan.partner(), lambda = plan.lambda();
     const auto lerp = [&](const at::Tensor& own) { return at::lerp(in.partners(partner), own, admix::over_images(lambda)); };
     at::Tensor mixed = lerp(images);
-    switch (fault) {
+    const Fault now = mixes++ < after ? Fault::None : fault;
+    switch (now) {
       case Fault::Throws: throw std::runtime_error("the blade is dull");
       case Fault::ThrowsAnything: throw 7;
       case Fault::Lines: throw std::runtime_error("the first line\nthe second line");
@@ -69,19 +74,20 @@ struct Misbehaving : admix::Mixer {
       case Fault::Empty: mixed = at::Tensor(); break;
       case Fault::Kind: mixed = mixed.to(at::kLong); break;
       case Fault::GradOff: c10::GradMode::set_enabled(false); break;
+      case Fault::Device: mixed = at::empty_like(images, at::device(at::kMeta)); break;
       case Fault::Missing: mixed = mixed + plan["angle"]; break;
       default: break;
     }
-    if (fault == Fault::Shares || fault == Fault::Half) {
+    if (now == Fault::Shares || now == Fault::Half) {
       const at::Tensor own = at::arange(images.size(0), partner.options());
       const at::Tensor shares = at::full({images.size(0), 2}, 0.7, images.options());
-      return admix::Mixed::shares(mixed, at::stack({own, partner}, 1), fault == Fault::Half ? at::Tensor() : shares);
+      return admix::Mixed::shares(mixed, at::stack({own, partner}, 1), now == Fault::Half ? at::Tensor() : shares);
     }
     return admix::Mixed::pair(mixed, partner, lambda);
   }
 
   void after_step() override {
-    if (fault == Fault::AfterStep) throw std::runtime_error("no way back");
+    if (fault == Fault::AfterStep && mixes > after) throw std::runtime_error("no way back");
   }
 };
 

@@ -16,10 +16,13 @@ use crate::setup;
 
 /// Our side: `admix` with these arguments, then the recipe.
 const STEP: &[&str] = &["bench", "step", "--format", "json"];
-/// The recipes of `bench overhead`, their names for `train_by_hand --case`, and what may be lost on each.
-const OVERHEAD: &[(&str, &str, Limit)] = &[
-    ("configs/quickstart.ron", "quickstart", Limit::Milliseconds(0.3)),
-    ("configs/bench/amix_default.ron", "resnet18", Limit::Ratio(1.01)),
+/// The recipes of `bench overhead`, their names for `train_by_hand --case`, the batch if not the recipe's, and what may
+/// be lost on each. What engine and script cost does not depend on the batch: with two images there is least beside
+/// it that could hide it.
+const OVERHEAD: &[(&str, &str, Option<&str>, Limit)] = &[
+    ("configs/quickstart.ron", "quickstart", Some("2"), Limit::Milliseconds(0.3)),
+    ("configs/quickstart.ron", "quickstart", None, Limit::Milliseconds(0.3)),
+    ("configs/bench/amix_default.ron", "resnet18", None, Limit::Ratio(1.01)),
 ];
 /// The methods of `bench peer`: `configs/bench/<method>.ron` against the peer's `--method <method>`.
 const PEER_METHODS: &str = "vanilla,amix";
@@ -63,6 +66,8 @@ struct Contest {
 /// Settings that all benchmarks share.
 #[derive(Debug)]
 struct Options {
+    /// Which of `bench overhead`: small, quickstart, resnet18; all if empty.
+    cases: Vec<String>,
     rounds: usize,
     steps: usize,
     warmup: usize,
@@ -80,7 +85,8 @@ enum Strict {
 /// Runs `bench overhead|peer`.
 pub fn run(repo: &Repo, mut args: Args) -> Result<()> {
     let which = args.positional();
-    let options = Options {
+    let mut options = Options {
+        cases: Vec::new(),
         rounds: args.parsed("--rounds", 7)?,
         steps: args.parsed("--steps", 30)?,
         warmup: args.parsed("--warmup", 5)?,
@@ -92,6 +98,8 @@ pub fn run(repo: &Repo, mut args: Args) -> Result<()> {
     }
     match which.as_deref() {
         Some("overhead") => {
+            let cases = args.value("--cases")?.unwrap_or_default();
+            options.cases = cases.split(',').filter(|case| !case.is_empty()).map(String::from).collect();
             args.finish()?;
             contests(repo, overhead(repo, &options)?, &options)
         }
@@ -114,19 +122,31 @@ fn overhead(repo: &Repo, options: &Options) -> Result<Vec<Contest>> {
     let admix = repo.build_admix(Profile::Release)?;
     repo.build(&["--example", "train_by_hand"], Profile::Release)?;
     let by_hand = repo.target()?.join("release/examples/train_by_hand");
-    let contest = |(recipe, case, limit): &(&str, &str, Limit)| Contest {
-        title: format!("overhead: {recipe}"),
-        sides: [
-            Side { name: "admix".into(), command: step(&admix, recipe, options), libtorch: Libtorch::Linked },
-            Side {
-                name: "by hand".into(),
-                command: words(&by_hand, &["--case", case]).into_iter().chain(options.flags()).collect(),
-                libtorch: Libtorch::Linked,
-            },
-        ],
-        limit: *limit,
+    let wanted = |case: &str| options.cases.is_empty() || options.cases.iter().any(|one| one == case);
+    let contest = |(recipe, case, batch, limit): &(&str, &str, Option<&str>, Limit)| {
+        let mut ours = step(&admix, recipe, options);
+        let mut theirs = words(&by_hand, &["--case", case]);
+        theirs.extend(options.flags());
+        let mut title = format!("overhead: {recipe}");
+        if let Some(batch) = batch {
+            ours.extend(["--set".into(), format!("batch={batch}")]);
+            theirs.extend(["--batch".into(), (*batch).into()]);
+            title.push_str(&format!(", batch {batch}"));
+        }
+        Contest {
+            title,
+            sides: [
+                Side { name: "admix".into(), command: ours, libtorch: Libtorch::Linked },
+                Side { name: "by hand".into(), command: theirs, libtorch: Libtorch::Linked },
+            ],
+            limit: *limit,
+        }
     };
-    Ok(OVERHEAD.iter().map(contest).collect())
+    Ok(OVERHEAD
+        .iter()
+        .filter(|(_, case, batch, _)| wanted(if batch.is_some() { "small" } else { case }))
+        .map(contest)
+        .collect())
 }
 
 /// The bench recipes against PyTorch, with the Python of `ADMIX_PEER_PYTHON`.
@@ -265,6 +285,12 @@ fn report(names: [&str; 2], times: &[Vec<f64>; 2], limit: Limit) -> (String, boo
     let medians = [median(&times[0]), median(&times[1])];
     let ratio = medians[0] / medians[1];
     let difference = medians[0] - medians[1];
+    // What the machine does changes slowly: both sides of a round see the same.
+    let pairs: Vec<f64> = times[0].iter().zip(&times[1]).map(|(a, b)| a - b).collect();
+    let paired = median(&pairs);
+    // Standard error of a median, from the median deviation: 1.2533 * 1.4826 * MAD / sqrt(n).
+    let deviations: Vec<f64> = pairs.iter().map(|pair| (pair - paired).abs()).collect();
+    let error = 1.858 * median(&deviations) / (pairs.len() as f64).sqrt();
     let ratios: Vec<f64> = times[0].iter().zip(&times[1]).map(|(a, b)| a / b).collect();
     let (low, high) = range(&ratios);
     let (met, wanted) = match limit {
@@ -273,7 +299,8 @@ fn report(names: [&str; 2], times: &[Vec<f64>; 2], limit: Limit) -> (String, boo
     };
     let _ = writeln!(
         text,
-        "{} / {}: ratio {ratio:.4} (by round {low:.4} to {high:.4}), difference {difference:+.3} ms; {wanted}: {}",
+        "{} / {}: ratio {ratio:.4} (by round {low:.4} to {high:.4}), difference {difference:+.3} ms, by round \
+         {paired:+.3} +- {error:.3} ms; {wanted}: {}",
         names[0],
         names[1],
         if met { "met" } else { "MISSED" }

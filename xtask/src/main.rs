@@ -35,7 +35,7 @@ cargo xtask COMMAND
   check                        formatting, lints and documentation, warnings are errors
   compare [--data PATH] [--out DIR] [--methods A,B] [--width X] [--epochs N] [--per-class N] [--release] [-- ARGS]
                                train the methods on CIFAR-10 at one budget; resumes; ARGS go to `admix run`
-  bench overhead|peer [--rounds N] [--steps N] [--warmup N] [--threads N] [--strict] [--batch N] [--methods A,B]
+  bench overhead|peer [--rounds N] [--steps N] [--warmup N] [--threads N] [--strict] [--batch N] [--methods A,B] [--cases A,B]
                                time ours against training by hand, or against PyTorch, in turn
   fixtures fashion-mnist [--deb FILE]
                                make the embedded dataset again

@@ -536,9 +536,11 @@ impl ForeignMixer {
                 .foreign
                 .error(format!("`mix` returned {what} of shape {size:?}, expected {wanted}")));
         }
-        if (tensor.kind() == Kind::Int64) != whole || !(whole || tensor.is_floating_point()) {
+        // Kinds that the binding has no name for are an error there, and a panic in `kind`.
+        let kind =
+            tensor.f_kind().map_err(|error| self.foreign.error(format!("`mix` returned {what}: {error}")))?;
+        if (kind == Kind::Int64) != whole || !(whole || tensor.is_floating_point()) {
             let wanted = if whole { "int64" } else { "a floating kind" };
-            let kind = tensor.kind();
             return Err(self
                 .foreign
                 .error(format!("`mix` returned {what} of kind {kind:?}, expected {wanted}")));
