@@ -12,6 +12,8 @@ mod contract;
 mod gradients;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod schemas;
 
 pub mod losses;
 pub mod mixers;

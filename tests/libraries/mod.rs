@@ -1,8 +1,11 @@
-//! Plugins in libraries: the C boundary as it is written down, and libraries in C++ through the program itself.
+//! Plugins in libraries: the C boundary as it is written down, and libraries in C, C++ and Rust through the program
+//! itself: good ones train, all others are refused in one line.
 
 mod abi;
 mod cpp;
 mod instances;
+mod rejections;
+mod rust;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -64,4 +67,11 @@ fn build(source: &str) -> PathBuf {
 fn run(line: &str) -> Output {
     let command = Command::new("sh").args(["-c", line]).current_dir(repository()).output();
     command.unwrap_or_else(|error| panic!("{line}: {error}"))
+}
+
+/// A folder of cargo's target folder: tests run from `deps`.
+fn built() -> PathBuf {
+    let own = std::env::current_exe().expect("a test has a path");
+    let deps = own.parent().expect("a folder");
+    deps.parent().expect("the folder of the profile").to_path_buf()
 }

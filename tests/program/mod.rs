@@ -117,11 +117,13 @@ impl Place {
         self.set_up(command, arguments)
     }
 
-    fn set_up(&self, mut command: Command, arguments: &[&str]) -> Command {
+    /// Gives a program these arguments and the surroundings of every test: this folder, no GPU, no plugin folder.
+    pub fn set_up(&self, mut command: Command, arguments: &[&str]) -> Command {
         command
             .args(arguments)
             .current_dir(self.0.path())
             .env("CUDA_VISIBLE_DEVICES", "")
+            .env("ADMIX_PLUGINS", "")
             .env("RUST_BACKTRACE", "1")
             .env("TORCH_SHOW_CPP_STACKTRACES", "1")
             .stdin(Stdio::null())

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{GUIDE, blocks, root};
+use super::{GUIDE, blocks};
 
 /// A shell in an empty folder, with the program on its path. It remembers where it is.
 struct Shell {

@@ -6,6 +6,7 @@ mod args;
 mod bench;
 mod compare;
 mod fashion_mnist;
+mod fuzz;
 mod golden;
 mod libtorch;
 mod process;
@@ -37,6 +38,7 @@ cargo xtask COMMAND
                                train the methods on CIFAR-10 at one budget; resumes; ARGS go to `admix run`
   bench overhead|peer [--rounds N] [--steps N] [--warmup N] [--threads N] [--strict] [--batch N] [--methods A,B] [--cases A,B]
                                time ours against training by hand, or against PyTorch, in turn
+  fuzz [--seconds N]           throw damaged input at the readers of plugin libraries, 20 seconds for each
   fixtures fashion-mnist [--deb FILE]
                                make the embedded dataset again
   golden [--from DIR]          copy the reference vectors into tests/golden
@@ -77,6 +79,7 @@ fn dispatch(mut words: Vec<String>) -> Result<()> {
         "check" => tasks::check,
         "compare" => compare::run,
         "bench" => bench::run,
+        "fuzz" => fuzz::run,
         "fixtures" => fixtures,
         "golden" => golden::run,
         _ => return Err(Usage(format!("there is no command `{command}`")).into()),
@@ -121,6 +124,8 @@ mod tests {
             &["bench", "peer", "--fast"],
             &["compare", "--epochs", "many"],
             &["compare", "--epoch", "3"],
+            &["fuzz", "--seconds", "0"],
+            &["fuzz", "manifest"],
         ] {
             let error = error(words);
             assert!(error.is::<Usage>(), "{words:?}: {error:#}");
@@ -130,7 +135,9 @@ mod tests {
 
     #[test]
     fn every_command_is_in_the_help() {
-        for command in ["setup", "demo", "test", "check", "compare", "bench", "fixtures", "golden", "help"] {
+        for command in
+            ["setup", "demo", "test", "check", "compare", "bench", "fuzz", "fixtures", "golden", "help"]
+        {
             assert!(HELP.contains(&format!("\n  {command}")), "{command}");
         }
         dispatch(vec!["setup".into(), "--help".into()]).unwrap();

@@ -1,5 +1,7 @@
 //! Opening plugin libraries. The only use of the dynamic loader; libraries are never closed.
 
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -29,6 +31,9 @@ pub fn load(path: &Path, registry: &mut Registry) -> Result<usize> {
         return Err(refuse("there is no such library; give the path of a plugin's .so file".into()));
     }
     let full = path.canonicalize().map_err(|error| refuse(format!("cannot be opened: {error}")))?;
+    if ends_early(&full) {
+        return Err(refuse("the file is damaged (it ends early): copy or build it again".into()));
+    }
     // SAFETY: opening a library runs its initialisers. The path comes from the user, who asks for just that.
     let library =
         unsafe { libloading::Library::new(&full) }.map_err(|error| refuse(not_opened(&full, &error)))?;
@@ -62,7 +67,7 @@ fn described(plugin: manifest::Plugin, path: &Path, origin: &Origin) -> Entry {
     let (summary, source) = (plugin.summary.clone(), plugin.source.clone());
     let kind = if matches!(plugin.functions, Functions::Mixer(_)) { "mixer" } else { "loss" };
     let label = format!("{kind} `{name}` ({})", path.display());
-    let (shape, pairing) = (Shape::of(&schema), plugin.pairing.read());
+    let (shape, pairing) = (Shape::of_settings(&schema), plugin.pairing.read());
     let is_mixer = matches!(plugin.functions, Functions::Mixer(_));
     let foreign = Rc::new(Foreign { label, plugin });
     let reader = if is_mixer {
@@ -95,6 +100,37 @@ fn described(plugin: manifest::Plugin, path: &Path, origin: &Origin) -> Entry {
 
 fn said(error: Error) -> erased_serde::Error {
     serde::de::Error::custom(error)
+}
+
+/// True for a library of which a part is missing, say after a copy that was broken off. The loader maps such a file as
+/// if it were whole, and the first look at what is missing ends the process. Whatever else is wrong is left to the
+/// loader, which says so.
+fn ends_early(path: &Path) -> bool {
+    let (Ok(mut file), Ok(there)) = (File::open(path), path.metadata().map(|about| about.len())) else {
+        return false;
+    };
+    let mut header = [0; 64];
+    // Only what this program could load: ELF, 64 bits, little-endian.
+    if file.read_exact(&mut header).is_err() || !header.starts_with(b"\x7fELF\x02\x01") {
+        return false;
+    }
+    let long = |bytes: &[u8], at: usize| {
+        bytes[at..at + 8].iter().rev().fold(0, |all, one| all << 8 | u64::from(*one))
+    };
+    let short = |at: usize| usize::from(header[at]) | usize::from(header[at + 1]) << 8;
+    let (table, size, count) = (long(&header, 32), short(54), short(56));
+    if size < 56 {
+        return false;
+    }
+    let mut segments = vec![0; size * count];
+    if file.seek(SeekFrom::Start(table)).and_then(|_| file.read_exact(&mut segments)).is_err() {
+        return true;
+    }
+    // Segments that are loaded (type 1): offset and size in the file.
+    segments
+        .chunks(size)
+        .filter(|segment| segment[..4] == [1, 0, 0, 0])
+        .any(|segment| long(segment, 8).saturating_add(long(segment, 32)) > there)
 }
 
 /// The loader's words in ours.

@@ -89,14 +89,14 @@ pub unsafe fn read(manifest: *const raw::Manifest, libtorch: &str) -> Result<Con
     // SAFETY: it holds at least as many bytes as our idea of it.
     let manifest = unsafe { manifest.read() };
     // SAFETY (here and below): texts and pointers of a manifest are valid, by the contract of this function.
-    let built_with = unsafe { text(manifest.libtorch, NAME, "libtorch") }?;
+    let built_with = unsafe { line(manifest.libtorch, NAME, "libtorch") }?;
     if built_with != libtorch {
         return Err(format!(
             "it was built with libtorch {built_with}, this program runs {libtorch}: rebuild it with libtorch {libtorch}"
         ));
     }
-    let package = unsafe { text(manifest.package, NAME, "package") }?;
-    let version = unsafe { text(manifest.version, NAME, "version") }?;
+    let package = unsafe { line(manifest.package, NAME, "package") }?;
+    let version = unsafe { line(manifest.version, NAME, "version") }?;
     if manifest.count == 0 || manifest.count > PLUGINS || manifest.descriptors.is_null() {
         return Err(format!("it offers {} plugins, expected 1 to {PLUGINS}", manifest.count));
     }
@@ -155,8 +155,8 @@ unsafe fn plugin(descriptor: *const raw::Descriptor) -> Result<Plugin, String> {
             type_name.escape_debug()
         )));
     }
-    let summary = unsafe { text(descriptor.summary, LINE, "summary") }.map_err(of)?;
-    let source = unsafe { text(descriptor.source, LINE, "source") }.map_err(of)?;
+    let summary = unsafe { line(descriptor.summary, LINE, "summary") }.map_err(of)?;
+    let source = unsafe { line(descriptor.source, LINE, "source") }.map_err(of)?;
     let schema = unsafe { object(descriptor.schema, "schema") }.map_err(of)?;
     let defaults = unsafe { object(descriptor.defaults, "defaults") }.map_err(of)?;
     let functions = match descriptor.kind {
@@ -236,13 +236,11 @@ unsafe fn table<T: Copy>(from: *const T) -> Result<T, String> {
         return Err(truncated("table of functions", size, size_of::<T>()));
     }
     let mut own = MaybeUninit::<T>::zeroed();
+    // Whole fields only, each as wide as a pointer: a part of a pointer is not one.
+    let whole = size.min(size_of::<T>()) / size_of::<usize>() * size_of::<usize>();
     // SAFETY: both sides hold that many bytes; a table of optional functions may be all zeros.
     unsafe {
-        std::ptr::copy_nonoverlapping(
-            from.cast::<u8>(),
-            own.as_mut_ptr().cast::<u8>(),
-            size.min(size_of::<T>()),
-        );
+        std::ptr::copy_nonoverlapping(from.cast::<u8>(), own.as_mut_ptr().cast::<u8>(), whole);
         Ok(own.assume_init())
     }
 }
@@ -259,6 +257,19 @@ unsafe fn text(text: raw::Text, most: usize, what: &str) -> Result<String, Strin
     // SAFETY: by the contract of this function.
     let bytes = unsafe { std::slice::from_raw_parts(text.data, text.size) };
     std::str::from_utf8(bytes).map(str::to_string).map_err(|_| format!("its {what} is not UTF-8"))
+}
+
+/// A text that goes into messages and tables as it is.
+///
+/// # Safety
+/// As [`text`].
+unsafe fn line(from: raw::Text, most: usize, what: &str) -> Result<String, String> {
+    // SAFETY: by the contract of this function.
+    let text = unsafe { text(from, most, what) }?;
+    if text.chars().any(char::is_control) {
+        return Err(format!("its {what} is not one line of plain text"));
+    }
+    Ok(text)
 }
 
 /// # Safety

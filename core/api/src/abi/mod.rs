@@ -12,6 +12,8 @@ mod library;
 pub mod manifest;
 pub mod raw;
 pub mod settings;
+#[cfg(test)]
+mod tests;
 
 pub use export::manifest_of;
 pub use library::load;

@@ -3,6 +3,7 @@
 //! A library's settings have no Rust type here. The schema takes its place: it says what to expect at every field,
 //! which formats such as RON need to know before they read. Free of libtorch, so that it can be fuzzed alone.
 
+use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{
@@ -10,8 +11,10 @@ use serde::de::{
 };
 use serde_json::{Map, Value};
 
-/// References in a schema are followed this deep.
+/// A schema is followed this deep; references may run in circles.
 const DEPTH: usize = 12;
+/// And this far in all: references may also branch, which doubles what is below them at every step.
+const PARTS: usize = 4_000;
 
 /// What a value may be.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,14 +47,23 @@ impl Shape {
     /// The shape that a JSON schema describes. What it does not understand may be anything: the plugin checks its
     /// settings again.
     pub fn of(schema: &Value) -> Self {
-        Self::at(schema, schema, DEPTH)
+        Self::at(schema, schema, DEPTH, &Cell::new(PARTS))
     }
 
-    fn at(schema: &Value, root: &Value, depth: usize) -> Self {
-        if depth == 0 {
+    /// The shape of a plugin's settings: fields, none where the schema names none.
+    pub fn of_settings(schema: &Value) -> Self {
+        match Self::of(schema) {
+            fields @ Self::Fields(_) => fields,
+            _ => Self::Fields(Vec::new()),
+        }
+    }
+
+    fn at(schema: &Value, root: &Value, depth: usize, left: &Cell<usize>) -> Self {
+        if depth == 0 || left.get() == 0 {
             return Self::Any;
         }
-        let below = |schema: &Value| Self::at(schema, root, depth - 1);
+        left.set(left.get() - 1);
+        let below = |schema: &Value| Self::at(schema, root, depth - 1, left);
         if let Some(reference) = schema["$ref"].as_str() {
             let name =
                 reference.strip_prefix("#/$defs/").or_else(|| reference.strip_prefix("#/definitions/"));
@@ -259,8 +271,12 @@ impl<'de> Visitor<'de> for Reading<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut all = Map::new();
-        let quoted = matches!(self.0, Shape::Table(_));
-        while let Some(name) = map.next_key_seed(Name { quoted })? {
+        let key = match self.0 {
+            Shape::Fields(_) => Name::Field,
+            Shape::Table(_) => Name::Key,
+            _ => Name::Either,
+        };
+        while let Some(name) = map.next_key_seed(key)? {
             if all.contains_key(&name) {
                 return Err(A::Error::custom(format!("the field `{name}` is there twice; remove one")));
             }
@@ -286,7 +302,7 @@ impl<'de> Visitor<'de> for Reading<'_> {
         let Shape::Choice(variants) = self.0 else {
             return Err(A::Error::custom("expected a plain value"));
         };
-        let (name, body) = data.variant_seed(Name { quoted: false })?;
+        let (name, body) = data.variant_seed(Name::Field)?;
         let Some((_, inside)) = variants.iter().find(|(known, _)| *known == name) else {
             let known = named(variants.iter().map(|(name, _)| name));
             return Err(A::Error::custom(format!("unknown variant `{name}`, expected one of {known}")));
@@ -308,9 +324,15 @@ impl<'de> Visitor<'de> for Reading<'_> {
     }
 }
 
-/// A field's or variant's name, or a key in quotes.
-struct Name {
-    quoted: bool,
+/// How a name is written.
+#[derive(Clone, Copy)]
+enum Name {
+    /// A field's or variant's: a word.
+    Field,
+    /// A map's: in quotes.
+    Key,
+    /// Where the schema does not say which, as the reader finds it.
+    Either,
 }
 
 impl<'de> DeserializeSeed<'de> for Name {
@@ -327,6 +349,10 @@ impl<'de> DeserializeSeed<'de> for Name {
                 Ok(name.to_string())
             }
         }
-        if self.quoted { from.deserialize_str(Text) } else { from.deserialize_identifier(Text) }
+        match self {
+            Self::Field => from.deserialize_identifier(Text),
+            Self::Key => from.deserialize_str(Text),
+            Self::Either => from.deserialize_any(Text),
+        }
     }
 }

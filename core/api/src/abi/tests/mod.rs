@@ -1,0 +1,4 @@
+//! What a library may say of itself, and how its settings are read.
+
+mod manifest;
+mod settings;
