@@ -59,9 +59,10 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         Some(_) => return 2,
         None => {}
     }
-    match error.downcast_ref::<admix_api::Error>() {
-        Some(admix_api::Error::Library { .. } | admix_api::Error::DuplicatePlugin { .. }) => return 2,
-        _ => {}
+    if let Some(admix_api::Error::Library { .. } | admix_api::Error::DuplicatePlugin { .. }) =
+        error.downcast_ref()
+    {
+        return 2;
     }
     match error.downcast_ref::<admix_torch::Error>() {
         // `--device cuda` on a machine without one.

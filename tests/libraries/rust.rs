@@ -193,12 +193,7 @@ fn mixers_of_rust_and_cpp_libraries_train_with_and_without_autocast_to_bfloat16(
                 include_str!("../../examples/plugin_rust/learned.rhai"),
                 "mixer.mix.sigma",
             ),
-            (
-                cpp,
-                &of_cpp,
-                include_str!("../../examples/plugin_cpp/soft_grid.rhai"),
-                "mixer.soft.logits",
-            ),
+            (cpp, &of_cpp, include_str!("../../examples/plugin_cpp/soft_grid.rhai"), "mixer.soft.logits"),
         ] {
             let (before, after) = trained(library, recipe, script, parameter, low);
             assert!(bool::try_from(after.isfinite().all()).expect("a switch"), "{parameter}: {after}");

@@ -57,6 +57,7 @@ pub struct Draws {
 }
 
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "one for each mix, on the stack: a box would only add work")]
 enum Source {
     Stream(ChaCha8Rng),
     /// In a library, the stream is the host's.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 
 use admix_torch::handles;
@@ -119,7 +119,7 @@ fn ends_early(path: &Path) -> bool {
     };
     let short = |at: usize| usize::from(header[at]) | usize::from(header[at + 1]) << 8;
     let (table, size, count) = (long(&header, 32), short(54), short(56));
-    if size < 56 {
+    if size != 56 {
         return false;
     }
     let mut segments = vec![0; size * count];
@@ -134,7 +134,7 @@ fn ends_early(path: &Path) -> bool {
 }
 
 /// The loader's words in ours.
-fn not_opened(path: &PathBuf, error: &libloading::Error) -> String {
+fn not_opened(path: &Path, error: &libloading::Error) -> String {
     let said = match std::error::Error::source(error) {
         Some(source) => source.to_string(),
         None => error.to_string(),

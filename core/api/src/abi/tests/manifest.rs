@@ -287,9 +287,12 @@ fn a_part_of_a_pointer_at_the_end_of_a_table_is_no_function() {
     }
 }
 
+/// Functions of a table, and how to take each away.
+type Spoils<T> = [(&'static str, fn(&mut T)); 4];
+
 #[test]
 fn each_function_that_is_needed_is_asked_for_by_name() {
-    let spoiled: [(&str, fn(&mut raw::Mixer)); 4] = [
+    let spoiled: Spoils<raw::Mixer> = [
         ("check", |table| table.check = None),
         ("create", |table| table.create = None),
         ("destroy", |table| table.destroy = None),
@@ -299,7 +302,7 @@ fn each_function_that_is_needed_is_asked_for_by_name() {
         let message = refusal(|library| spoil(&mut library.mixer));
         assert_eq!(message, format!("its plugin 1: `grid_mix`: the function `{name}` is missing"));
     }
-    let spoiled: [(&str, fn(&mut raw::Loss)); 4] = [
+    let spoiled: Spoils<raw::Loss> = [
         ("check", |table| table.check = None),
         ("create", |table| table.create = None),
         ("destroy", |table| table.destroy = None),
