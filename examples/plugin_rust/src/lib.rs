@@ -1,7 +1,7 @@
 //! SmoothMix: the partner shines through a soft round spot, labels by the area of the mask.
 //!
 //! Source  Lee et al., CVPR Workshops 2020, SmoothMix (the circular mask): G = exp(-d^2 / (2 sigma^2)), d the distance to
-//!         a uniform centre; x' = G x + (1 - G) x[partner]; lambda = mean of G. sigma is drawn anew for each mix, from
+//!         a uniform centre; x' = G x + (1 - G) `x[partner]`; lambda = mean of G. sigma is drawn anew for each mix, from
 //!         [0.25, 0.5] of the side. `Spread::Learned` is our addition: one sigma for all, trained with the network.
 //! Input   images `[N, C, H, W]`, float.
 //! Output  images, same shape and kind; the mask `[N, 1, H, W]` in (0, 1]; the label is credited with its mean.

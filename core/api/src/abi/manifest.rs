@@ -141,7 +141,7 @@ unsafe fn plugin(descriptor: *const raw::Descriptor) -> Result<Plugin, String> {
     // SAFETY: it holds at least as many bytes as our idea of it; its texts are valid.
     let descriptor = unsafe { descriptor.read() };
     let name = unsafe { text(descriptor.name, NAME, "name") }?;
-    if !is_name(&name, char::is_ascii_lowercase) {
+    if !is_name(&name, char::is_ascii_lowercase) || name.chars().any(|c| c.is_ascii_uppercase()) {
         return Err(format!(
             "its name is `{}`, expected lower-case words such as grid_mix",
             name.escape_debug()
