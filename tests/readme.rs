@@ -75,7 +75,13 @@ pub fn documents() -> Vec<String> {
         .filter(|path| path.ends_with(".md"))
         .collect();
     pages.sort();
-    let others = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/plugin_cpp/README.md"];
+    let others = [
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "examples/plugin_cpp/README.md",
+        "examples/plugin_rust/README.md",
+    ];
     others.map(String::from).into_iter().chain(pages).collect()
 }
 

@@ -203,6 +203,15 @@ fn mixers_of_rust_and_cpp_libraries_train_with_and_without_autocast_to_bfloat16(
 }
 
 #[test]
+fn what_a_library_logs_is_in_the_log_of_the_program() {
+    let place = Place::new();
+    let quiet = run_example(&place, "quiet", &[]).good();
+    let loud = run_example(&place, "loud", &["--log", "plugin=debug"]).good();
+    assert!(!quiet.stderr.contains("one width for all"), "{}", quiet.stderr);
+    assert!(loud.stderr.contains("one width for all, trained start=0.35"), "{}", loud.stderr);
+}
+
+#[test]
 fn the_example_keeps_every_promise() {
     let outcome = Place::new().admix(&["plugin", "check", text(smooth_mix())]).good();
     assert!(outcome.stdout.contains("mixer smooth_mix from "), "{}", outcome.stdout);

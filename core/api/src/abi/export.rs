@@ -256,6 +256,7 @@ unsafe extern "C" fn create_mixer(
     guarded(errors, || {
         // SAFETY: the host hands back the descriptor's data and a structure that is valid for the call.
         let (entry, build) = unsafe { (entry(data), *build) };
+        super::log::forward(build.log);
         let config = mixer_config(entry, settings)?;
         let store = Store::hosted(device(&build), Rc::new(Hosted { build, errors: RefCell::default() }));
         let context =
@@ -567,11 +568,13 @@ unsafe extern "C" fn check_loss(
 unsafe extern "C" fn create_loss(
     data: *const c_void,
     settings: raw::Text,
-    _build: *const raw::Build,
+    build: *const raw::Build,
     this: *mut *mut c_void,
     errors: *const raw::Errors,
 ) -> i32 {
     guarded(errors, || {
+        // SAFETY: a structure that is valid for the call.
+        super::log::forward(unsafe { *build }.log);
         // SAFETY: the host hands back the descriptor's data.
         let loss: Box<dyn Loss> = loss_config(unsafe { entry(data) }, settings)?.build()?;
         // SAFETY: an out-pointer of the host.

@@ -9,6 +9,7 @@
 pub(crate) mod export;
 mod foreign;
 mod library;
+mod log;
 pub mod manifest;
 pub mod raw;
 pub mod settings;

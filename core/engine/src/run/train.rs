@@ -306,6 +306,7 @@ fn finish(run: &Run, finished: bool) -> Result<Summary> {
         "script": run.session.method().file(),
         "params": run.session.params(),
         "weights": run.session.weights()?,
+        "plugins_from_elsewhere": run.session.world().mixers.iter().filter_map(|m| m.watched.clone()).collect::<Vec<_>>(),
         "data": run.dataset.info().name,
         "train_images": run.dataset.len(Split::Train),
         "test_images": run.dataset.len(Split::Test),
