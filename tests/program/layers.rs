@@ -102,7 +102,10 @@ fn only_the_layer_over_libtorch_and_the_plugin_boundary_have_unsafe_code() {
         let inside = file.strip_prefix(repository()).expect("below the repository");
         if inside.starts_with("core/torch") {
             of_torch += lines;
-        } else if inside.starts_with("core/api/src/abi") {
+        } else if inside.starts_with("core/api/src/abi")
+            || inside == Path::new("fuzz/fuzz_targets/manifest.rs")
+        {
+            // The fuzz target hands manifests of its own making to the boundary's reader.
             of_boundary += lines;
         } else if inside == Path::new("core/api/src/registry.rs") {
             // `export_plugins!` names the function that a library exports: `#[unsafe(no_mangle)]`.

@@ -47,6 +47,21 @@ pub struct MixInput<'a> {
     pub quiet: bool,
 }
 
+impl<'a> MixInput<'a> {
+    /// Images, and whatever else `lookup` has under the names of the fields.
+    pub fn named(images: &'a Tensor, quiet: bool, lookup: impl Fn(&str) -> Option<&'a Tensor>) -> Self {
+        Self {
+            images,
+            partner_images: lookup("partner_images"),
+            features: lookup("features"),
+            partner_features: lookup("partner_features"),
+            saliency: lookup("saliency"),
+            pseudo: lookup("pseudo"),
+            quiet,
+        }
+    }
+}
+
 impl MixInput<'_> {
     /// Images alone.
     pub fn of(images: &Tensor) -> MixInput<'_> {

@@ -54,12 +54,11 @@ impl MixerConfig for SmoothMix {
     fn build(&self, path: &Path, _context: &MixerContext) -> Result<Box<dyn Mixer>> {
         let learned = match self.spread {
             Spread::Drawn => None,
-            Spread::Learned => Some(path.parameter(
-                "sigma",
-                &[1],
-                Init::Constant(self.start),
-                Hints { weight_decay: false },
-            )?),
+            Spread::Learned => {
+                tracing::debug!(start = self.start, "one width for all, trained");
+                let hints = Hints { weight_decay: false };
+                Some(path.parameter("sigma", &[1], Init::Constant(self.start), hints)?)
+            }
         };
         Ok(Box::new(Spot { learned }))
     }

@@ -493,18 +493,8 @@ unsafe extern "C" fn mix(
             input: "images".into(),
             remedy: "the host gives them".into(),
         })?;
-        let mixed = instance.mixer.mix(
-            &MixInput {
-                images,
-                partner_images: inputs.get("partner_images"),
-                features: inputs.get("features"),
-                partner_features: inputs.get("partner_features"),
-                saliency: inputs.get("saliency"),
-                pseudo: inputs.get("pseudo"),
-                quiet: mix.quiet != 0,
-            },
-            &plan,
-        )?;
+        let input = MixInput::named(images, mix.quiet != 0, |name| inputs.get(name));
+        let mixed = instance.mixer.mix(&input, &plan)?;
         out.images = handles::give(mixed.images);
         out.mask = mixed.mask.map_or(std::ptr::null_mut(), handles::give);
         match mixed.credit {

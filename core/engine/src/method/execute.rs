@@ -237,18 +237,8 @@ impl Values {
         let images = inputs.get("images").ok_or_else(|| Error::Input("a mix needs `images`".into()))?;
         let planned = self.plans.get(&id).ok_or_else(|| Error::Input("a mix without a plan".into()))?;
         let unit = &mut world.mixers[arguments.mixer];
-        let mixed = unit.mixer.mix(
-            &MixInput {
-                images,
-                partner_images: inputs.get("partner_images"),
-                features: inputs.get("features"),
-                partner_features: inputs.get("partner_features"),
-                saliency: inputs.get("saliency"),
-                pseudo: inputs.get("pseudo"),
-                quiet: arguments.quiet,
-            },
-            planned,
-        )?;
+        let input = MixInput::named(images, arguments.quiet, |name| inputs.get(name));
+        let mixed = unit.mixer.mix(&input, planned)?;
         if let Some(label) = &unit.watched {
             let health = health(&mixed)?;
             if world.device == Device::Cpu {
