@@ -15,12 +15,18 @@ use safetensors::{Dtype, SafeTensors};
 mod blocks;
 #[path = "golden_checks/ema.rs"]
 mod ema;
+#[path = "golden_checks/fields.rs"]
+mod fields;
 #[path = "golden_checks/losses.rs"]
 mod losses;
 #[path = "golden_checks/masks.rs"]
 mod masks;
 #[path = "golden_checks/pairs.rs"]
 mod pairs;
+#[path = "golden_checks/pastes.rs"]
+mod pastes;
+#[path = "golden_checks/saliency.rs"]
+mod saliency;
 #[path = "golden_checks/schedules.rs"]
 mod schedules;
 #[path = "golden_checks/steps.rs"]
@@ -51,6 +57,9 @@ checks! {
     lam_rescale: masks::lam_rescale,
     ce_losses: losses::ce_losses,
     mixers_mixup_cutmix: pairs::mixers_mixup_cutmix,
+    mixers_fmix: fields::mixers_fmix,
+    mixers_resizemix: pastes::mixers_resizemix,
+    mixers_saliencymix: saliency::mixers_saliencymix,
     ema: ema::ema,
     schedules: schedules::schedules,
     supervised_step_automix: steps::supervised_step_automix,
@@ -59,7 +68,14 @@ checks! {
 }
 
 /// Tensors that no check reads: (file, name or `prefix*`, reason).
-pub const UNUSED: &[(&str, &str, &str)] = &[];
+pub const UNUSED: &[(&str, &str, &str)] = &[
+    (
+        "mixers_saliencymix",
+        "saliency_normalised_input",
+        "what the reference reads out of the bytes of floats: close to a hash of the image, and not imitated",
+    ),
+    ("mixers_saliencymix", "saliency_u8", "the same in 8 bits"),
+];
 
 /// One file of reference vectors. Remembers which tensors were read.
 #[derive(Debug)]

@@ -14,6 +14,15 @@ use serde_json::json;
 fn more_settings(name: &str) -> Vec<serde_json::Value> {
     match name {
         "cutmix" => vec![json!({"box_rule": "Real"})],
+        "fmix" => {
+            vec![json!({"spectrum": "Isotropic", "decay": 1.5, "max_soft": 0.3}), json!({"max_soft": 0.1})]
+        }
+        "saliencymix" => {
+            vec![json!({"scope": "Each"}), json!({"scope": "Each", "mean": [0.5], "std": [0.25]})]
+        }
+        "resizemix" => {
+            vec![json!({"tau": "Beta", "resizing": "Bilinear"}), json!({"least": 0.0, "most": 1.0})]
+        }
         "automix" => vec![
             json!({"lambda_plane": true, "adjust": 0.5, "lam_margin": 0.08}),
             json!({"upsample": "Bilinear", "adjust": 1.0, "extras": true}),
@@ -56,7 +65,9 @@ fn idle(name: &str, kind: PluginKind) -> Option<Vec<&'static str>> {
         "mixup" => {
             Some([&untrained[..], &["a mask is [N, 1, H, W] in [0, 1]", "images follow their mask"]].concat())
         }
-        "cutmix" => Some(untrained.to_vec()),
+        "cutmix" | "fmix" | "saliencymix" => Some(untrained.to_vec()),
+        // It hands out the partners as it placed them.
+        "resizemix" => Some(untrained[1..].to_vec()),
         "automix" | "amix" => Some(vec![]),
         _ if kind == PluginKind::Loss => Some(vec!["leaves alpha, per, fold and partner to the host"]),
         _ => None,

@@ -19,6 +19,8 @@ pub mod losses;
 pub mod mixers;
 
 use losses::{CrossEntropy, Mask, MixupCrossEntropy, PBce};
-use mixers::{AMix, AutoMix, CutMix, MixUp};
+use mixers::{AMix, AutoMix, CutMix, FMix, MixUp, ResizeMix, SaliencyMix};
 
-admix_api::export_plugins! { MixUp, CutMix, AutoMix, AMix, CrossEntropy, MixupCrossEntropy, Mask, PBce }
+admix_api::export_plugins! {
+    MixUp, CutMix, ResizeMix, FMix, SaliencyMix, AutoMix, AMix, CrossEntropy, MixupCrossEntropy, Mask, PBce
+}

@@ -7,7 +7,9 @@ use proptest::prelude::*;
 
 use crate::losses::{Mask, MaskMode};
 use crate::mixers::block::{Activation, Adjust, Rescale};
-use crate::mixers::{AMix, BoxRule, CutBox, CutMix, MixUp};
+use crate::mixers::{
+    AMix, BoxRule, CutBox, CutMix, FMix, MixUp, ResizeMix, Resizing, SaliencyMix, Scope, Spectrum,
+};
 
 fn lambda() -> impl Strategy<Value = f64> {
     prop_oneof![8 => 0.0..=1.0f64, 1 => Just(0.0), 1 => Just(1.0)]
@@ -66,6 +68,88 @@ proptest! {
         // The same place in both images.
         let kept = mask.to_kind(Kind::Bool);
         prop_assert!(mixed.images.equal(&images.where_self(&kept, &images.index_select(0, &partner))));
+    }
+
+    #[test]
+    fn resizemix_credits_the_visible_area_and_shows_nothing_but_its_sources(
+        n in 1usize..6, height in 1i64..24, width in 1i64..24, seed in 0u64..1000, each in any::<bool>(),
+        smooth in any::<bool>(),
+    ) {
+        let per = if each { Per::Sample } else { Per::Batch };
+        let resizing = if smooth { Resizing::Bilinear } else { Resizing::Nearest };
+        let mut mixer = ResizeMix { resizing, ..ResizeMix::default() };
+        let mut draws = Streams::new(seed).draws("mix", "p", 0, 0);
+        let plan = mixer.plan(&ask(n, height, width, per), &mut draws).unwrap();
+        let images = wild(&[n as i64, 2, height, width], seed as f64, Kind::Float);
+        let mixed = mixer.mix(&MixInput::of(&images), &plan.on(Device::Cpu).unwrap()).unwrap();
+        let Credit::Pair { partner, lambda } = mixed.credit else { panic!("a pair") };
+        let (mask, placed) = (mixed.mask.unwrap(), &mixed.extras[Mixed::PLACED]);
+        let area = mask.mean_dim([1i64, 2, 3].as_slice(), false, None);
+        let gap = (area - lambda.expand([n as i64], false)).abs().max().double_value(&[]);
+        prop_assert!(gap < 1e-6);
+        prop_assert!(mixed.images.equal(&images.where_self(&mask.to_kind(Kind::Bool), placed)));
+        let theirs = images.index_select(0, &partner);
+        if smooth {
+            let [low, high] = [theirs.amin([2i64, 3].as_slice(), true), theirs.amax([2i64, 3].as_slice(), true)];
+            prop_assert_eq!(placed.ge_tensor(&(low - 1e-5)).all().int64_value(&[]), 1);
+            prop_assert_eq!(placed.le_tensor(&(high + 1e-5)).all().int64_value(&[]), 1);
+        } else {
+            // Every pixel is one of the partner's, of the same colour.
+            let found = placed.reshape([n as i64, 2, -1, 1]).eq_tensor(&theirs.reshape([n as i64, 2, 1, -1]));
+            prop_assert_eq!(found.any_dim(3, false).all().int64_value(&[]), 1);
+        }
+    }
+
+    #[test]
+    fn fmix_masks_have_the_mean_lambda_to_a_pixel(
+        n in 1usize..6, height in 1i64..24, width in 1i64..24, seed in 0u64..1000, each in any::<bool>(),
+        isotropic in any::<bool>(), max_soft in prop_oneof![Just(0.0), 0.0..=0.5f64],
+    ) {
+        let per = if each { Per::Sample } else { Per::Batch };
+        let spectrum = if isotropic { Spectrum::Isotropic } else { Spectrum::Reference };
+        let mut mixer = FMix { spectrum, max_soft, ..FMix::default() };
+        let mut draws = Streams::new(seed).draws("mix", "p", 0, 0);
+        let plan = mixer.plan(&ask(n, height, width, per), &mut draws).unwrap();
+        let images = wild(&[n as i64, 2, height, width], seed as f64, Kind::Float);
+        let mixed = mixer.mix(&MixInput::of(&images), &plan.on(Device::Cpu).unwrap()).unwrap();
+        let Credit::Pair { partner, lambda } = mixed.credit else { panic!("a pair") };
+        prop_assert!(lambda.equal(&plan.on(Device::Cpu).unwrap().lambda().unwrap()));
+        let mask = mixed.mask.unwrap();
+        prop_assert!(mask.min().double_value(&[]) >= 0.0 && mask.max().double_value(&[]) <= 1.0);
+        let pixels = mask.sum_dim_intlist([1i64, 2, 3].as_slice(), false, Kind::Double);
+        let off = pixels - lambda.expand([n as i64], false) * (height * width) as f64;
+        prop_assert!(off.abs().max().double_value(&[]) < 1.0 + 1e-4, "{}", off.abs().max());
+        if max_soft == 0.0 {
+            let kept = mask.to_kind(Kind::Bool);
+            prop_assert!(kept.to_kind(Kind::Float).equal(&mask));
+            prop_assert!(mixed.images.equal(&images.where_self(&kept, &images.index_select(0, &partner))));
+        }
+    }
+
+    #[test]
+    fn saliencymix_credits_the_visible_area_and_knows_no_pixel_but_its_partners(
+        n in 1usize..6, height in 1i64..24, width in 1i64..24, seed in 0u64..1000, each in any::<bool>(),
+        own_map in any::<bool>(),
+    ) {
+        let per = if each { Per::Sample } else { Per::Batch };
+        let scope = if own_map { Scope::Each } else { Scope::First };
+        let mut mixer = SaliencyMix { scope, ..SaliencyMix::default() };
+        let mut draws = Streams::new(seed).draws("mix", "p", 0, 0);
+        let plan = mixer.plan(&ask(n, height, width, per), &mut draws).unwrap();
+        let images = wild(&[n as i64, 3, height, width], seed as f64, Kind::Float);
+        let mixed = mixer.mix(&MixInput::of(&images), &plan.on(Device::Cpu).unwrap()).unwrap();
+        let Credit::Pair { partner, lambda } = mixed.credit else { panic!("a pair") };
+        let mask = mixed.mask.unwrap();
+        let area = mask.mean_dim([1i64, 2, 3].as_slice(), false, None);
+        let gap = (area - lambda.expand([n as i64], false)).abs().max().double_value(&[]);
+        prop_assert!(gap < 1e-6);
+        let lambdas = Tensor::from_slice(&plan.lambdas(n).unwrap());
+        prop_assert_eq!(lambda.ge_tensor(&(lambdas - 1e-6)).all().int64_value(&[]), 1, "the border takes away");
+        let kept = mask.to_kind(Kind::Bool);
+        prop_assert!(mixed.images.equal(&images.where_self(&kept, &images.index_select(0, &partner))));
+        if scope == Scope::First && per == Per::Batch {
+            prop_assert!(mask.equal(&mask.narrow(0, 0, 1).expand_as(&mask)));
+        }
     }
 
     #[test]

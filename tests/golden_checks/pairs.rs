@@ -11,7 +11,7 @@ use super::{Golden, Tolerance};
 const BLEND: Tolerance = Tolerance::absolute(1e-6);
 const TARGET: Tolerance = Tolerance::absolute(1e-6);
 
-fn mix(golden: &Golden, mixer: &mut dyn Mixer, plan: &Plan) -> Mixed {
+pub fn mix(golden: &Golden, mixer: &mut dyn Mixer, plan: &Plan) -> Mixed {
     let images = golden.get("images");
     let mixed = mixer.mix(&MixInput::of(&images), &plan.on(Device::Cpu).expect("a plan")).expect("a mix");
     Tolerance::EXACT.check("the input is untouched", &images, &golden.get("images"));
@@ -106,7 +106,7 @@ fn boxes(golden: &Golden) {
 }
 
 /// `PREFIX0`, `PREFIX1`, ... as far as the file goes.
-fn numbered(golden: &Golden, prefix: &str, member: &str) -> Vec<String> {
+pub fn numbered(golden: &Golden, prefix: &str, member: &str) -> Vec<String> {
     let all: Vec<String> =
         (0..).map(|i| format!("{prefix}{i}")).take_while(|p| golden.has(&format!("{p}{member}"))).collect();
     assert!(!all.is_empty(), "no {prefix} in the file");

@@ -153,7 +153,8 @@ impl Credit {
 pub struct Mixed {
     /// `[N, C, H, W]`, same kind and device as the input.
     pub images: Tensor,
-    /// The own image's mask, `[N, 1, H, W]` in [0, 1], if the policy has one.
+    /// The own image's mask, `[N, 1, H, W]` in [0, 1], if the policy has one: the mix is `mask * own + (1 - mask) *
+    /// partner`, with the partner in place, or as the extra [`Mixed::PLACED`] shows it.
     pub mask: Option<Tensor>,
     /// Who gets which share of the label.
     pub credit: Credit,
@@ -162,6 +163,10 @@ pub struct Mixed {
 }
 
 impl Mixed {
+    /// The extra with the partners as they lie in the mix, `[N, C, H, W]`, of a policy that moves, turns or resizes
+    /// them. Where the mask hides a partner, it holds any of the partner's own values.
+    pub const PLACED: &'static str = "placed";
+
     /// A mix of pairs without a mask.
     pub fn pair(images: Tensor, partner: Tensor, lambda: Tensor) -> Self {
         Self { images, mask: None, credit: Credit::Pair { partner, lambda }, extras: BTreeMap::new() }
@@ -172,6 +177,12 @@ impl Mixed {
     pub fn masked(mut self, mask: Tensor) -> Self {
         self.mask = Some(mask);
         self
+    }
+
+    /// The same with the partners as they lie in the mix: the extra [`Mixed::PLACED`].
+    #[must_use]
+    pub fn placed(self, partners: Tensor) -> Self {
+        self.with(Self::PLACED, partners)
     }
 
     /// The same with one more named tensor.

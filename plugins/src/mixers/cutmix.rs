@@ -45,7 +45,11 @@ impl CutBox {
     /// The box that takes a `1 - lambda` share of an image around a centre `(row, column)`, clipped to the image
     /// (Eq. 2). The sides are in the image's own proportion.
     pub fn around(rule: BoxRule, (height, width): (i64, i64), lambda: f64, centre: (f64, f64)) -> Self {
-        let side = (1.0 - lambda).max(0.0).sqrt();
+        Self::of_side(rule, (height, width), (1.0 - lambda).max(0.0).sqrt(), centre)
+    }
+
+    /// The box with this share of each side of an image, around a centre `(row, column)`, clipped to the image.
+    pub fn of_side(rule: BoxRule, (height, width): (i64, i64), side: f64, centre: (f64, f64)) -> Self {
         let (r1, r2) = span(rule, centre.0, side, height);
         let (c1, c2) = span(rule, centre.1, side, width);
         Self { r1, r2, c1, c2 }
@@ -66,6 +70,18 @@ fn span(rule: BoxRule, centre: f64, share: f64, length: i64) -> (i64, i64) {
         BoxRule::Real => end * share / 2.0,
     };
     ((centre - half).clamp(0.0, end) as i64, (centre + half).clamp(0.0, end) as i64)
+}
+
+/// Which pixels of an image lie in half-open boxes: `[1 or N, 1, H, W]` bool. The bounds are first row, row after the
+/// last, first column, column after the last, int64 as [`over_images`] shapes them.
+pub(super) fn inside(bounds: &[Tensor; 4], (height, width): (i64, i64)) -> Result<Tensor> {
+    let [r1, r2, c1, c2] = bounds;
+    let within = |length, shape: [i64; 4], first: &Tensor, end: &Tensor| -> Result<Tensor> {
+        let index = Tensor::f_arange(length, (Kind::Int64, first.device()))?.f_reshape(shape)?;
+        Ok(index.f_ge_tensor(first)?.f_logical_and(&index.f_lt_tensor(end)?)?)
+    };
+    let rows = within(height, [1, 1, height, 1], r1, r2)?;
+    Ok(rows.f_logical_and(&within(width, [1, 1, 1, width], c1, c2)?)?)
 }
 
 impl CutMix {
@@ -112,16 +128,9 @@ impl Mixer for CutMix {
         let (n, _, height, width) = input.nchw()?;
         let partner = plan.partner()?;
         let bound = |name| over_images(&plan.get(name)?, Kind::Int64);
-        let line = |length, shape: [i64; 4]| -> Result<Tensor> {
-            Ok(Tensor::f_arange(length, (Kind::Int64, input.images.device()))?.f_reshape(shape)?)
-        };
-        let (rows, columns) = (line(height, [1, 1, height, 1])?, line(width, [1, 1, 1, width])?);
-        let within = |index: &Tensor, first, end| -> Result<Tensor> {
-            let after = index.f_ge_tensor(&bound(first)?)?;
-            Ok(after.f_logical_and(&index.f_lt_tensor(&bound(end)?)?)?)
-        };
-        // Eq. 1, out of place: the step still needs the clean batch. `[1 or N, 1, H, W]`.
-        let pasted = within(&rows, "r1", "r2")?.f_logical_and(&within(&columns, "c1", "c2")?)?;
+        let bounds = [bound("r1")?, bound("r2")?, bound("c1")?, bound("c2")?];
+        // Eq. 1, out of place: the step still needs the clean batch.
+        let pasted = inside(&bounds, (height, width))?;
         let images = input.partners(&partner)?.f_where_self(&pasted, input.images)?;
         let mask = pasted.f_logical_not()?.f_to_kind(Kind::Float)?.f_expand([n, 1, height, width], false)?;
         // The border clips the box, so the label gets what is seen, not the lambda that was drawn.

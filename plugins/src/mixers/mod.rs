@@ -4,9 +4,15 @@ mod amix;
 mod automix;
 pub mod block;
 mod cutmix;
+mod fmix;
 mod mixup;
+mod resizemix;
+mod saliencymix;
 
 pub use amix::{AMix, Preset};
 pub use automix::AutoMix;
 pub use cutmix::{BoxRule, CutBox, CutMix};
+pub use fmix::{FMix, Spectrum, cut, cut_at};
 pub use mixup::MixUp;
+pub use resizemix::{ResizeMix, Resizing, SideShare};
+pub use saliencymix::{SaliencyMix, Scope, fine_grained, peaks};

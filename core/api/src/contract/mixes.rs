@@ -170,7 +170,25 @@ fn mask_in_range(mask: &Tensor, images: &Tensor) -> Check {
 
 fn follows(mixed: &Mixed, mask: &Tensor, partner: &Tensor, batch: &Batch) -> Check {
     let input = batch.input();
-    let blended: Tensor = mask * input.images + (1.0 - mask) * input.partners(partner)?;
+    let mut partners = input.partners(partner)?;
+    if let Some(placed) = mixed.extras.get(Mixed::PLACED) {
+        is_made_of(placed, &partners)?;
+        partners = placed.shallow_clone();
+    }
+    let blended: Tensor = mask * input.images + (1.0 - mask) * partners;
     let gap = (&mixed.images - blended).abs().max().double_value(&[]);
     ensure(gap <= 1e-5, || format!("they are {gap:.3e} away from mask * own + (1 - mask) * partner"))
+}
+
+/// Whether a moved or resized image may be made of the partner's. What a policy does to it is its own affair, but each
+/// colour stays within the range of that partner's colour, so that no other image can stand in for it.
+fn is_made_of(placed: &Tensor, partners: &Tensor) -> Check {
+    let alike = placed.defined() && placed.size() == partners.size() && placed.kind() == partners.kind();
+    ensure(alike, || format!("placed are {}, the partners {}", described(placed), described(partners)))?;
+    let area = [2i64, 3];
+    let below = (partners.amin(area.as_slice(), true) - placed).max().double_value(&[]);
+    let above = (placed - partners.amax(area.as_slice(), true)).max().double_value(&[]);
+    ensure(below.max(above) <= 1e-5, || {
+        format!("placed are {:.3e} outside the range of the partner's colours", below.max(above))
+    })
 }

@@ -44,6 +44,8 @@ pub(super) enum Vice {
     MaskOfOneColour,
     UndefinedMask,
     LeavesItsMask,
+    PlacesOthers,
+    PlacesHalf,
     UndefinedExtra,
     DrawsGlobally,
     WritesImages,
@@ -62,6 +64,7 @@ pub(super) enum Vice {
     WidensImages,
     LowMask,
     OneView,
+    PlacesOneView,
     PanicsWithoutFeatures,
     SilentAboutSaliency,
     // Of single shapes.
@@ -230,6 +233,10 @@ impl Mixer for Mixing {
         let own = if self.vice == Vice::LeavesItsMask { mask.f_square()? } else { mask.f_mul_scalar(1.0)? };
         let theirs = match self.vice {
             Vice::OneView => input.images.f_index_select(0, &partner)?,
+            // Moved by a column, out of the partner's image, of the own one, or of the partner's in the first view.
+            Vice::PlacesHalf => input.partners(&partner)?.f_roll([1i64], [3i64])?,
+            Vice::PlacesOthers => input.images.f_roll([1i64], [3i64])?,
+            Vice::PlacesOneView => input.images.f_index_select(0, &partner)?.f_roll([1i64], [3i64])?,
             _ => input.partners(&partner)?,
         };
         let kind = input.images.kind();
@@ -264,6 +271,8 @@ impl Mixer for Mixing {
                 mixed.credit = shares(even(0.0, Kind::Int64), more);
             }
             Vice::UndefinedExtra => mixed = mixed.with("nothing", Tensor::new()),
+            Vice::PlacesHalf => mixed = mixed.placed(theirs.f_narrow(3, 1, width - 1)?),
+            Vice::PlacesOthers | Vice::PlacesOneView => mixed = mixed.placed(theirs),
             _ => {}
         }
         Ok(mixed)

@@ -63,6 +63,8 @@ fn a_vice_breaks_its_own_promise_and_hides_no_other() {
         (Vice::MaskOfOneColour, "a mask is [N, 1, H, W] in [0, 1]", "1x8x8", loud, 3),
         (Vice::UndefinedMask, "a mask is [N, 1, H, W] in [0, 1]", "undefined", loud, 3),
         (Vice::LeavesItsMask, "images follow their mask", "away from", "3x3x8x12", 1),
+        (Vice::PlacesOthers, "images follow their mask", "outside the range", "3x3x8x12", 1),
+        (Vice::PlacesHalf, "images follow their mask", "placed are 1x3x8x7", loud, 1),
         (Vice::UndefinedExtra, "extras are tensors", "`nothing`", loud, 0),
         (Vice::DrawsGlobally, "nothing is drawn from libtorch's generator", "drawn from", loud, 0),
         (Vice::WritesImages, "inputs and plan are left alone", "images were changed", loud, 3),
@@ -85,6 +87,13 @@ fn a_vice_breaks_its_own_promise_and_hides_no_other() {
             0,
         ),
         (Vice::LowMask, "half precision images stay so, masks are float32", "BFloat16", "bfloat16", 0),
+        (
+            Vice::PlacesOneView,
+            "partners come from the other view, if there is one",
+            "outside the range",
+            "step 10",
+            0,
+        ),
         (Vice::OneView, "partners come from the other view, if there is one", "away from", "step 10", 0),
         (
             Vice::PanicsWithoutFeatures,
