@@ -25,6 +25,8 @@ mod masks;
 mod pairs;
 #[path = "golden_checks/pastes.rs"]
 mod pastes;
+#[path = "golden_checks/puzzles.rs"]
+mod puzzles;
 #[path = "golden_checks/saliency.rs"]
 mod saliency;
 #[path = "golden_checks/schedules.rs"]
@@ -60,6 +62,9 @@ checks! {
     mixers_fmix: fields::mixers_fmix,
     mixers_resizemix: pastes::mixers_resizemix,
     mixers_saliencymix: saliency::mixers_saliencymix,
+    mixers_puzzlemix_mask: puzzles::mixers_puzzlemix_mask,
+    mixers_puzzlemix_64: puzzles::mixers_puzzlemix_64,
+    mixers_puzzlemix_transport: puzzles::mixers_puzzlemix_transport,
     ema: ema::ema,
     schedules: schedules::schedules,
     supervised_step_automix: steps::supervised_step_automix,
@@ -75,6 +80,8 @@ pub const UNUSED: &[(&str, &str, &str)] = &[
         "what the reference reads out of the bytes of floats: close to a hash of the image, and not imitated",
     ),
     ("mixers_saliencymix", "saliency_u8", "the same in 8 bits"),
+    ("mixers_puzzlemix_64", "mean", "only differences of images count"),
+    ("mixers_puzzlemix_mask", "mean", "only differences of images count"),
 ];
 
 /// One file of reference vectors. Remembers which tensors were read.
@@ -99,6 +106,7 @@ impl Golden {
                     Dtype::F64 => Kind::Double,
                     Dtype::I64 => Kind::Int64,
                     Dtype::I32 => Kind::Int,
+                    Dtype::I16 => Kind::Int16,
                     Dtype::U8 => Kind::Uint8,
                     other => panic!("{stem}: `{name}` is {other:?}"),
                 };

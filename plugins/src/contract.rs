@@ -34,6 +34,11 @@ fn more_settings(name: &str) -> Vec<serde_json::Value> {
             json!({"attention": "Cross", "projection": "Separate", "content_of": "Own"}),
             json!({"adjust": 1.0, "adjust_margin": 0.1, "same_cluster": "Blend", "lam_margin": 0.2}),
         ],
+        "puzzlemix" => vec![
+            json!({"transport": false}),
+            json!({"transport": false, "blocks": [2, 4], "labels": 2, "solver": "Icm", "iterations": 20}),
+            json!({"t_size": -1, "labels": 4, "solver": "MinCut"}),
+        ],
         "cross_entropy" => vec![json!({"smoothing": 0.1, "class_weight": "WeightedMean"})],
         "mixup_cross_entropy" => vec![
             json!({"form": "Soft", "class_weight": "OverSamples"}),
@@ -69,6 +74,8 @@ fn idle(name: &str, kind: PluginKind) -> Option<Vec<&'static str>> {
         // It hands out the partners as it placed them.
         "resizemix" => Some(untrained[1..].to_vec()),
         "automix" | "amix" => Some(vec![]),
+        // Missing saliency is an error that can be looked at.
+        "puzzlemix" => Some(untrained[..2].to_vec()),
         _ if kind == PluginKind::Loss => Some(vec!["leaves alpha, per, fold and partner to the host"]),
         _ => None,
     }

@@ -19,8 +19,8 @@ pub mod losses;
 pub mod mixers;
 
 use losses::{CrossEntropy, Mask, MixupCrossEntropy, PBce};
-use mixers::{AMix, AutoMix, CutMix, FMix, MixUp, ResizeMix, SaliencyMix};
+use mixers::{AMix, AutoMix, CutMix, FMix, MixUp, PuzzleMix, ResizeMix, SaliencyMix};
 
 admix_api::export_plugins! {
-    MixUp, CutMix, ResizeMix, FMix, SaliencyMix, AutoMix, AMix, CrossEntropy, MixupCrossEntropy, Mask, PBce
+    MixUp, CutMix, ResizeMix, FMix, SaliencyMix, PuzzleMix, AutoMix, AMix, CrossEntropy, MixupCrossEntropy, Mask, PBce
 }

@@ -6,6 +6,8 @@ pub mod block;
 mod cutmix;
 mod fmix;
 mod mixup;
+pub mod puzzle;
+mod puzzlemix;
 mod resizemix;
 mod saliencymix;
 
@@ -14,5 +16,6 @@ pub use automix::AutoMix;
 pub use cutmix::{BoxRule, CutBox, CutMix};
 pub use fmix::{FMix, Spectrum, cut, cut_at};
 pub use mixup::MixUp;
+pub use puzzlemix::{PuzzleMix, Solver};
 pub use resizemix::{ResizeMix, Resizing, SideShare};
 pub use saliencymix::{SaliencyMix, Scope, fine_grained, peaks};

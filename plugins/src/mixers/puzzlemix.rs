@@ -1,0 +1,304 @@
+//! PuzzleMix: a mask that keeps the salient parts of both images, and patches moved to where it shows them.
+//!
+//! Source  Kim et al., ICML 2020, arXiv:2009.06962 (Eq. 3 to 6, Algorithm 1), with the settings of the authors' code.
+//!         Without its adversarial option.
+//! Input   images `[N, C, H, W]`, float, normalised; saliency `[N, H, W]`, not negative: the norm over channels of the
+//!         loss's gradient. The partner's is the saliency of the sample that the plan names, also with another view.
+//! Output  images, same shape and kind, without graph; mask `[N, 1, H, W]` of the own image, with values l / (labels - 1).
+//!         The label is credited with the mean of each sample's mask. With transport it is credited as shares, not as a
+//!         pair: content has moved, so a pixel is no longer the mask's blend of the two pixels of its place.
+//! Plan    `lambda` as drawn; `blocks`, the rows 0 .. b of the grid that was drawn, whose *length* tells the mix the grid
+//!         without reading the device. Every b is a `structure` of its own.
+//! Errors  no saliency, or of another shape; blocks that do not divide the image. Never changes its input.
+
+use admix_api::mixer;
+use admix_api::prelude::*;
+
+use super::puzzle::energy::mask_of;
+use super::puzzle::grid::{grown, largest_divisor, saliency_shares};
+use super::puzzle::solve::{Icm, MinCut, Profile, Solve};
+use super::puzzle::{Smoothness, Terms, transport};
+use crate::ranges::{at_least, within};
+
+/// The largest side of a grid of patches: transport keeps a cost for every two patches.
+const MOST_PATCHES: i64 = 16;
+
+/// Who finds the mask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum Solver {
+    /// `Profile` up to 4 x 4 blocks, `Icm` on larger grids.
+    #[default]
+    Auto,
+    /// Exact, on the device: dynamic programming. At most 6561 states (labels to the power of blocks).
+    Profile,
+    /// Nearly exact, on the device: primal-dual steps, then iterated conditional modes.
+    Icm,
+    /// Exact, on the host: a minimum cut for each sample. Waits for the device.
+    MinCut,
+}
+
+/// Recipe: `PuzzleMix(alpha: 1.0)`. The defaults are the authors' for CIFAR-100; for larger images they use
+/// `t_size: -1`, and for ImageNet in few epochs also `beta: 1.5, neigh: 2`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PuzzleMix {
+    /// Blocks a side of the mask's grid, each at least 2: one is drawn for every batch among those that divide the image.
+    pub blocks: Vec<i64>,
+    /// Values of the mask, in 2 .. 4: 3 are 0, 1/2 and 1.
+    pub labels: i64,
+    /// Label smoothness, at least 0.
+    pub beta: f64,
+    /// Data smoothness relative to label smoothness, in [0, 1].
+    pub gamma: f64,
+    /// Weight of the prior that holds the mask near lambda, at least 0.
+    pub eta: f64,
+    /// Pixels over which images are averaged before the borders of blocks are compared, at least 1. Where it does not
+    /// divide a block, the next smaller divisor.
+    pub neigh: i64,
+    /// Whether patches are moved.
+    pub transport: bool,
+    /// The price of moving a patch, at least 0.
+    pub t_eps: f64,
+    /// Side of a patch in pixels, at least 1, or -1 for whole blocks. Where it does not divide a block, the next smaller
+    /// divisor. At most 16 patches a side.
+    pub t_size: i64,
+    /// Who finds the mask.
+    pub solver: Solver,
+    /// Primal-dual steps of `Icm`, at least 1.
+    pub iterations: usize,
+    /// Standard deviation by which the images were divided, above 0: one, or one for each channel.
+    pub std: Vec<f64>,
+}
+
+impl Default for PuzzleMix {
+    fn default() -> Self {
+        Self {
+            blocks: vec![2, 4, 8, 16],
+            labels: 3,
+            beta: 1.2,
+            gamma: 0.5,
+            eta: 0.2,
+            neigh: 4,
+            transport: true,
+            t_eps: 0.8,
+            t_size: 4,
+            solver: Solver::Auto,
+            iterations: Icm::default().iterations,
+            std: vec![0.2],
+        }
+    }
+}
+
+impl PuzzleMix {
+    /// The patches of an image `(height, width)` cut into b x b blocks: rows and columns of their grid.
+    ///
+    /// # Errors
+    /// More than 16 a side.
+    pub fn patches(&self, (height, width): (i64, i64), blocks: i64) -> Result<(i64, i64)> {
+        let side = |whole: i64| match self.t_size {
+            -1 => blocks,
+            size => whole / largest_divisor(whole / blocks, size),
+        };
+        let grid = (side(height), side(width));
+        // The mask's own grid is as fine as the settings ask for.
+        let most = MOST_PATCHES.max(blocks);
+        if grid.0 <= most && grid.1 <= most {
+            return Ok(grid);
+        }
+        Err(Error::Range {
+            what: "`t_size` of PuzzleMix".into(),
+            got: format!("{}, {} x {} patches of a {height} x {width} image", self.t_size, grid.0, grid.1),
+            wanted: format!("at most {most} patches a side (-1 moves whole blocks)"),
+        })
+    }
+
+    /// The labels' terms of own and partner images `[N, C, H, W]` with their shares of saliency `[N, b, b]`.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn terms(&self, images: (&Tensor, &Tensor), shares: (&Tensor, &Tensor)) -> Result<Terms> {
+        let channels = images.0.size4()?.1;
+        if self.std.len() != 1 && self.std.len() as i64 != channels {
+            return Err(Error::Range {
+                what: "`std` of PuzzleMix".into(),
+                got: format!("{} numbers", self.std.len()),
+                wanted: format!("1, or one for each of {channels} channels"),
+            });
+        }
+        // Filled, not copied: a copy from the host would wait for the device.
+        let each: Vec<Tensor> = self
+            .std
+            .iter()
+            .map(|std| Tensor::f_full([1], *std, (Kind::Float, images.0.device())))
+            .collect::<std::result::Result<_, _>>()?;
+        let smoothness = Smoothness { beta: self.beta, gamma: self.gamma, neigh: self.neigh };
+        Terms::of(images, shares, &Tensor::f_cat(&each, 0)?, smoothness)
+    }
+
+    /// Mixes own and partner images `[N, C, H, W]` by a mask `[N, b, b]`, after transport if it is on. The saliency
+    /// of both is `[N, H, W]`.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn blend(
+        &self,
+        (own, partner): (&Tensor, &Tensor),
+        (own_saliency, partner_saliency): (&Tensor, &Tensor),
+        mask: &Tensor,
+    ) -> Result<Tensor> {
+        let (_, _, height, width) = own.size4()?;
+        let rest = mask.f_neg()?.f_add_scalar(1.0)?;
+        let whole = |mask: &Tensor| -> Result<Tensor> {
+            Ok(grown(mask, (height, width))?.f_unsqueeze(1)?.f_to_kind(own.kind())?)
+        };
+        let (own_mask, partner_mask) = (whole(mask)?, whole(&rest)?);
+        if !self.transport {
+            return Ok(own.f_mul(&own_mask)?.f_add(&partner.f_mul(&partner_mask)?)?);
+        }
+        let grid = self.patches((height, width), mask.size3()?.1)?;
+        let moved = |images: &Tensor, mask: &Tensor, saliency: &Tensor| -> Result<Tensor> {
+            let shares = saliency_shares(saliency, grid)?;
+            transport::moved(images, &transport::plan(&grown(mask, grid)?, &shares, self.t_eps)?, grid)
+        };
+        let (own, partner) = (moved(own, mask, own_saliency)?, moved(partner, &rest, partner_saliency)?);
+        Ok(own.f_mul(&own_mask)?.f_add(&partner.f_mul(&partner_mask)?)?)
+    }
+
+    /// The solver for a grid of this many blocks a side.
+    fn solver(&self, blocks: i64) -> Box<dyn Solve> {
+        let icm = Icm { iterations: self.iterations, ..Icm::default() };
+        match self.solver {
+            Solver::Auto if blocks <= 4 => Box::new(Profile),
+            Solver::Profile => Box::new(Profile),
+            Solver::Auto | Solver::Icm => Box::new(icm),
+            Solver::MinCut => Box::new(MinCut),
+        }
+    }
+
+    fn reads(&self) -> Needs {
+        let host = self.solver == Solver::MinCut;
+        Needs { saliency: true, host_solver: host, capturable: !host, ..Needs::default() }
+    }
+}
+
+impl Mixer for PuzzleMix {
+    fn needs(&self) -> Needs {
+        self.reads()
+    }
+
+    fn plan(&self, ask: &Ask, draws: &mut Draws) -> Result<Plan> {
+        let plan = Plan::draw(ask, draws)?;
+        let fits = |b: &&i64| ask.height % **b == 0 && ask.width % **b == 0;
+        let fitting: Vec<i64> = self.blocks.iter().filter(fits).copied().collect();
+        if fitting.is_empty() {
+            return Err(Error::Range {
+                what: "`blocks` of PuzzleMix".into(),
+                got: format!("{:?}", self.blocks),
+                wanted: format!("a number of blocks that divides {} and {}", ask.height, ask.width),
+            });
+        }
+        let blocks = fitting[draws.below(fitting.len())];
+        if self.transport {
+            self.patches((ask.height, ask.width), blocks)?;
+        }
+        Ok(plan.with("blocks", Value::Ints((0..blocks).collect())).structured(blocks as u64))
+    }
+
+    fn mix(&mut self, input: &MixInput<'_>, plan: &Planned) -> Result<Mixed> {
+        let _no_graph = no_grad();
+        let (n, _, height, width) = input.nchw()?;
+        let saliency = input.saliency.ok_or_else(|| Error::MissingInput {
+            plugin: "puzzlemix".into(),
+            input: "saliency".into(),
+            remedy: "give the mix the saliency of its images".into(),
+        })?;
+        if saliency.size() != [n, height, width] {
+            return Err(Error::Shape {
+                what: "the saliency for puzzlemix".into(),
+                got: saliency.size(),
+                wanted: format!("[{n}, {height}, {width}]"),
+            });
+        }
+        let blocks = plan.get("blocks")?.size1()?;
+        if blocks < 2 || height % blocks != 0 || width % blocks != 0 {
+            return Err(Error::Shape {
+                what: format!("the {blocks} blocks of a plan for an image"),
+                got: vec![height, width],
+                wanted: "sides that they divide, and at least 2 blocks".into(),
+            });
+        }
+        let partner = plan.partner()?;
+        let partners = input.partners(&partner)?;
+        let shares = saliency_shares(saliency, (blocks, blocks))?;
+        let terms = self.terms((input.images, &partners), (&shares, &shares.f_index_select(0, &partner)?))?;
+        let problem = terms.problem(&plan.lambda()?, self.labels, self.eta)?;
+        let mask = mask_of(&self.solver(blocks).solve(&problem)?, self.labels)?;
+        let partner_saliency = saliency.f_index_select(0, &partner)?;
+        let images = self.blend((input.images, &partners), (saliency, &partner_saliency), &mask)?;
+        let lambda = mask.f_mean_dim([1i64, 2].as_slice(), false, None)?;
+        let mut mixed =
+            Mixed::pair(images, partner, lambda).masked(grown(&mask, (height, width))?.f_unsqueeze(1)?);
+        if self.transport {
+            let (sources, shares) = mixed.credit.shares()?;
+            mixed.credit = Credit::Shares { sources, shares };
+        }
+        Ok(mixed)
+    }
+}
+
+impl MixerConfig for PuzzleMix {
+    fn needs(&self) -> Needs {
+        self.reads()
+    }
+
+    fn validate(&self) -> Result<()> {
+        let range = |what: &str, got: String, wanted: &str| {
+            Err(Error::Range { what: what.into(), got, wanted: wanted.into() })
+        };
+        if self.blocks.is_empty() || self.blocks.iter().any(|b| *b < 2) {
+            return range("blocks", format!("{:?}", self.blocks), "numbers of at least 2");
+        }
+        if !(2..=4).contains(&self.labels) {
+            return range("labels", self.labels.to_string(), "2, 3 or 4");
+        }
+        if self.neigh < 1 {
+            return range("neigh", self.neigh.to_string(), "a whole number of at least 1");
+        }
+        if self.t_size < 1 && self.t_size != -1 {
+            return range("t_size", self.t_size.to_string(), "a whole number of at least 1, or -1");
+        }
+        if self.iterations < 1 {
+            return range("iterations", self.iterations.to_string(), "a whole number of at least 1");
+        }
+        if self.std.is_empty() || !self.std.iter().all(|std| *std > 0.0 && std.is_finite()) {
+            return range("std", format!("{:?}", self.std), "numbers above 0");
+        }
+        if self.solver == Solver::Profile
+            && let Some(b) = self.blocks.iter().find(|b| Profile::states(**b, self.labels).is_none())
+        {
+            let got = format!("Profile, with {b} blocks and {} labels", self.labels);
+            return range("solver", got, "another solver, or fewer blocks (at most 8 with 3 labels)");
+        }
+        at_least("beta", self.beta, 0.0)?;
+        within("gamma", self.gamma, 0.0, 1.0)?;
+        at_least("eta", self.eta, 0.0)?;
+        at_least("t_eps", self.t_eps, 0.0)
+    }
+
+    fn build(&self, _path: &Path, _context: &MixerContext) -> Result<Box<dyn Mixer>> {
+        self.validate()?;
+        Ok(Box::new(self.clone()))
+    }
+
+    fn resolved(&self) -> serde_json::Value {
+        serde_json::json!(self)
+    }
+}
+
+mixer! {
+    PuzzleMix, "puzzlemix", "keep the salient parts of both images: an optimal mask, then transport",
+    source: "Kim et al., ICML 2020, arXiv:2009.06962, Eq. 3 to 6", pairing: Pairing::alpha(1.0)
+}
+
+#[cfg(test)]
+mod tests;
