@@ -223,6 +223,7 @@ fn every_plugin_is_listed_and_explained() {
         ("mixer", "cutmix"),
         ("mixer", "fmix"),
         ("mixer", "mixup"),
+        ("mixer", "puzzlemix"),
         ("mixer", "resizemix"),
         ("mixer", "saliencymix"),
         ("mixer", "script"),
