@@ -140,6 +140,32 @@ fn every_fault_of_a_library_ends_a_run_with_one_line_that_names_it() {
 }
 
 #[test]
+fn plugin_check_finds_every_fault_and_says_how_to_see_it_again() {
+    let place = Place::new();
+    let check = |fault: &str| {
+        let settings = format!("{{\"fault\": \"{fault}\"}}");
+        place.admix(&["plugin", "check", path_of(MISBEHAVING), "--settings", &settings])
+    };
+    for (fault, said) in [
+        ("Throws", "the blade is dull"),
+        ("NaN", "images that are not finite"),
+        ("Shape", "images of shape"),
+        ("Shares", "shares of the label that do not sum to 1"),
+        ("Draws", "libtorch's global generator"),
+        ("Writes", "wrote into a tensor"),
+        ("Empty", "no images"),
+    ] {
+        let outcome = check(fault);
+        assert_eq!(outcome.code, Some(1), "{fault}: {}", outcome.stderr);
+        let broken = outcome.stdout.split("\nBROKEN: every batch can be mixed").nth(1).unwrap_or_default();
+        assert!(broken.contains(said) && broken.contains(fault), "{fault}: {}", outcome.stdout);
+        assert!(outcome.stderr.contains("broken"), "{}", outcome.stderr);
+    }
+    let sound = place.admix(&["plugin", "check", path_of(GRID_MIX)]).good();
+    assert!(!sound.stdout.contains("BROKEN"), "{}", sound.stdout);
+}
+
+#[test]
 fn a_fault_in_the_middle_of_a_run_leaves_a_checkpoint_from_which_it_goes_on_bit_for_bit() {
     let place = Place::new();
     faulty(&place, "None").good();
