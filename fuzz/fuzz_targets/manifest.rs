@@ -4,13 +4,13 @@
 #![no_main]
 
 // The reader itself, compiled without libtorch.
-#[allow(dead_code, missing_docs)]
+#[allow(dead_code, missing_docs, reason = "a part of core/api, which the target uses in part")]
 #[path = "../../core/api/src/abi/manifest.rs"]
 mod manifest;
-#[allow(dead_code, missing_docs)]
+#[allow(dead_code, missing_docs, reason = "a part of core/api, which the target uses in part")]
 #[path = "../../core/api/src/abi/raw.rs"]
 mod raw;
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the target uses a part of it")]
 #[path = "../../core/api/src/abi/settings.rs"]
 mod settings;
 

@@ -3,7 +3,7 @@
 #![no_main]
 
 // The reader itself, compiled without libtorch.
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the target uses a part of it")]
 #[path = "../../core/api/src/abi/settings.rs"]
 mod settings;
 

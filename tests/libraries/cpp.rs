@@ -131,6 +131,7 @@ fn every_fault_of_a_library_ends_a_run_with_one_line_that_names_it() {
         ("Missing", "no `angle` in the plan; there is lambda, partner"),
         ("AfterStep", "no way back"),
         ("Device", "expected Cpu"),
+        ("Train", "no such mode"),
     ] {
         // Found before training starts: the method is tried on a few samples first.
         let outcome = faulty(&place, fault);

@@ -10,7 +10,7 @@
 enum class Fault {
   None, Throws, ThrowsAnything, Torch, NaN, Shape, Shares, Draws, Writes, Empty, Kind, GradOff, Create, Plan, Partners,
   DrawsInCreate, Half, Missing, AfterStep, Lines,
-  Device,
+  Device, Train,
 };
 
 struct Misbehaving : admix::Mixer {
@@ -40,7 +40,8 @@ struct Misbehaving : admix::Mixer {
                      {"Missing", Fault::Missing},
                      {"AfterStep", Fault::AfterStep},
                      {"Lines", Fault::Lines},
-                     {"Device", Fault::Device}},
+                     {"Device", Fault::Device},
+                     {"Train", Fault::Train}},
                     "Which rule.");
     s.whole("after", after, "Mixes of an instance before the rule is broken.", 0, 1000);
   }
@@ -84,6 +85,10 @@ struct Misbehaving : admix::Mixer {
       return admix::Mixed::shares(mixed, at::stack({own, partner}, 1), now == Fault::Half ? at::Tensor() : shares);
     }
     return admix::Mixed::pair(mixed, partner, lambda);
+  }
+
+  void train(bool) override {
+    if (fault == Fault::Train) throw std::runtime_error("no such mode");
   }
 
   void after_step() override {

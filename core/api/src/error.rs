@@ -77,7 +77,7 @@ pub enum Error {
         name: String,
     },
     /// No plugin of this name.
-    #[error("no {kind} named `{name}`; known: {known}{hint}; one of a library needs --plugin LIBRARY")]
+    #[error("no {kind} named `{name}`; known: {known}; libraries are loaded with --plugin LIBRARY{hint}")]
     UnknownPlugin {
         /// "mixer" or "loss".
         kind: &'static str,

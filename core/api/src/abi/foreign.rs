@@ -380,6 +380,7 @@ impl MixerConfig for ForeignMixerConfig {
             needs: self.checked.needs.clone(),
             device: path.device(),
             looked_at: false,
+            failed: None,
         }))
     }
 
@@ -397,6 +398,8 @@ struct ForeignMixer {
     device: Device,
     /// Whether the values of one mix were looked at.
     looked_at: bool,
+    /// What went wrong in `train`, to be told by the next mix.
+    failed: Option<Error>,
 }
 
 impl Drop for ForeignMixer {
@@ -664,6 +667,9 @@ impl Mixer for ForeignMixer {
     }
 
     fn mix(&mut self, input: &MixInput<'_>, plan: &Planned) -> Result<Mixed> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
         let mix = self.functions()?.mix.ok_or_else(|| self.foreign.error("it has no `mix`"))?;
         let (n, _, height, width) = input.nchw()?;
         let given: Vec<(&str, &Tensor)> = [
@@ -757,10 +763,8 @@ impl Mixer for ForeignMixer {
             // SAFETY: our instance.
             unsafe { train(self.this, on.into(), errors) }
         });
-        if let Err(error) = outcome {
-            // The trait has no way to say so; the next `mix` will.
-            tracing::error!("{error}");
-        }
+        // The trait has no way to say so; the next `mix` does.
+        self.failed = outcome.err().or(self.failed.take());
     }
 
     fn after_step(&mut self) -> Result<()> {

@@ -518,7 +518,7 @@ fn check_mix_keys(mixer: &str, needs: &admix_api::Needs, inputs: &[(String, Id)]
     let given: Vec<&str> = inputs.iter().map(|(name, _)| name.as_str()).collect();
     if let Some(missing) = wanted.iter().find(|name| !given.contains(name)) {
         return Err(Error::Input(format!(
-            "mixer `{mixer}` needs `{missing}`; it was given {}",
+            "mixer `{mixer}` needs `{missing}`; it was given {}. Add `{missing}: ...` to the keys of the mix",
             list(&given)
         )));
     }

@@ -232,20 +232,25 @@ fn failed(
     events: Events<'_>,
 ) -> Error {
     let step = run.session.clock().step + 1;
-    let mut newest = newest;
+    let older = match &newest {
+        Some(path) => format!("The newest checkpoint is {}", path.display()),
+        None => "No checkpoint was written yet".into(),
+    };
     // A state that the start makes again is not worth a file.
-    if run.session.undid_failed_step() && step > 1 {
+    let saved = if run.session.undid_failed_step() && step > 1 {
         // What waits belongs to steps that went well; what it says of them is not this error's business.
         let _ = flush(run, pending, newest.as_ref(), events);
-        if let Ok(path) = checkpoint(run, false, events) {
-            newest = Some(path);
+        match checkpoint(run, false, events) {
+            Ok(path) => {
+                format!(
+                    "The state before it is saved in {}: go on with --resume once it is mended",
+                    path.display()
+                )
+            }
+            Err(error) => format!("The state before it could not be saved ({error}). {older}"),
         }
-    }
-    let saved = match newest {
-        Some(path) => {
-            format!("The state is saved in {}: go on with --resume once it is mended", path.display())
-        }
-        None => "No checkpoint was written yet".into(),
+    } else {
+        older
     };
     Error::Step { source: Box::new(error), step, saved }
 }
