@@ -115,7 +115,7 @@ fn show_prints_every_value_with_its_true_origin() {
                     assert!(line.contains(key(path)), "{name}: {path} is not in: {line}");
                 }
                 None if path == "epochs" => assert_eq!((origin, word("value")), ("--set", "7")),
-                None if path == "model.ResNet.width" => {
+                None if ["model.ResNet.width", "model.ResNeXt.width"].contains(&path) => {
                     assert_eq!((origin, word("value")), ("--set", "0.125"))
                 }
                 None => assert_eq!(origin, "default", "{name}: {path}"),

@@ -19,7 +19,8 @@ const DATASET: (&str, &str) = ("cifar10", "data/cifar10-jpeg.tar.xz");
 /// The recipes, `<name>.ron` in this folder.
 const RECIPES: &str = "configs/cifar10/r18";
 /// Those compared unless `--methods` says otherwise.
-const METHODS: &str = "vanilla,mixup,cutmix,automix,amix,amix_code";
+const METHODS: &str =
+    "vanilla,mixup,cutmix,manifoldmix,resizemix,fmix,saliencymix,puzzlemix,co_mixup,automix,amix,amix_code";
 /// What every run overrides in its recipe, as for `--set`; the names in braces are options of `compare`.
 const OVERRIDES: &[&str] = &[
     "model.width={width}",
