@@ -88,6 +88,65 @@ fn a_spent_graph_is_refused_naming_both_lines() {
 }
 
 #[test]
+fn a_gradient_wants_a_graph_that_leads_to_its_input() {
+    let pass = "let x = t.leaf(t.images); let p = t.pass(\"q\", t.images);\n\
+                let loss = t.loss(\"cross_entropy\", p.logits(\"one\"), t.labels);\n";
+    says(&format!("{pass}t.gradient(loss, x);"), &["test.rhai:5:", "line 3", "t.leaf(t.images)"]);
+    says(&format!("{pass}t.gradient(loss, t.images);"), &["test.rhai:5:", "no graph"]);
+    says(&format!("{pass}t.gradient(detach(loss), p.features(2));"), &["test.rhai:5:", "no graph"]);
+    says(
+        &format!("{pass}t.learn(#{{ a: loss }}, #{{ input_grad: x }});"),
+        &["test.rhai:5:", "line 3", "no term"],
+    );
+    says(
+        &format!("{pass}t.learn(#{{ a: loss }}, #{{ input_grad: t.images }});"),
+        &["takes a leaf", "line 3"],
+    );
+    says(&format!("{pass}t.learn(#{{ a: loss }}, #{{ input_grad: 3 }});"), &["must be a leaf", "a number"]);
+    says(&format!("{pass}t.learn(#{{ a: loss }}, #{{ input_grd: x }});"), &["`input_grd`", "`input_grad`"]);
+    says(&format!("{pass}t.learn(#{{ a: loss }}, #{{ }});"), &["test.rhai:5:", "input_grad"]);
+    says("let x = t.leaf(t.images);\nt.gradient(x, x);", &["test.rhai:4:", "[8, 3, 16, 16]", "`mean`"]);
+    says("let x = t.leaf(t.labels);", &["test.rhai:3:", "floating point"]);
+    says("let x = t.leaf(3);", &["`leaf` takes images", "a number"]);
+    says("t.evaluating(\"kk\");", &["test.rhai:3:", "`kk`", "`q`, `k`"]);
+    // A leaf alone is nothing to learn from.
+    says(
+        "let x = t.leaf(t.images);\n\
+         t.learn(#{ a: t.loss(\"cross_entropy\", t.pass(\"k\", x).logits(\"one\"), t.labels) }, #{ input_grad: x });",
+        &["test.rhai:4:", "reaches a trained parameter"],
+    );
+}
+
+#[test]
+fn a_graph_that_a_gradient_used_up_is_refused_naming_both_lines_and_the_way_to_both() {
+    let pass = "let x = t.leaf(t.images); let p = t.pass(\"q\", x);\n\
+                let loss = t.loss(\"cross_entropy\", p.logits(\"one\"), t.labels);\n\
+                let g = t.gradient(loss, x);\n";
+    let parts = ["test.rhai:6:", "`gradient` in line 5", "`a`", "input_grad"];
+    says(&format!("{pass}t.learn(#{{ a: loss }});"), &parts);
+    says(&format!("{pass}t.gradient(loss, x);"), &["test.rhai:6:", "this `gradient`", "line 5"]);
+    // The leaf is a place: another pass over it has another graph.
+    let again = "t.learn(#{ a: t.loss(\"cross_entropy\", t.pass(\"q\", x).logits(\"one\"), t.labels) });";
+    let script = format!("fn weights(t) {{ #{{ a: 1.0 }} }}\nfn step(t) {{\n{pass}{again}\n}}");
+    session(AMIX, &script, 10).and_then(|mut s| s.step(batch(0, 8)).map(drop)).expect("a step");
+    says(
+        "let x = t.leaf(t.images); let p = t.pass(\"q\", x);\n\
+         let loss = t.loss(\"cross_entropy\", p.logits(\"one\"), t.labels);\n\
+         let g = t.learn(#{ a: loss }, #{ input_grad: x });\n\
+         t.gradient(t.loss(\"cross_entropy\", p.logits(\"mix\"), t.labels), x);",
+        &["test.rhai:6:", "`learn` in line 5"],
+    );
+}
+
+#[test]
+fn draws_of_a_method_have_names_of_their_own_and_chances_in_range() {
+    says("t.coin(\"a\", 0.5);\nt.uniform(\"a\");", &["test.rhai:4:", "`a`", "line 3"]);
+    says("t.coin(\"a\", 1.5);", &["test.rhai:3:", "`a`", "1.5", "[0, 1]"]);
+    says("t.coin(\"a\", t.images);", &["must be a number", "a tensor"]);
+    says("t.uniform(\"a\", 3);", &["test.rhai:3:", "`uniform` does not take these arguments"]);
+}
+
+#[test]
 fn a_term_without_a_weight_is_refused() {
     says(
         "t.learn(#{ c: t.loss(\"cross_entropy\", t.pass(\"q\", t.images).logits(\"one\"), t.labels) });",

@@ -1,5 +1,6 @@
 //! The engine through its public objects.
 
+mod gradients;
 mod method;
 mod recorded;
 mod scripts;

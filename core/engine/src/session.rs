@@ -1,7 +1,7 @@
 //! A session: the state of a run and the one function that moves it, `step_with`.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use admix_api::{Ask, Draws, MixInput, Plan, Registry, Value};
@@ -357,6 +357,8 @@ impl Session {
     pub fn dry_run(&mut self, shape: [i64; 4], classes: i64) -> Result<Vec<String>> {
         let device = self.world.borrow().device;
         let clock = self.clock;
+        // A weight of 0 at all times switches its term off: no slip.
+        let mut weighed = BTreeSet::new();
         for part in 0..3u64 {
             let step = clock.steps.saturating_sub(1) * part / 2;
             let epoch = clock.epochs.saturating_sub(1) * part / 2;
@@ -366,11 +368,13 @@ impl Session {
             let images = images.f_mul(&ramp.f_reshape(shape)?)?;
             let labels = Tensor::f_arange(shape[0], (Kind::Int64, device))?.f_remainder(classes.max(1))?;
             let index = Tensor::f_arange(shape[0], (Kind::Int64, device))?;
+            let on = self.weights()?.into_iter().filter(|(_, weight)| *weight != 0.0);
+            weighed.extend(on.map(|(name, _)| name));
             self.step(Batch { images, labels, index })?;
         }
         let unlearned: Vec<String> = {
             let frame = self.frame.borrow();
-            self.weights()?.into_keys().filter(|name| !frame.learned.contains(name)).collect()
+            weighed.into_iter().filter(|name| !frame.learned.contains(name)).collect()
         };
         Ok(unlearned
             .into_iter()

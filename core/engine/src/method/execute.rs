@@ -6,6 +6,7 @@ use admix_api::{Argument, LossInput, MixInput, Mixed, Plan, Planned};
 use admix_data::Batch;
 use admix_torch::{Device, Kind, Tensor};
 
+use crate::method::draws::{KEY, NUMBER};
 use crate::method::trace::{Id, Input, MixArguments, Node, Op, Reach};
 use crate::method::vocabulary;
 use crate::world::World;
@@ -15,6 +16,8 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub struct Pass {
     net: usize,
+    /// Train mode, or evaluation mode.
+    train: bool,
     /// Output of the last stage run; the images before that.
     map: Tensor,
     /// The next stage to run: 0 is the stem.
@@ -110,6 +113,11 @@ pub(crate) fn verdict(label: &str, health: f64) -> Result<()> {
     Err(admix_api::Error::Plugin { plugin: label.to_string(), message }.into())
 }
 
+/// A loss plugin may cut what the script has joined.
+fn no_way_back() -> Error {
+    Error::Input("the loss does not depend on this input: a loss or mixer on the way gave back a value without a graph".into())
+}
+
 /// Rounding in bf16 stays below.
 const SHARES_MAY_BE_OFF: f64 = 5e-3;
 
@@ -153,9 +161,12 @@ impl Values {
             Op::Input(Input::Images) => Cell::Tensor(batch.images.shallow_clone()),
             Op::Input(Input::Labels) => Cell::Tensor(batch.labels.shallow_clone()),
             Op::Input(Input::Index) => Cell::Tensor(batch.index.shallow_clone()),
-            Op::Pass { net, input } => {
-                Cell::Pass(Pass { net: *net, map: self.tensor(*input)?, next: 0, kept: BTreeMap::new() })
+            Op::Pass { net, input, train } => {
+                let map = self.tensor(*input)?;
+                Cell::Pass(Pass { net: *net, train: *train, map, next: 0, kept: BTreeMap::new() })
             }
+            // A new tensor, so that the gradient is of this place of the script alone.
+            Op::Leaf { of } => Cell::Tensor(self.tensor(*of)?.f_detach()?.f_set_requires_grad(true)?),
             Op::Grow { pass, to } => self.grow(world, *pass, to)?,
             Op::Mix(arguments) => self.mix(world, id, arguments)?,
             Op::Target { mix, labels } => {
@@ -180,7 +191,16 @@ impl Values {
                 Cell::Tensor(part.ok_or_else(|| Error::Input(format!("this mix has no `{name}`")))?)
             }
             Op::Loss { loss, arguments } => self.loss(world, *loss, arguments)?,
-            Op::Learn { terms } => self.learn(terms)?,
+            Op::Learn { terms, input_grad } => self.learn(terms, *input_grad)?,
+            Op::Gradient { of, input } => self.gradient(*of, *input)?,
+            Op::Draw { like, .. } => {
+                let planned =
+                    self.plans.get(&id).ok_or_else(|| Error::Input("a draw without a plan".into()))?;
+                Cell::Tensor(match like {
+                    None => planned.get(NUMBER)?,
+                    Some(like) => admix_api::uniform_field(&planned.get(KEY)?, &self.tensor(*like)?.size())?,
+                })
+            }
             Op::Tensor { verb, arguments, numbers, sizes } => {
                 let tensors = arguments.iter().map(|id| self.tensor(*id)).collect::<Result<Vec<_>>>()?;
                 let operands: Vec<&Tensor> =
@@ -208,7 +228,7 @@ impl Values {
             Reach::Head(_) | Reach::End => last,
         };
         while state.next <= target {
-            state.map = network.backbone().stage(state.next, &state.map, true)?;
+            state.map = network.backbone().stage(state.next, &state.map, state.train)?;
             if world.kept_stages.contains(&state.next) {
                 state.kept.insert(state.next, state.map.shallow_clone());
             }
@@ -224,7 +244,7 @@ impl Values {
                     ))
                 })?,
             ),
-            Reach::Head(head) => Cell::Tensor(network.forward_head(head, &state.map, true)?),
+            Reach::Head(head) => Cell::Tensor(network.forward_head(head, &state.map, state.train)?),
             Reach::End => Cell::Done,
         })
     }
@@ -299,18 +319,10 @@ impl Values {
         Ok(Cell::Tensor(value))
     }
 
-    fn learn(&mut self, terms: &[(String, Id, usize)]) -> Result<Cell> {
+    fn learn(&mut self, terms: &[(String, Id, usize)], input_grad: Option<Id>) -> Result<Cell> {
         let mut total: Option<Tensor> = None;
         for (name, value, weight) in terms {
-            let value = self.tensor(*value)?;
-            if value.numel() != 1 {
-                return Err(Error::Input(format!(
-                    "the term `{name}` has the shape {:?}, expected one number, as a loss gives; take its `mean`",
-                    value.size()
-                )));
-            }
-            // Only a value that the script computed can have a shape with one number, such as [1].
-            let value = if value.dim() == 0 { value } else { value.f_reshape([0i64; 0])? };
+            let value = self.scalar(*value, &format!("the term `{name}`"))?;
             let weighted = value.f_mul(&self.numbers[*weight])?;
             self.report.losses.push((name.clone(), value.f_detach()?));
             total = Some(match total {
@@ -321,18 +333,54 @@ impl Values {
         let Some(total) = total else { return Ok(Cell::Done) };
         if !total.requires_grad() {
             return Err(Error::Input(
-                "no term of this `learn` reaches a trained parameter: pass a trained network, or a mix made by \
-                 `t.mix` of a mixer with parameters"
-                    .into(),
+                "no term of this `learn` has a graph: a loss gave back a value without one".into(),
             ));
         }
-        admix_torch::backward(&total)?;
-        // The graphs of the terms are gone; let go of what hangs on them.
-        for (_, value, _) in terms {
-            let detached = self.tensor(*value)?.f_detach()?;
-            self.cells[*value] = Cell::Tensor(detached);
+        let input = input_grad.map(|id| self.tensor(id)).transpose()?;
+        if let Some(input) = &input {
+            // Of this backward pass alone.
+            admix_torch::clear_grads(std::slice::from_ref(input))?;
         }
-        Ok(Cell::Done)
+        admix_torch::backward(&total)?;
+        for (_, value, _) in terms {
+            self.let_go(*value)?;
+        }
+        let Some(input) = input else { return Ok(Cell::Done) };
+        let gradient = admix_torch::grad_of(&input).ok_or_else(no_way_back)?;
+        admix_torch::clear_grads(&[input])?;
+        Ok(Cell::Tensor(gradient))
+    }
+
+    /// The gradient of a loss for one input: no parameter's is computed.
+    fn gradient(&mut self, of: Id, input: Id) -> Result<Cell> {
+        let loss = self.scalar(of, "the loss of this `gradient`")?;
+        if !loss.requires_grad() {
+            return Err(no_way_back());
+        }
+        let input = self.tensor(input)?;
+        let gradient = admix_torch::gradients(&[loss], &[input], false, false)?.into_iter().flatten().next();
+        self.let_go(of)?;
+        Ok(Cell::Tensor(gradient.ok_or_else(no_way_back)?))
+    }
+
+    /// A value that a backward pass can start from, 0-dim.
+    fn scalar(&self, id: Id, what: &str) -> Result<Tensor> {
+        let value = self.tensor(id)?;
+        if value.numel() != 1 {
+            return Err(Error::Input(format!(
+                "{what} has the shape {:?}, expected one number, as a loss gives; take its `mean`",
+                value.size()
+            )));
+        }
+        // Only a value that the script computed can have a shape with one number, such as [1].
+        Ok(if value.dim() == 0 { value } else { value.f_reshape([0i64; 0])? })
+    }
+
+    /// Lets go of what hangs on a graph that is gone.
+    fn let_go(&mut self, id: Id) -> Result<()> {
+        let detached = self.tensor(id)?.f_detach()?;
+        self.cells[id] = Cell::Tensor(detached);
+        Ok(())
     }
 
     /// Puts a plan's values on the device for the mix with this handle.

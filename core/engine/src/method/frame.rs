@@ -10,6 +10,7 @@ use admix_torch::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::method::execute::{StepReport, Values};
+use crate::method::gradient::{LEARN, Run};
 use crate::method::host::Param;
 use crate::method::trace::{Id, Input, MixArguments, Node, Op, Reach, SlotId, Trace};
 use crate::method::vocabulary::without_graph;
@@ -83,10 +84,10 @@ pub struct Frame {
     inputs: HashMap<Input, Id>,
     /// Last growth of a pass: its graph hangs there.
     grown: HashMap<Id, Id>,
-    draws: HashMap<String, usize>,
+    pub(crate) draws: HashMap<String, usize>,
     terms: HashMap<String, usize>,
-    /// Nodes whose graph a `learn` has used up, and its line.
-    spent: HashMap<Id, usize>,
+    /// Nodes whose graph a verb has used up: which, and its line.
+    pub(crate) spent: HashMap<Id, (&'static str, usize)>,
     /// Every term learned so far in this session, for the check of `weights`.
     pub(crate) learned: BTreeSet<String>,
 }
@@ -169,7 +170,7 @@ impl Frame {
     }
 
     /// Records a node and, when executing, runs it.
-    fn push(
+    pub(crate) fn push(
         &mut self,
         op: Op,
         at: (usize, usize),
@@ -206,7 +207,7 @@ impl Frame {
         Ok(slot)
     }
 
-    fn graph(&self, id: Id) -> bool {
+    pub(crate) fn graph(&self, id: Id) -> bool {
         self.trace.nodes[id].graph
     }
 
@@ -228,22 +229,12 @@ impl Frame {
         Ok(id)
     }
 
-    pub(crate) fn pass(&mut self, net: &str, input: Id, at: (usize, usize)) -> Result<Id> {
-        let (index, trained) = {
-            let world = self.world.borrow();
-            let index = world.nets.iter().position(|n| n.name == net).ok_or_else(|| {
-                let names: Vec<&str> = world.nets.iter().map(|n| n.name.as_str()).collect();
-                Error::Input(format!(
-                    "no network named `{net}`; the recipe has {}{}",
-                    list(&names),
-                    did_you_mean(net, names.iter().copied())
-                ))
-            })?;
-            (index, world.nets[index].trained)
-        };
+    pub(crate) fn pass(&mut self, run: Run, input: Id, at: (usize, usize)) -> Result<Id> {
+        let Run { net, train } = run;
+        let trained = self.world.borrow().nets[net].trained;
         let graph = trained || self.graph(input);
         let parents = self.with_graph([input]);
-        let id = self.push(Op::Pass { net: index, input }, at, graph, parents, None)?;
+        let id = self.push(Op::Pass { net, input, train }, at, graph, parents, None)?;
         self.grown.insert(id, id);
         Ok(id)
     }
@@ -305,11 +296,7 @@ impl Frame {
                 "a mix needs `as`, the name of its draw: t.mix(\"{mixer}\", #{{ as: \"...\", ... }})"
             ))
         })?;
-        if let Some(first) = self.draws.get(&draw) {
-            return Err(Error::Input(format!(
-                "the draw name `{draw}` was used in line {first} already; each mix of a step needs its own `as`"
-            )));
-        }
+        self.refuse_drawn(&draw)?;
         let (index, plan, trained) = {
             let world = self.world.borrow();
             let index = world
@@ -347,13 +334,19 @@ impl Frame {
         let parents = if quiet { Vec::new() } else { self.with_graph(inputs.iter().map(|(_, id)| *id)) };
         let images = inputs.iter().find(|(name, _)| name == "images").map(|(_, id)| *id);
         let shape = images.and_then(|id| self.trace.nodes[id].shape);
+        self.planned(plan)?;
+        self.draws.insert(draw.clone(), at.0);
+        self.push(Op::Mix(MixArguments { mixer: index, draw, inputs, quiet }), at, graph, parents, shape)
+    }
+
+    /// Keeps the plan of the node that is recorded next.
+    pub(crate) fn planned(&mut self, plan: Plan) -> Result<()> {
         let id = self.trace.nodes.len();
         if self.mode == Mode::Execute {
             self.values.plan(&self.world.borrow(), id, &plan)?;
         }
         self.plans.insert(id, plan);
-        self.draws.insert(draw.clone(), at.0);
-        self.push(Op::Mix(MixArguments { mixer: index, draw, inputs, quiet }), at, graph, parents, shape)
+        Ok(())
     }
 
     fn tensor_shape(&self, id: Id) -> Option<[i64; 4]> {
@@ -401,7 +394,13 @@ impl Frame {
         self.push(Op::Loss { loss: index, arguments }, at, graph, parents, None)
     }
 
-    pub(crate) fn learn(&mut self, terms: Vec<(String, Id)>, at: (usize, usize)) -> Result<()> {
+    /// Learns from terms. With `input_grad`, a leaf, the result is the gradient of their weighted sum for it.
+    pub(crate) fn learn(
+        &mut self,
+        terms: Vec<(String, Id)>,
+        input_grad: Option<Id>,
+        at: (usize, usize),
+    ) -> Result<Id> {
         let mut weighted = Vec::new();
         for (name, id) in terms {
             if let Some(first) = self.terms.insert(name.clone(), at.0) {
@@ -411,13 +410,7 @@ impl Frame {
                     at.0
                 )));
             }
-            if let Some((node, line)) = self.spent_ancestor(id) {
-                return Err(Error::Input(format!(
-                    "the term `{name}` needs the graph of what line {} made, which the `learn` in line {line} has \
-                     used up; put terms that share a graph into one `learn`",
-                    self.trace.nodes[node].at.0
-                )));
-            }
+            self.refuse_spent(id, &format!("the term `{name}`"))?;
             let weight = *self.weights.get(&name).ok_or_else(|| {
                 Error::Input(format!(
                     "the term `{name}` is not in `weights`, which has {}{}",
@@ -430,28 +423,20 @@ impl Frame {
             weighted.push((name, id, slot));
         }
         let ids: Vec<Id> = weighted.iter().map(|(_, id, _)| *id).collect();
-        self.push(Op::Learn { terms: weighted }, at, false, Vec::new(), None)?;
-        let mut open = ids;
-        while let Some(id) = open.pop() {
-            if self.graph(id) && self.spent.insert(id, at.0).is_none() {
-                open.extend(self.trace.nodes[id].parents.iter().copied());
-            }
+        if !ids.is_empty() && !ids.iter().any(|id| self.reaches_parameters(*id)) {
+            return Err(Error::Input(
+                "no term of this `learn` reaches a trained parameter: pass a trained network, or a mix made by \
+                 `t.mix` of a mixer with parameters"
+                    .into(),
+            ));
         }
-        Ok(())
-    }
-
-    fn spent_ancestor(&self, id: Id) -> Option<(Id, usize)> {
-        let (mut open, mut seen) = (vec![id], BTreeSet::new());
-        while let Some(id) = open.pop() {
-            // The pass itself is a place, not a graph: its growths are.
-            let is_place = matches!(self.trace.nodes[id].op, Op::Pass { .. });
-            match self.spent.get(&id) {
-                Some(line) if !is_place => return Some((id, *line)),
-                _ if seen.insert(id) => open.extend(self.trace.nodes[id].parents.iter().copied()),
-                _ => {}
-            }
+        if let Some(input) = input_grad {
+            self.check_input_grad(input, &ids)?;
         }
-        None
+        let shape = input_grad.and_then(|input| self.trace.nodes[input].shape);
+        let id = self.push(Op::Learn { terms: weighted, input_grad }, at, false, Vec::new(), shape)?;
+        self.spend(ids, LEARN, at.0);
+        Ok(id)
     }
 
     pub(crate) fn tensor(

@@ -1,7 +1,9 @@
 //! Methods: what one training step does, as a script.
 
+mod draws;
 mod execute;
 mod frame;
+mod gradient;
 mod host;
 pub(crate) mod operand;
 mod trace;

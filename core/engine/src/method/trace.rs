@@ -55,6 +55,13 @@ pub enum Op {
         net: usize,
         /// Images or a mix.
         input: Id,
+        /// Train mode, or evaluation mode.
+        train: bool,
+    },
+    /// The same values without a graph, as a leaf that gradients can be asked for.
+    Leaf {
+        /// Of what.
+        of: Id,
     },
     /// A pass runs on until it has this.
     Grow {
@@ -90,6 +97,22 @@ pub enum Op {
     Learn {
         /// Name, value, weight.
         terms: Vec<(String, Id, SlotId)>,
+        /// The leaf whose gradient is handed back.
+        input_grad: Option<Id>,
+    },
+    /// The gradient of a loss for one input, without any for parameters.
+    Gradient {
+        /// The loss.
+        of: Id,
+        /// What it is asked for.
+        input: Id,
+    },
+    /// Random numbers, from a plan of their own.
+    Draw {
+        /// The draw's own name, unique in a step.
+        name: String,
+        /// One number, or a field in the shape of this tensor.
+        like: Option<Id>,
     },
     /// An operation of the tensor vocabulary.
     Tensor {

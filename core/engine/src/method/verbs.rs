@@ -6,6 +6,7 @@ use std::rc::Rc;
 use rhai::{Dynamic, Engine, Map, NativeCallContext, Position};
 
 use crate::method::frame::Frame;
+use crate::method::gradient::Run;
 use crate::method::host::Param;
 use crate::method::operand::{self, Operand, Outcome, refuse};
 use crate::method::trace::{Id, Input, Reach};
@@ -37,6 +38,12 @@ handles! {
     MixHandle
 }
 
+/// A network in evaluation mode.
+#[derive(Debug, Clone, Copy)]
+pub struct NetHandle {
+    run: Run,
+}
+
 /// The target of a mix.
 #[derive(Debug, Clone)]
 pub struct TargetHandle {
@@ -44,11 +51,16 @@ pub struct TargetHandle {
 }
 
 /// Every name that can follow `t.`, for suggestions.
-pub const STEP_VERBS: [&str; 20] = [
+pub const STEP_VERBS: [&str; 25] = [
     "images",
     "labels",
     "index",
     "pass",
+    "evaluating",
+    "leaf",
+    "gradient",
+    "coin",
+    "uniform",
     "mix",
     "quiet",
     "learn",
@@ -84,6 +96,7 @@ pub fn kind_of(value: &Dynamic) -> &str {
         (value.is::<TensorHandle>(), "a tensor"),
         (value.is::<PassHandle>(), "a pass"),
         (value.is::<MixHandle>(), "a mix"),
+        (value.is::<NetHandle>(), "a network"),
         (value.is::<TargetHandle>(), "a target"),
         (value.is::<crate::script::Live>(), "a tensor"),
         (value.is_unit(), "nothing"),
@@ -124,9 +137,13 @@ pub fn register(engine: &mut Engine) {
         .register_type_with_name::<TensorHandle>("Tensor")
         .register_type_with_name::<PassHandle>("Pass")
         .register_type_with_name::<MixHandle>("Mix")
+        .register_type_with_name::<NetHandle>("Network")
         .register_type_with_name::<TargetHandle>("Target");
     inputs(engine);
     clock(engine);
+    passes(engine);
+    gradients(engine);
+    draws(engine);
     step(engine);
     operand::register::<TensorHandle>(engine);
 }
@@ -205,16 +222,32 @@ fn clock(engine: &mut Engine) {
     );
 }
 
-fn step(engine: &mut Engine) {
+fn passes(engine: &mut Engine) {
+    fn pass(context: &NativeCallContext<'_>, t: &Step, run: Run, input: &Dynamic) -> Outcome<PassHandle> {
+        let at = context.call_position();
+        let input = tensor_id(input)
+            .ok_or_else(|| refuse(format!("a pass takes images or a mix, got {}", kind_of(input)), at))?;
+        let id = t.0.borrow_mut().pass(run, input, place(context)).map_err(|e| refuse(e, at))?;
+        Ok(PassHandle { frame: t.0.clone(), id })
+    }
     engine.register_fn(
         "pass",
         |context: NativeCallContext<'_>, t: &mut Step, net: &str, input: Dynamic| -> Outcome<PassHandle> {
-            let at = context.call_position();
-            let input = tensor_id(&input).ok_or_else(|| {
-                refuse(format!("a pass takes images or a mix, got {}", kind_of(&input)), at)
-            })?;
-            let id = t.0.borrow_mut().pass(net, input, place(&context)).map_err(|e| refuse(e, at))?;
-            Ok(PassHandle { frame: t.0.clone(), id })
+            let run = t.0.borrow().net(net).map_err(|e| refuse(e, context.call_position()))?;
+            pass(&context, t, run, &input)
+        },
+    );
+    engine.register_fn(
+        "pass",
+        |context: NativeCallContext<'_>, t: &mut Step, net: NetHandle, input: Dynamic| {
+            pass(&context, t, net.run, &input)
+        },
+    );
+    engine.register_fn(
+        "evaluating",
+        |context: NativeCallContext<'_>, t: &mut Step, net: &str| -> Outcome<NetHandle> {
+            let run = t.0.borrow().net(net).map_err(|e| refuse(e, context.call_position()))?;
+            Ok(NetHandle { run: Run { train: false, ..run } })
         },
     );
     engine.register_fn(
@@ -250,6 +283,115 @@ fn step(engine: &mut Engine) {
         let id = p.frame.borrow_mut().grow(p.id, Reach::End, place(&context));
         id.map(drop).map_err(|e| refuse(e, context.call_position()))
     });
+}
+
+/// Images whose gradient can be asked for, and gradients.
+fn gradients(engine: &mut Engine) {
+    engine.register_fn(
+        "leaf",
+        |context: NativeCallContext<'_>, t: &mut Step, of: Dynamic| -> Outcome<TensorHandle> {
+            let at = context.call_position();
+            let of = tensor_id(&of)
+                .ok_or_else(|| refuse(format!("`leaf` takes images or a mix, got {}", kind_of(&of)), at))?;
+            let id = t.0.borrow_mut().leaf(of, place(&context)).map_err(|e| refuse(e, at))?;
+            Ok(TensorHandle { frame: t.0.clone(), id })
+        },
+    );
+    engine.register_fn(
+        "gradient",
+        |context: NativeCallContext<'_>,
+         t: &mut Step,
+         loss: TensorHandle,
+         input: TensorHandle|
+         -> Outcome<TensorHandle> {
+            let id = t.0.borrow_mut().gradient(loss.id, input.id, place(&context));
+            let id = id.map_err(|e| refuse(e, context.call_position()))?;
+            Ok(TensorHandle { frame: t.0.clone(), id })
+        },
+    );
+    let learn =
+        |context: &NativeCallContext<'_>, t: &Step, terms: Map, input_grad: Option<Id>| -> Outcome<Id> {
+            let at = context.call_position();
+            let mut list = Vec::new();
+            for (name, value) in terms {
+                let id = value.read_lock::<TensorHandle>().map(|handle| handle.id).ok_or_else(|| {
+                    refuse(format!("the term `{name}` must be a loss, got {}", kind_of(&value)), at)
+                })?;
+                list.push((name.to_string(), id));
+            }
+            t.0.borrow_mut().learn(list, input_grad, place(context)).map_err(|e| refuse(e, at))
+        };
+    engine.register_fn(
+        "learn",
+        move |context: NativeCallContext<'_>, t: &mut Step, terms: Map| -> Outcome<()> {
+            learn(&context, t, terms, None).map(drop)
+        },
+    );
+    engine.register_fn(
+        "learn",
+        move |context: NativeCallContext<'_>,
+              t: &mut Step,
+              terms: Map,
+              options: Map|
+              -> Outcome<TensorHandle> {
+            let at = context.call_position();
+            let mut input = None;
+            for (name, value) in options {
+                if name != "input_grad" {
+                    let hint = admix_api::did_you_mean(&name, ["input_grad"]);
+                    return Err(refuse(
+                        format!("`learn` takes no `{name}`; it takes `input_grad`{hint}"),
+                        at,
+                    ));
+                }
+                let leaf = value.read_lock::<TensorHandle>().map(|handle| handle.id);
+                input = Some(leaf.ok_or_else(|| {
+                    refuse(
+                        format!(
+                            "`input_grad` must be a leaf, as t.leaf(t.images) gives, got {}",
+                            kind_of(&value)
+                        ),
+                        at,
+                    )
+                })?);
+            }
+            let input = input
+                .ok_or_else(|| refuse("give `learn` its terms alone, or #{ input_grad: leaf } too", at))?;
+            let id = learn(&context, t, terms, Some(input))?;
+            Ok(TensorHandle { frame: t.0.clone(), id })
+        },
+    );
+}
+
+/// Draws of the method's own.
+fn draws(engine: &mut Engine) {
+    engine.register_fn(
+        "coin",
+        |context: NativeCallContext<'_>, t: &mut Step, name: &str, p: Dynamic| -> Outcome<TensorHandle> {
+            let at = context.call_position();
+            let p = wanted_number(&p, "the probability of a coin", at)?;
+            let id = t.0.borrow_mut().coin(name, p, place(&context)).map_err(|e| refuse(e, at))?;
+            Ok(TensorHandle { frame: t.0.clone(), id })
+        },
+    );
+    let uniform =
+        |context: &NativeCallContext<'_>, t: &Step, name: &str, like: Option<Id>| -> Outcome<TensorHandle> {
+            let id = t.0.borrow_mut().uniform(name, like, place(context));
+            let id = id.map_err(|e| refuse(e, context.call_position()))?;
+            Ok(TensorHandle { frame: t.0.clone(), id })
+        };
+    engine.register_fn("uniform", move |context: NativeCallContext<'_>, t: &mut Step, name: &str| {
+        uniform(&context, t, name, None)
+    });
+    engine.register_fn(
+        "uniform",
+        move |context: NativeCallContext<'_>, t: &mut Step, name: &str, like: TensorHandle| {
+            uniform(&context, t, name, Some(like.id))
+        },
+    );
+}
+
+fn step(engine: &mut Engine) {
     for (verb, quiet) in [("mix", false), ("quiet", true)] {
         engine.register_fn(
             verb,
@@ -343,17 +485,6 @@ fn step(engine: &mut Engine) {
               c: Dynamic|
               -> Outcome<TensorHandle> { loss(&context, t, name, &[a, b, c]) },
     );
-    engine.register_fn("learn", |context: NativeCallContext<'_>, t: &mut Step, terms: Map| -> Outcome<()> {
-        let at = context.call_position();
-        let mut list = Vec::new();
-        for (name, value) in terms {
-            let id = value.read_lock::<TensorHandle>().map(|handle| handle.id).ok_or_else(|| {
-                refuse(format!("the term `{name}` must be a loss, got {}", kind_of(&value)), at)
-            })?;
-            list.push((name.to_string(), id));
-        }
-        t.0.borrow_mut().learn(list, place(&context)).map_err(|e| refuse(e, at))
-    });
     engine.register_fn("has_mixer", |t: &mut Step, name: &str| t.0.borrow().has_mixer(name));
     engine.register_fn(
         "weight",

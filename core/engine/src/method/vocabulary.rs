@@ -47,6 +47,7 @@ pub const VERBS: &[Verb] = &[
     verb("log", &[T], "natural logarithm of each value"),
     verb("sqrt", &[T], "square root of each value"),
     verb("abs", &[T], "absolute value"),
+    verb("sign", &[T], "-1, 0 or 1"),
     verb("floor", &[T], "the next whole number below"),
     verb("clamp", &[T, N, N], "clamp(a, low, high): no smaller and no larger than these numbers"),
     verb("relu", &[T], "max(x, 0)"),
@@ -86,6 +87,11 @@ pub const VERBS: &[Verb] = &[
         &[T, T],
         "field(key, like): numbers uniform in [0, 1) in the shape of `like`, from a drawn key",
     ),
+    verb(
+        "saliency",
+        &[T],
+        "of a gradient [N, C, H, W]: sqrt of the mean over channels of its squares, [N, H, W] in float32, without a graph",
+    ),
     verb("matmul", &[T, T], "matrix product"),
     verb("select", &[T, T], "rows of the first at the indices of the second"),
     verb("gather", &[T, T, S], "values along one axis at the indices of the second"),
@@ -99,8 +105,10 @@ pub const VERBS: &[Verb] = &[
 
 /// Whether the result of a verb never has a graph.
 pub fn without_graph(verb: &str) -> bool {
-    const NONE: [&str; 15] = [
+    const NONE: [&str; 17] = [
         "detach",
+        "sign",
+        "saliency",
         "rows",
         "columns",
         "zeros_like",
@@ -166,6 +174,7 @@ pub fn apply(verb: &str, operands: &[&Tensor], sizes: &[i64]) -> Result<Tensor> 
         "log" => first.f_log()?,
         "sqrt" => first.f_sqrt()?,
         "abs" => first.f_abs()?,
+        "sign" => first.f_sign()?,
         "floor" => first.f_floor()?,
         "clamp" => first.f_clamp_tensor(Some(operand(1)?), Some(operand(2)?))?,
         "relu" => first.f_relu()?,
@@ -249,6 +258,12 @@ pub fn apply(verb: &str, operands: &[&Tensor], sizes: &[i64]) -> Result<Tensor> 
                 )));
             }
             admix_api::uniform_field(first, &operand(1)?.size())?
+        }
+        "saliency" => {
+            extent(verb, first, 1)?;
+            // Without a graph: at 0, where a root has no slope, one would give values that are not numbers.
+            let squares = first.f_detach()?.f_to_kind(float_of(first))?.f_square()?;
+            squares.f_mean_dim(1i64, false, None)?.f_sqrt()?
         }
         "lerp" => first.f_lerp_tensor(operand(1)?, operand(2)?)?,
         "matmul" => first.f_matmul(operand(1)?)?,
