@@ -1,4 +1,4 @@
-//! `admix bench`: what a training step costs; what a script costs is in `bench_scripts`.
+//! `admix bench`: what a training step costs. The other benchmarks have files of their own, `bench_*.rs`.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -12,6 +12,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use crate::bench_library::{self, LibraryBenchArgs};
+use crate::bench_puzzlemix::{self, PuzzleArgs};
 use crate::bench_scripts::{self, ScriptsArgs};
 use crate::device::DeviceArgs;
 use crate::failure::bad_input;
@@ -33,6 +34,8 @@ pub enum BenchCommand {
     Scripts(ScriptsArgs),
     /// What the way into a plugin library and back costs.
     Library(LibraryBenchArgs),
+    /// How near PuzzleMix's solvers come to the optimum, on problems of real images.
+    Puzzlemix(PuzzleArgs),
 }
 
 /// Flags of `admix bench step`.
@@ -105,6 +108,7 @@ pub fn bench(command: &BenchCommand) -> Result<()> {
         BenchCommand::Step(args) => args,
         BenchCommand::Scripts(args) => return bench_scripts::scripts(args),
         BenchCommand::Library(args) => return bench_library::library(args),
+        BenchCommand::Puzzlemix(args) => return bench_puzzlemix::puzzlemix(args),
     };
     let device = args.device.open()?;
     let registry = libraries::registry()?;

@@ -1,14 +1,12 @@
-//! The `admix` program without its plugins: reads a command, lets the engine do it, and tells people what came of it.
-//! `main.rs` adds the bundled plugins.
-
-// The linker drops a crate that nothing names, and its plugins with it.
-#[cfg(test)]
-use admix_plugins as _;
+//! The `admix` program: reads a command, lets the engine do it, and tells people what came of it. Of the bundled plugins
+//! it names those alone that a benchmark takes apart; `main.rs` adds them all.
 
 mod backbones;
 mod bench;
 mod bench_library;
 mod bench_pairs;
+mod bench_puzzlemix;
+mod bench_salient;
 mod bench_scripts;
 mod check;
 mod checkpoints;

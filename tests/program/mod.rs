@@ -1,5 +1,6 @@
 //! The program itself, as people and scripts meet it: started as a process, judged by its files, output and exit code.
 
+mod benches;
 mod errors;
 mod layers;
 mod pictures;

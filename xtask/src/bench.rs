@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::args::{Args, Usage};
 use crate::process::Cmd;
+use crate::puzzlemix;
 use crate::repo::{Profile, Repo};
 use crate::setup;
 
@@ -82,7 +83,7 @@ enum Strict {
     No,
 }
 
-/// Runs `bench overhead|peer`.
+/// Runs `bench overhead|peer|puzzlemix`.
 pub fn run(repo: &Repo, mut args: Args) -> Result<()> {
     let which = args.positional();
     let mut options = Options {
@@ -103,6 +104,7 @@ pub fn run(repo: &Repo, mut args: Args) -> Result<()> {
             args.finish()?;
             contests(repo, overhead(repo, &options)?, &options)
         }
+        Some("puzzlemix") => puzzlemix::run(repo, args),
         Some("peer") => {
             let methods = args.value("--methods")?.unwrap_or_else(|| PEER_METHODS.into());
             let batch = args.parsed("--batch", 32)?;
@@ -111,7 +113,8 @@ pub fn run(repo: &Repo, mut args: Args) -> Result<()> {
         }
         other => {
             let name = other.unwrap_or("nothing");
-            Err(Usage(format!("bench: the benchmarks are `overhead` and `peer`, not `{name}`")).into())
+            Err(Usage(format!("bench: the benchmarks are `overhead`, `peer` and `puzzlemix`, not `{name}`"))
+                .into())
         }
     }
 }

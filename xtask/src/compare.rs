@@ -15,7 +15,7 @@ use crate::repo::{Profile, Repo};
 use crate::setup;
 
 /// The dataset's name, and its archive among the shared material.
-const DATASET: (&str, &str) = ("cifar10", "data/cifar10-jpeg.tar.xz");
+pub const DATASET: (&str, &str) = ("cifar10", "data/cifar10-jpeg.tar.xz");
 /// The recipes, `<name>.ron` in this folder.
 const RECIPES: &str = "configs/cifar10/r18";
 /// Those compared unless `--methods` says otherwise.
@@ -129,7 +129,7 @@ fn is_learned(method: &str) -> bool {
 }
 
 /// Imports the dataset unless it is there.
-fn import(repo: &Repo, admix: &Path, data: &Path) -> Result<()> {
+pub fn import(repo: &Repo, admix: &Path, data: &Path) -> Result<()> {
     if repo.program(admix).args(["data", "info", DATASET.0]).try_output().is_some() {
         return Ok(());
     }
@@ -190,13 +190,13 @@ fn same_settings(out: &Path, method: &str, overrides: &[String]) -> Result<()> {
 }
 
 /// True if the run in `folder` says that it is done.
-fn is_finished(folder: &Path) -> bool {
+pub fn is_finished(folder: &Path) -> bool {
     let read = || serde_json::from_str::<Value>(&fs::read_to_string(folder.join("run.json")).ok()?).ok();
     read().is_some_and(|run| run[FINISHED.0] == FINISHED.1)
 }
 
 /// True if there is anything to resume from.
-fn has_checkpoint(folder: &Path) -> bool {
+pub fn has_checkpoint(folder: &Path) -> bool {
     fs::read_dir(folder.join("checkpoints")).is_ok_and(|mut entries| entries.next().is_some())
 }
 

@@ -10,6 +10,7 @@ mod fuzz;
 mod golden;
 mod libtorch;
 mod process;
+mod puzzlemix;
 mod repo;
 mod scratch;
 mod setup;
@@ -38,6 +39,9 @@ cargo xtask COMMAND
                                train the methods on CIFAR-10 at one budget; resumes; ARGS go to `admix run`
   bench overhead|peer [--rounds N] [--steps N] [--warmup N] [--threads N] [--strict] [--batch N] [--methods A,B] [--cases A,B]
                                time ours against training by hand, or against PyTorch, in turn
+  bench puzzlemix --quality [--problems N] [--data PATH] [-- ARGS]
+                               train a small network on CIFAR-10, pose problems with its saliency, and hold the masks of
+                               PuzzleMix's solvers against the optimum; ARGS go to `admix bench puzzlemix`
   fuzz [--seconds N]           throw damaged input at the readers of plugin libraries, 20 seconds for each
   fixtures fashion-mnist [--deb FILE]
                                make the embedded dataset again
@@ -122,6 +126,8 @@ mod tests {
             &["bench", "speed"],
             &["bench", "overhead", "--rounds", "0"],
             &["bench", "peer", "--fast"],
+            &["bench", "puzzlemix"],
+            &["bench", "puzzlemix", "--quality", "--fast"],
             &["compare", "--epochs", "many"],
             &["compare", "--epoch", "3"],
             &["fuzz", "--seconds", "0"],

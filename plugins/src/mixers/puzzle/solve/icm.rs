@@ -18,7 +18,7 @@ const RATIO: f64 = 0.1;
 /// The solver for any grid.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Icm {
-    /// Primal-dual steps.
+    /// Primal-dual steps, from the best label of each cell by itself.
     pub iterations: usize,
     /// Sweeps of ICM after them, each over the cells of either colour of a chessboard.
     pub sweeps: usize,
@@ -115,7 +115,7 @@ impl Scaled {
         };
         let (low_v, high_v) = bound(&self.vertical)?;
         let (low_h, high_h) = bound(&self.horizontal)?;
-        let mut z = rise.f_full_like(0.5)?;
+        let mut z = rise.f_lt(0.0)?.f_to_kind(rise.kind())?;
         let mut ahead = z.shallow_clone();
         // One dual for each edge and pair of levels: `[N, K, K, b - 1, b]` and `[N, K, K, b, b - 1]`.
         let dual = |high: &Tensor| -> Result<Tensor> {

@@ -1,0 +1,41 @@
+//! `bench puzzlemix`: PuzzleMix's solvers on problems made of CIFAR-10 images and the saliency of a small trained network.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::args::{Args, Usage};
+use crate::compare::{self, DATASET};
+use crate::repo::{Profile, Repo};
+use crate::setup;
+
+/// The recipe of the network, and the folder of its run, which is kept.
+const NETWORK: (&str, &str) = ("configs/bench/saliency.ron", "runs/bench/saliency");
+
+/// Runs `bench puzzlemix`.
+pub fn run(repo: &Repo, mut args: Args) -> Result<()> {
+    let data = args.value("--data")?.map_or_else(|| repo.shared().join(DATASET.1), PathBuf::from);
+    let problems = args.value("--problems")?;
+    let quality = args.switch("--quality");
+    let passed_on = args.after_dashes();
+    args.finish()?;
+    if !quality {
+        return Err(Usage("bench puzzlemix: say what to measure: --quality".into()).into());
+    }
+
+    setup::ensure_done(repo)?;
+    let admix = repo.build_admix(Profile::Release)?;
+    compare::import(repo, &admix, &data)?;
+    let folder = repo.root().join(NETWORK.1);
+    if !compare::is_finished(&folder) {
+        let train = repo.program(&admix).args(["run", NETWORK.0, "--device", "cpu", "--out"]).arg(&folder);
+        let train = if compare::has_checkpoint(&folder) { train.arg("--resume") } else { train };
+        train.run_interruptible()?;
+    }
+    let mut bench =
+        repo.program(&admix).args(["bench", "puzzlemix", "--quality", "--checkpoint"]).arg(&folder);
+    if let Some(problems) = &problems {
+        bench = bench.args(["--problems", problems]);
+    }
+    bench.args(&passed_on).run()
+}
