@@ -57,7 +57,7 @@ pub fn session(
     let method = Method::compile(&header.script, &header.script_file)?;
     let mut session = match classes(checkpoint) {
         Some(classes) => {
-            let shape = Shape { channels: dataset.info().channels, classes };
+            let shape = Shape { classes, ..Shape::of(dataset.info()) };
             Session::build(recipe, method, registry, shape, header.clock, device)?
         }
         None => session_of(recipe, method, registry, dataset.info(), device)?,

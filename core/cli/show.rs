@@ -35,7 +35,7 @@ pub fn show(args: &ShowArgs) -> Result<()> {
     // The script alone knows its parameters and weights. It is asked at the start of a run on some data.
     let clock = Clock { step: 0, steps: 1, epoch: 0, epochs: recipe.epochs };
     let session =
-        Session::build(&recipe, method, &registry, Shape { channels: 3, classes: 2 }, clock, Device::Cpu)?;
+        Session::build(&recipe, method, &registry, Shape::new(3, 2), clock, Device::Cpu)?;
     let params = session.params();
     let weights = session.weights()?;
 

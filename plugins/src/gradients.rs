@@ -10,7 +10,7 @@ use crate::mixers::{AMix, AutoMix, Preset};
 fn check_block(what: &str, config: &dyn MixerConfig, lambda: Value) {
     let (n, depth, h, w) = (3, 6, 3, 2);
     let store = Store::with_kind(Device::Cpu, Kind::Double, Streams::new(5));
-    let context = MixerContext { feature_channels: Some(depth) };
+    let context = MixerContext { feature_channels: Some(depth), ..MixerContext::default() };
     let mut mixer = config.build(&store.root(), &context).unwrap();
     for (name, mut weight, _) in store.parameters() {
         let _no_graph = no_grad();

@@ -185,9 +185,13 @@ proptest! {
     }
 }
 
+fn six_channels() -> MixerContext {
+    MixerContext { feature_channels: Some(6), ..MixerContext::default() }
+}
+
 fn amix(config: &AMix) -> (Store, Box<dyn Mixer>) {
     let store = Store::new(Device::Cpu, Streams::new(2));
-    let mixer = config.build(&store.root().sub("mix"), &MixerContext { feature_channels: Some(6) }).unwrap();
+    let mixer = config.build(&store.root().sub("mix"), &six_channels()).unwrap();
     (store, mixer)
 }
 
@@ -278,7 +282,7 @@ fn dropout_follows_its_key_drops_its_share_and_scales_up_the_rest() {
 fn an_automix_mask_without_a_plane_does_not_see_lambda() {
     let config = crate::mixers::AutoMix { init_std: 1.0, ..Default::default() };
     let store = Store::new(Device::Cpu, Streams::new(2));
-    let mut mixer = config.build(&store.root(), &MixerContext { feature_channels: Some(6) }).unwrap();
+    let mut mixer = config.build(&store.root(), &six_channels()).unwrap();
     let (images, features) = (wild(&[4, 3, 8, 8], 0.1, Kind::Float), wild(&[4, 6, 2, 2], 0.2, Kind::Float));
     let mut mask = |lambda| {
         let plan = Plan::given(lambda, &[1, 2, 3, 0]).on(Device::Cpu).unwrap();

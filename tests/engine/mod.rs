@@ -31,7 +31,7 @@ pub fn session(text: &str, script: &str, steps: u64) -> Result<Session, admix_en
     let recipe = recipe(text)?;
     let method = Method::compile(script, "test.rhai")?;
     let clock = Clock { step: 0, steps, epoch: 0, epochs: recipe.epochs };
-    let shape = Shape { channels: 3, classes: 5 };
+    let shape = Shape::new(3, 5);
     Session::build(&recipe, method, &admix_engine::registry().expect("a registry"), shape, clock, Device::Cpu)
 }
 

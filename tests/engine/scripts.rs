@@ -45,7 +45,7 @@ fn shares(mixed: &Mixed) -> Tensor {
 fn the_scripted_cutmix_makes_the_plans_and_the_bits_of_the_one_that_is_compiled_in() {
     let mut script = bundled_mixer("mixers/cutmix");
     let store = Store::new(Device::Cpu, Streams::new(0));
-    let context = MixerContext { feature_channels: None };
+    let context = MixerContext::default();
     let mut plugin = MixerConfig::build(&CutMix::default(), &store.root(), &context).expect("CutMix");
     for per in [Per::Batch, Per::Sample] {
         for (step, n) in [(0, 1), (1, 2), (2, 5), (3, 5), (4, 8)] {

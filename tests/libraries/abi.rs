@@ -66,17 +66,18 @@ fn header_and_rust_agree_on_every_size_offset_and_constant() {
         "admix_texts" Texts { host, put }
         "admix_log" Log { host, say }
         "admix_pairing" Pairing { size, alpha, per, fold, partner, reserved }
-        "admix_needs" Needs { size, features, saliency, pseudo, capturable, host_solver }
+        "admix_needs" Needs { size, features, saliency, pseudo, capturable, host_solver, hidden }
         "admix_draws" Draws { size, host, uniform, normal, beta, choice, permutation, derangement, field }
         "admix_ask" Ask { size, batch, height, width, pairing, lambda, progress, quiet, reserved }
         "admix_plan" Plan { size, host, draw, floats, ints, read, structure }
         "admix_named" Named { name, tensor, weight }
-        "admix_mix" Mix { size, inputs, inputs_count, plan, plan_count, quiet, reserved }
+        "admix_mix" Mix { size, inputs, inputs_count, plan, plan_count, quiet, reserved, structure }
         "admix_mixed" Mixed {
             size, kind, stage, images, mask, partner, lambda, sources, shares, host, extra
         }
         "admix_build" Build {
-            size, host, feature_channels, device_type, device_index, parameter, buffer, adopt, log
+            size, host, feature_channels, device_type, device_index, parameter, buffer, adopt, log,
+            mean, std, channels, classes
         }
         "admix_mixer" Mixer { size, check, create, destroy, plan, mix, train, after_step }
         "admix_loss" Loss { size, check, create, destroy, loss }
@@ -88,6 +89,7 @@ fn header_and_rust_agree_on_every_size_offset_and_constant() {
     let (more_told, more_program) = constants! {
         ADMIX_MAGIC raw::MAGIC, ADMIX_ABI raw::ABI, ADMIX_OK raw::OK, ADMIX_FAILED raw::FAILED,
         ADMIX_BAD_SETTING raw::BAD_SETTING, ADMIX_BROKEN raw::BROKEN, ADMIX_MIXER raw::MIXER, ADMIX_LOSS raw::LOSS,
+        ADMIX_IMAGES raw::IMAGES, ADMIX_HIDDEN raw::HIDDEN,
     };
     told += &more_told;
     program += &more_program;

@@ -29,7 +29,7 @@ fn built(
     let Reader::Mixer(read, _) = &entry.reader else { panic!("{name} is no mixer") };
     let config = read(&mut <dyn erased_serde::Deserializer<'_>>::erase(settings)).expect("settings");
     config.validate()?;
-    config.build(path, &MixerContext { feature_channels: None })
+    config.build(path, &MixerContext::default())
 }
 
 fn store() -> Store {

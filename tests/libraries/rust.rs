@@ -158,7 +158,7 @@ fn trained(library: &Path, recipe: &str, script: &str, parameter: &str, low: boo
     let recipe = Recipe::parse(recipe, "test.ron", &[], &registry).expect("a recipe");
     let method = Method::compile(script, "m.rhai").expect("a method");
     let clock = Clock { step: 0, steps: 3, epoch: 0, epochs: 1 };
-    let shape = Shape { channels: 3, classes: 5 };
+    let shape = Shape::new(3, 5);
     let mut session = Session::build(&recipe, method, &registry, shape, clock, Device::Cpu).expect("built");
     let value = |session: &Session| -> Tensor {
         let all = session.tensors();

@@ -222,6 +222,7 @@ fn every_plugin_is_listed_and_explained() {
         ("mixer", "automix"),
         ("mixer", "cutmix"),
         ("mixer", "fmix"),
+        ("mixer", "manifoldmix"),
         ("mixer", "mixup"),
         ("mixer", "puzzlemix"),
         ("mixer", "resizemix"),

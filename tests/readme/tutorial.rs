@@ -67,7 +67,7 @@ fn the_mixer_of_the_contributing_page_trains_under_a_bundled_method() {
     let (script, file) = bundled::script("mixup").expect("bundled");
     let method = Method::compile(script, file).expect("a method");
     let clock = Clock { step: 0, steps: 3, epoch: 0, epochs: 1 };
-    let shape = Shape { channels: 3, classes: 5 };
+    let shape = Shape::new(3, 5);
     let mut session =
         Session::build(&recipe, method, &registry(), shape, clock, Device::Cpu).expect("a session");
     for number in 0..3 {

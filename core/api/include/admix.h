@@ -67,6 +67,9 @@ enum { ADMIX_PERMUTATION = 0, ADMIX_DERANGEMENT = 1, ADMIX_FLIP = 2 };
  * fan-out; uniform in [-value, value]. */
 enum { ADMIX_INIT_CONSTANT = 0, ADMIX_INIT_NORMAL = 1, ADMIX_INIT_HE_FAN_OUT = 2, ADMIX_INIT_UNIFORM = 3 };
 
+/* What comes out of a mix (`admix_mixed.kind`): mixed images, or a mix inside of the network. */
+enum { ADMIX_IMAGES = 0, ADMIX_HIDDEN = 1 };
+
 /* Levels of `admix_log.say`. */
 enum { ADMIX_LOG_ERROR = 1, ADMIX_LOG_WARN = 2, ADMIX_LOG_INFO = 3, ADMIX_LOG_DEBUG = 4 };
 
@@ -125,6 +128,8 @@ typedef struct admix_needs {
   uint32_t capturable;
   /* Not 0: a part of the work runs on the host. */
   uint32_t host_solver;
+  /* The deepest stage at whose output a mix may happen, from 1; 0 where images alone are mixed. */
+  int64_t hidden;
 } admix_needs;
 
 /* Random draws of one mix, in float64 on the host. Each mix of each step has its own stream. */
@@ -202,18 +207,23 @@ typedef struct admix_mix {
   /* Not 0: no graph is wanted; the mix trains the encoder alone. */
   uint32_t quiet;
   uint32_t reserved;
+  /* The plan's structure: a mix may do other work for another one. */
+  uint64_t structure;
 } admix_mix;
 
 /* A mixed batch. Filled by the library with owned tensors; those that it does not have stay null. */
 typedef struct admix_mixed {
   size_t size;
-  /* 0: mixed images. Other kinds come with later versions. */
+  /* ADMIX_IMAGES or ADMIX_HIDDEN. */
   uint32_t kind;
-  /* The stage that a hidden mix enters at; 0 for images. */
+  /* Of a hidden mix, the stage of the network at whose output it happens, from 1, and at most what `needs` said; 0 for
+   * images. Plans of different stages have different structures. The map m of that stage, [N, D, h, w], becomes
+   * mask * m + (1 - mask) * m[partner], with gradient through both. */
   uint32_t stage;
-  /* [N, C, H, W], the input's shape and device. Required. */
+  /* [N, C, H, W], the input's shape and device. Required, but of a hidden mix: null, or the input's own. */
   admix_tensor *images;
-  /* The own image's mask, [N, 1, H, W] in [0, 1]. */
+  /* The own image's mask, [N, 1, H, W] in [0, 1]. Required of a hidden mix: [1 or N, 1, 1, 1] or [1 or N, 1, H, W], which
+   * the host brings to the map's size. */
   admix_tensor *mask;
   /* Two sources: the partner [N] int64 and the own share as credited to the label, 0-dim or [N]. */
   admix_tensor *partner;
@@ -248,6 +258,13 @@ typedef struct admix_build {
   int32_t (*adopt)(void *host, admix_text name, const admix_tensor *tensor, uint32_t trained, uint32_t weight_decay,
                    const admix_errors *errors);
   admix_log log;
+  /* How images are normalised, (pixel - mean) / std with pixels in [0, 1]: one number for each of `channels`. None where
+   * that is not known; then images are taken to be pixels. */
+  const double *mean;
+  const double *std;
+  size_t channels;
+  /* Number of classes; 0 if unknown. */
+  int64_t classes;
 } admix_build;
 
 /* The functions of a mixer. `data` is the descriptor's. */

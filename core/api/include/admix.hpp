@@ -108,6 +108,8 @@ struct Needs {
   bool capturable = true;
   /** A part of the work runs on the host. */
   bool host_solver = false;
+  /** The deepest stage at whose output a mix may happen, from 1; 0 where images alone are mixed. */
+  int64_t hidden = 0;
 };
 
 namespace detail {
@@ -527,6 +529,15 @@ class Build {
   /** Channels of the feature map that `needs` asked for; 0 for none. */
   int64_t feature_channels() const { return ADMIX_HAS_(from_, feature_channels) ? from_->feature_channels : 0; }
 
+  /** Mean of each channel by which images are normalised, (pixel - mean) / std with pixels in [0, 1]; empty where images
+   * are pixels as they are. */
+  std::vector<double> mean() const { return numbers(&admix_build::mean); }
+  /** Standard deviation of each channel, in the same way. */
+  std::vector<double> deviation() const { return numbers(&admix_build::std); }
+
+  /** Number of classes; 0 if unknown. */
+  int64_t classes() const { return ADMIX_HAS_(from_, classes) ? from_->classes : 0; }
+
   /** A line for the program's log (ADMIX_LOG_INFO, ...). */
   void log(int32_t level, const std::string& message) const {
     if (ADMIX_HAS_(from_, log) && from_->log.say) from_->log.say(from_->log.host, level, detail::text(message));
@@ -536,6 +547,11 @@ class Build {
   explicit Build(const admix_build* from) : from_(from) {}
 
  private:
+  std::vector<double> numbers(const double* admix_build::*which) const {
+    if (!ADMIX_HAS_(from_, channels) || !(from_->*which)) return {};
+    return std::vector<double>(from_->*which, from_->*which + from_->channels);
+  }
+
   static void need(bool is, const char* what) {
     if (!is) throw Error(std::string("this version of Admix has no `") + what + "`: use a newer one");
   }
@@ -731,6 +747,8 @@ class Planned {
   Tensor lambda() const { return (*this)["lambda"]; }
   /** The partner of each sample: [N] int64. */
   Tensor partner() const { return (*this)["partner"]; }
+  /** What `Plan::structure` was given, 0 if nothing: a mix may do other work for another one. */
+  uint64_t structure() const { return ADMIX_HAS_(from_, structure) ? from_->structure : 0; }
 
   /** For the glue below. */
   explicit Planned(const admix_mix* from) : from_(from) {}
@@ -782,6 +800,8 @@ struct Mixed {
   Tensor partner, lambda;
   /** Or any number: [N, S] int64, and [N, S] float32 with rows that sum to 1. */
   Tensor sources, shares_of;
+  /** The stage of the network, from 1, whose map is mixed; 0 for mixed images. See `hidden`. */
+  int64_t stage = 0;
   /** Anything else worth looking at. */
   std::vector<std::pair<std::string, Tensor>> extras;
 
@@ -800,6 +820,15 @@ struct Mixed {
     made.sources = std::move(sources);
     made.shares_of = std::move(shares);
     return made;
+  }
+  /** A mix inside of the network: images stay as they are, and the map m of this stage, [N, D, h, w], becomes
+   * mask * m + (1 - mask) * m[partner], with gradient through both. The mask, the own share, is [1 or N, 1, 1, 1] or
+   * [1 or N, 1, H, W]. `Needs::hidden` names the deepest stage, and each stage has a `Plan::structure` of its own. */
+  static Mixed hidden(int64_t stage, Tensor mask, Tensor partner, Tensor lambda) {
+    if (stage < 1) throw Error("a hidden mix happens at stage 1 or deeper; at stage 0 images are mixed");
+    Mixed made = pair(Tensor(), std::move(partner), std::move(lambda));
+    made.stage = stage;
+    return std::move(made).masked(std::move(mask));
   }
   /** The same with the own image's mask. */
   Mixed masked(Tensor with) && {
@@ -972,6 +1001,7 @@ const admix_mixer* mixer_functions() {
           if (ADMIX_HAS_(needs, pseudo)) needs->pseudo = own.pseudo;
           if (ADMIX_HAS_(needs, capturable)) needs->capturable = own.capturable;
           if (ADMIX_HAS_(needs, host_solver)) needs->host_solver = own.host_solver;
+          if (ADMIX_HAS_(needs, hidden)) needs->hidden = own.hidden;
         });
       },
       [](const void*, admix_text given, const admix_build* build, void** self, const admix_errors* errors) {
@@ -995,6 +1025,8 @@ const admix_mixer* mixer_functions() {
         return guarded(errors, [&] {
           const Mixed made = static_cast<T*>(self)->mix(Input(mix), Planned(mix));
           if (!ADMIX_HAS_(out, shares)) throw Error("the host takes mixes in an older form: rebuild the plugin");
+          out->kind = made.stage > 0 ? ADMIX_HIDDEN : ADMIX_IMAGES;
+          out->stage = static_cast<uint32_t>(made.stage);
           out->images = give(made.images);
           out->mask = give(made.mask);
           out->partner = give(made.partner);

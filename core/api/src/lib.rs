@@ -17,7 +17,7 @@ pub use draws::{Draws, Streams};
 pub use error::{Error, Result};
 pub use field::uniform_field;
 pub use loss::{Argument, Loss, LossConfig, LossInput};
-pub use mixer::{Credit, MixInput, Mixed, Mixer, MixerConfig, MixerContext, Needs};
+pub use mixer::{Credit, Hidden, MixInput, Mixed, Mixer, MixerConfig, MixerContext, Needs};
 pub use params::{Buffer, Hints, Init, Parameter, Path, Store};
 pub use plan::{Ask, Pairing, Partner, Per, Plan, Planned, Value, over_images};
 pub use read::{LossChoice, LossSeed, MixerChoice, MixerSeed};
@@ -31,7 +31,7 @@ pub use {erased_serde, inventory, schemars};
 /// Everything that a plugin file usually needs.
 pub mod prelude {
     pub use crate::{
-        Argument, Ask, Credit, Describe, Draws, Error, Hints, Init, Loss, LossConfig, LossInput, MixInput,
+        Argument, Ask, Credit, Describe, Draws, Error, Hidden, Hints, Init, Loss, LossConfig, LossInput, MixInput,
         Mixed, Mixer, MixerConfig, MixerContext, Needs, Pairing, Partner, Path, Per, Plan, Planned, Result,
         Value, over_images, uniform_field,
     };

@@ -15,6 +15,8 @@ pub struct Needs {
     pub saliency: bool,
     /// Pseudo labels, `[N]` int64.
     pub pseudo: bool,
+    /// The deepest stage at whose output a mix may happen, from 1; `None` where images alone are mixed.
+    pub hidden: Option<usize>,
     /// The mix can be replayed from a captured graph.
     pub capturable: bool,
     /// Part of the work runs on the host.
@@ -148,14 +150,25 @@ impl Credit {
     }
 }
 
+/// A mix inside of a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hidden {
+    /// The stage whose output is mixed, from 1.
+    pub stage: usize,
+}
+
 /// A mixed batch.
 #[derive(Debug)]
 pub struct Mixed {
-    /// `[N, C, H, W]`, same kind and device as the input.
+    /// `[N, C, H, W]`, same kind and device as the input. Of a hidden mix: the own images as they were given.
     pub images: Tensor,
     /// The own image's mask, `[N, 1, H, W]` in [0, 1], if the policy has one: the mix is `mask * own + (1 - mask) *
-    /// partner`, with the partner in place, or as the extra [`Mixed::PLACED`] shows it.
+    /// partner`, with the partner in place, or as the extra [`Mixed::PLACED`] shows it. A hidden mix has one, in a form
+    /// that broadcasts: `[1 or N, 1, 1, 1]`, or `[1 or N, 1, H, W]` (see [`Mixed::blended`]).
     pub mask: Option<Tensor>,
+    /// Where the mix happens inside of a network: images stay as they are, and a pass over the mix mixes the maps of
+    /// this stage. `None` for mixed images.
+    pub hidden: Option<Hidden>,
     /// Who gets which share of the label.
     pub credit: Credit,
     /// Anything else worth looking at, by name.
@@ -169,7 +182,70 @@ impl Mixed {
 
     /// A mix of pairs without a mask.
     pub fn pair(images: Tensor, partner: Tensor, lambda: Tensor) -> Self {
-        Self { images, mask: None, credit: Credit::Pair { partner, lambda }, extras: BTreeMap::new() }
+        let credit = Credit::Pair { partner, lambda };
+        Self { images, mask: None, hidden: None, credit, extras: BTreeMap::new() }
+    }
+
+    /// A mix of pairs at the output of a stage, from 1, of the network that the mix will pass through. `images` are
+    /// the input's own; `mask` is the own share, `[1 or N, 1, 1, 1]` or `[1 or N, 1, H, W]`; `lambda` is the own share as
+    /// credited to the label.
+    pub fn hidden(stage: usize, images: &Tensor, mask: Tensor, partner: Tensor, lambda: Tensor) -> Self {
+        let mixed = Self::pair(images.shallow_clone(), partner, lambda).masked(mask);
+        Self { hidden: Some(Hidden { stage }), ..mixed }
+    }
+
+    /// Whether the parts of a hidden mix belong together, as far as that can be seen without reading the device: images of
+    /// the given shape `[N, C, H, W]`, a stage from 1, a mask that broadcasts, the credit of a pair.
+    ///
+    /// # Errors
+    /// They do not.
+    pub fn check_hidden(&self, [n, _, height, width]: [i64; 4]) -> Result<()> {
+        let shape = |what: &str, got: Vec<i64>, wanted: &str| Error::Shape {
+            what: format!("the {what} of a hidden mix"),
+            got,
+            wanted: wanted.into(),
+        };
+        let Some(Hidden { stage }) = self.hidden else { return Ok(()) };
+        if stage == 0 {
+            return Err(Error::Range {
+                what: "the stage of a hidden mix".into(),
+                got: "0".into(),
+                wanted: "1 or more (at stage 0 images are mixed)".into(),
+            });
+        }
+        if !matches!(self.credit, Credit::Pair { .. }) {
+            return Err(shape("shares", self.credit.shares()?.1.size(), "a pair: a partner and a lambda"));
+        }
+        let wanted = format!("[1 or {n}, 1, 1, 1] or [1 or {n}, 1, {height}, {width}]");
+        let size = self.mask.as_ref().map(Tensor::size).unwrap_or_default();
+        match size[..] {
+            [count, 1, h, w] if (count == 1 || count == n) && [(1, 1), (height, width)].contains(&(h, w)) => Ok(()),
+            _ => Err(shape("mask", size, &wanted)),
+        }
+    }
+
+    /// The mix of other tensors by the mask and the partners of this one, with gradient through both halves: `mask * own
+    /// + (1 - mask) * theirs[partner]`. It is how the maps of a hidden mix are mixed, `own` and `theirs` `[N, D, h, w]`,
+    /// the same tensor or those of another view.
+    ///
+    /// A mask of the images' size is brought to that of the maps by the mean over the area of each of their places
+    /// (adaptive average pooling): where the sides divide, the mean of a mask stays what it was.
+    ///
+    /// # Errors
+    /// No mask, a credit that is not a pair's, or shapes that do not fit.
+    pub fn blended(&self, own: &Tensor, theirs: &Tensor) -> Result<Tensor> {
+        let (Some(mask), Credit::Pair { partner, .. }) = (&self.mask, &self.credit) else {
+            let (plugin, input) = ("a hidden mix".into(), "mask".into());
+            return Err(Error::MissingInput { plugin, input, remedy: "give it one, and a pair's credit".into() });
+        };
+        let (_, _, height, width) = own.size4()?;
+        let (_, _, h, w) = mask.size4()?;
+        let mask = match (h, w) {
+            (1, 1) => mask.shallow_clone(),
+            size if size == (height, width) => mask.shallow_clone(),
+            _ => mask.f_adaptive_avg_pool2d([height, width])?,
+        };
+        Ok(theirs.f_index_select(0, partner)?.f_lerp_tensor(own, &mask.f_to_kind(own.kind())?)?)
     }
 
     /// The same with the own image's mask `[N, 1, H, W]`.
@@ -229,11 +305,18 @@ pub trait Mixer: std::fmt::Debug {
     }
 }
 
-/// What a trained mixer is built for.
-#[derive(Debug, Clone)]
+/// What a mixer is built for: facts of the network and of the data. The default is what is known of nothing.
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct MixerContext {
     /// Channels of the feature map that it asked for.
     pub feature_channels: Option<i64>,
+    /// Mean of each channel by which images are normalised, pixels in [0, 1]: an image is `(pixel - mean) / std`. Empty
+    /// where images are not normalised: mean 0, standard deviation 1.
+    pub mean: Vec<f64>,
+    /// Standard deviation of each channel, above 0, in the same way.
+    pub std: Vec<f64>,
+    /// Number of classes; 0 if unknown.
+    pub classes: i64,
 }
 
 /// The settings of a mixer, from which the mixer is built.

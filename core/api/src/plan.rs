@@ -200,14 +200,19 @@ impl Plan {
         for (name, value) in &self.values {
             tensors.insert(name.clone(), value.on(device)?);
         }
-        Ok(Planned { tensors })
+        Ok(Planned { tensors, structure: self.structure })
     }
 
     /// Writes the values into the tensors of an earlier plan of the same structure, in place.
     ///
     /// # Errors
-    /// Another set of names or other lengths.
+    /// Another structure, another set of names or other lengths.
     pub fn fill(&self, planned: &Planned) -> Result<()> {
+        if planned.structure != self.structure {
+            let message =
+                format!("structure {} cannot take the place of {}", self.structure, planned.structure);
+            return Err(Error::Plugin { plugin: "plan".into(), message });
+        }
         for (name, value) in &self.values {
             let mut target = planned.get(name)?;
             target.f_copy_(&value.on(Device::Cpu)?)?;
@@ -234,12 +239,19 @@ impl Value {
 #[derive(Debug)]
 pub struct Planned {
     tensors: BTreeMap<String, Tensor>,
+    structure: u64,
 }
 
 impl Planned {
-    /// A plan whose values are tensors already, by name.
-    pub fn of(tensors: BTreeMap<String, Tensor>) -> Self {
-        Self { tensors }
+    /// A plan whose values are tensors already, by name, with its structure.
+    pub fn of(tensors: BTreeMap<String, Tensor>, structure: u64) -> Self {
+        Self { tensors, structure }
+    }
+
+    /// The plan's structure, known to the host: a mix may do other work for another one (a stage, a size of blocks)
+    /// without reading the device.
+    pub fn structure(&self) -> u64 {
+        self.structure
     }
 
     /// Every value, sorted by name: 0-dim or `[N]`, float32 or int64.

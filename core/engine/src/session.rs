@@ -321,6 +321,9 @@ impl Session {
     /// the mixer makes them (what it does to an encoder's lesson alone, such as adjusting, is left out). A mixer
     /// that reads features gets those of the first momentum network, or of the first network if there is none.
     ///
+    /// A mix that happens inside of a network is shown as the mix of the images by the same mask; the report says at
+    /// which stage it happens.
+    ///
     /// # Errors
     /// No mixer of this name, or it needs more than images and features.
     pub fn mix(&mut self, mixer: &str, images: &Tensor, plan: &Plan) -> Result<MixReport> {
@@ -341,10 +344,19 @@ impl Session {
         let input = MixInput { features: features.as_ref(), ..MixInput::of(images) };
         let mixed = unit.mixer.mix(&input, &planned);
         unit.mixer.train(true);
-        let mixed = mixed?;
+        let mut mixed = mixed?;
+        let stage = mixed.hidden.map_or(0, |hidden| hidden.stage);
+        if stage > 0 {
+            unit.check_hidden(&mixed, images)?;
+            mixed.images = mixed.blended(images, images)?;
+            let (n, _, height, width) = images.size4()?;
+            let whole = |mask: Tensor| mask.f_expand([n, 1, height, width], false);
+            mixed.mask = mixed.mask.map(whole).transpose()?;
+        }
         Ok(MixReport {
             images: mixed.images,
             mask: mixed.mask,
+            stage,
             lambda: planned.lambda()?,
             partner: planned.partner()?,
         })

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use admix_api::{
-    Argument, Entry, Loss, Mixer, MixerContext, Needs, Origin, Pairing, PluginKind, Reader, Registry, Store,
-    Streams,
+    Argument, Entry, Hidden, Loss, Mixed, Mixer, MixerContext, Needs, Origin, Pairing, PluginKind, Reader,
+    Registry, Store, Streams,
 };
+use admix_data::Info;
 use admix_models::Network;
 use admix_torch::{Device, Kind, Tensor};
 
@@ -49,6 +50,25 @@ impl MixerUnit {
     /// Whether it has parameters of its own.
     pub fn trained(&self) -> bool {
         !self.store.parameters().is_empty()
+    }
+
+    /// Whether a mix of these images keeps to what its mixer said of mixes inside of networks. Reads nothing back.
+    ///
+    /// # Errors
+    /// A stage deeper than the mixer's `needs` name, or a mask or credit that no map can be mixed by.
+    pub(crate) fn check_hidden(&self, mixed: &Mixed, images: &Tensor) -> Result<()> {
+        let Some(Hidden { stage }) = mixed.hidden else { return Ok(()) };
+        let plugin = self.watched.clone().unwrap_or_else(|| format!("mixer `{}` ({})", self.name, self.plugin));
+        let refused = |message: String| admix_api::Error::Plugin { plugin: plugin.clone(), message };
+        if Some(stage) > self.needs.hidden {
+            let wanted = match self.needs.hidden {
+                Some(deepest) => format!("only stages up to {deepest}"),
+                None => "no mixes inside of a network (`hidden`)".into(),
+            };
+            return Err(refused(format!("`mix` mixes at stage {stage}, but its needs name {wanted}")).into());
+        }
+        let size = <[i64; 4]>::from(images.size4()?);
+        mixed.check_hidden(size).map_err(|error| refused(format!("`mix` is refused: {error}")).into())
     }
 }
 
@@ -112,13 +132,30 @@ pub struct World {
     pub found_inf: Tensor,
 }
 
-/// What a network is built for.
-#[derive(Debug, Clone, Copy)]
+/// The data that networks and mixers are built for.
+#[derive(Debug, Clone)]
 pub struct Shape {
     /// Image channels.
     pub channels: i64,
     /// Number of classes.
     pub classes: i64,
+    /// Mean of each channel that images are normalised by, pixels in [0, 1]. Empty: they are not.
+    pub mean: Vec<f64>,
+    /// Standard deviation of each channel, in the same way.
+    pub std: Vec<f64>,
+}
+
+impl Shape {
+    /// Data of which no more is known: images that are not normalised.
+    pub fn new(channels: i64, classes: i64) -> Self {
+        Self { channels, classes, mean: Vec::new(), std: Vec::new() }
+    }
+
+    /// That of a data set.
+    pub fn of(info: &Info) -> Self {
+        let wide = |numbers: &[f32]| numbers.iter().map(|number| f64::from(*number)).collect();
+        Self { mean: wide(&info.mean), std: wide(&info.std), ..Self::new(info.channels, info.classes as i64) }
+    }
 }
 
 impl World {
@@ -182,7 +219,23 @@ impl World {
                     Err(recipe.field_error(&format!("mixers.{name}.stage"), message))
                 }
             });
-            let context = MixerContext { feature_channels: feature_channels.transpose()? };
+            let last = nets[0].network.backbone().stages();
+            if let Some(deepest) = needs.hidden.filter(|deepest| *deepest > last) {
+                // Most mixers have a setting for it; else the mixer as a whole is meant.
+                let settings = choice.config.resolved();
+                let setting = ["stages", "stage"].into_iter().find(|name| settings.get(name).is_some());
+                let field = setting.map_or(format!("mixers.{name}"), |own| format!("mixers.{name}.{own}"));
+                let message = format!(
+                    "mixes at stages up to {deepest}, but the network has {last}: expected 0 (the images) to {last}"
+                );
+                return Err(recipe.field_error(&field, message));
+            }
+            let context = MixerContext {
+                feature_channels: feature_channels.transpose()?,
+                mean: shape.mean.clone(),
+                std: shape.std.clone(),
+                classes: shape.classes,
+            };
             let mut mixer = choice.config.build(&store.root(), &context)?;
             mixer.train(true);
             let entry = registry.find(PluginKind::Mixer, &choice.plugin)?;

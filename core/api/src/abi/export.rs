@@ -17,7 +17,7 @@ use super::{raw, text};
 use crate::draws::HostDraws;
 use crate::params::HostStore;
 use crate::{
-    Argument, Ask, Credit, Draws, Entry, Error, Hints, Init, Loss, LossConfig, LossInput, MixInput, Mixer,
+    Argument, Ask, Credit, Draws, Entry, Error, Hidden, Hints, Init, Loss, LossConfig, LossInput, MixInput, Mixer,
     MixerConfig, MixerContext, Pairing, Partner, Per, Planned, Reader, Result, Store, Value,
 };
 
@@ -235,6 +235,7 @@ unsafe extern "C" fn check_mixer(
             needs.pseudo = own.pseudo.into();
             needs.capturable = own.capturable.into();
             needs.host_solver = own.host_solver.into();
+            needs.hidden = own.hidden.unwrap_or(0) as i64;
         }
         Ok(())
     })
@@ -259,8 +260,14 @@ unsafe extern "C" fn create_mixer(
         super::log::forward(build.log);
         let config = mixer_config(entry, settings)?;
         let store = Store::hosted(device(&build), Rc::new(Hosted { build, errors: RefCell::default() }));
-        let context =
-            MixerContext { feature_channels: (build.feature_channels > 0).then_some(build.feature_channels) };
+        // SAFETY: the host's numbers, one for each channel, valid for the call.
+        let (mean, std) = unsafe { (slice(build.mean, build.channels), slice(build.std, build.channels)) };
+        let context = MixerContext {
+            feature_channels: (build.feature_channels > 0).then_some(build.feature_channels),
+            mean: mean.to_vec(),
+            std: std.to_vec(),
+            classes: build.classes,
+        };
         let mixer = config.build(&store.root(), &context)?;
         let instance = Instance { name: &entry.name, mixer };
         // SAFETY: an out-pointer of the host.
@@ -487,7 +494,7 @@ unsafe extern "C" fn mix(
         // SAFETY: as above.
         let (inputs, plan) =
             unsafe { (slice(mix.inputs, mix.inputs_count), slice(mix.plan, mix.plan_count)) };
-        let (inputs, plan) = (shared(inputs), Planned::of(shared(plan)));
+        let (inputs, plan) = (shared(inputs), Planned::of(shared(plan), mix.structure));
         let images = inputs.get("images").ok_or_else(|| Error::MissingInput {
             plugin: instance.name.into(),
             input: "images".into(),
@@ -495,6 +502,9 @@ unsafe extern "C" fn mix(
         })?;
         let input = MixInput::named(images, mix.quiet != 0, |name| inputs.get(name));
         let mixed = instance.mixer.mix(&input, &plan)?;
+        if let Some(Hidden { stage }) = mixed.hidden {
+            (out.kind, out.stage) = (raw::HIDDEN, u32::try_from(stage).unwrap_or(u32::MAX));
+        }
         out.images = handles::give(mixed.images);
         out.mask = mixed.mask.map_or(std::ptr::null_mut(), handles::give);
         match mixed.credit {

@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 use super::manifest::{Functions, Plugin};
 use super::{raw, text};
 use crate::{
-    Argument, Ask, Credit, Draws, Error, Hints, Init, Loss, LossConfig, LossInput, MixInput, Mixed, Mixer,
+    Argument, Ask, Credit, Draws, Error, Hidden, Hints, Init, Loss, LossConfig, LossInput, MixInput, Mixed, Mixer,
     MixerConfig, MixerContext, Needs, Path, Plan, Planned, Result, Value,
 };
 
@@ -132,6 +132,7 @@ impl Foreign {
             pseudo: 0,
             capturable: 0,
             host_solver: 0,
+            hidden: 0,
         };
         let (data, text) = (self.plugin.data, raw::Text::of(&settings));
         let outcome = self.call("check", Device::Cpu, &[], |errors| {
@@ -160,6 +161,9 @@ impl Foreign {
         if needs.features < 0 {
             return Err(self.error(format!("it wants the features of stage {}", needs.features)));
         }
+        if needs.hidden < 0 {
+            return Err(self.error(format!("it wants to mix at stage {}", needs.hidden)));
+        }
         Ok(Checked {
             settings,
             resolved,
@@ -167,6 +171,7 @@ impl Foreign {
                 features: (needs.features > 0).then_some(needs.features as usize),
                 saliency: needs.saliency != 0,
                 pseudo: needs.pseudo != 0,
+                hidden: (needs.hidden > 0).then_some(needs.hidden as usize),
                 capturable: needs.capturable != 0,
                 host_solver: needs.host_solver != 0,
             },
@@ -188,8 +193,12 @@ impl Foreign {
         settings: &str,
         device: Device,
         host: &mut Building<'_>,
-        channels: i64,
+        context: &MixerContext,
     ) -> Result<*mut c_void> {
+        if context.mean.len() != context.std.len() {
+            let (mean, std) = (context.mean.len(), context.std.len());
+            return Err(self.error(format!("it cannot be built for {mean} means and {std} deviations")));
+        }
         let (device_type, device_index) = match device {
             Device::Cuda(index) => (1, index as i32),
             _ => (0, -1),
@@ -197,13 +206,17 @@ impl Foreign {
         let build = raw::Build {
             size: size_of::<raw::Build>(),
             host: std::ptr::from_mut(host).cast(),
-            feature_channels: channels,
+            feature_channels: context.feature_channels.unwrap_or(0),
             device_type,
             device_index,
             parameter: Some(parameter),
             buffer: Some(buffer),
             adopt: Some(adopt),
             log: raw::Log { host: std::ptr::null_mut(), say: Some(say) },
+            mean: context.mean.as_ptr(),
+            std: context.std.as_ptr(),
+            channels: context.mean.len(),
+            classes: context.classes,
         };
         let (create, data) = match &self.plugin.functions {
             Functions::Mixer(mixer) => (mixer.create, self.plugin.data),
@@ -372,8 +385,7 @@ impl MixerConfig for ForeignMixerConfig {
     fn build(&self, path: &Path, context: &MixerContext) -> Result<Box<dyn Mixer>> {
         accepted(&self.checked)?;
         let mut host = Building { path: Some(path), label: &self.foreign.label };
-        let channels = context.feature_channels.unwrap_or(0);
-        let this = self.foreign.create(&self.checked.settings, path.device(), &mut host, channels)?;
+        let this = self.foreign.create(&self.checked.settings, path.device(), &mut host, context)?;
         Ok(Box::new(ForeignMixer {
             foreign: self.foreign.clone(),
             this,
@@ -567,6 +579,9 @@ impl ForeignMixer {
         if all(given.f_isfinite()?)? && !all(mixed.images.f_isfinite()?)? {
             return refuse("images that are not finite, from finite ones");
         }
+        if mixed.hidden.is_some() && !all(mixed.images.f_eq_tensor(given)?.f_logical_or(&given.f_isnan()?)?)? {
+            return refuse("a hidden mix with images that are not those it was given");
+        }
         if let Some(mask) = &mixed.mask
             && !within(mask, -SLACK, 1.0 + SLACK)?
         {
@@ -671,7 +686,7 @@ impl Mixer for ForeignMixer {
             return Err(error);
         }
         let mix = self.functions()?.mix.ok_or_else(|| self.foreign.error("it has no `mix`"))?;
-        let (n, _, height, width) = input.nchw()?;
+        let (n, channels, height, width) = input.nchw()?;
         let given: Vec<(&str, &Tensor)> = [
             ("images", Some(input.images)),
             ("partner_images", input.partner_images),
@@ -695,12 +710,13 @@ impl Mixer for ForeignMixer {
             plan_count: values.len(),
             quiet: input.quiet.into(),
             reserved: 0,
+            structure: plan.structure(),
         };
         let mut extras: BTreeMap<String, Tensor> = BTreeMap::new();
         let null = std::ptr::null_mut();
         let mut out = raw::Mixed {
             size: size_of::<raw::Mixed>(),
-            kind: 0,
+            kind: raw::IMAGES,
             stage: 0,
             images: null,
             mask: null,
@@ -721,15 +737,25 @@ impl Mixer for ForeignMixer {
             [out.images, out.mask, out.partner, out.lambda, out.sources, out.shares]
                 .map(|tensor| unsafe { handles::take(tensor) });
         outcome?;
-        if out.kind != 0 {
-            return Err(self
-                .foreign
-                .error(format!("`mix` returned a mix of kind {}, expected 0 (images)", out.kind)));
-        }
-        let images = images.ok_or_else(|| self.foreign.error("`mix` returned no images"))?;
+        let hidden = match (out.kind, out.stage) {
+            (raw::IMAGES, _) => None,
+            (raw::HIDDEN, stage) => Some(Hidden { stage: stage as usize }),
+            (kind, _) => {
+                let wanted = "expected 0 (images) or 1 (hidden)";
+                return Err(self.foreign.error(format!("`mix` returned a mix of kind {kind}, {wanted}")));
+            }
+        };
+        let images = match images {
+            // Those of a hidden mix are the input's own.
+            None if hidden.is_some() => input.images.shallow_clone(),
+            images => images.ok_or_else(|| self.foreign.error("`mix` returned no images"))?,
+        };
         let images = self.result("images", images, &[&input.images.size()], false)?;
-        let mask =
-            mask.map(|mask| self.result("a mask", mask, &[&[n, 1, height, width]], false)).transpose()?;
+        let whole: &[&[i64]] = &[&[n, 1, height, width]];
+        let of_hidden: &[&[i64]] =
+            &[&[1, 1, 1, 1], &[n, 1, 1, 1], &[1, 1, height, width], &[n, 1, height, width]];
+        let shapes = if hidden.is_some() { of_hidden } else { whole };
+        let mask = mask.map(|mask| self.result("a mask", mask, shapes, false)).transpose()?;
         let credit = match (sources, shares, partner, lambda) {
             (Some(sources), Some(shares), _, _) => {
                 let count = sources.size().get(1).copied().unwrap_or(0);
@@ -749,7 +775,10 @@ impl Mixer for ForeignMixer {
             }
             _ => return Err(self.foreign.error("`mix` returned only one of `sources` and `shares`")),
         };
-        let mixed = Mixed { images, mask, credit, extras };
+        let mixed = Mixed { images, mask, hidden, credit, extras };
+        mixed
+            .check_hidden([n, channels, height, width])
+            .map_err(|error| self.foreign.error(format!("`mix` is refused: {error}")))?;
         if !self.looked_at {
             self.look_at(input.images, &mixed)?;
             self.looked_at = true;
@@ -797,7 +826,7 @@ impl LossConfig for ForeignLossConfig {
     fn build(&self) -> Result<Box<dyn Loss>> {
         accepted(&self.checked)?;
         let mut host = Building { path: None, label: &self.foreign.label };
-        let this = self.foreign.create(&self.checked.settings, Device::Cpu, &mut host, 0)?;
+        let this = self.foreign.create(&self.checked.settings, Device::Cpu, &mut host, &MixerContext::default())?;
         Ok(Box::new(ForeignLoss {
             foreign: self.foreign.clone(),
             this,

@@ -19,6 +19,9 @@ pub const BROKEN: i32 = 3;
 pub const MIXER: u32 = 1;
 pub const LOSS: u32 = 2;
 
+pub const IMAGES: u32 = 0;
+pub const HIDDEN: u32 = 1;
+
 /// An `at::Tensor*`.
 pub type TensorPtr = *mut c_void;
 
@@ -77,6 +80,7 @@ pub struct Needs {
     pub pseudo: u32,
     pub capturable: u32,
     pub host_solver: u32,
+    pub hidden: i64,
 }
 
 #[repr(C)]
@@ -137,6 +141,7 @@ pub struct Mix {
     pub plan_count: usize,
     pub quiet: u32,
     pub reserved: u32,
+    pub structure: u64,
 }
 
 #[repr(C)]
@@ -182,6 +187,10 @@ pub struct Build {
     pub buffer: Option<MakeBuffer>,
     pub adopt: Option<Adopt>,
     pub log: Log,
+    pub mean: *const f64,
+    pub std: *const f64,
+    pub channels: usize,
+    pub classes: i64,
 }
 
 pub type Create =

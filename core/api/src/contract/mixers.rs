@@ -90,6 +90,8 @@ pub(super) struct Bench<'a> {
     whole: bool,
     /// Whether every mix with these settings was as it should be.
     sound: &'a mut bool,
+    /// The stage of the first mix of each structure, 0 for the images.
+    stages: BTreeMap<u64, usize>,
     /// Trained parameters, and whether a gradient ever reached them.
     reached: &'a mut BTreeMap<String, bool>,
 }
@@ -120,7 +122,7 @@ pub(super) fn check(config: &dyn MixerConfig, pairing: &Pairing, settings: &str,
     for parts in [one_view, two_views] {
         for (shape, quiet) in SHAPES.into_iter().flat_map(|shape| [(shape, false), (shape, true)]) {
             let at = format!("{settings} for {}", by(&shape[..4]));
-            let Some(built) = build(config, &needs, &at, ledger) else { continue };
+            let Some(built) = build(config, &needs, shape[1], &at, ledger) else { continue };
             let mut bench = Bench {
                 ledger: &mut *ledger,
                 batch: Batch::new(shape, &needs, quiet),
@@ -133,6 +135,7 @@ pub(super) fn check(config: &dyn MixerConfig, pairing: &Pairing, settings: &str,
                 same_modes: true,
                 whole: true,
                 sound: &mut sound,
+                stages: BTreeMap::new(),
                 reached: &mut reached,
             };
             for part in parts {
@@ -170,10 +173,21 @@ fn dropped(built: Built, at: &str, ledger: &mut Ledger) {
     unwound(outcome, at, ledger);
 }
 
-/// Builds the mixer and moves its parameters away from the start, where masks are flat.
-fn build(config: &dyn MixerConfig, needs: &Needs, at: &str, ledger: &mut Ledger) -> Option<Built> {
+/// Builds the mixer for images of so many channels, and moves its parameters away from the start, where masks are flat.
+fn build(
+    config: &dyn MixerConfig,
+    needs: &Needs,
+    channels: i64,
+    at: &str,
+    ledger: &mut Ledger,
+) -> Option<Built> {
     let store = Store::new(Device::Cpu, Streams::new(1));
-    let context = MixerContext { feature_channels: needs.features.map(|_| DEPTH) };
+    let context = MixerContext {
+        feature_channels: needs.features.map(|_| DEPTH),
+        mean: vec![0.5; channels as usize],
+        std: vec![0.5; channels as usize],
+        classes: 4,
+    };
     let call = watched(|| config.build(&store.root().sub("mixer"), &context));
     let mut mixer = took(ledger, BUILT, &at, call)?;
     ledger.holds(NEEDS, &at, || {
@@ -269,7 +283,11 @@ impl Bench<'_> {
             let Some((case, plan)) = self.plan(per, step) else { continue };
             let Some(mixed) = self.mix_by(&case, &plan) else { continue };
             let pair = (&mixed, self.untouched);
-            let found = mixes::examine(self.ledger, &case, &self.batch, &plan, pair);
+            let given = (&self.batch, self.needs);
+            let found = mixes::examine(self.ledger, &case, given, &plan, pair);
+            let stage = mixed.hidden.map_or(0, |hidden| hidden.stage);
+            let first = *self.stages.entry(plan.structure).or_insert(stage);
+            mixes::examine_stages(self.ledger, &case, plan.structure, (first, stage));
             self.whole &= found.whole;
             *self.sound &= found.sound;
             // Undefined images were told of, and so was recording that was left off.
@@ -328,7 +346,7 @@ impl Bench<'_> {
             let batch = self.batch.copy();
             let Some(second) = self.mix(&other_case, &batch, &other, &slots) else { continue };
             let at = format!("{} for {}", self.settings, by(&case.shape));
-            let Some(fresh) = build(self.config, self.needs, &at, self.ledger) else { continue };
+            let Some(fresh) = build(self.config, self.needs, case.shape[1], &at, self.ledger) else { continue };
             let used = std::mem::replace(&mut self.built, fresh);
             let fresh = self.mix_by(&other_case, &other);
             let fresh_one = std::mem::replace(&mut self.built, used);
@@ -440,6 +458,11 @@ fn unchanged(plan: &Plan, slots: &Planned) -> Check {
 
 fn graph_where_trained(mixed: &Mixed, trained: bool) -> Check {
     let has = |tensor: &Tensor| tensor.defined() && tensor.requires_grad();
+    if trained && mixed.hidden.is_some() {
+        return ensure(mixed.mask.as_ref().is_some_and(has), || {
+            "the mask of a loud hidden mix has no graph".into()
+        });
+    }
     if trained {
         return ensure(has(&mixed.images), || "the images of a loud mix have no graph".into());
     }
@@ -453,6 +476,7 @@ fn graph_where_trained(mixed: &Mixed, trained: bool) -> Check {
 
 fn same_mix(one: &Mixed, two: &Mixed) -> Check {
     ensure(same(&one.images, &two.images), || "the images differ".into())?;
+    ensure(one.hidden == two.hidden, || format!("{:?}, then {:?}", one.hidden, two.hidden))?;
     let masks = match (&one.mask, &two.mask) {
         (Some(one), Some(two)) => same(one, two),
         (one, two) => one.is_none() && two.is_none(),

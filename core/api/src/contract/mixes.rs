@@ -6,7 +6,7 @@ use super::ledger::{Ledger, Promise};
 use super::mixers::Case;
 use super::samples::{Batch, all, close, described, same};
 use super::watch::{Check, ensure};
-use crate::{Credit, LossInput, Mixed, Plan};
+use crate::{Credit, LossInput, Mixed, Needs, Plan};
 
 const IMAGES: &str = "images keep shape, kind and device";
 const FINITE: &str = "images are finite";
@@ -15,6 +15,7 @@ const SHARES: &str = "shares are float32, not negative, and sum to 1";
 const CREDIT: &str = "a pair is credited with the planned lambda or the area";
 const MASK: &str = "a mask is [N, 1, H, W] in [0, 1]";
 const FOLLOW: &str = "images follow their mask";
+pub(super) const HIDDEN: &str = "a hidden mix has its images, a mask, a pair and its plan's stage";
 const EXTRAS: &str = "extras are tensors";
 
 const NO_MIX: &str = "there was no mix to look at";
@@ -25,7 +26,8 @@ pub(super) const PROMISES: &[Promise] = &[
     (SHARES, "there were no sources in the batch"),
     (CREDIT, "the label is not shared by pairs, or there was no mix"),
     (MASK, "it has no mask"),
-    (FOLLOW, "it has no mask, or does not share the label by pairs"),
+    (FOLLOW, "it has no mask, does not share the label by pairs, or mixes inside of networks"),
+    (HIDDEN, "it makes no hidden mixes"),
     (EXTRAS, "it hands out none"),
 ];
 
@@ -44,11 +46,14 @@ pub(super) struct Examined {
 pub(super) fn examine(
     ledger: &mut Ledger,
     case: &Case,
-    batch: &Batch,
+    (batch, needs): (&Batch, &Needs),
     plan: &Plan,
     (mixed, untouched): (&Mixed, bool),
 ) -> Examined {
     let n = batch.images.size()[0];
+    if mixed.hidden.is_some() {
+        return examine_hidden(ledger, case, (batch, needs), plan, (mixed, untouched));
+    }
     let whole = ledger.holds(IMAGES, case, || {
         let alike = mixed.images.defined()
             && mixed.images.size() == batch.images.size()
@@ -90,6 +95,56 @@ pub(super) fn examine(
     Examined { whole: whole && masked, finite, sound }
 }
 
+/// The same for a mix inside of a network, whose images are those of the batch.
+fn examine_hidden(
+    ledger: &mut Ledger,
+    case: &Case,
+    (batch, needs): (&Batch, &Needs),
+    plan: &Plan,
+    (mixed, untouched): (&Mixed, bool),
+) -> Examined {
+    let n = batch.images.size()[0];
+    let whole = ledger.holds(HIDDEN, case, || {
+        ensure(!untouched || same(&mixed.images, &batch.images), || "its images are not those it was given".into())?;
+        let (Some(stage), deepest) = (mixed.hidden.map(|hidden| hidden.stage), needs.hidden) else { return Ok(()) };
+        ensure(Some(stage) <= deepest, || {
+            let told = deepest.map_or("names none".into(), |deepest| format!("goes down to stage {deepest}"));
+            format!("it happens at stage {stage}, and `hidden` in its needs {told}")
+        })?;
+        ensure(mixed.mask.as_ref().is_none_or(Tensor::defined), || "the mask is undefined".into())?;
+        mixed.check_hidden(<[i64; 4]>::from(batch.images.size4()?))?;
+        Ok(())
+    });
+    let (Some(mask), Credit::Pair { lambda, .. }) = (mixed.mask.as_ref().filter(|_| whole), &mixed.credit) else {
+        return Examined { whole: false, finite: false, sound: false };
+    };
+    let masked = ledger.holds(MASK, case, || {
+        ensure(mask.kind() == Kind::Float, || format!("the mask is {}", described(mask)))?;
+        in_range(mask)
+    });
+    ledger.holds(SOURCES, case, || sources_in_batch(&mixed.credit.shares()?.0, n));
+    let fair = ledger.holds(SHARES, case, || {
+        let (sources, shares) = mixed.credit.shares()?;
+        shares_of_one(&sources, &shares, n, &mixed.credit)
+    });
+    if fair && untouched {
+        ledger.holds(CREDIT, case, || credited(lambda, plan, Some(mask).filter(|_| masked), n));
+    }
+    for (name, extra) in &mixed.extras {
+        ledger.holds(EXTRAS, case, || ensure(extra.defined(), || format!("`{name}` is undefined")));
+    }
+    Examined { whole: masked, finite: masked, sound: masked && untouched }
+}
+
+/// Judges the stages of two mixes by plans of one structure; 0 is a mix of images.
+pub(super) fn examine_stages(ledger: &mut Ledger, case: &Case, structure: u64, (one, two): (usize, usize)) {
+    if (one, two) != (0, 0) {
+        ledger.holds(HIDDEN, case, || {
+            ensure(one == two, || format!("plans of the structure {structure} mix at stage {one} and at stage {two}"))
+        });
+    }
+}
+
 /// Judges a mix of two views: `one` is the mix of the first view with itself.
 pub(super) fn examine_view(
     ledger: &mut Ledger,
@@ -100,6 +155,10 @@ pub(super) fn examine_view(
     (one, two): (&Mixed, &Mixed),
 ) {
     let Credit::Pair { partner, .. } = &two.credit else { return };
+    if two.hidden.is_some() {
+        // The network's pass takes the partners from there.
+        return;
+    }
     let own_alone = match plan.lambdas(views.images.size()[0] as usize) {
         Ok(lambdas) => lambdas.iter().all(|lambda| *lambda > 0.999),
         Err(_) => true,
@@ -148,7 +207,7 @@ fn shares_of_one(sources: &Tensor, shares: &Tensor, n: i64, credit: &Credit) -> 
 fn credited(lambda: &Tensor, plan: &Plan, mask: Option<&Tensor>, n: i64) -> Check {
     let lambda = lambda.f_expand([n], false)?;
     let planned = plan.on(Device::Cpu)?.lambda()?.f_expand([n], false)?;
-    let area = mask.map(|mask| mask.mean_dim([1i64, 2, 3].as_slice(), false, None));
+    let area = mask.map(|mask| mask.mean_dim([1i64, 2, 3].as_slice(), false, None).expand([n], false));
     let by_area = area.is_some_and(|area| close(&area, &lambda, 1e-6));
     ensure(by_area || lambda.equal(&planned), || {
         let first = |tensor: &Tensor| tensor.double_value(&[0]);
@@ -164,6 +223,10 @@ fn mask_in_range(mask: &Tensor, images: &Tensor) -> Check {
     let (n, _, height, width) = images.size4()?;
     let sound = mask.defined() && mask.size() == [n, 1, height, width] && mask.kind() == Kind::Float;
     ensure(sound, || format!("the mask is {}, the images {}", described(mask), described(images)))?;
+    in_range(mask)
+}
+
+fn in_range(mask: &Tensor) -> Check {
     let (low, high) = (mask.min().double_value(&[]), mask.max().double_value(&[]));
     ensure(low >= 0.0 && high <= 1.0 + 1e-6, || format!("the mask goes from {low} to {high}"))
 }

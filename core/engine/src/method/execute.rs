@@ -23,6 +23,19 @@ pub struct Pass {
     /// The next stage to run: 0 is the stem.
     next: usize,
     kept: BTreeMap<usize, Tensor>,
+    /// A mix that is still to come.
+    hidden: Option<HiddenMix>,
+}
+
+/// A mix inside of a pass.
+#[derive(Debug)]
+struct HiddenMix {
+    /// At the output of this stage.
+    stage: usize,
+    /// The handle of the mix.
+    mix: Id,
+    /// The images whose maps partners are taken from, if not the pass's own.
+    partners: Option<Tensor>,
 }
 
 /// What a handle stands for.
@@ -71,13 +84,15 @@ impl StepReport {
     }
 }
 
-/// One mix of a step, without graph.
+/// One mix, without graph.
 #[derive(Debug)]
 pub struct MixReport {
-    /// `[N, C, H, W]`.
+    /// `[N, C, H, W]`. Of a hidden mix in a step: the images as they are.
     pub images: Tensor,
-    /// The own image's mask, `[N, 1, H, W]`.
+    /// The own image's mask, `[N, 1, H, W]`. Of a hidden mix in a step: as the mixer gave it.
     pub mask: Option<Tensor>,
+    /// The stage whose output is mixed, from 1; 0 where images are.
+    pub stage: usize,
     /// As planned: 0-dim or `[N]`.
     pub lambda: Tensor,
     /// `[N]` int64.
@@ -142,7 +157,7 @@ impl Values {
     fn tensor(&self, id: Id) -> Result<Tensor> {
         match &self.cells[id] {
             Cell::Tensor(tensor) => Ok(tensor.shallow_clone()),
-            Cell::Mix(mixed, _) => Ok(mixed.images.shallow_clone()),
+            Cell::Mix(mixed, _) if mixed.hidden.is_none() => Ok(mixed.images.shallow_clone()),
             _ => Err(Error::Input("expected a tensor".into())),
         }
     }
@@ -161,10 +176,7 @@ impl Values {
             Op::Input(Input::Images) => Cell::Tensor(batch.images.shallow_clone()),
             Op::Input(Input::Labels) => Cell::Tensor(batch.labels.shallow_clone()),
             Op::Input(Input::Index) => Cell::Tensor(batch.index.shallow_clone()),
-            Op::Pass { net, input, train } => {
-                let map = self.tensor(*input)?;
-                Cell::Pass(Pass { net: *net, train: *train, map, next: 0, kept: BTreeMap::new() })
-            }
+            Op::Pass { net, input, train, partners } => self.pass((*net, *train), *input, *partners)?,
             // A new tensor, so that the gradient is of this place of the script alone.
             Op::Leaf { of } => Cell::Tensor(self.tensor(*of)?.f_detach()?.f_set_requires_grad(true)?),
             Op::Grow { pass, to } => self.grow(world, *pass, to)?,
@@ -217,10 +229,31 @@ impl Values {
         Ok(())
     }
 
+    fn pass(&self, (net, train): (usize, bool), input: Id, partners: Option<Id>) -> Result<Cell> {
+        let (map, hidden) = match &self.cells[input] {
+            Cell::Mix(mixed, _) => {
+                let partners = partners.map(|id| self.tensor(id)).transpose()?;
+                let hidden = mixed.hidden.map(|hidden| HiddenMix { stage: hidden.stage, mix: input, partners });
+                (mixed.images.shallow_clone(), hidden)
+            }
+            _ => (self.tensor(input)?, None),
+        };
+        Ok(Cell::Pass(Pass { net, train, map, next: 0, kept: BTreeMap::new(), hidden }))
+    }
+
+    /// Runs a pass on. A hidden mix happens as soon as its stage has run: first all stages below it over the own
+    /// images, then, if partners come from other images, the same stages over those.
     fn grow(&mut self, world: &World, pass: Id, to: &Reach) -> Result<Cell> {
-        let Cell::Pass(state) = &mut self.cells[pass] else {
+        // Out of its cell while it runs, as it may look at that of its mix. An error ends the step.
+        let Cell::Pass(mut state) = std::mem::replace(&mut self.cells[pass], Cell::Done) else {
             return Err(Error::Input("expected a pass".into()));
         };
+        let cell = self.grown(world, &mut state, to)?;
+        self.cells[pass] = Cell::Pass(state);
+        Ok(cell)
+    }
+
+    fn grown(&self, world: &World, state: &mut Pass, to: &Reach) -> Result<Cell> {
         let network = &world.nets[state.net].network;
         let last = network.backbone().stages();
         let target = match to {
@@ -229,6 +262,16 @@ impl Values {
         };
         while state.next <= target {
             state.map = network.backbone().stage(state.next, &state.map, state.train)?;
+            if let Some(HiddenMix { mix, partners, .. }) = state.hidden.take_if(|h| h.stage == state.next) {
+                let Cell::Mix(mixed, _) = &self.cells[mix] else {
+                    return Err(Error::Input("expected a mix".into()));
+                };
+                let theirs = match partners {
+                    Some(images) => network.backbone().stage_range(0..=state.next, &images, state.train)?,
+                    None => state.map.shallow_clone(),
+                };
+                state.map = mixed.blended(&state.map, &theirs)?;
+            }
             if world.kept_stages.contains(&state.next) {
                 state.kept.insert(state.next, state.map.shallow_clone());
             }
@@ -259,6 +302,7 @@ impl Values {
         let unit = &mut world.mixers[arguments.mixer];
         let input = MixInput::named(images, arguments.quiet, |name| inputs.get(name));
         let mixed = unit.mixer.mix(&input, planned)?;
+        unit.check_hidden(&mixed, images)?;
         if let Some(label) = &unit.watched {
             let health = health(&mixed)?;
             if world.device == Device::Cpu {
@@ -275,6 +319,7 @@ impl Values {
                 MixReport {
                     images: mixed.images.f_detach()?,
                     mask: mixed.mask.as_ref().map(|m| m.f_detach()).transpose()?,
+                    stage: mixed.hidden.map_or(0, |hidden| hidden.stage),
                     lambda: lambda.shallow_clone(),
                     partner: planned.partner()?,
                 },

@@ -232,11 +232,35 @@ impl Frame {
     pub(crate) fn pass(&mut self, run: Run, input: Id, at: (usize, usize)) -> Result<Id> {
         let Run { net, train } = run;
         let trained = self.world.borrow().nets[net].trained;
-        let graph = trained || self.graph(input);
-        let parents = self.with_graph([input]);
-        let id = self.push(Op::Pass { net, input, train }, at, graph, parents, None)?;
+        // A mix may happen inside of the network; then partners of another view pass through it too.
+        let partners = match &self.trace.nodes[input].op {
+            Op::Mix(mix) => mix.inputs.iter().find(|(name, _)| name == "partner_images").map(|(_, id)| *id),
+            _ => None,
+        };
+        let partners = partners.filter(|_| self.may_be_hidden(input));
+        let graph = trained || self.graph(input) || partners.is_some_and(|id| self.graph(id));
+        let parents = self.with_graph(partners.into_iter().chain([input]));
+        let id = self.push(Op::Pass { net, input, train, partners }, at, graph, parents, None)?;
         self.grown.insert(id, id);
         Ok(id)
+    }
+
+    /// Whether this is a mix that may happen inside of a network.
+    fn may_be_hidden(&self, id: Id) -> bool {
+        let Op::Mix(mix) = &self.trace.nodes[id].op else { return false };
+        self.world.borrow().mixers[mix.mixer].needs.hidden.is_some()
+    }
+
+    /// Refuses a mix where its images are meant, if it may have none. In every step, so that it does not depend on the
+    /// stage that is drawn.
+    pub(crate) fn refuse_hidden(&self, ids: impl IntoIterator<Item = Id>) -> Result<()> {
+        let Some(id) = ids.into_iter().find(|id| self.may_be_hidden(*id)) else { return Ok(()) };
+        let Op::Mix(mix) = &self.trace.nodes[id].op else { return Ok(()) };
+        let world = self.world.borrow();
+        Err(Error::Input(format!(
+            "mixer `{}` may mix inside of the network, so its mix `{}` is no image: give it to a pass",
+            world.mixers[mix.mixer].name, mix.draw
+        )))
     }
 
     /// The stage that a mixer of this name reads.
@@ -306,6 +330,7 @@ impl Frame {
                 .ok_or_else(|| unknown_mixer(&world, mixer))?;
             let unit = &world.mixers[index];
             check_mix_keys(mixer, &unit.needs, &inputs)?;
+            self.refuse_hidden(inputs.iter().map(|(_, id)| *id))?;
             let images = inputs.iter().find(|(name, _)| name == "images").map(|(_, id)| *id);
             let shape =
                 images.and_then(|id| self.trace.nodes[id].shape).or_else(|| self.tensor_shape(images?));

@@ -41,6 +41,7 @@ impl Frame {
 
     /// The same values as the root of a graph of their own, so that a gradient for them can be asked for.
     pub(crate) fn leaf(&mut self, of: Id, at: (usize, usize)) -> Result<Id> {
+        self.refuse_hidden([of])?;
         let shape = self.trace.nodes[of].shape;
         self.push(Op::Leaf { of }, at, true, Vec::new(), shape)
     }

@@ -57,6 +57,8 @@ pub enum Op {
         input: Id,
         /// Train mode, or evaluation mode.
         train: bool,
+        /// Where a hidden mix takes the partners' maps from, if not from the same pass: other images.
+        partners: Option<Id>,
     },
     /// The same values without a graph, as a leaf that gradients can be asked for.
     Leaf {

@@ -136,8 +136,7 @@ pub fn session_of(
     info: &Info,
     device: Device,
 ) -> Result<Session> {
-    let shape = Shape { channels: info.channels, classes: info.classes as i64 };
-    Session::build(recipe, method, registry, shape, clock_of(recipe, info)?, device)
+    Session::build(recipe, method, registry, Shape::of(info), clock_of(recipe, info)?, device)
 }
 
 fn clock_of(recipe: &Recipe, info: &Info) -> Result<Clock> {

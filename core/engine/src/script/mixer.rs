@@ -4,7 +4,7 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use admix_api::{Ask, Credit, Draws, MixInput, Mixed, Mixer, Needs, Plan, Planned, Value, did_you_mean};
+use admix_api::{Ask, Credit, Draws, Hidden, MixInput, Mixed, Mixer, Needs, Plan, Planned, Value, did_you_mean};
 use admix_torch::{Kind, Tensor};
 use rhai::{Array, Dynamic, Engine, Map, NativeCallContext, Position};
 
@@ -29,6 +29,7 @@ const NAMES: &[&[&str]] = &[
         "pseudo",
         "partner",
         "plan",
+        "structure",
         "channels",
     ],
 ];
@@ -148,13 +149,18 @@ impl ScriptedMixer {
             plan: plan.values().map(|(name, value)| (name.to_string(), Live::of(value))).collect(),
             params: self.params.clone(),
             sizes: [n, c, height, width],
+            structure: plan.structure() as i64,
             quiet: input.quiet,
         }));
         let returned = self.script.map("mix", self.script.call("mix", (view,))?)?;
         let mut back = Returned { script: &self.script, tensors: returned };
-        let images = back.take("images")?.ok_or_else(|| {
-            back.refuse("returned no `images`: return #{ images: ..., mask: ..., lambda: ... }".into())
-        })?;
+        let hidden = back.stage()?;
+        let images = match back.take("images")? {
+            None if hidden.is_some() => input.images.shallow_clone(),
+            images => images.ok_or_else(|| {
+                back.refuse("returned no `images`: return #{ images: ..., mask: ..., lambda: ... }".into())
+            })?,
+        };
         back.check("images", &images, &[&[n, c, height, width]])?;
         // A script has no word for kinds: weights in float32 over images in half precision give float32 images.
         let images = match (images.is_floating_point(), images.kind() == input.images.kind()) {
@@ -169,6 +175,15 @@ impl ScriptedMixer {
             }
         };
         let mask = match back.take("mask")? {
+            Some(mask) if hidden.is_some() => {
+                let one: &[&[i64]] = &[&[], &[1, 1, 1, 1], &[n, 1, 1, 1]];
+                back.check("mask", &mask, &[one, &[&[1, 1, height, width], &[n, 1, height, width]]].concat())?;
+                let mask = fractional(mask)?;
+                Some(if mask.dim() == 0 { mask.f_reshape([1i64; 4])? } else { mask })
+            }
+            None if hidden.is_some() => {
+                Some(plan.lambda_over_images(Kind::Float)?.f_reshape([-1i64, 1, 1, 1])?)
+            }
             Some(mask) => {
                 back.check("mask", &mask, &[&[n, 1, height, width], &[1, 1, height, width]])?;
                 Some(fractional(mask)?.f_expand([n, 1, height, width], false)?)
@@ -205,7 +220,7 @@ impl ScriptedMixer {
                 extras.insert(name, extra);
             }
         }
-        Ok(Mixed { images, mask, credit, extras })
+        Ok(Mixed { images, mask, hidden, credit, extras })
     }
 }
 
@@ -238,6 +253,15 @@ struct Returned<'a> {
 impl Returned<'_> {
     fn refuse(&self, what: String) -> crate::Error {
         self.script.error(self.script.place_of("mix"), format!("`mix` {what}"))
+    }
+
+    /// The stage of a mix inside of the network; 0 is a mix of the images.
+    fn stage(&mut self) -> Result<Option<Hidden>> {
+        let Some(value) = self.tensors.remove("stage") else { return Ok(None) };
+        let stage = value.as_int().ok().and_then(|stage| usize::try_from(stage).ok());
+        let refused = || format!("returned `stage` {}, expected a whole number from 0", told(&value));
+        let stage = stage.ok_or_else(|| self.refuse(refused()))?;
+        Ok((stage > 0).then_some(Hidden { stage }))
     }
 
     fn take(&mut self, name: &str) -> Result<Option<Tensor>> {
@@ -317,9 +341,10 @@ fn needs(script: &Script) -> Result<Needs> {
             ))
         };
         match name.as_str() {
-            "features" => {
+            "features" | "hidden" => {
                 match value.as_int().ok().and_then(|v| usize::try_from(v).ok()).filter(|v| *v > 0) {
-                    Some(stage) => needs.features = Some(stage),
+                    Some(stage) if name == "features" => needs.features = Some(stage),
+                    Some(stage) => needs.hidden = Some(stage),
                     None => return refuse("the number of a stage, from 1"),
                 }
             }
@@ -329,7 +354,7 @@ fn needs(script: &Script) -> Result<Needs> {
                 Err(_) => return refuse("true or false"),
             },
             other => {
-                let known = ["features", "saliency", "pseudo"];
+                let known = ["features", "saliency", "pseudo", "hidden"];
                 return Err(script.error(
                     script.place_of("needs"),
                     format!(
@@ -376,6 +401,7 @@ struct Seen {
     plan: Vec<(String, Live)>,
     params: Params,
     sizes: [i64; 4],
+    structure: i64,
     quiet: bool,
 }
 
@@ -493,6 +519,7 @@ fn register_view(engine: &mut Engine) {
         .register_get("channels", |m: &mut View| m.0.sizes[1])
         .register_get("height", |m: &mut View| m.0.sizes[2])
         .register_get("width", |m: &mut View| m.0.sizes[3])
+        .register_get("structure", |m: &mut View| m.0.structure)
         .register_get("quiet", |m: &mut View| m.0.quiet);
     type Input = fn(&Seen) -> Option<&Live>;
     let inputs: [(&str, &str, Input); 3] = [

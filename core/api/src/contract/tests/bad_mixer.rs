@@ -103,7 +103,7 @@ impl MixerConfig for Bad {
     fn needs(&self) -> Needs {
         assert!(self.vice != Vice::NeedsPanic, "no needs");
         let capturable = !matches!(self.vice, Vice::WaitsButSaysSo);
-        Needs { features: Some(1), saliency: true, pseudo: true, capturable, host_solver: false }
+        Needs { features: Some(1), saliency: true, pseudo: true, capturable, ..Needs::default() }
     }
 
     fn validate(&self) -> Result<()> {

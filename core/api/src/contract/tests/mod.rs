@@ -2,6 +2,7 @@
 
 mod bad_loss;
 mod bad_mixer;
+mod hidden;
 mod losses;
 mod mixers;
 
@@ -9,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value as Json, json};
 
+use super::mixes::HIDDEN;
 use super::{Outcome, Verdict, check, table};
 use crate::Entry;
 
@@ -22,9 +24,12 @@ fn broken(verdicts: &[Verdict]) -> Vec<&'static str> {
     verdicts.iter().filter(|verdict| verdict.is_broken()).map(|verdict| verdict.promise).collect()
 }
 
-/// The promises of an entry that cannot be judged with these settings.
+/// The promises of an entry that cannot be judged with these settings, but for hidden mixes: those have plugins of their
+/// own.
 fn idle(verdicts: &[Verdict]) -> Vec<&'static str> {
-    let none = |verdict: &&Verdict| matches!(verdict.outcome, Outcome::NotApplicable { .. });
+    let none = |verdict: &&Verdict| {
+        verdict.promise != HIDDEN && matches!(verdict.outcome, Outcome::NotApplicable { .. })
+    };
     verdicts.iter().filter(none).map(|verdict| verdict.promise).collect()
 }
 
