@@ -31,7 +31,8 @@ fn main() -> Outcome<()> {
     let teacher = Network::build(&k.root(), &model, &heads, classes, c)?;
     k.copy_from(&q)?;
     k.set_requires_grad(false);
-    let context = MixerContext { feature_channels: Some(student.backbone().channels(3)), ..MixerContext::default() };
+    let context =
+        MixerContext { feature_channels: Some(student.backbone().channels(3)), ..MixerContext::default() };
     let mut mixer = AMix::default().build(&m.root(), &context)?;
     let (ce, mixup_ce) = (CrossEntropy::default().build()?, MixupCrossEntropy::default().build()?);
     let mask_loss = Mask::default().build()?;

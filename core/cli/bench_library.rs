@@ -121,7 +121,8 @@ fn mixer(entry: &Entry) -> Result<Box<dyn Mixer>> {
     let Reader::Mixer(read, _) = &entry.reader else { return Err(anyhow!("not a mixer")) };
     let mut body = <dyn erased_serde::Deserializer<'_>>::erase(json!({}));
     let config = read(&mut body).map_err(|error| anyhow!("{}: {error}", entry.name))?;
-    let context = MixerContext { feature_channels: config.needs().features.map(|_| 8), ..MixerContext::default() };
+    let context =
+        MixerContext { feature_channels: config.needs().features.map(|_| 8), ..MixerContext::default() };
     Ok(config.build(&Store::new(Device::Cpu, Streams::new(0)).root(), &context)?)
 }
 

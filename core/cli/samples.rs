@@ -64,7 +64,8 @@ fn pair_up(labels: &[i64], order: &[i64], count: usize) -> Vec<(i64, i64)> {
     pairs
 }
 
-/// Mixes the pairs with each mixer at each lambda.
+/// Mixes the pairs with each mixer at each lambda. A mixer that may mix inside of the network is drawn as it mixes
+/// images, and its name says so.
 pub fn grid(
     session: &mut Session,
     dataset: &Dataset,
@@ -112,7 +113,10 @@ pub fn grid(
             cells.push(masks.as_ref().map(|masks| masks[row].clone()));
             cells
         });
-        blocks.push(Block { name: mixer.clone(), rows: rows.collect() });
+        let inside =
+            session.world().mixers.iter().any(|unit| unit.name == *mixer && unit.needs.hidden.is_some());
+        let name = if inside { format!("{mixer} (at stage 0)") } else { mixer.clone() };
+        blocks.push(Block { name, rows: rows.collect() });
     }
     Ok(Grid { headings, blocks })
 }

@@ -34,8 +34,7 @@ pub fn show(args: &ShowArgs) -> Result<()> {
     let script = method.file().to_string();
     // The script alone knows its parameters and weights. It is asked at the start of a run on some data.
     let clock = Clock { step: 0, steps: 1, epoch: 0, epochs: recipe.epochs };
-    let session =
-        Session::build(&recipe, method, &registry, Shape::new(3, 2), clock, Device::Cpu)?;
+    let session = Session::build(&recipe, method, &registry, Shape::new(3, 2), clock, Device::Cpu)?;
     let params = session.params();
     let weights = session.weights()?;
 

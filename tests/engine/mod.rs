@@ -1,6 +1,7 @@
 //! The engine through its public objects.
 
 mod gradients;
+mod hidden;
 mod method;
 mod recorded;
 mod scripts;

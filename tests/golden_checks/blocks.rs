@@ -36,8 +36,12 @@ impl<'a> Bench<'a> {
         let (n, channels, h, w) = features.size4().expect("a feature map");
         let factor = golden.number("scale_factor") as i64;
         let store = Store::new(Device::Cpu, Streams::new(0));
-        let mixer =
-            config.build(&store.root(), &MixerContext { feature_channels: Some(channels), ..MixerContext::default() }).expect("a block");
+        let mixer = config
+            .build(
+                &store.root(),
+                &MixerContext { feature_channels: Some(channels), ..MixerContext::default() },
+            )
+            .expect("a block");
         let count = n * 3 * h * w * factor * factor;
         let images = (Tensor::arange(count, (Kind::Float, Device::Cpu)) * 0.7).sin();
         let bench = Self {

@@ -112,10 +112,8 @@ fn session(golden: &Golden, form: &Form, full_key_pass: bool) -> Session {
     let recipe = Recipe::parse(&recipe, "golden", &[], &registry).expect("a recipe");
     let (script, file) = bundled::script("amix").expect("the bundled script");
     let method = Method::compile(script, file).expect("a method");
-    let shape = Shape::new(
-        golden.get("step0.image").size()[1],
-        golden.get("init.head_one_q.fc.bias").size()[0],
-    );
+    let shape =
+        Shape::new(golden.get("step0.image").size()[1], golden.get("init.head_one_q.fc.bias").size()[0]);
     let clock = Clock { step: 0, steps: 2, epoch: 0, epochs: 1 };
     let mut session =
         Session::build(&recipe, method, &registry, shape, clock, Device::Cpu).expect("a session");

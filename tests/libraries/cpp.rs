@@ -101,6 +101,34 @@ fn a_trained_cpp_mixer_learns_and_a_resumed_run_is_the_same_bit_for_bit() {
     assert!(most <= 0.0100001, "{most}");
 }
 
+#[test]
+fn a_cpp_mixer_mixes_inside_of_the_network_bit_for_bit_as_the_bundled_one() {
+    let place = Place::new();
+    for (out, mixer) in [
+        ("cpp", "Deep(per: Sample)"),
+        ("bundled", "ManifoldMix(per: Sample)"),
+        ("other", "MixUp(per: Sample)"),
+    ] {
+        let (recipe, mixer) = (example("grid_mix.ron"), format!("mixers.mix={mixer}"));
+        place
+            .compute(&["run", &recipe, "--plugin", path_of(MISBEHAVING), "--set", &mixer, "--out", out])
+            .good();
+    }
+    let [cpp, bundled, other] = ["cpp", "bundled", "other"].map(|run| tensors(&place.path(run)));
+    assert_eq!(differing(&cpp, &bundled), Vec::<String>::new());
+    assert!(!differing(&cpp, &other).is_empty());
+    faulty(&place, "HiddenStage").refused(
+        2,
+        &["mixer `mix`", "libmisbehaving.so", "mixes at stage 3, but its needs name only stages up to 2"],
+    );
+    // A network with one stage.
+    let mixer =
+        ["--set", "mixers.mix=Deep()", "--set", "model=ConvNet(widths: [8], strides: [2])", "--out", "no"];
+    place
+        .compute(&[&["run", &example("grid_mix.ron"), "--plugin", path_of(MISBEHAVING)], &mixer[..]].concat())
+        .refused(2, &["`mixers.mix` mixes at stages up to 2, but the network has 1"]);
+}
+
 /// A run with one fault.
 fn faulty(place: &Place, fault: &str) -> crate::program::Outcome {
     let mixer = format!("mixers.mix=Misbehaving(fault: {fault})");
@@ -132,6 +160,8 @@ fn every_fault_of_a_library_ends_a_run_with_one_line_that_names_it() {
         ("AfterStep", "no way back"),
         ("Device", "expected Cpu"),
         ("Train", "no such mode"),
+        ("HiddenImages", "a hidden mix with images that are not those it was given"),
+        ("HiddenMask", "a mask of shape [1, 1, 1, 2]"),
     ] {
         // Found before training starts: the method is tried on a few samples first.
         let outcome = faulty(&place, fault);

@@ -22,6 +22,17 @@ fn built(
     settings: serde_json::Value,
     path: &Path,
 ) -> Result<Box<dyn Mixer>, Error> {
+    built_for(source, name, settings, path, &MixerContext::default())
+}
+
+/// The same for some data.
+fn built_for(
+    source: &str,
+    name: &str,
+    settings: serde_json::Value,
+    path: &Path,
+    context: &MixerContext,
+) -> Result<Box<dyn Mixer>, Error> {
     admix_torch::set_threads(1);
     let mut registry = Registry::linked().expect("plugins");
     abi::load(library(source), &mut registry).expect("it loads");
@@ -29,7 +40,7 @@ fn built(
     let Reader::Mixer(read, _) = &entry.reader else { panic!("{name} is no mixer") };
     let config = read(&mut <dyn erased_serde::Deserializer<'_>>::erase(settings)).expect("settings");
     config.validate()?;
-    config.build(path, &MixerContext::default())
+    config.build(path, context)
 }
 
 fn store() -> Store {
@@ -182,6 +193,7 @@ fn the_sdk_hands_over_draws_fields_settings_and_tensors_as_they_are() {
     wanted = wanted.with("derangement", Value::Ints(draws.derangement(6)));
     wanted = wanted.with("size", Value::Ints(vec![6, 8, 5, 0, 1])).structured(42);
     assert_eq!(plan, wanted);
+    assert_eq!(mix.extras["data"].size(), [1], "nothing is known of the data but that it has no classes");
     assert!(mix.extras["field"].equal(&uniform_field(&Tensor::from(key), &[6, 3, 7]).expect("a field")));
     let told: Vec<f64> = Vec::try_from(&mix.extras["settings"].to_kind(Kind::Double)).expect("numbers");
     // -9007199254740993 is no double; four bytes of text and a rounded number are enough to see that all came through.
@@ -202,6 +214,38 @@ fn the_sdk_hands_over_draws_fields_settings_and_tensors_as_they_are() {
         mixer.after_step().expect("a step");
     }
     assert!(own["inner.weight"].abs().max().double_value(&[]) <= 0.01001);
+}
+
+#[test]
+fn the_data_s_normalisation_and_classes_reach_a_plugin_in_build() {
+    let context = MixerContext {
+        mean: vec![0.25, 0.5, 0.75],
+        std: vec![0.125, 2.0, 4.0],
+        classes: 7,
+        ..MixerContext::default()
+    };
+    let mut mixer = built_for(MISBEHAVING, "probe", json!({}), &store().root(), &context).expect("a mixer");
+    let (_, _, mix) = mixed(mixer.as_mut(), &ask(6, (8, 5), Per::Sample), 1);
+    let told: Vec<f64> = Vec::try_from(&mix.extras["data"].to_kind(Kind::Double)).expect("numbers");
+    assert_eq!(told, [0.25, 0.5, 0.75, 0.125, 2.0, 4.0, 7.0]);
+    let uneven = MixerContext { mean: vec![0.5], ..MixerContext::default() };
+    assert!(built_for(MISBEHAVING, "probe", json!({}), &store().root(), &uneven).is_err());
+}
+
+#[test]
+fn a_hidden_mix_of_a_library_has_its_stage_from_the_plan_and_the_images_it_was_given() {
+    let mut mixer = built(MISBEHAVING, "deep", json!({}), &store().root()).expect("a mixer");
+    assert_eq!(mixer.needs().hidden, Some(2));
+    let mut seen = [false; 3];
+    for step in 0..12 {
+        let (images, plan, mix) = mixed(mixer.as_mut(), &ask(4, (8, 5), Per::Sample), step);
+        let stage = mix.hidden.map_or(0, |hidden| hidden.stage);
+        assert_eq!(stage as u64, plan.structure);
+        assert_eq!(mix.images.equal(&images), stage > 0);
+        assert_eq!(mix.mask.map(|mask| mask.size()), (stage > 0).then(|| vec![4, 1, 1, 1]));
+        seen[stage] = true;
+    }
+    assert_eq!(seen, [true; 3]);
 }
 
 #[test]

@@ -119,6 +119,19 @@ fn a_library_of_plugins_that_are_linked_already_is_refused_with_both_origins() {
         .refused(2, &["are named `", "admix-plugins (plugins/src/", "libadmix_plugins.so"]);
 }
 
+#[test]
+fn a_hidden_mix_of_a_rust_library_is_that_of_the_linked_plugin_bit_for_bit() {
+    let recipe = repository().join("examples/plugin_cpp/grid_mix.ron");
+    let place = Place::new();
+    let run = |out: &'static str| {
+        let mixer = "mixers.mix=ManifoldMix(stages: [0, 1, 3])";
+        ["run", text(&recipe), "--set", mixer, "--device", "cpu", "--threads", "1", "--out", out]
+    };
+    bare(&place, &[&run("library")[..], &["--plugin", text(bundled())]].concat()).good();
+    place.admix(&run("linked")).good();
+    same_tensors(&place.path("library"), &place.path("linked"));
+}
+
 /// Runs the example's own recipe.
 fn run_example(place: &Place, out: &str, more: &[&str]) -> Outcome {
     let recipe = repository().join("examples/plugin_rust/smooth_mix.ron");

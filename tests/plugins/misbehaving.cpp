@@ -10,7 +10,7 @@
 enum class Fault {
   None, Throws, ThrowsAnything, Torch, NaN, Shape, Shares, Draws, Writes, Empty, Kind, GradOff, Create, Plan, Partners,
   DrawsInCreate, Half, Missing, AfterStep, Lines,
-  Device, Train,
+  Device, Train, HiddenImages, HiddenMask, HiddenStage,
 };
 
 struct Misbehaving : admix::Mixer {
@@ -41,9 +41,18 @@ struct Misbehaving : admix::Mixer {
                      {"AfterStep", Fault::AfterStep},
                      {"Lines", Fault::Lines},
                      {"Device", Fault::Device},
-                     {"Train", Fault::Train}},
+                     {"Train", Fault::Train},
+                     {"HiddenImages", Fault::HiddenImages},
+                     {"HiddenMask", Fault::HiddenMask},
+                     {"HiddenStage", Fault::HiddenStage}},
                     "Which rule.");
     s.whole("after", after, "Mixes of an instance before the rule is broken.", 0, 1000);
+  }
+
+  admix::Needs needs() const override {
+    admix::Needs all;
+    all.hidden = 2;
+    return all;
   }
 
   void build(admix::Build&) override {
@@ -84,6 +93,14 @@ struct Misbehaving : admix::Mixer {
       const at::Tensor shares = at::full({images.size(0), 2}, 0.7, images.options());
       return admix::Mixed::shares(mixed, at::stack({own, partner}, 1), now == Fault::Half ? at::Tensor() : shares);
     }
+    const at::Tensor share = lambda.reshape({-1, 1, 1, 1});
+    if (now == Fault::HiddenMask) return admix::Mixed::hidden(1, share.expand({1, 1, 1, 2}), partner, lambda);
+    if (now == Fault::HiddenStage) return admix::Mixed::hidden(3, share, partner, lambda);
+    if (now == Fault::HiddenImages) {
+      admix::Mixed hidden = admix::Mixed::hidden(1, share, partner, lambda);
+      hidden.images = mixed;
+      return hidden;
+    }
     return admix::Mixed::pair(mixed, partner, lambda);
   }
 
@@ -93,6 +110,30 @@ struct Misbehaving : admix::Mixer {
 
   void after_step() override {
     if (fault == Fault::AfterStep && mixes > after) throw std::runtime_error("no way back");
+  }
+};
+
+// ManifoldMix, stage by stage as the bundled one.
+struct Deep : admix::Mixer {
+  static constexpr admix::About about{"deep", "Deep", "mixes the maps of a stage", "arXiv:1806.05236"};
+
+  admix::Needs needs() const override {
+    admix::Needs all;
+    all.hidden = 2;
+    return all;
+  }
+
+  void plan(const admix::Ask&, admix::Draws& draws, admix::Plan& plan) override {
+    plan.draw();
+    plan.structure(static_cast<uint64_t>(draws.choice(3)));
+  }
+
+  admix::Mixed mix(const admix::Input& in, const admix::Planned& plan) override {
+    const at::Tensor partner = plan.partner(), lambda = plan.lambda();
+    if (const auto stage = static_cast<int64_t>(plan.structure())) {
+      return admix::Mixed::hidden(stage, lambda.reshape({-1, 1, 1, 1}), partner, lambda);
+    }
+    return admix::Mixed::pair(at::lerp(in.partners(partner), in.images(), admix::over_images(lambda)), partner, lambda);
   }
 };
 
@@ -106,7 +147,7 @@ struct Probe : admix::Mixer {
   bool flag = true;
   std::string text = "a \"quoted\" \\ line\nand another, \xc3\xa4";
   Form form = Form::Square;
-  at::Tensor weight, counter, adopted;
+  at::Tensor weight, counter, adopted, data;
 
   void settings(admix::Settings& s) override {
     s.number("number", number, "A number, in pixels.", 0, 1);
@@ -129,6 +170,10 @@ struct Probe : admix::Mixer {
     counter = b.buffer("counter", {}, 5.0);
     adopted = at::full({2}, 0.5, at::device(b.device()));
     b.adopt("adopted", adopted);
+    std::vector<double> facts = b.mean();
+    for (double one : b.deviation()) facts.push_back(one);
+    facts.push_back(static_cast<double>(b.classes()));
+    data = at::tensor(facts);
     if (text == "twice") b.parameter("inner.weight", {1}, admix::constant(0));
   }
 
@@ -150,6 +195,7 @@ struct Probe : admix::Mixer {
     auto made = admix::Mixed::pair(in.images().clone(), plan.partner(), plan.lambda())
                     .with("field", admix::uniform_field(plan["key"], {n, 3, 7}))
                     .with("weight", weight)
+                    .with("data", data)
                     .with("settings", at::tensor({number, static_cast<double>(whole), flag ? 1.0 : 0.0,
                                                   static_cast<double>(text.size()),
                                                   form == Form::Round ? 0.0 : 1.0}));
@@ -160,4 +206,4 @@ struct Probe : admix::Mixer {
   void after_step() override { weight.clamp_(-0.01, 0.01); }
 };
 
-ADMIX_PLUGINS(Misbehaving, Probe)
+ADMIX_PLUGINS(Misbehaving, Deep, Probe)

@@ -105,6 +105,31 @@ fn a_grid_of_mixes_shows_every_mixer_at_every_lambda() {
     assert!(a == b && a != c);
 }
 
+#[test]
+fn a_mix_inside_of_the_network_is_drawn_as_the_mix_of_the_images_at_the_same_lambda() {
+    let place = Place::new();
+    let mix = |file: &str, mixer: &[&str], more: &[&str]| {
+        let flags = ["--count", "2", "--lambda", "0.25", "0.75", "-o", file];
+        place.compute(&[&["mix", "--mixer"], mixer, &flags, more].concat()).good();
+        read(&place.path(file))
+    };
+    let plain = mix("mixup.png", &["mixup"], &[]);
+    let layout = Layout::of(5);
+    for stage in 0..3 {
+        let stages = format!("mixers.manifoldmix=ManifoldMix(stages: [{stage}])");
+        let grid = mix("grid.png", &["manifoldmix"], &["--set", &stages]);
+        // The name tells of it, where a mix is hidden.
+        let inside = Layout::of(if stage > 0 { 24 } else { 11 });
+        assert_eq!(grid.dimensions(), inside.size(5, 1, 2), "stage {stage}");
+        for (column, row) in (0..4).flat_map(|column| [(column, 0), (column, 1)]) {
+            let (found, wanted) =
+                (inside.picture(&grid, column, 0, row, 2), layout.picture(&plain, column, 0, row, 2));
+            let near = found.pixels().zip(wanted.pixels()).all(|(a, b)| a.0[0].abs_diff(b.0[0]) <= 1);
+            assert!(near, "stage {stage}, column {column}, row {row}");
+        }
+    }
+}
+
 /// Every line of stdout as JSON.
 #[track_caller]
 fn json_lines(outcome: &Outcome) -> Vec<Value> {

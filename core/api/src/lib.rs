@@ -31,9 +31,9 @@ pub use {erased_serde, inventory, schemars};
 /// Everything that a plugin file usually needs.
 pub mod prelude {
     pub use crate::{
-        Argument, Ask, Credit, Describe, Draws, Error, Hidden, Hints, Init, Loss, LossConfig, LossInput, MixInput,
-        Mixed, Mixer, MixerConfig, MixerContext, Needs, Pairing, Partner, Path, Per, Plan, Planned, Result,
-        Value, over_images, uniform_field,
+        Argument, Ask, Credit, Describe, Draws, Error, Hidden, Hints, Init, Loss, LossConfig, LossInput,
+        MixInput, Mixed, Mixer, MixerConfig, MixerContext, Needs, Pairing, Partner, Path, Per, Plan, Planned,
+        Result, Value, over_images, uniform_field,
     };
     pub use admix_torch::{Device, Kind, Tensor, no_grad};
     pub use schemars::JsonSchema;

@@ -214,12 +214,14 @@ impl Mixed {
             });
         }
         if !matches!(self.credit, Credit::Pair { .. }) {
-            return Err(shape("shares", self.credit.shares()?.1.size(), "a pair: a partner and a lambda"));
+            return Err(shape("credit", self.credit.shares()?.1.size(), "a pair: a partner and a lambda"));
         }
         let wanted = format!("[1 or {n}, 1, 1, 1] or [1 or {n}, 1, {height}, {width}]");
         let size = self.mask.as_ref().map(Tensor::size).unwrap_or_default();
         match size[..] {
-            [count, 1, h, w] if (count == 1 || count == n) && [(1, 1), (height, width)].contains(&(h, w)) => Ok(()),
+            [count, 1, h, w] if (count == 1 || count == n) && [(1, 1), (height, width)].contains(&(h, w)) => {
+                Ok(())
+            }
             _ => Err(shape("mask", size, &wanted)),
         }
     }
@@ -236,7 +238,11 @@ impl Mixed {
     pub fn blended(&self, own: &Tensor, theirs: &Tensor) -> Result<Tensor> {
         let (Some(mask), Credit::Pair { partner, .. }) = (&self.mask, &self.credit) else {
             let (plugin, input) = ("a hidden mix".into(), "mask".into());
-            return Err(Error::MissingInput { plugin, input, remedy: "give it one, and a pair's credit".into() });
+            return Err(Error::MissingInput {
+                plugin,
+                input,
+                remedy: "give it one, and a pair's credit".into(),
+            });
         };
         let (_, _, height, width) = own.size4()?;
         let (_, _, h, w) = mask.size4()?;
@@ -342,4 +348,74 @@ pub trait MixerConfig: std::fmt::Debug {
 
     /// The settings in full, defaults included.
     fn resolved(&self) -> serde_json::Value;
+}
+
+#[cfg(test)]
+mod tests {
+    use admix_torch::Device;
+
+    use super::*;
+    use crate::contract::wild;
+
+    fn hidden(mask: Tensor) -> Mixed {
+        let images = wild(&[3, 2, 8, 6], 0.1, Kind::Float);
+        Mixed::hidden(2, &images, mask, Tensor::from_slice(&[2i64, 0, 1]), Tensor::from(0.5f32))
+    }
+
+    #[test]
+    fn maps_are_mixed_by_the_mean_of_the_mask_over_the_area_of_each_place() -> Result<()> {
+        let maps = wild(&[3, 5, 4, 2], 0.2, Kind::Double);
+        let mask = (wild(&[3, 1, 8, 6], 0.3, Kind::Float) + 1.0) / 2.0;
+        // Two rows and three columns of the image for each place of the map.
+        let small = mask.reshape([3, 1, 4, 2, 2, 3]).mean_dim([3i64, 5].as_slice(), false, None);
+        let small = small.to_kind(Kind::Double);
+        let wanted =
+            &small * &maps + (1.0 - &small) * maps.index_select(0, &Tensor::from_slice(&[2i64, 0, 1]));
+        let found = hidden(mask).blended(&maps, &maps)?;
+        assert!((found - wanted).abs().max().double_value(&[]) < 1e-7);
+        // Sides that do not divide, and maps larger than images: still between own and partner.
+        for size in [[3i64, 5, 3, 5], [3, 5, 16, 7]] {
+            let ones = Tensor::ones(size, (Kind::Float, Device::Cpu));
+            let mask = (wild(&[1, 1, 8, 6], 0.4, Kind::Float) + 1.0) / 2.0;
+            let found = hidden(mask.shallow_clone()).blended(&ones, &ones.zeros_like())?;
+            assert_eq!(found.size(), size);
+            let range = |t: &Tensor| (t.min().double_value(&[]), t.max().double_value(&[]));
+            let ((low, high), (least, most)) = (range(&found), range(&mask));
+            assert!(least <= low && high <= most, "{low} {high} in {least} {most}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_share_of_one_gives_the_own_maps_back_bit_for_bit() -> Result<()> {
+        let maps = wild(&[3, 5, 4, 2], 0.2, Kind::Float) * 1e3;
+        for mask in [
+            Tensor::ones([1, 1, 1, 1], (Kind::Float, Device::Cpu)),
+            Tensor::ones([3, 1, 8, 6], (Kind::Float, Device::Cpu)),
+        ] {
+            assert!(hidden(mask).blended(&maps, &maps)?.equal(&maps));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn parts_that_no_map_can_be_mixed_by_are_refused_in_words() {
+        let shape = [3, 2, 8, 6];
+        let of = |size: &[i64]| hidden(Tensor::zeros(size, (Kind::Float, Device::Cpu)));
+        for size in [&[1i64, 1, 1, 1][..], &[3, 1, 1, 1], &[1, 1, 8, 6], &[3, 1, 8, 6]] {
+            assert!(of(size).check_hidden(shape).is_ok(), "{size:?}");
+        }
+        for size in [&[2i64, 1, 1, 1][..], &[3, 2, 8, 6], &[3, 1, 4, 3], &[3], &[]] {
+            let message = of(size).check_hidden(shape).expect_err("refused").to_string();
+            assert!(
+                message.contains("the mask of a hidden mix") && message.contains("[1 or 3, 1, 8, 6]"),
+                "{message}"
+            );
+        }
+        let at_images = Mixed { hidden: Some(Hidden { stage: 0 }), ..of(&[1, 1, 1, 1]) };
+        assert!(at_images.check_hidden(shape).expect_err("refused").to_string().contains("1 or more"));
+        let images = Mixed { hidden: None, mask: None, ..of(&[1, 1, 1, 1]) };
+        assert!(images.check_hidden(shape).is_ok(), "mixed images have other rules");
+        assert!(images.blended(&images.images, &images.images).is_err());
+    }
 }

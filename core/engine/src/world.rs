@@ -58,7 +58,8 @@ impl MixerUnit {
     /// A stage deeper than the mixer's `needs` name, or a mask or credit that no map can be mixed by.
     pub(crate) fn check_hidden(&self, mixed: &Mixed, images: &Tensor) -> Result<()> {
         let Some(Hidden { stage }) = mixed.hidden else { return Ok(()) };
-        let plugin = self.watched.clone().unwrap_or_else(|| format!("mixer `{}` ({})", self.name, self.plugin));
+        let plugin =
+            self.watched.clone().unwrap_or_else(|| format!("mixer `{}` ({})", self.name, self.plugin));
         let refused = |message: String| admix_api::Error::Plugin { plugin: plugin.clone(), message };
         if Some(stage) > self.needs.hidden {
             let wanted = match self.needs.hidden {

@@ -107,18 +107,21 @@ mod tests {
         }
         // 3000 draws of one in three: five standard errors are 129.
         assert_eq!(counts[1], 0);
-        assert!([0, 2, 3].into_iter().all(|stage: usize| (871..=1129).contains(&counts[stage])), "{counts:?}");
+        assert!(
+            [0, 2, 3].into_iter().all(|stage: usize| (871..=1129).contains(&counts[stage])),
+            "{counts:?}"
+        );
     }
 
     #[test]
     fn a_hidden_mix_has_its_images_and_lambda_as_its_mask() {
         let images = wild(&[3, 2, 4, 5], 0.1, Kind::Float);
-        for (lambda, wanted) in [
-            (Value::Float(0.25), vec![0.25f32]),
-            (Value::Floats(vec![0.25, 0.5, 1.0]), vec![0.25, 0.5, 1.0]),
-        ] {
+        for (lambda, wanted) in
+            [(Value::Float(0.25), vec![0.25f32]), (Value::Floats(vec![0.25, 0.5, 1.0]), vec![0.25, 0.5, 1.0])]
+        {
             let plan = Plan::given(0.0, &[2, 0, 1]).with("lambda", lambda).structured(2);
-            let mixed = ManifoldMix::default().mix(&MixInput::of(&images), &plan.on(Device::Cpu).unwrap()).unwrap();
+            let mixed =
+                ManifoldMix::default().mix(&MixInput::of(&images), &plan.on(Device::Cpu).unwrap()).unwrap();
             assert_eq!(mixed.hidden, Some(Hidden { stage: 2 }));
             assert!(mixed.images.equal(&images));
             assert!(mixed.mask.unwrap().equal(&Tensor::from_slice(&wanted).reshape([-1, 1, 1, 1])));

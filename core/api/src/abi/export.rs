@@ -6,6 +6,7 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::c_void;
+use std::mem::{MaybeUninit, offset_of};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Once;
@@ -17,8 +18,8 @@ use super::{raw, text};
 use crate::draws::HostDraws;
 use crate::params::HostStore;
 use crate::{
-    Argument, Ask, Credit, Draws, Entry, Error, Hidden, Hints, Init, Loss, LossConfig, LossInput, MixInput, Mixer,
-    MixerConfig, MixerContext, Pairing, Partner, Per, Planned, Reader, Result, Store, Value,
+    Argument, Ask, Credit, Draws, Entry, Error, Hidden, Hints, Init, Loss, LossConfig, LossInput, MixInput,
+    Mixer, MixerConfig, MixerContext, Pairing, Partner, Per, Planned, Reader, Result, Store, Value,
 };
 
 /// A manifest for the plugins of a library. Called once by what `export_plugins!` defines; what it makes lives as
@@ -235,10 +236,26 @@ unsafe extern "C" fn check_mixer(
             needs.pseudo = own.pseudo.into();
             needs.capturable = own.capturable.into();
             needs.host_solver = own.host_solver.into();
-            needs.hidden = own.hidden.unwrap_or(0) as i64;
+            if needs.size > offset_of!(raw::Needs, hidden) {
+                needs.hidden = own.hidden.unwrap_or(0) as i64;
+            }
         }
         Ok(())
     })
+}
+
+/// A structure of the host, which may be of an earlier version: what lies beyond its end is zero, so absent.
+///
+/// # Safety
+/// `from` points to a structure of the boundary that begins with its size, and whose fields may all be zero.
+unsafe fn known<T: Copy>(from: *const T) -> T {
+    let mut own = MaybeUninit::<T>::zeroed();
+    // SAFETY: by the contract of this function; both sides hold that many bytes.
+    unsafe {
+        let size = from.cast::<usize>().read().min(size_of::<T>());
+        std::ptr::copy_nonoverlapping(from.cast::<u8>(), own.as_mut_ptr().cast::<u8>(), size);
+        own.assume_init()
+    }
 }
 
 /// A mixer behind a `self` pointer.
@@ -256,7 +273,7 @@ unsafe extern "C" fn create_mixer(
 ) -> i32 {
     guarded(errors, || {
         // SAFETY: the host hands back the descriptor's data and a structure that is valid for the call.
-        let (entry, build) = unsafe { (entry(data), *build) };
+        let (entry, build) = unsafe { (entry(data), known(build)) };
         super::log::forward(build.log);
         let config = mixer_config(entry, settings)?;
         let store = Store::hosted(device(&build), Rc::new(Hosted { build, errors: RefCell::default() }));
@@ -424,7 +441,7 @@ unsafe extern "C" fn plan(
 ) -> i32 {
     guarded(errors, || {
         // SAFETY: our instance; the host's structures are valid for the call.
-        let (instance, ask, draws, out) = unsafe { (instance(this), *ask, *draws, *out) };
+        let (instance, ask, draws, out) = unsafe { (instance(this), known(ask), known(draws), known(out)) };
         let ask = Ask {
             batch: ask.batch.max(0) as usize,
             height: ask.height,
@@ -483,7 +500,7 @@ unsafe extern "C" fn mix(
 ) -> i32 {
     guarded(errors, || {
         // SAFETY: our instance; the host's structures and tensors are valid for the call.
-        let (instance, mix, out) = unsafe { (instance(this), *mix, &mut *out) };
+        let (instance, mix, out) = unsafe { (instance(this), known(mix), &mut *out) };
         let shared = |list: &[raw::Named]| -> BTreeMap<String, Tensor> {
             // SAFETY: as above.
             let tensor = |one: &raw::Named| {
@@ -574,7 +591,7 @@ unsafe extern "C" fn create_loss(
 ) -> i32 {
     guarded(errors, || {
         // SAFETY: a structure that is valid for the call.
-        super::log::forward(unsafe { *build }.log);
+        super::log::forward(unsafe { known(build) }.log);
         // SAFETY: the host hands back the descriptor's data.
         let loss: Box<dyn Loss> = loss_config(unsafe { entry(data) }, settings)?.build()?;
         // SAFETY: an out-pointer of the host.

@@ -13,8 +13,8 @@ use serde_json::Value as Json;
 use super::manifest::{Functions, Plugin};
 use super::{raw, text};
 use crate::{
-    Argument, Ask, Credit, Draws, Error, Hidden, Hints, Init, Loss, LossConfig, LossInput, MixInput, Mixed, Mixer,
-    MixerConfig, MixerContext, Needs, Path, Plan, Planned, Result, Value,
+    Argument, Ask, Credit, Draws, Error, Hidden, Hints, Init, Loss, LossConfig, LossInput, MixInput, Mixed,
+    Mixer, MixerConfig, MixerContext, Needs, Path, Plan, Planned, Result, Value,
 };
 
 /// A plugin of a library.
@@ -579,7 +579,9 @@ impl ForeignMixer {
         if all(given.f_isfinite()?)? && !all(mixed.images.f_isfinite()?)? {
             return refuse("images that are not finite, from finite ones");
         }
-        if mixed.hidden.is_some() && !all(mixed.images.f_eq_tensor(given)?.f_logical_or(&given.f_isnan()?)?)? {
+        if mixed.hidden.is_some()
+            && !all(mixed.images.f_eq_tensor(given)?.f_logical_or(&given.f_isnan()?)?)?
+        {
             return refuse("a hidden mix with images that are not those it was given");
         }
         if let Some(mask) = &mixed.mask
@@ -826,7 +828,8 @@ impl LossConfig for ForeignLossConfig {
     fn build(&self) -> Result<Box<dyn Loss>> {
         accepted(&self.checked)?;
         let mut host = Building { path: None, label: &self.foreign.label };
-        let this = self.foreign.create(&self.checked.settings, Device::Cpu, &mut host, &MixerContext::default())?;
+        let this =
+            self.foreign.create(&self.checked.settings, Device::Cpu, &mut host, &MixerContext::default())?;
         Ok(Box::new(ForeignLoss {
             foreign: self.foreign.clone(),
             this,

@@ -346,7 +346,9 @@ impl Bench<'_> {
             let batch = self.batch.copy();
             let Some(second) = self.mix(&other_case, &batch, &other, &slots) else { continue };
             let at = format!("{} for {}", self.settings, by(&case.shape));
-            let Some(fresh) = build(self.config, self.needs, case.shape[1], &at, self.ledger) else { continue };
+            let Some(fresh) = build(self.config, self.needs, case.shape[1], &at, self.ledger) else {
+                continue;
+            };
             let used = std::mem::replace(&mut self.built, fresh);
             let fresh = self.mix_by(&other_case, &other);
             let fresh_one = std::mem::replace(&mut self.built, used);

@@ -105,8 +105,12 @@ fn examine_hidden(
 ) -> Examined {
     let n = batch.images.size()[0];
     let whole = ledger.holds(HIDDEN, case, || {
-        ensure(!untouched || same(&mixed.images, &batch.images), || "its images are not those it was given".into())?;
-        let (Some(stage), deepest) = (mixed.hidden.map(|hidden| hidden.stage), needs.hidden) else { return Ok(()) };
+        ensure(!untouched || same(&mixed.images, &batch.images), || {
+            "its images are not those it was given".into()
+        })?;
+        let (Some(stage), deepest) = (mixed.hidden.map(|hidden| hidden.stage), needs.hidden) else {
+            return Ok(());
+        };
         ensure(Some(stage) <= deepest, || {
             let told = deepest.map_or("names none".into(), |deepest| format!("goes down to stage {deepest}"));
             format!("it happens at stage {stage}, and `hidden` in its needs {told}")
@@ -115,7 +119,8 @@ fn examine_hidden(
         mixed.check_hidden(<[i64; 4]>::from(batch.images.size4()?))?;
         Ok(())
     });
-    let (Some(mask), Credit::Pair { lambda, .. }) = (mixed.mask.as_ref().filter(|_| whole), &mixed.credit) else {
+    let (Some(mask), Credit::Pair { lambda, .. }) = (mixed.mask.as_ref().filter(|_| whole), &mixed.credit)
+    else {
         return Examined { whole: false, finite: false, sound: false };
     };
     let masked = ledger.holds(MASK, case, || {
@@ -140,7 +145,9 @@ fn examine_hidden(
 pub(super) fn examine_stages(ledger: &mut Ledger, case: &Case, structure: u64, (one, two): (usize, usize)) {
     if (one, two) != (0, 0) {
         ledger.holds(HIDDEN, case, || {
-            ensure(one == two, || format!("plans of the structure {structure} mix at stage {one} and at stage {two}"))
+            ensure(one == two, || {
+                format!("plans of the structure {structure} mix at stage {one} and at stage {two}")
+            })
         });
     }
 }

@@ -233,7 +233,8 @@ impl Values {
         let (map, hidden) = match &self.cells[input] {
             Cell::Mix(mixed, _) => {
                 let partners = partners.map(|id| self.tensor(id)).transpose()?;
-                let hidden = mixed.hidden.map(|hidden| HiddenMix { stage: hidden.stage, mix: input, partners });
+                let hidden =
+                    mixed.hidden.map(|hidden| HiddenMix { stage: hidden.stage, mix: input, partners });
                 (mixed.images.shallow_clone(), hidden)
             }
             _ => (self.tensor(input)?, None),

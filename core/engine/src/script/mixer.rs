@@ -4,7 +4,9 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use admix_api::{Ask, Credit, Draws, Hidden, MixInput, Mixed, Mixer, Needs, Plan, Planned, Value, did_you_mean};
+use admix_api::{
+    Ask, Credit, Draws, Hidden, MixInput, Mixed, Mixer, Needs, Plan, Planned, Value, did_you_mean,
+};
 use admix_torch::{Kind, Tensor};
 use rhai::{Array, Dynamic, Engine, Map, NativeCallContext, Position};
 
@@ -177,7 +179,11 @@ impl ScriptedMixer {
         let mask = match back.take("mask")? {
             Some(mask) if hidden.is_some() => {
                 let one: &[&[i64]] = &[&[], &[1, 1, 1, 1], &[n, 1, 1, 1]];
-                back.check("mask", &mask, &[one, &[&[1, 1, height, width], &[n, 1, height, width]]].concat())?;
+                back.check(
+                    "mask",
+                    &mask,
+                    &[one, &[&[1, 1, height, width], &[n, 1, height, width]]].concat(),
+                )?;
                 let mask = fractional(mask)?;
                 Some(if mask.dim() == 0 { mask.f_reshape([1i64; 4])? } else { mask })
             }

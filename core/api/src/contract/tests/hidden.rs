@@ -76,7 +76,9 @@ impl Mixer for Deep {
             _ => plan.structure() as usize,
         };
         if stage == 0 {
-            let images = input.partners(&partner)?.f_lerp_tensor(input.images, &share.f_to_kind(input.images.kind())?)?;
+            let images = input
+                .partners(&partner)?
+                .f_lerp_tensor(input.images, &share.f_to_kind(input.images.kind())?)?;
             return Ok(Mixed::pair(images, partner, plan.lambda()?));
         }
         let mask = match self.vice {
@@ -89,7 +91,9 @@ impl Mixer for Deep {
         match self.vice {
             Vice::MovesImages => mixed.images = input.images.f_roll([1i64], [3i64])?,
             Vice::NoMask => mixed.mask = None,
-            Vice::CreditsAnything => mixed.credit = Mixed::pair(Tensor::new(), plan.partner()?, Tensor::from(0.123f32)).credit,
+            Vice::CreditsAnything => {
+                mixed.credit = Mixed::pair(Tensor::new(), plan.partner()?, Tensor::from(0.123f32)).credit
+            }
             Vice::Shares => {
                 let (sources, shares) = mixed.credit.shares()?;
                 mixed.credit = Credit::Shares { sources, shares };
@@ -130,7 +134,7 @@ fn a_vice_of_a_hidden_mix_breaks_its_own_promise() {
         (Vice::NoMask, HIDDEN, "the mask of a hidden mix has shape []"),
         (Vice::MaskOfAMap, HIDDEN, "expected [1 or 1, 1, 1, 1] or [1 or 1, 1, 8, 8]"),
         (Vice::MaskOutside, "a mask is [N, 1, H, W] in [0, 1]", "the mask goes from"),
-        (Vice::Shares, HIDDEN, "expected a pair"),
+        (Vice::Shares, HIDDEN, "the credit of a hidden mix"),
         (Vice::Deeper, HIDDEN, "it happens at stage 4, and `hidden` in its needs goes down to stage 2"),
         (Vice::SaysNothing, HIDDEN, "in its needs names none"),
         (Vice::CreditsAnything, "a pair is credited with the planned lambda or the area", "0.123"),
