@@ -369,8 +369,8 @@ mod tests {
         // Two rows and three columns of the image for each place of the map.
         let small = mask.reshape([3, 1, 4, 2, 2, 3]).mean_dim([3i64, 5].as_slice(), false, None);
         let small = small.to_kind(Kind::Double);
-        let wanted =
-            &small * &maps + (1.0 - &small) * maps.index_select(0, &Tensor::from_slice(&[2i64, 0, 1]));
+        let theirs: Tensor = (1.0 - &small) * maps.index_select(0, &Tensor::from_slice(&[2i64, 0, 1]));
+        let wanted: Tensor = &small * &maps + theirs;
         let found = hidden(mask).blended(&maps, &maps)?;
         assert!((found - wanted).abs().max().double_value(&[]) < 1e-7);
         // Sides that do not divide, and maps larger than images: still between own and partner.
