@@ -118,6 +118,14 @@ fn mixers(session: &mut Session, dataset: &Dataset, recipe: &Recipe) -> Result<R
     let head = head.ok_or_else(|| bad_input("the recipe has no head"))?;
     let mut reports = Reports::new();
     for name in &names {
+        let picked = session.mixers_of(name)?;
+        if !picked.contains(name) {
+            output::note(&format!(
+                "`{name}` picks among {}, which are measured themselves",
+                picked.join(", ")
+            ));
+            continue;
+        }
         if !has_mask(session, dataset, name)? {
             output::note(&format!("`{name}` has no mask to measure"));
             continue;

@@ -74,9 +74,10 @@ pub fn mix(args: &MixArgs) -> Result<()> {
         Some(checkpoint) => checkpoints::session(checkpoint, &recipe, &registry, &dataset, device)?,
         None => session_of(&recipe, method_of(&recipe, None)?, &registry, dataset.info(), device)?,
     };
+    let mixers = samples::shown(&session, &args.mixer)?;
     if checkpoint.is_none() {
         let world = session.world();
-        let untrained = world.mixers.iter().filter(|unit| unit.trained() && args.mixer.contains(&unit.name));
+        let untrained = world.mixers.iter().filter(|unit| unit.trained() && mixers.contains(&unit.name));
         for unit in untrained {
             output::note(&format!(
                 "warning: `{}` is untrained, its masks are chance: give a trained one with --checkpoint RUN",
@@ -92,7 +93,7 @@ pub fn mix(args: &MixArgs) -> Result<()> {
             pairs.len()
         ));
     }
-    let grid = samples::grid(&mut session, &dataset, &args.mixer, &pairs, &args.lambda, args.seed)?;
+    let grid = samples::grid(&mut session, &dataset, &mixers, &pairs, &args.lambda, args.seed)?;
     samples::save(&grid, &args.output)?;
     output::print(&args.output.display().to_string())
 }
@@ -122,6 +123,13 @@ fn recipe(args: &MixArgs, checkpoint: Option<&Checkpoint>, registry: &Registry) 
                 format!("{error}; {of} has {}", have.join(", "))
             })
         })?;
+        if (entry.defaults)().is_null() {
+            return Err(bad_input(format!(
+                "--mixer {name}: {0} is nothing without settings; give a --recipe that has one, or write it out: --set \
+                 'mixers.{name}={0}(...)'",
+                entry.type_name
+            )));
+        }
         overrides.push(change(&format!("mixers.{name}"), format!("{}()", entry.type_name)));
     }
     let recipe = read(&overrides)?;

@@ -1,6 +1,6 @@
 //! `admix plugins`: the mixers and losses, and their settings.
 
-use admix_api::{Argument, Entry, Needs, Pairing, PluginKind, Reader, did_you_mean};
+use admix_api::{Argument, Entry, MixerConfig, Needs, Pairing, PluginKind, Reader, Registry, did_you_mean};
 use anyhow::{Result, anyhow};
 use clap::Args;
 use serde_json::{Value, json};
@@ -49,8 +49,8 @@ pub fn plugins(args: &PluginsArgs) -> Result<()> {
     }
     for entry in found {
         match args.format {
-            Format::Json => output::print_json(&details(entry)?)?,
-            Format::Text => output::print(&told(entry)?)?,
+            Format::Json => output::print_json(&details(entry, &registry)?)?,
+            Format::Text => output::print(&told(entry, &registry)?)?,
         }
     }
     Ok(())
@@ -77,7 +77,7 @@ fn facts(entry: &Entry) -> Value {
     })
 }
 
-fn details(entry: &Entry) -> Result<Value> {
+fn details(entry: &Entry, registry: &Registry) -> Result<Value> {
     let mut all = facts(entry);
     all["schema"] = (entry.schema)();
     all["defaults"] = (entry.defaults)();
@@ -85,11 +85,11 @@ fn details(entry: &Entry) -> Result<Value> {
     if let Reader::Mixer(_, pairing) = &entry.reader {
         all["pairing"] = serde_json::to_value(pairing)?;
     }
-    all["example"] = json!(example(entry)?);
+    all["example"] = json!(example(entry, registry)?);
     Ok(all)
 }
 
-fn told(entry: &Entry) -> Result<String> {
+fn told(entry: &Entry, registry: &Registry) -> Result<String> {
     let mut text = format!("{} {}: {}\n", entry.kind().word(), entry.name, entry.summary);
     text.push_str(&output::wrap(&format!("source: {}", entry.source), 2, WIDTH));
     text.push_str(&output::wrap(
@@ -107,16 +107,27 @@ fn told(entry: &Entry) -> Result<String> {
     });
     text.extend(settings.iter().map(Setting::told));
     if let Reader::Mixer(_, pairing) = &entry.reader {
-        text.push_str("\nsettings that every mixer has (with this one's defaults):\n");
-        text.extend(shared_settings(pairing).iter().map(Setting::told));
+        let ignored = shown_config(entry)?.map_or(&[][..], |config| config.ignores());
+        let shared = shared_settings(pairing);
+        let shared: Vec<_> = shared.iter().filter(|one| !ignored.contains(&one.name.as_str())).collect();
+        if !shared.is_empty() {
+            text.push_str("\nsettings that every mixer has (with this one's defaults):\n");
+            text.extend(shared.into_iter().map(Setting::told));
+        }
+        if !ignored.is_empty() {
+            text.push_str(&format!("\nplays no part here: {}\n", ignored.join(", ")));
+        }
     }
-    text.push_str(&format!("\nin a recipe:\n  {}\n", example(entry)?));
+    text.push_str(&format!("\nin a recipe:\n  {}\n", example(entry, registry)?));
     Ok(text)
 }
 
 /// What a mixer reads beside images, what a loss is given.
 fn needs(entry: &Entry) -> Result<Vec<String>> {
     let defaults = (entry.defaults)();
+    if shown_config(entry)?.is_some_and(|config| config.choices().is_some()) {
+        return Ok(vec!["images, and what the mixers that it picks from need".into()]);
+    }
     if defaults.is_null() {
         let says = match entry.kind() {
             PluginKind::Mixer => "images, and what the script's `needs()` says",
@@ -144,6 +155,23 @@ fn mixer_needs(needs: &Needs) -> Vec<String> {
     list.extend(needs.hidden.map(inside));
     list.extend(needs.host_solver.then(|| "a part of the work runs on the host".to_string()));
     list
+}
+
+/// A mixer's settings at their defaults, or at its example; `None` where the example names what is not here, a file.
+fn shown_config(entry: &Entry) -> Result<Option<Box<dyn MixerConfig>>> {
+    let Reader::Mixer(read, _) = &entry.reader else { return Ok(None) };
+    let defaults = (entry.defaults)();
+    if !defaults.is_null() {
+        let mut body = <dyn admix_api::erased_serde::Deserializer<'_>>::erase(defaults);
+        let refused = |error| anyhow!("{}: its own defaults are refused: {error}", entry.name);
+        return read(&mut body).map(Some).map_err(refused);
+    }
+    let schema = (entry.schema)();
+    let fields = schema["properties"].as_object().into_iter().flatten();
+    let example: serde_json::Map<String, Value> =
+        fields.map(|(name, field)| (name.clone(), field["examples"][0].clone())).collect();
+    let mut body = <dyn admix_api::erased_serde::Deserializer<'_>>::erase(Value::Object(example));
+    Ok(read(&mut body).ok())
 }
 
 /// One setting, for people.
@@ -272,6 +300,9 @@ fn type_in_words(word: &str, property: &Value, schema: &Value) -> String {
         "null" => "None".into(),
         "array" if property["items"].is_object() => format!("list: {}", kind(&property["items"], schema)),
         "array" => "list".into(),
+        "object" if property["additionalProperties"].is_object() => {
+            format!("map: names to {}", kind(&property["additionalProperties"], schema))
+        }
         other => other.into(),
     }
 }
@@ -302,6 +333,11 @@ fn as_written(value: &Value, property: &Value) -> String {
         }
         Value::String(name) => name.clone(),
         Value::Null => "None".into(),
+        Value::Object(map) if property["additionalProperties"].is_object() => {
+            let inside = &property["additionalProperties"];
+            let entries = map.iter().map(|(name, value)| format!("{name:?}: {}", as_written(value, inside)));
+            format!("{{{}}}", entries.collect::<Vec<_>>().join(", "))
+        }
         Value::Object(fields) => match fields.iter().next() {
             // An enum's variant with a value.
             Some((name, inner)) if fields.len() == 1 => {
@@ -314,18 +350,26 @@ fn as_written(value: &Value, property: &Value) -> String {
 }
 
 /// A line that a recipe could have.
-fn example(entry: &Entry) -> Result<String> {
+fn example(entry: &Entry, registry: &Registry) -> Result<String> {
     let first = settings(&(entry.schema)(), &(entry.defaults)()).into_iter().next();
-    let mut inside = Vec::new();
+    let (mut inside, mut before) = (Vec::new(), String::new());
     let table = match &entry.reader {
         Reader::Mixer(_, pairing) => {
-            inside.push(format!("alpha: {:?}", pairing.alpha));
+            let config = shown_config(entry)?;
+            if !config.as_ref().is_some_and(|config| config.ignores().contains(&"alpha")) {
+                inside.push(format!("alpha: {:?}", pairing.alpha));
+            }
+            // What it picks from stands beside it.
+            for name in config.iter().filter_map(|config| config.choices()).flat_map(|of| of.keys()) {
+                let found = registry.find(PluginKind::Mixer, name)?;
+                before.push_str(&format!("\"{name}\": {}(), ", found.type_name));
+            }
             "mixers"
         }
         Reader::Loss(_) => "losses",
     };
     inside.extend(first.map(|setting| format!("{}: {}", setting.name, setting.default)));
-    Ok(format!("{table}: {{\"{}\": {}({})}},", entry.name, entry.type_name, inside.join(", ")))
+    Ok(format!("{table}: {{{before}\"{}\": {}({})}},", entry.name, entry.type_name, inside.join(", ")))
 }
 
 #[cfg(test)]
@@ -339,13 +383,14 @@ mod tests {
         let registry = admix_engine::registry().expect("plugins");
         assert!(registry.entries().count() >= 8);
         for entry in registry.entries() {
-            let text = told(entry).unwrap_or_else(|error| panic!("{}: {error}", entry.name));
+            let text = told(entry, &registry).unwrap_or_else(|error| panic!("{}: {error}", entry.name));
             for setting in settings(&(entry.schema)(), &(entry.defaults)()) {
                 assert!(!setting.doc.is_empty(), "{}: `{}` has no documentation", entry.name, setting.name);
                 assert_ne!(setting.kind, "value", "{}: `{}`", entry.name, setting.name);
                 assert!(text.contains(&format!("  {}: {}", setting.name, setting.default)), "{text}");
             }
-            let recipe = format!("(epochs: 1, method: \"mixup\", {})", example(entry).expect("a line"));
+            let recipe =
+                format!("(epochs: 1, method: \"mixup\", {})", example(entry, &registry).expect("a line"));
             Recipe::parse(&recipe, &entry.name, &[], &registry)
                 .unwrap_or_else(|error| panic!("{error}\n{recipe}"));
         }

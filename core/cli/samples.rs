@@ -21,11 +21,25 @@ pub const SEED: u64 = 2;
 /// Writes the picture of a run: every mixer of its recipe. Without mixers there is nothing to draw.
 pub fn write(session: &mut Session, dataset: &Dataset, path: &Path) -> Result<()> {
     let mixers: Vec<String> = session.world().mixers.iter().map(|mixer| mixer.name.clone()).collect();
+    let mixers = shown(session, &mixers)?;
     if mixers.is_empty() {
         return Ok(());
     }
     let pairs = choose_pairs(dataset, PAIRS, &mut draws(SEED, "pairs"))?;
     save(&grid(session, dataset, &mixers, &pairs, &LAMBDAS, SEED)?, path)
+}
+
+/// The mixers that are drawn for these names, each once: in place of a choice those that it picks from.
+pub fn shown(session: &Session, names: &[String]) -> Result<Vec<String>> {
+    let mut mixers: Vec<String> = Vec::new();
+    for name in names {
+        for mixer in session.mixers_of(name)? {
+            if !mixers.contains(&mixer) {
+                mixers.push(mixer);
+            }
+        }
+    }
+    Ok(mixers)
 }
 
 /// The stream of a picture's choices.

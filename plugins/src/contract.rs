@@ -7,7 +7,7 @@ use std::path::Path as File;
 
 use admix_api::contract::{Outcome, Verdict, check, table, wild};
 use admix_api::prelude::*;
-use admix_api::{MixerSeed, PluginKind, Reader, Registry, Store, Streams, erased_serde};
+use admix_api::{Entry, MixerSeed, PluginKind, Reader, Registry, Store, Streams, erased_serde};
 use serde_json::json;
 
 /// Settings to test beside the defaults: (plugin, settings).
@@ -35,6 +35,9 @@ fn more_settings(name: &str) -> Vec<serde_json::Value> {
             json!({"attention": "Cross", "projection": "Separate", "content_of": "Own"}),
             json!({"adjust": 1.0, "adjust_margin": 0.1, "same_cluster": "Blend", "lam_margin": 0.2}),
         ],
+        "choice" => {
+            vec![json!({"of": {"mixup": 0.5, "cutmix": 0.5}}), json!({"of": {"amix": 3.0, "cutmix": 0.0}})]
+        }
         "puzzlemix" => vec![
             json!({"transport": false}),
             json!({"transport": false, "blocks": [2, 4], "labels": 2, "solver": "Icm", "iterations": 20}),
@@ -56,15 +59,15 @@ fn more_settings(name: &str) -> Vec<serde_json::Value> {
     }
 }
 
-/// The defaults and more.
-pub(crate) fn all_settings(name: &str) -> Vec<serde_json::Value> {
-    let mut all = vec![json!({})];
-    all.extend(more_settings(name));
+/// The defaults, if there are any, and more.
+pub(crate) fn all_settings(entry: &Entry) -> Vec<serde_json::Value> {
+    let mut all = if (entry.defaults)().is_null() { vec![] } else { vec![json!({})] };
+    all.extend(more_settings(&entry.name));
     all
 }
 
 /// The promises that there is nothing to hold against this plugin; `None` where that is not known here.
-fn idle(name: &str, kind: PluginKind) -> Option<Vec<&'static str>> {
+fn idle(name: &str, kind: PluginKind, all: &[&'static str]) -> Option<Vec<&'static str>> {
     let missing = "what is missing or unfit is an error in one line";
     let untrained = ["extras are tensors", "a loud mix gives its parameters finite gradients", missing];
     let hidden = "a hidden mix has its images, a mask, a pair and its plan's stage";
@@ -77,6 +80,16 @@ fn idle(name: &str, kind: PluginKind) -> Option<Vec<&'static str>> {
         // It hands out the partners as it placed them.
         "resizemix" => Some([&untrained[1..], &[hidden]].concat()),
         "automix" | "amix" => Some(vec![hidden]),
+        // It is settings alone: what it picks keeps the other promises.
+        "choice" => {
+            let own = [
+                "has a name, a summary and a source",
+                "settings are read and in range",
+                "unknown settings are refused by name",
+                "settings read back as themselves",
+            ];
+            Some(all.iter().copied().filter(|promise| !own.contains(promise)).collect())
+        }
         // Missing saliency is an error that can be looked at.
         "puzzlemix" => Some([&untrained[..2], &[hidden]].concat()),
         _ if kind == PluginKind::Loss => Some(vec!["leaves alpha, per, fold and partner to the host"]),
@@ -87,10 +100,11 @@ fn idle(name: &str, kind: PluginKind) -> Option<Vec<&'static str>> {
 #[test]
 fn every_plugin_keeps_the_contract() {
     for entry in Registry::linked().unwrap().entries() {
-        let verdicts = check(entry, &all_settings(&entry.name));
+        let verdicts = check(entry, &all_settings(entry));
         assert!(!verdicts.iter().any(Verdict::is_broken), "{entry:?}\n{}", table(&verdicts));
         // A check that looks at nothing finds nothing broken.
-        let Some(idle) = idle(&entry.name, entry.kind()) else { continue };
+        let all: Vec<_> = verdicts.iter().map(|verdict| verdict.promise).collect();
+        let Some(idle) = idle(&entry.name, entry.kind(), &all) else { continue };
         let unjudged = |verdict: &&Verdict| matches!(verdict.outcome, Outcome::NotApplicable { .. });
         let found: BTreeSet<_> = verdicts.iter().filter(unjudged).map(|verdict| verdict.promise).collect();
         assert_eq!(found, BTreeSet::from_iter(idle), "{}\n{}", entry.name, table(&verdicts));
@@ -111,6 +125,13 @@ fn declared(folder: &File, opening: &str) -> BTreeSet<String> {
         }
     }
     names
+}
+
+#[test]
+fn every_plugin_but_a_choice_is_something_without_settings() {
+    let registry = Registry::linked().unwrap();
+    let bare = registry.entries().filter(|entry| (entry.defaults)().is_null());
+    assert_eq!(bare.map(|entry| entry.name.as_str()).collect::<Vec<_>>(), ["choice"]);
 }
 
 #[test]
@@ -156,14 +177,18 @@ fn a_recipe_sets_host_settings_presets_and_values_in_one_place() {
     assert!(message.contains("gama") && message.contains("gamma"), "{message}");
 }
 
+/// Every mixer that mixes itself.
 fn mixer_configs() -> Vec<(String, Box<dyn MixerConfig>, Pairing)> {
     let registry = Registry::linked().unwrap();
     let mut all = Vec::new();
     for entry in registry.entries() {
         let Reader::Mixer(read, pairing) = &entry.reader else { continue };
-        for settings in all_settings(&entry.name) {
+        for settings in all_settings(entry) {
             let mut body = <dyn erased_serde::Deserializer<'_>>::erase(settings.clone());
-            all.push((format!("{} {settings}", entry.name), read(&mut body).unwrap(), pairing.clone()));
+            let config = read(&mut body).unwrap();
+            if config.choices().is_none() {
+                all.push((format!("{} {settings}", entry.name), config, pairing.clone()));
+            }
         }
     }
     all

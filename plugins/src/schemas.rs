@@ -18,12 +18,24 @@ fn resolved(entry: &Entry, body: &mut dyn erased_serde::Deserializer<'_>) -> Res
 }
 
 /// The same settings as a recipe writes them. Choices without a value are words in RON; of texts the bundled plugins
-/// have none.
-fn as_ron(settings: &Value) -> String {
+/// have none but the keys of maps.
+fn as_ron(settings: &Value, shape: &Shape) -> String {
     match settings {
+        Value::Object(map) if matches!(shape, Shape::Table(_)) => {
+            let entries: Vec<String> = map.iter().map(|(name, value)| format!("{name:?}: {value}")).collect();
+            format!("{{{}}}", entries.join(", "))
+        }
         Value::Object(fields) => {
-            let fields: Vec<String> =
-                fields.iter().map(|(name, value)| format!("{name}: {}", as_ron(value))).collect();
+            let inside = |name: &str| match shape {
+                Shape::Fields(known) => known.iter().find(|(have, _)| have == name).map(|(_, inside)| inside),
+                _ => None,
+            };
+            let fields: Vec<String> = fields
+                .iter()
+                .map(|(name, value)| {
+                    format!("{name}: {}", as_ron(value, inside(name).unwrap_or(&Shape::Any)))
+                })
+                .collect();
             format!("({})", fields.join(", "))
         }
         Value::String(word) => word.clone(),
@@ -33,8 +45,8 @@ fn as_ron(settings: &Value) -> String {
 
 /// Fails unless both ways give the same settings, or the same refusal.
 fn agree(entry: &Entry, settings: &Value) -> Result<(), TestCaseError> {
-    let text = as_ron(settings);
     let shape = Shape::of(&(entry.schema)());
+    let text = as_ron(settings, &shape);
     let mut own = ron::Deserializer::from_str(&text).unwrap();
     let own = resolved(entry, &mut <dyn erased_serde::Deserializer<'_>>::erase(&mut own));
     let by_schema = (&shape)
@@ -61,8 +73,8 @@ fn every_tested_setting_is_read_alike_by_the_schema() {
     assert!(entries.len() >= 8, "{entries:?}");
     for entry in &entries {
         let defaults = (entry.defaults)();
-        for settings in all_settings(&entry.name).iter().chain([&defaults]) {
-            let text = as_ron(settings);
+        for settings in all_settings(entry).iter().chain([&defaults]).filter(|settings| !settings.is_null()) {
+            let text = as_ron(settings, &Shape::of(&(entry.schema)()));
             let mut own = ron::Deserializer::from_str(&text).unwrap();
             let read = resolved(entry, &mut <dyn erased_serde::Deserializer<'_>>::erase(&mut own));
             assert!(read.is_ok(), "{} {text}: {read:?}", entry.name);
@@ -104,6 +116,9 @@ fn value(shape: &Shape) -> BoxedStrategy<Value> {
             let words: Vec<String> = words.iter().map(|(word, _)| word.clone()).collect();
             proptest::sample::select(words).prop_map(|word| json!(word)).boxed()
         }
+        Shape::Table(_) => proptest::collection::btree_map("[a-z]{1,4}", -1.0..3.0f64, 0..4)
+            .prop_map(|map| json!(map))
+            .boxed(),
         _ => Just(json!(0.5)).boxed(),
     };
     let other = prop_oneof![Just(json!(true)), Just(json!(-1)), Just(json!(1.5)), Just(json!("Elsewhere"))];

@@ -1,5 +1,6 @@
 //! The engine through its public objects.
 
+mod choice;
 mod gradients;
 mod hidden;
 mod method;

@@ -157,7 +157,7 @@ fn two_steps(golden: &Golden, form: &Form, full_key_pass: bool, execution: Execu
         ]);
         let options = StepOptions {
             plans,
-            schedule: Some(Scheduled { rates, ema: Some(*momentum) }),
+            schedule: Some(Scheduled { rates, ema: Some(*momentum), ..Scheduled::default() }),
             detail: true,
             execution,
         };

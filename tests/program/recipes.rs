@@ -220,6 +220,7 @@ fn every_plugin_is_listed_and_explained() {
     let expected = [
         ("mixer", "amix"),
         ("mixer", "automix"),
+        ("mixer", "choice"),
         ("mixer", "cutmix"),
         ("mixer", "fmix"),
         ("mixer", "manifoldmix"),

@@ -29,12 +29,13 @@ fn every_recipe_in_the_documents_is_read() {
     }
 }
 
-/// What the scripts of the documents may name: two networks, two heads, three mixers, a group.
+/// What the scripts of the documents may name: two networks, two heads, mixers and a choice among them, a group.
 pub const STAGE: &str = r#"(
     epochs: 10, batch: 8, method: "any", heads: ["one", "mix"],
     model: ConvNet(widths: [8, 16, 16], strides: [2, 2, 1]),
     pairs: [(from: "q", to: "k", momentum: 0.9)],
-    mixers: {"amix": AMix(stage: 2), "mix": MixUp(), "cut": CutMix()},
+    mixers: {"amix": AMix(stage: 2), "cut": CutMix(), "mixup": MixUp(), "cutmix": CutMix(),
+        "mix": Choice(of: {"mixup": 0.5, "cutmix": 0.5})},
     groups: {"amix": (lr: 0.01)},
 )"#;
 

@@ -62,7 +62,8 @@ fn the_mixer_of_the_contributing_page_shows_whole_rows_of_each_image() {
 
 #[test]
 fn the_mixer_of_the_contributing_page_trains_under_a_bundled_method() {
-    let text = STAGE.replace("\"mix\": MixUp()", "\"mix\": Stripes(period: 2, alpha: 0.5)");
+    let choice = r#"Choice(of: {"mixup": 0.5, "cutmix": 0.5})"#;
+    let text = STAGE.replace(choice, "Stripes(period: 2, alpha: 0.5)");
     let recipe = Recipe::parse(&text, "test.ron", &[], &registry()).expect("a recipe");
     let (script, file) = bundled::script("mixup").expect("bundled");
     let method = Method::compile(script, file).expect("a method");

@@ -28,6 +28,37 @@ impl Needs {
     pub fn images() -> Self {
         Self { capturable: true, ..Self::default() }
     }
+
+    /// What serves both, or `None` where they read maps of different stages: a mix is given one.
+    pub fn and(self, other: &Self) -> Option<Self> {
+        let Self { features, saliency, pseudo, capturable, host_solver, hidden } = other;
+        let features = match (self.features, *features) {
+            (Some(one), Some(two)) if one != two => return None,
+            (one, two) => one.or(two),
+        };
+        Some(Self {
+            features,
+            saliency: self.saliency || *saliency,
+            pseudo: self.pseudo || *pseudo,
+            capturable: self.capturable && *capturable,
+            host_solver: self.host_solver || *host_solver,
+            hidden: self.hidden.max(*hidden),
+        })
+    }
+
+    /// The keys of a mix that must be given beside `as`, and those that may be.
+    pub fn keys(&self) -> (Vec<&'static str>, Vec<&'static str>) {
+        let reads = [
+            ("images", true),
+            ("features", self.features.is_some()),
+            ("saliency", self.saliency),
+            ("pseudo", self.pseudo),
+        ];
+        let must = reads.into_iter().filter_map(|(name, read)| read.then_some(name)).collect();
+        let mut may = vec!["partner_images"];
+        may.extend(self.features.map(|_| "partner_features"));
+        (must, may)
+    }
 }
 
 /// The tensors given to one mix.
@@ -338,6 +369,18 @@ pub trait MixerConfig: std::fmt::Debug {
     /// A value out of range.
     fn validate(&self) -> Result<()> {
         Ok(())
+    }
+
+    /// The settings of the host that play no part in this policy ([`crate::Pairing::FIELDS`]): a recipe that names one
+    /// of them is refused.
+    fn ignores(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Other mixers of the recipe by name, with weights from 0, if each mix picks one of them. Such a mixer mixes
+    /// nothing itself: the host looks the name up, and records the mix as one of the mixer that was picked.
+    fn choices(&self) -> Option<&BTreeMap<String, f64>> {
+        None
     }
 
     /// Builds the mixer; trained tensors are made under `path`.

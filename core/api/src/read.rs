@@ -21,6 +21,8 @@ pub struct MixerChoice {
     pub plugin: String,
     /// The settings that the host serves.
     pub pairing: Pairing,
+    /// Those of them that the recipe names.
+    pub given: Vec<&'static str>,
     /// The plugin's own settings.
     pub config: Box<dyn MixerConfig>,
 }
@@ -57,9 +59,10 @@ impl<'de> DeserializeSeed<'de> for MixerSeed<'_> {
                 let Reader::Mixer(read, pairing) = &entry.reader else {
                     return Err(A::Error::custom("not a mixer"));
                 };
-                let taken = RefCell::new(pairing.clone());
+                let taken = RefCell::new(Taken::of(pairing));
                 let config = body.newtype_variant_seed(Body { read, taken: &taken })?;
-                Ok(MixerChoice { plugin: entry.name.clone(), pairing: taken.into_inner(), config })
+                let Taken { pairing, given } = taken.into_inner();
+                Ok(MixerChoice { plugin: entry.name.clone(), pairing, given, config })
             }
         }
         deserializer.deserialize_enum("mixer", &[], ByName(self.0))
@@ -117,10 +120,25 @@ impl<'de> DeserializeSeed<'de> for Name {
     }
 }
 
+/// The settings that the host serves, as they are taken out of a mixer's.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) pairing: Pairing,
+    /// Those that were named, in the order of the text.
+    pub(crate) given: Vec<&'static str>,
+}
+
+impl Taken {
+    /// Nothing taken yet: the mixer's own defaults.
+    pub(crate) fn of(defaults: &Pairing) -> Self {
+        Self { pairing: defaults.clone(), given: Vec::new() }
+    }
+}
+
 /// Reads a mixer's settings and puts aside those that the host serves.
 pub(crate) struct Body<'a> {
     pub(crate) read: &'a crate::ReadMixer,
-    pub(crate) taken: &'a RefCell<Pairing>,
+    pub(crate) taken: &'a RefCell<Taken>,
 }
 
 impl<'de> DeserializeSeed<'de> for Body<'_> {
@@ -135,7 +153,7 @@ impl<'de> DeserializeSeed<'de> for Body<'_> {
 /// A deserializer of a struct that keeps the host's fields to itself.
 struct Sieve<'a, D> {
     inner: D,
-    taken: &'a RefCell<Pairing>,
+    taken: &'a RefCell<Taken>,
 }
 
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for Sieve<'_, D> {
@@ -175,7 +193,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Sieve<'_, D> {
 
 struct SieveVisitor<'a, V> {
     visitor: V,
-    taken: &'a RefCell<Pairing>,
+    taken: &'a RefCell<Taken>,
 }
 
 impl<'de, V: Visitor<'de>> Visitor<'de> for SieveVisitor<'_, V> {
@@ -197,7 +215,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for SieveVisitor<'_, V> {
 
 struct SieveMap<'a, A> {
     map: A,
-    taken: &'a RefCell<Pairing>,
+    taken: &'a RefCell<Taken>,
 }
 
 impl<'de, A: MapAccess<'de>> MapAccess<'de> for SieveMap<'_, A> {
@@ -206,13 +224,16 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for SieveMap<'_, A> {
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
         loop {
             let Some(key) = self.map.next_key_seed(Name)? else { return Ok(None) };
-            let mut pairing = self.taken.borrow_mut();
-            match key.as_str() {
+            let Some(field) = Pairing::FIELDS.into_iter().find(|field| *field == key) else {
+                return seed.deserialize(key.into_deserializer()).map(Some);
+            };
+            let Taken { pairing, given } = &mut *self.taken.borrow_mut();
+            given.push(field);
+            match field {
                 "alpha" => pairing.alpha = self.map.next_value::<f64>()?,
                 "per" => pairing.per = self.map.next_value::<Per>()?,
                 "fold" => pairing.fold = self.map.next_value::<bool>()?,
-                "partner" => pairing.partner = self.map.next_value::<Partner>()?,
-                _ => return seed.deserialize(key.into_deserializer()).map(Some),
+                _ => pairing.partner = self.map.next_value::<Partner>()?,
             }
         }
     }

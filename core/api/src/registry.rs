@@ -164,6 +164,21 @@ impl Entry {
             Reader::Loss(_) => PluginKind::Loss,
         }
     }
+
+    /// The same as a plugin that is nothing without settings, shown with these.
+    #[must_use]
+    pub fn with_example(mut self, example: serde_json::Value) -> Self {
+        let schema = self.schema;
+        self.schema = Rc::new(move || {
+            let mut schema = schema();
+            for (field, value) in example.as_object().into_iter().flatten() {
+                schema["properties"][field]["examples"] = serde_json::json!([value]);
+            }
+            schema
+        });
+        self.defaults = Rc::new(|| serde_json::Value::Null);
+        self
+    }
 }
 
 /// A statically linked plugin, submitted by `export_plugins!`.
@@ -257,8 +272,23 @@ pub trait Describe {
 }
 
 /// Describes a mixer for the registry: type of its settings, name, summary, source.
+///
+/// A mixer that is nothing without settings says `example: json!({...})` at the end: settings that it is shown with. It
+/// has no defaults then, and is left out of libraries.
 #[macro_export]
 macro_rules! mixer {
+    (
+        $config:ty, $name:literal, $summary:literal, source: $source:literal, pairing: $pairing:expr,
+        example: $example:expr
+    ) => {
+        impl $crate::Describe for $config {
+            fn entry() -> $crate::Entry {
+                let reader = $crate::Reader::mixer::<$config>($pairing);
+                $crate::describe!($config, $name, $summary, $source, $crate::MixerConfig, reader)
+                    .with_example($example)
+            }
+        }
+    };
     ($config:ty, $name:literal, $summary:literal, source: $source:literal, pairing: $pairing:expr) => {
         impl $crate::Describe for $config {
             fn entry() -> $crate::Entry {

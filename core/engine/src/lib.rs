@@ -1,6 +1,7 @@
 //! The training engine: recipes, methods, the loop, evaluation, checkpoints, metrics.
 
 pub mod bundled;
+mod choice;
 mod error;
 mod method;
 mod optimizer;
@@ -11,6 +12,7 @@ mod script;
 mod session;
 mod world;
 
+pub use choice::Weights;
 pub use error::{Error, Result};
 pub use method::{Clock, Method, MixReport, Param, Scheduled, StepReport, Takes, VERBS, Verb};
 pub use optimizer::{AdamW, OptimizerConfig, Sgd};

@@ -206,6 +206,7 @@ impl Session {
             let mut frame = self.frame.borrow_mut();
             frame.weights = weights;
             frame.given = options.plans.clone();
+            frame.choices = scheduled.choices.clone();
         }
         self.world.borrow().optimizer.clear()?;
         let momentum = self.follow(When::BeforeStep, &scheduled)?;
@@ -287,6 +288,19 @@ impl Session {
         Ok(first)
     }
 
+    /// The mixers that mixes of this name are made by: those that a choice picks from, or the mixer itself.
+    ///
+    /// # Errors
+    /// No mixer of this name.
+    pub fn mixers_of(&self, mixer: &str) -> Result<Vec<String>> {
+        let world = self.world.borrow();
+        let unit = &world.mixers[unit_index(&world, mixer)?];
+        if unit.picks.is_empty() {
+            return Ok(vec![unit.name.clone()]);
+        }
+        Ok(unit.picks.iter().map(|(index, _)| world.mixers[*index].name.clone()).collect())
+    }
+
     /// The plan of a mix outside of training: this lambda and these partners; what else the mixer chooses (boxes,
     /// coins) is drawn.
     ///
@@ -362,7 +376,8 @@ impl Session {
         })
     }
 
-    /// Calls the method at the start, the middle and the end of a run, on this session's state: a throw-away one.
+    /// Calls the method at the start, the middle and the end of a run, on this session's state: a throw-away one. Every
+    /// mixer that a choice picks from is tried.
     ///
     /// # Errors
     /// Whatever would fail in the run: unknown verbs, names, weights, wrong keys, spent graphs.
@@ -371,10 +386,14 @@ impl Session {
         let clock = self.clock;
         // A weight of 0 at all times switches its term off: no slip.
         let mut weighed = BTreeSet::new();
-        for part in 0..3u64 {
+        // Every mixer that a choice picks from has its turn, if need be in further calls at the end.
+        let turns = self.world.borrow().mixers.iter().map(|unit| unit.picks.len()).max().unwrap_or(0);
+        for call in 0..turns.max(3) {
+            let part = call.min(2) as u64;
             let step = clock.steps.saturating_sub(1) * part / 2;
             let epoch = clock.epochs.saturating_sub(1) * part / 2;
             self.set_clock(Clock { step, epoch, ..clock });
+            self.frame.borrow_mut().turn = Some(call);
             let images = Tensor::f_ones(shape, (Kind::Float, device))?;
             let ramp = Tensor::f_arange(images.numel() as i64, (Kind::Float, device))?.f_sin()?;
             let images = images.f_mul(&ramp.f_reshape(shape)?)?;
@@ -384,6 +403,7 @@ impl Session {
             weighed.extend(on.map(|(name, _)| name));
             self.step(Batch { images, labels, index })?;
         }
+        self.frame.borrow_mut().turn = None;
         let unlearned: Vec<String> = {
             let frame = self.frame.borrow();
             weighed.into_iter().filter(|name| !frame.learned.contains(name)).collect()
@@ -400,7 +420,7 @@ impl Session {
     }
 }
 
-fn mixer_index(world: &World, mixer: &str) -> Result<usize> {
+fn unit_index(world: &World, mixer: &str) -> Result<usize> {
     let names = || world.mixers.iter().map(|m| m.name.as_str());
     names().position(|name| name == mixer).ok_or_else(|| {
         Error::Input(format!(
@@ -409,6 +429,13 @@ fn mixer_index(world: &World, mixer: &str) -> Result<usize> {
             admix_api::did_you_mean(mixer, names())
         ))
     })
+}
+
+/// A mixer that mixes itself: no choice.
+fn mixer_index(world: &World, mixer: &str) -> Result<usize> {
+    let index = unit_index(world, mixer)?;
+    let unit = &world.mixers[index];
+    if unit.picks.is_empty() { Ok(index) } else { Err(crate::choice::no_mixer(&world.mixers, unit)) }
 }
 
 /// The method's parameters with the recipe's values.

@@ -42,6 +42,8 @@ pub struct MixerUnit {
     pub watched: Option<String>,
     /// The settings that the host serves.
     pub pairing: Pairing,
+    /// Of a choice: the mixers that it picks from, with their weights. Empty for every other mixer.
+    pub picks: Vec<(usize, f64)>,
     /// Its tensors.
     pub store: Store,
 }
@@ -248,9 +250,11 @@ impl World {
                 needs,
                 watched,
                 pairing: choice.pairing.clone(),
+                picks: Vec::new(),
                 store,
             });
         }
+        crate::choice::link(recipe, &mut mixers)?;
         let mut kept_stages: Vec<usize> = mixers.iter().filter_map(|m| m.needs.features).collect();
         kept_stages.sort_unstable();
         kept_stages.dedup();

@@ -3,6 +3,7 @@
 mod amix;
 mod automix;
 pub mod block;
+mod choice;
 mod cutmix;
 mod fmix;
 mod manifoldmix;
@@ -14,6 +15,7 @@ mod saliencymix;
 
 pub use amix::{AMix, Preset};
 pub use automix::AutoMix;
+pub use choice::Choice;
 pub use cutmix::{BoxRule, CutBox, CutMix};
 pub use fmix::{FMix, Spectrum, cut, cut_at};
 pub use manifoldmix::ManifoldMix;

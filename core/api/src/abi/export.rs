@@ -38,7 +38,9 @@ pub fn manifest_of(
             PANICKED_AT.with_borrow_mut(|place| *place = at);
         }));
     });
-    let descriptors: Vec<*const raw::Descriptor> = entries.into_iter().map(descriptor).collect();
+    // A manifest holds defaults: what is nothing without settings stays with the program that it is linked into.
+    let entries = entries.into_iter().filter(|entry| !(entry.defaults)().is_null());
+    let descriptors: Vec<*const raw::Descriptor> = entries.map(descriptor).collect();
     let descriptors = Vec::leak(descriptors);
     Box::leak(Box::new(raw::Manifest {
         magic: raw::MAGIC,

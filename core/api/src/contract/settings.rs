@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 
 use super::ledger::{Ledger, Promise};
 use super::watch::{Check, Seen, ensure, guarded};
-use crate::read::Body;
+use crate::read::{Body, Taken};
 use crate::{Entry, LossConfig, MixerConfig, Pairing, PluginKind, ReadLoss, ReadMixer};
 
 const TOLD: &str = "has a name, a summary and a source";
@@ -117,9 +117,9 @@ pub(super) fn mixer(
     ledger: &mut Ledger,
 ) -> Option<(Box<dyn MixerConfig>, Pairing)> {
     let read = |settings: &Json| {
-        let taken = RefCell::new(pairing.clone());
+        let taken = RefCell::new(Taken::of(pairing));
         let config = Body { read, taken: &taken }.deserialize(settings.clone()).map_err(|e| e.to_string())?;
-        Ok((config, taken.into_inner()))
+        Ok((config, taken.into_inner().pairing))
     };
     examined(entry, &read, settings, ledger)
 }

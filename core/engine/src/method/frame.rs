@@ -9,6 +9,7 @@ use admix_data::Batch;
 use admix_torch::Tensor;
 use serde::{Deserialize, Serialize};
 
+use crate::choice::{self, Weights};
 use crate::method::execute::{StepReport, Values};
 use crate::method::gradient::{LEARN, Run};
 use crate::method::host::Param;
@@ -73,6 +74,10 @@ pub struct Frame {
     pub(crate) base_ema: f64,
     pub(crate) params: BTreeMap<String, Param>,
     pub(crate) weights: BTreeMap<String, f64>,
+    /// Weights of choices that `schedule` gave for this step.
+    pub(crate) choices: Weights,
+    /// Each choice picks the option of this number, counted round, instead of a drawn one.
+    pub(crate) turn: Option<usize>,
     /// Plans given from outside, by draw name.
     pub(crate) given: BTreeMap<String, Plan>,
     /// Keys the draws: counts every call of `step`, accumulated ones too.
@@ -103,6 +108,8 @@ impl Frame {
             base_ema,
             params: BTreeMap::new(),
             weights: BTreeMap::new(),
+            choices: Weights::new(),
+            turn: None,
             given: BTreeMap::new(),
             draw_step: 0,
             batch: None,
@@ -237,7 +244,7 @@ impl Frame {
             Op::Mix(mix) => mix.inputs.iter().find(|(name, _)| name == "partner_images").map(|(_, id)| *id),
             _ => None,
         };
-        let partners = partners.filter(|_| self.may_be_hidden(input));
+        let partners = partners.filter(|_| self.may_be_hidden(input, |mix| mix.mixer));
         let graph = trained || self.graph(input) || partners.is_some_and(|id| self.graph(id));
         let parents = self.with_graph(partners.into_iter().chain([input]));
         let id = self.push(Op::Pass { net, input, train, partners }, at, graph, parents, None)?;
@@ -246,20 +253,21 @@ impl Frame {
     }
 
     /// Whether this is a mix that may happen inside of a network.
-    fn may_be_hidden(&self, id: Id) -> bool {
+    fn may_be_hidden(&self, id: Id, mixer: fn(&MixArguments) -> usize) -> bool {
         let Op::Mix(mix) = &self.trace.nodes[id].op else { return false };
-        self.world.borrow().mixers[mix.mixer].needs.hidden.is_some()
+        self.world.borrow().mixers[mixer(mix)].needs.hidden.is_some()
     }
 
     /// Refuses a mix where its images are meant, if it may have none. In every step, so that it does not depend on the
-    /// stage that is drawn.
+    /// stage that is drawn, nor on what a choice picks.
     pub(crate) fn refuse_hidden(&self, ids: impl IntoIterator<Item = Id>) -> Result<()> {
-        let Some(id) = ids.into_iter().find(|id| self.may_be_hidden(*id)) else { return Ok(()) };
+        let hidden = |id: &Id| self.may_be_hidden(*id, |mix| mix.named);
+        let Some(id) = ids.into_iter().find(hidden) else { return Ok(()) };
         let Op::Mix(mix) = &self.trace.nodes[id].op else { return Ok(()) };
         let world = self.world.borrow();
         Err(Error::Input(format!(
             "mixer `{}` may mix inside of the network, so its mix `{}` is no image: give it to a pass",
-            world.mixers[mix.mixer].name, mix.draw
+            world.mixers[mix.named].name, mix.draw
         )))
     }
 
@@ -311,7 +319,7 @@ impl Frame {
         &mut self,
         mixer: &str,
         draw: Option<String>,
-        inputs: Vec<(String, Id)>,
+        mut inputs: Vec<(String, Id)>,
         quiet: bool,
         at: (usize, usize),
     ) -> Result<Id> {
@@ -321,16 +329,20 @@ impl Frame {
             ))
         })?;
         self.refuse_drawn(&draw)?;
-        let (index, plan, trained) = {
+        let (named, index, plan, trained) = {
             let world = self.world.borrow();
-            let index = world
+            let named = world
                 .mixers
                 .iter()
                 .position(|m| m.name == mixer)
                 .ok_or_else(|| unknown_mixer(&world, mixer))?;
+            check_mix_keys(mixer, &world.mixers[named].needs, &inputs)?;
+            let index = self.picked(&world, named, &draw)?;
             let unit = &world.mixers[index];
-            check_mix_keys(mixer, &unit.needs, &inputs)?;
             self.refuse_hidden(inputs.iter().map(|(_, id)| *id))?;
+            // Of what a choice was given for all its options, the one that was picked gets what it reads.
+            let (must, may) = unit.needs.keys();
+            inputs.retain(|(name, _)| must.iter().chain(&may).any(|key| key == name));
             let images = inputs.iter().find(|(name, _)| name == "images").map(|(_, id)| *id);
             let shape =
                 images.and_then(|id| self.trace.nodes[id].shape).or_else(|| self.tensor_shape(images?));
@@ -353,7 +365,7 @@ impl Frame {
                     unit.mixer.plan(&ask, &mut draws)?
                 }
             };
-            (index, plan, unit.trained())
+            (named, index, plan, unit.trained())
         };
         let graph = !quiet && (trained || inputs.iter().any(|(_, id)| self.graph(*id)));
         let parents = if quiet { Vec::new() } else { self.with_graph(inputs.iter().map(|(_, id)| *id)) };
@@ -361,7 +373,13 @@ impl Frame {
         let shape = images.and_then(|id| self.trace.nodes[id].shape);
         self.planned(plan)?;
         self.draws.insert(draw.clone(), at.0);
-        self.push(Op::Mix(MixArguments { mixer: index, draw, inputs, quiet }), at, graph, parents, shape)
+        self.push(
+            Op::Mix(MixArguments { mixer: index, named, draw, inputs, quiet }),
+            at,
+            graph,
+            parents,
+            shape,
+        )
     }
 
     /// Keeps the plan of the node that is recorded next.
@@ -372,6 +390,27 @@ impl Frame {
         }
         self.plans.insert(id, plan);
         Ok(())
+    }
+
+    /// The mixer that a mix is made by: the one of this index, or the one that it picks.
+    fn picked(&self, world: &World, index: usize, draw: &str) -> Result<usize> {
+        let unit = &world.mixers[index];
+        if unit.picks.is_empty() {
+            return Ok(index);
+        }
+        if let Some(turn) = self.turn {
+            return Ok(unit.picks[turn % unit.picks.len()].0);
+        }
+        let mut draws = world.streams.draws("choice", draw, self.clock.epoch, self.draw_step);
+        let picked = match self.choices.get(&unit.name) {
+            Some(given) => {
+                let weight = |option: usize| given.get(&world.mixers[option].name).copied().unwrap_or(0.0);
+                let picks: Vec<_> = unit.picks.iter().map(|(option, _)| (*option, weight(*option))).collect();
+                choice::pick(&picks, &mut draws)
+            }
+            None => choice::pick(&unit.picks, &mut draws),
+        };
+        picked.ok_or_else(|| choice::no_mixer(&world.mixers, unit))
     }
 
     fn tensor_shape(&self, id: Id) -> Option<[i64; 4]> {
@@ -515,16 +554,7 @@ fn unknown_mixer(world: &World, name: &str) -> Error {
 
 /// The keys of a mix must be what its mixer needs.
 fn check_mix_keys(mixer: &str, needs: &admix_api::Needs, inputs: &[(String, Id)]) -> Result<()> {
-    let mut wanted = vec!["images"];
-    if needs.features.is_some() {
-        wanted.push("features");
-    }
-    if needs.saliency {
-        wanted.push("saliency");
-    }
-    if needs.pseudo {
-        wanted.push("pseudo");
-    }
+    let (wanted, optional) = needs.keys();
     let given: Vec<&str> = inputs.iter().map(|(name, _)| name.as_str()).collect();
     if let Some(missing) = wanted.iter().find(|name| !given.contains(name)) {
         return Err(Error::Input(format!(
@@ -532,7 +562,6 @@ fn check_mix_keys(mixer: &str, needs: &admix_api::Needs, inputs: &[(String, Id)]
             list(&given)
         )));
     }
-    let optional = ["partner_images", if needs.features.is_some() { "partner_features" } else { "images" }];
     if let Some(extra) = given.iter().find(|name| !wanted.contains(name) && !optional.contains(name)) {
         return Err(Error::Input(format!(
             "mixer `{mixer}` takes no `{extra}`; it takes `as`, {}",

@@ -4,14 +4,15 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use rhai::Position;
+use rhai::{Dynamic, Map, Position};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
+use crate::choice::{self, Weights};
 use crate::method::frame::Frame;
 use crate::method::verbs::{self, HANDLE_VERBS, SCHEDULES, STEP_VERBS, Step};
 use crate::script::Script;
-use crate::world::list;
+use crate::world::{MixerUnit, list};
 
 /// A parameter of a method, as `params()` or the recipe gives it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -53,6 +54,8 @@ pub struct Scheduled {
     pub rates: BTreeMap<String, f64>,
     /// Momentum of the pairs, where the script gives one.
     pub ema: Option<f64>,
+    /// Weights of choices among mixers, where the script gives some.
+    pub choices: Weights,
 }
 
 /// A compiled method.
@@ -131,6 +134,10 @@ impl Method {
         let mut scheduled = Scheduled::default();
         let at = self.script.place_of("schedule");
         for (name, value) in map {
+            if name == "choice" {
+                scheduled.choices = self.choices(&frame.borrow().world.borrow().mixers, value)?;
+                continue;
+            }
             let number = verbs::number(&value).filter(|v| v.is_finite()).ok_or_else(|| {
                 self.script.error(at, format!("`{name}` in `schedule` must be a finite number, got {value}"))
             })?;
@@ -143,7 +150,7 @@ impl Method {
                 other => match other.strip_prefix("lr_").filter(|group| groups.iter().any(|g| g == group)) {
                     Some(group) => drop(scheduled.rates.insert(group.into(), number)),
                     None => {
-                        let mut known = vec!["lr".to_string(), "ema".to_string()];
+                        let mut known = ["lr", "ema", "choice"].map(String::from).to_vec();
                         known.extend(groups.iter().skip(1).map(|g| format!("lr_{g}")));
                         return Err(self.script.error(
                             at,
@@ -154,6 +161,25 @@ impl Method {
             }
         }
         Ok(scheduled)
+    }
+
+    /// `choice` of a schedule: a map of weights for each choice that it names.
+    fn choices(&self, mixers: &[MixerUnit], value: Dynamic) -> Result<Weights> {
+        let refuse = |message: String| self.script.error(self.script.place_of("schedule"), message);
+        let map = |value: Dynamic, what: &str| {
+            let kind = verbs::kind_of(&value).to_string();
+            value.try_cast::<Map>().ok_or_else(|| {
+                refuse(format!("`{what}` in `schedule` must be a map such as #{{ mixup: 1.0 }}, got {kind}"))
+            })
+        };
+        let mut weights = Weights::new();
+        for (name, options) in map(value, "choice")? {
+            let options = map(options, &format!("choice.{name}"))?.into_iter();
+            let options =
+                options.map(|(option, weight)| (option.to_string(), verbs::number(&weight))).collect();
+            weights.insert(name.to_string(), choice::scheduled(mixers, &name, options).map_err(refuse)?);
+        }
+        Ok(weights)
     }
 
     /// One training step.

@@ -36,6 +36,8 @@ pub enum Reach {
 pub struct MixArguments {
     /// Index of the mixer.
     pub mixer: usize,
+    /// Index of the mixer that the script named: the same, or the choice that picked it.
+    pub named: usize,
     /// The draw's own name, unique in a step.
     pub draw: String,
     /// `images`, `features`, ... and their handles.

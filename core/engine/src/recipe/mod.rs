@@ -222,7 +222,11 @@ impl Recipe {
         }
         // `Script("mine.rhai")` sets the field `file` without naming it.
         let alone = field.strip_suffix(".file").filter(|owner| owner.matches('.').count() == 1);
-        let found = locate::find(&self.text, field).or_else(|| locate::find(&self.text, alone?));
+        // One that is not set is at what it would be set in.
+        let owners = field.match_indices('.').rev().map(|(end, _)| &field[..end]);
+        let found = locate::find(&self.text, field)
+            .or_else(|| locate::find(&self.text, alone?))
+            .or_else(|| owners.into_iter().find_map(|owner| locate::find(&self.text, owner)));
         match found {
             Some(span) => {
                 let (line, column) = locate::line_column(&self.text, span.start);
@@ -355,8 +359,13 @@ impl Recipe {
         for (name, choice) in &self.mixers {
             let field = |error| of_plugin(format!("mixers.{name}"), error);
             choice.pairing.validate().map_err(field)?;
+            if let Some(given) = choice.given.iter().find(|given| choice.config.ignores().contains(given)) {
+                let message = format!("plays no part in {}; see `admix plugins {0}`", choice.plugin);
+                return Err(self.field_error(&format!("mixers.{name}.{given}"), message));
+            }
             choice.config.validate().map_err(field)?;
         }
+        crate::choice::validate(self)?;
         for (name, choice) in &self.losses {
             choice.config.validate().map_err(|error| of_plugin(format!("losses.{name}"), error))?;
         }

@@ -1,0 +1,167 @@
+//! Mixers that are choices among the recipe's others: what they may name, what they need, which one a mix is made by.
+//!
+//! The engine does this itself, since no plugin knows the other mixers of a recipe, and since the mix must be recorded as
+//! one of the mixer that was picked: a trace that says "a choice" would be replayed as whatever was picked first.
+
+use std::collections::BTreeMap;
+
+use admix_api::{Draws, Needs, did_you_mean};
+
+use crate::recipe::Recipe;
+use crate::world::{MixerUnit, list};
+use crate::{Error, Result};
+
+/// Weights of the mixers that a choice picks from, by the choice's name.
+pub type Weights = BTreeMap<String, BTreeMap<String, f64>>;
+
+/// Checks that every choice of a recipe names mixers of the recipe that are no choices themselves.
+pub(crate) fn validate(recipe: &Recipe) -> Result<()> {
+    for (name, choice) in &recipe.mixers {
+        let Some(options) = choice.config.choices() else { continue };
+        let refuse = |option: &str, message: String| {
+            Err(recipe.field_error(&format!("mixers.{name}.of.{option}"), message))
+        };
+        for option in options.keys() {
+            if option == name {
+                return refuse(
+                    option,
+                    "is the choice itself; it picks among the recipe's other mixers".into(),
+                );
+            }
+            match recipe.mixers.iter().find(|(have, _)| have == option) {
+                Some((_, found)) if found.config.choices().is_some() => {
+                    let message = "is a choice too; name the mixers that it picks from in one choice";
+                    return refuse(option, message.into());
+                }
+                Some(_) => {}
+                None => {
+                    let names =
+                        || recipe.mixers.iter().map(|(have, _)| have.as_str()).filter(|have| have != name);
+                    let hint = did_you_mean(option, names());
+                    return refuse(
+                        option,
+                        format!(
+                            "is no mixer of the recipe; beside the choice it has {}{hint}",
+                            list(names())
+                        ),
+                    );
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Links every choice to the mixers that it picks from, and lets it need what they need together.
+pub(crate) fn link(recipe: &Recipe, units: &mut [MixerUnit]) -> Result<()> {
+    for (name, choice) in &recipe.mixers {
+        let Some(options) = choice.config.choices() else { continue };
+        let field = format!("mixers.{name}.of");
+        let (mut picks, mut needs) = (Vec::new(), Needs::images());
+        for (option, weight) in options {
+            let index = units.iter().position(|unit| unit.name == *option);
+            let index =
+                index.ok_or_else(|| recipe.field_error(&field, format!("names no mixer `{option}`")))?;
+            let so_far = needs.features;
+            needs = needs.and(&units[index].needs).ok_or_else(|| {
+                let stages = [so_far, units[index].needs.features].map(|stage| stage.unwrap_or_default());
+                let message = format!(
+                    "picks among mixers that read features of different stages, {} and {} (`{option}`), and a mix is \
+                     given one map: set their `stage` alike, or make two choices",
+                    stages[0], stages[1]
+                );
+                recipe.field_error(&field, message)
+            })?;
+            picks.push((index, *weight));
+        }
+        for unit in units.iter_mut().filter(|unit| unit.name == *name) {
+            (unit.picks, unit.needs) = (std::mem::take(&mut picks), needs.clone());
+        }
+    }
+    Ok(())
+}
+
+/// Which of the weighted options is picked; each with its share of the sum.
+pub(crate) fn pick(options: &[(usize, f64)], draws: &mut Draws) -> Option<usize> {
+    let mut left = draws.uniform() * options.iter().map(|(_, weight)| weight).sum::<f64>();
+    let possible = || options.iter().filter(|(_, weight)| *weight > 0.0);
+    for (index, weight) in possible() {
+        if left < *weight {
+            return Some(*index);
+        }
+        left -= weight;
+    }
+    // Rounding ate the last of the sum.
+    possible().next_back().map(|(index, _)| *index)
+}
+
+/// Weights that a script's `schedule` gives for the choice `name`, as `given`. The message of an error goes on after the
+/// place in the script.
+pub(crate) fn scheduled(
+    units: &[MixerUnit],
+    name: &str,
+    given: BTreeMap<String, Option<f64>>,
+) -> Result<BTreeMap<String, f64>, String> {
+    let choices = || units.iter().filter(|unit| !unit.picks.is_empty()).map(|unit| unit.name.as_str());
+    let Some(unit) = units.iter().find(|unit| unit.name == name && !unit.picks.is_empty()) else {
+        let what = match units.iter().find(|unit| unit.name == name) {
+            Some(unit) => format!("`{name}` is {}, no choice", unit.plugin),
+            None => format!("there is no mixer `{name}`"),
+        };
+        let hint = did_you_mean(name, choices());
+        return Err(format!(
+            "`choice` in `schedule`: {what}; the recipe's choices are {}{hint}",
+            list(choices())
+        ));
+    };
+    let options = || unit.picks.iter().map(|(index, _)| units[*index].name.as_str());
+    let mut weights = BTreeMap::new();
+    for (option, weight) in given {
+        if !options().any(|known| known == option) {
+            let hint = did_you_mean(&option, options());
+            return Err(format!(
+                "`choice.{name}` in `schedule` names `{option}`, but `{name}` picks among {}{hint}",
+                list(options())
+            ));
+        }
+        let weight = weight.filter(|weight| weight.is_finite() && *weight >= 0.0).ok_or_else(|| {
+            let got = weight.map(|weight| format!(", got {weight}")).unwrap_or_default();
+            format!("`choice.{name}.{option}` in `schedule` must be a finite number from 0{got}")
+        })?;
+        weights.insert(option, weight);
+    }
+    if weights.values().all(|weight| *weight == 0.0) {
+        return Err(format!(
+            "`choice.{name}` in `schedule` leaves nothing to pick: give one of {} a weight above 0",
+            list(options())
+        ));
+    }
+    Ok(weights)
+}
+
+/// That a choice was asked to do what only a mixer can.
+pub(crate) fn no_mixer(units: &[MixerUnit], unit: &MixerUnit) -> Error {
+    let names = unit.picks.iter().map(|(index, _)| &units[*index].name);
+    Error::Input(format!("`{}` picks one of {} for each mix: name one of these", unit.name, list(names)))
+}
+
+#[cfg(test)]
+mod tests {
+    use admix_api::Streams;
+
+    use super::*;
+
+    #[test]
+    fn options_are_picked_by_their_share_of_the_sum_and_never_at_weight_zero() {
+        let options = [(4, 1.0), (7, 0.0), (9, 3.0), (2, 0.0)];
+        let mut counts = BTreeMap::new();
+        for step in 0..4000 {
+            let picked = pick(&options, &mut Streams::new(1).draws("choice", "t", 0, step));
+            *counts.entry(picked.expect("one")).or_insert(0) += 1;
+        }
+        assert_eq!(counts.keys().copied().collect::<Vec<_>>(), [4, 9]);
+        // 1000 expected; five standard errors are 137.
+        assert!((counts[&4] - 1000i32).abs() < 137, "{counts:?}");
+        assert_eq!(pick(&[(1, 0.0)], &mut Streams::new(1).draws("choice", "t", 0, 0)), None);
+    }
+}
