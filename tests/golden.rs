@@ -74,12 +74,6 @@ checks! {
 
 /// Tensors that no check reads: (file, name or `prefix*`, reason).
 pub const UNUSED: &[(&str, &str, &str)] = &[
-    (
-        "mixers_saliencymix",
-        "saliency_normalised_input",
-        "what the reference reads out of the bytes of floats: close to a hash of the image, and not imitated",
-    ),
-    ("mixers_saliencymix", "saliency_u8", "the same in 8 bits"),
     ("mixers_puzzlemix_64", "mean", "only differences of images count"),
     ("mixers_puzzlemix_mask", "mean", "only differences of images count"),
 ];

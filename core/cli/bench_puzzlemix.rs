@@ -58,7 +58,7 @@ pub fn puzzlemix(args: &PuzzleArgs) -> Result<()> {
     }
     let device = args.device.open()?;
     let viewer = Viewer::open(&args.checkpoint, &args.changes.set, device)?;
-    let mixer = PuzzleMix { std: viewer.std(), ..PuzzleMix::default() };
+    let mixer = PuzzleMix { std: Some(viewer.std()), ..PuzzleMix::default() };
     let batches = args.problems as usize / BATCH;
     let of = |(at, blocks): (usize, i64)| problems(&viewer, &mixer, blocks, at * batches..(at + 1) * batches);
     quality::quality(BLOCKS.into_iter().enumerate().map(of), args.format)

@@ -19,7 +19,8 @@ fn more_settings(name: &str) -> Vec<serde_json::Value> {
         }
         "manifoldmix" => vec![json!({"stages": [1]}), json!({"stages": [0, 3]})],
         "saliencymix" => {
-            vec![json!({"scope": "Each"}), json!({"scope": "Each", "mean": [0.5], "std": [0.25]})]
+            let own = json!({"scope": "Each", "mean": [0.5], "std": [0.25]});
+            vec![json!({"scope": "Each"}), own, json!({"scope": "Each", "map": "FloatBytes"})]
         }
         "resizemix" => {
             vec![json!({"tau": "Beta", "resizing": "Bilinear"}), json!({"least": 0.0, "most": 1.0})]

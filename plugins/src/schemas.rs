@@ -39,18 +39,25 @@ fn as_ron(settings: &Value, shape: &Shape) -> String {
             format!("({})", fields.join(", "))
         }
         Value::String(word) => word.clone(),
+        Value::Null => "None".into(),
         plain => plain.to_string(),
     }
+}
+
+/// A reader as recipes have it: an option's value is written without `Some`.
+fn reader(text: &str) -> ron::Deserializer<'_> {
+    let options = ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME);
+    ron::Deserializer::from_str_with_options(text, &options).unwrap()
 }
 
 /// Fails unless both ways give the same settings, or the same refusal.
 fn agree(entry: &Entry, settings: &Value) -> Result<(), TestCaseError> {
     let shape = Shape::of(&(entry.schema)());
     let text = as_ron(settings, &shape);
-    let mut own = ron::Deserializer::from_str(&text).unwrap();
+    let mut own = reader(&text);
     let own = resolved(entry, &mut <dyn erased_serde::Deserializer<'_>>::erase(&mut own));
     let by_schema = (&shape)
-        .deserialize(&mut ron::Deserializer::from_str(&text).unwrap())
+        .deserialize(&mut reader(&text))
         .map_err(|error| error.to_string())
         .and_then(|value| resolved(entry, &mut <dyn erased_serde::Deserializer<'_>>::erase(value)));
     match (own, by_schema) {
@@ -75,7 +82,7 @@ fn every_tested_setting_is_read_alike_by_the_schema() {
         let defaults = (entry.defaults)();
         for settings in all_settings(entry).iter().chain([&defaults]).filter(|settings| !settings.is_null()) {
             let text = as_ron(settings, &Shape::of(&(entry.schema)()));
-            let mut own = ron::Deserializer::from_str(&text).unwrap();
+            let mut own = reader(&text);
             let read = resolved(entry, &mut <dyn erased_serde::Deserializer<'_>>::erase(&mut own));
             assert!(read.is_ok(), "{} {text}: {read:?}", entry.name);
             agree(entry, settings).unwrap_or_else(|error| panic!("{error}"));
@@ -87,7 +94,7 @@ fn every_tested_setting_is_read_alike_by_the_schema() {
 fn a_wrong_word_is_told_with_the_right_ones() {
     for entry in bundled() {
         let shape = Shape::of(&(entry.schema)());
-        let read = |text: &str| (&shape).deserialize(&mut ron::Deserializer::from_str(text).unwrap());
+        let read = |text: &str| (&shape).deserialize(&mut reader(text));
         let message = read("(no_such_setting: 1)").unwrap_err().to_string();
         assert!(message.contains("`no_such_setting`"), "{}: {message}", entry.name);
         let Shape::Fields(fields) = &shape else { panic!("{}: {shape:?}", entry.name) };

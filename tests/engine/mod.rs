@@ -1,6 +1,7 @@
 //! The engine through its public objects.
 
 mod choice;
+mod context;
 mod gradients;
 mod hidden;
 mod method;

@@ -1,7 +1,7 @@
 //! SaliencyMix: maps, boxes around their peaks, label shares.
 
 use admix_api::{MixInput, Per, Plan, Value};
-use admix_plugins::mixers::{SaliencyMix, Scope, fine_grained, peaks};
+use admix_plugins::mixers::{Map, SaliencyMix, Scope, fine_grained, float_bytes, peaks};
 use admix_torch::{Device, Kind, Tensor};
 
 use super::pairs::{mix, numbered};
@@ -22,8 +22,18 @@ fn maps(golden: &Golden) {
     assert!(off <= 0.01, "{off} of the pixels are a grey level off");
 }
 
+/// What the reference makes of normalised floats: every pixel of every map. It hangs on the last bits of each float, so no
+/// distance means anything but none.
+fn maps_of_floats(golden: &Golden) -> Tensor {
+    let found = float_bytes(&golden.get("images")).expect("maps");
+    Tolerance::EXACT.check("saliency_normalised_input", &found, &levels(golden, "saliency_normalised_input"));
+    golden.check("saliency_u8", &found, Tolerance::EXACT);
+    found
+}
+
 pub fn mixers_saliencymix(golden: &Golden) {
     maps(golden);
+    let (rows, columns) = peaks(&maps_of_floats(golden)).expect("peaks");
     let images = golden.get("images");
     let (n, _, height, width) = images.size4().expect("images");
     for prefix in numbered(golden, "case", ".lam_in") {
@@ -40,6 +50,11 @@ pub fn mixers_saliencymix(golden: &Golden) {
             let plan = Plan::given(0.0, &partner).with("lambda", lambda);
             let plan = SaliencyMix::sided(plan, n as usize, (height, width)).expect("sides");
             let planned = plan.on(Device::Cpu).expect("a plan");
+            // The reference's slip by name: from images to the mix.
+            let own_peak = [rows.int64_value(&[partner[0]]), columns.int64_value(&[partner[0]])];
+            assert_eq!(own_peak.as_slice(), peak, "{prefix}: the peak");
+            let slip = mix(golden, &mut SaliencyMix { map: Map::FloatBytes, ..Default::default() }, &plan);
+            golden.check(&name("out"), &slip.images, Tolerance::EXACT);
             let centre = (&Tensor::from(peak[0]), &Tensor::from(peak[1]));
             let mixed = SaliencyMix::paste(&MixInput::of(&images), &planned, centre).expect("a mix");
             golden.check(&name("out"), &mixed.images, Tolerance::EXACT);
@@ -53,6 +68,12 @@ pub fn mixers_saliencymix(golden: &Golden) {
         }
     }
     whole(golden);
+}
+
+/// How the images of the file are normalised.
+fn normalised() -> SaliencyMix {
+    let (mean, std) = (vec![0.4914, 0.4822, 0.4465], vec![0.2023, 0.1994, 0.2010]);
+    SaliencyMix { mean: Some(mean), std: Some(std), ..Default::default() }
 }
 
 /// From normalised images to the mix: the box is where a peak of the reference's correct map puts it.
@@ -75,7 +96,7 @@ fn whole(golden: &Golden) {
     for scope in [Scope::First, Scope::Each] {
         let plan = SaliencyMix::sided(Plan::given(0.6, &partner), n as usize, (height, width));
         let plan = plan.expect("sides");
-        let found = mix(golden, &mut SaliencyMix { scope, ..Default::default() }, &plan);
+        let found = mix(golden, &mut SaliencyMix { scope, ..normalised() }, &plan);
         let centre = match scope {
             Scope::First => (rows.get(partner[0]), columns.get(partner[0])),
             Scope::Each => {

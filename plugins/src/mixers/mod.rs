@@ -22,4 +22,9 @@ pub use manifoldmix::ManifoldMix;
 pub use mixup::MixUp;
 pub use puzzlemix::{PuzzleMix, Solver};
 pub use resizemix::{ResizeMix, Resizing, SideShare};
-pub use saliencymix::{SaliencyMix, Scope, fine_grained, peaks};
+pub use saliencymix::{Map, SaliencyMix, Scope, fine_grained, float_bytes, peaks};
+
+/// A setting, or what is known of the data; `None` where nothing is.
+fn or_data(setting: &Option<Vec<f64>>, data: &[f64]) -> Option<Vec<f64>> {
+    setting.clone().or_else(|| (!data.is_empty()).then(|| data.to_vec()))
+}

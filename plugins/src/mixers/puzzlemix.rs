@@ -14,6 +14,7 @@
 use admix_api::mixer;
 use admix_api::prelude::*;
 
+use super::or_data;
 use super::puzzle::energy::mask_of;
 use super::puzzle::grid::{grown, largest_divisor, saliency_shares};
 use super::puzzle::solve::{Icm, MinCut, Profile, Solve};
@@ -66,8 +67,8 @@ pub struct PuzzleMix {
     pub solver: Solver,
     /// Primal-dual steps of `Icm`, at least 1.
     pub iterations: usize,
-    /// Standard deviation by which the images were divided, above 0: one, or one for each channel.
-    pub std: Vec<f64>,
+    /// Standard deviation by which the images were divided, above 0: one, or one for each channel. `None`: the data's.
+    pub std: Option<Vec<f64>>,
 }
 
 impl Default for PuzzleMix {
@@ -84,7 +85,7 @@ impl Default for PuzzleMix {
             t_size: 4,
             solver: Solver::Auto,
             iterations: Icm::default().iterations,
-            std: vec![0.2],
+            std: None,
         }
     }
 }
@@ -118,16 +119,17 @@ impl PuzzleMix {
     /// Shapes that do not fit.
     pub fn terms(&self, images: (&Tensor, &Tensor), shares: (&Tensor, &Tensor)) -> Result<Terms> {
         let channels = images.0.size4()?.1;
-        if self.std.len() != 1 && self.std.len() as i64 != channels {
+        // Where nothing is known, images are not normalised.
+        let std = self.std.as_deref().unwrap_or(&[1.0]);
+        if std.len() != 1 && std.len() as i64 != channels {
             return Err(Error::Range {
                 what: "`std` of PuzzleMix".into(),
-                got: format!("{} numbers", self.std.len()),
+                got: format!("{} numbers", std.len()),
                 wanted: format!("1, or one for each of {channels} channels"),
             });
         }
         // Filled, not copied: a copy from the host would wait for the device.
-        let each: Vec<Tensor> = self
-            .std
+        let each: Vec<Tensor> = std
             .iter()
             .map(|std| Tensor::f_full([1], *std, (Kind::Float, images.0.device())))
             .collect::<std::result::Result<_, _>>()?;
@@ -270,8 +272,10 @@ impl MixerConfig for PuzzleMix {
         if self.iterations < 1 {
             return range("iterations", self.iterations.to_string(), "a whole number of at least 1");
         }
-        if self.std.is_empty() || !self.std.iter().all(|std| *std > 0.0 && std.is_finite()) {
-            return range("std", format!("{:?}", self.std), "numbers above 0");
+        if let Some(std) = &self.std
+            && (std.is_empty() || !std.iter().all(|std| *std > 0.0 && std.is_finite()))
+        {
+            return range("std", format!("{std:?}"), "numbers above 0");
         }
         if self.solver == Solver::Profile
             && let Some(b) = self.blocks.iter().find(|b| Profile::states(**b, self.labels).is_none())
@@ -285,9 +289,9 @@ impl MixerConfig for PuzzleMix {
         at_least("t_eps", self.t_eps, 0.0)
     }
 
-    fn build(&self, _path: &Path, _context: &MixerContext) -> Result<Box<dyn Mixer>> {
+    fn build(&self, _path: &Path, context: &MixerContext) -> Result<Box<dyn Mixer>> {
         self.validate()?;
-        Ok(Box::new(self.clone()))
+        Ok(Box::new(Self { std: or_data(&self.std, &context.std), ..self.clone() }))
     }
 
     fn resolved(&self) -> serde_json::Value {

@@ -11,12 +11,13 @@
 //!
 //! Maps, peak and box are tensors on the device: nothing waits for them. The authors' code hands normalised floats to a
 //! routine for 8-bit images, which then reads single bytes of the floats: its peaks have little to do with the image.
-//! Here the images are brought back to 8 bits before.
+//! Here the images are brought back to 8 bits before, unless `map` asks for that slip by name.
 
 use admix_api::mixer;
 use admix_api::prelude::*;
 
 use super::cutmix::inside;
+use super::or_data;
 
 /// Whose map places the box.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -28,17 +29,29 @@ pub enum Scope {
     Each,
 }
 
+/// Which map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum Map {
+    /// Fine-grained saliency of the images, brought back to 8 bits.
+    #[default]
+    FineGrained,
+    /// What the authors' code makes of normalised floats: a hash of the image rather than its saliency, with peaks near
+    /// the top. For numbers that were published with it.
+    FloatBytes,
+}
+
 /// Recipe: `SaliencyMix(alpha: 1.0)`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SaliencyMix {
     /// Whose map places the box.
     pub scope: Scope,
-    /// Mean that each colour was normalised by, of values in [0, 1]; a single one serves all colours. Empty: that of CIFAR
-    /// for three colours, that of Fashion-MNIST for any other number. A recipe with other data should give its own.
-    pub mean: Vec<f64>,
+    /// Which map.
+    pub map: Map,
+    /// Mean that each colour was normalised by, of values in [0, 1]; a single one serves all colours. `None`: the data's.
+    pub mean: Option<Vec<f64>>,
     /// Standard deviation, above 0, in the same way.
-    pub std: Vec<f64>,
+    pub std: Option<Vec<f64>>,
 }
 
 /// Half windows of the scales, in pixels; the window has twice as many to a side.
@@ -59,23 +72,12 @@ const GREY: [f64; 3] = [3735.0, 19235.0, 9798.0];
 pub fn fine_grained(pixels: &Tensor) -> Result<Tensor> {
     let grey = blurred(&blurred(&grey(pixels)?)?)?;
     let (count, height, width) = grey.size3()?;
-    // Sums of all that is above and to the left; whole numbers of 32 bits, so exact up to 8 million pixels.
-    let sums = grey.f_to_kind(Kind::Int)?.f_cumsum(1, Kind::Int)?.f_cumsum(2, Kind::Int)?;
-    let sums = sums.f_constant_pad_nd([1, 0, 1, 0])?;
+    // Whole numbers of 32 bits, so exact up to 8 million pixels.
+    let sums = integral(&grey, Kind::Int)?;
     let zeros = || grey.f_zeros_like();
     let (mut light, mut dark) = (zeros()?, zeros()?);
     for half in SCALES {
-        let edges = |length: i64| -> Result<(Tensor, Tensor)> {
-            let place = Tensor::f_arange(length, (Kind::Int64, grey.device()))?;
-            let edge = |by: i64| place.f_add_scalar(by)?.f_clamp(0, length);
-            Ok((edge(1 - half)?, edge(1 + half)?))
-        };
-        let ((top, bottom), (left, right)) = (edges(height)?, edges(width)?);
-        let rows = sums.f_index_select(1, &bottom)?.f_subtract(&sums.f_index_select(1, &top)?)?;
-        let sum = rows.f_index_select(2, &right)?.f_subtract(&rows.f_index_select(2, &left)?)?;
-        let area = bottom.f_subtract(&top)?.f_unsqueeze(1)?.f_multiply(&right.f_subtract(&left)?)?;
-        // The pixel itself is no part of its surroundings; an image of one pixel has none.
-        let others = area.f_subtract_scalar(1)?.f_clamp_min(1)?;
+        let (sum, others) = surroundings(&sums, half)?;
         let mean = sum.f_to_kind(Kind::Float)?.f_subtract(&grey)?.f_div(&others)?;
         let more = grey.f_subtract(&mean)?;
         light = light.f_add(&more.f_clamp_min(0.0)?.f_trunc()?)?;
@@ -88,6 +90,92 @@ pub fn fine_grained(pixels: &Tensor) -> Result<Tensor> {
     let both = full(&light)?.f_add(&full(&dark)?)?;
     debug_assert_eq!(both.size(), [count, height, width]);
     Ok(both)
+}
+
+/// Sums of all that is above and to the left of each corner of pixels: `[N, H + 1, W + 1]` of a map `[N, H, W]`.
+fn integral(map: &Tensor, kind: Kind) -> Result<Tensor> {
+    let sums = map.f_to_kind(kind)?.f_cumsum(1, kind)?.f_cumsum(2, kind)?;
+    Ok(sums.f_constant_pad_nd([1, 0, 1, 0])?)
+}
+
+/// Of the windows of one scale around each pixel, cut off at the border: the sum `[N, H, W]`, and how many pixels there are
+/// beside the one in the middle, `[H, W]`.
+fn surroundings(sums: &Tensor, half: i64) -> Result<(Tensor, Tensor)> {
+    let (_, below, beside) = sums.size3()?;
+    let edges = |length: i64| -> Result<(Tensor, Tensor)> {
+        let place = Tensor::f_arange(length, (Kind::Int64, sums.device()))?;
+        let edge = |by: i64| place.f_add_scalar(by)?.f_clamp(0, length);
+        Ok((edge(1 - half)?, edge(1 + half)?))
+    };
+    let ((top, bottom), (left, right)) = (edges(below - 1)?, edges(beside - 1)?);
+    let rows = sums.f_index_select(1, &bottom)?.f_subtract(&sums.f_index_select(1, &top)?)?;
+    let sum = rows.f_index_select(2, &right)?.f_subtract(&rows.f_index_select(2, &left)?)?;
+    let area = bottom.f_subtract(&top)?.f_unsqueeze(1)?.f_multiply(&right.f_subtract(&left)?)?;
+    // The pixel itself is no part of its surroundings; an image of one pixel has none.
+    Ok((sum, area.f_subtract_scalar(1)?.f_clamp_min(1)?))
+}
+
+/// What the reference computes of normalised images `[N, C, H, W]` where it means their saliency: `[N, H, W]` whole numbers
+/// in [0, 255], float32.
+///
+/// Its routine is written for 8-bit grey images. Of floats, grey and blurred image stay floats, and so do the sums of the
+/// windows, but the pixel in the middle is fetched by the address of a byte: at column c, byte c of the row, that is one of
+/// the four bytes of the float at column c / 4. All conversions to 8 bits cut to whole numbers and wrap at 256. Grey is
+/// rounded as the multiply-add instructions that the reference is compiled to do it, since the last bits count.
+///
+/// # Errors
+/// libtorch refused.
+pub fn float_bytes(images: &Tensor) -> Result<Tensor> {
+    let blurred = float_blurred(&float_blurred(&float_grey(images)?)?)?.f_contiguous()?;
+    let (_, _, width) = blurred.size3()?;
+    let bytes = blurred.f_view_dtype(Kind::Uint8)?.f_narrow(2, 0, width)?.f_to_kind(Kind::Float)?;
+    let sums = integral(&blurred, Kind::Double)?;
+    let zeros = || bytes.f_zeros_like();
+    let (mut light, mut dark) = (zeros()?, zeros()?);
+    let wrapped = |value: &Tensor| value.f_clamp_min(0.0)?.f_trunc()?.f_remainder(256);
+    for half in SCALES {
+        let (sum, others) = surroundings(&sums, half)?;
+        let mean = sum.f_to_kind(Kind::Float)?.f_subtract(&bytes)?.f_div(&others.f_to_kind(Kind::Float)?)?;
+        let more = bytes.f_subtract(&mean)?;
+        light = light.f_add(&wrapped(&more)?)?;
+        dark = dark.f_add(&wrapped(&more.f_neg()?)?)?;
+    }
+    let most = |map: &Tensor| map.f_amax([1i64, 2], true)?.f_clamp_min(1.0);
+    let full = |map: &Tensor| -> Result<Tensor> {
+        let share = map.f_div(&most(map)?)?.f_to_kind(Kind::Double)?;
+        Ok(share.f_mul_scalar(255.0)?.f_trunc()?)
+    };
+    let (light, dark) = (full(&light)?, full(&dark)?);
+    let most = most(&light.f_maximum(&dark)?)?;
+    let both = light.f_add(&dark)?.f_mul_scalar(255.0)?.f_div(&most)?;
+    Ok(both.f_trunc()?.f_remainder(256)?.f_to_kind(Kind::Float)?)
+}
+
+/// `[N, H, W]` float32: 0.114, 0.587 and 0.299 of the colours, the sum rounded after each; else the mean.
+fn float_grey(images: &Tensor) -> Result<Tensor> {
+    if images.size()[1] != 3 {
+        return Ok(images.f_mean_dim([1i64].as_slice(), false, Kind::Float)?);
+    }
+    // A product of two floats is exact in a double, so a sum there is rounded once, to a float.
+    let part = |colour: i64, share: f32| -> Result<Tensor> {
+        let one = images.f_select(1, colour)?.f_to_kind(Kind::Float)?.f_to_kind(Kind::Double)?;
+        Ok(one.f_mul_scalar(f64::from(share))?)
+    };
+    let rounded = |sum: &Tensor| sum.f_to_kind(Kind::Float)?.f_to_kind(Kind::Double);
+    let mut sum = rounded(&part(1, 0.587)?)?;
+    for (colour, share) in [(0, 0.114), (2, 0.299)] {
+        sum = rounded(&sum.f_add(&part(colour, share)?)?)?;
+    }
+    Ok(sum.f_to_kind(Kind::Float)?)
+}
+
+/// As [`blurred`], in floats: along rows first.
+fn float_blurred(grey: &Tensor) -> Result<Tensor> {
+    let along = |image: &Tensor, axis: i64| -> Result<Tensor> {
+        let (before, after) = neighbours(image, axis)?;
+        Ok(before.f_add(&after)?.f_mul_scalar(0.25)?.f_add(&image.f_mul_scalar(0.5)?)?)
+    };
+    along(&along(grey, 2)?, 1)
 }
 
 /// `[N, H, W]` whole numbers in [0, 255]: weighted for three colours, else the mean.
@@ -104,19 +192,24 @@ fn grey(pixels: &Tensor) -> Result<Tensor> {
     Ok(sum.f_mul_scalar((-15f64).exp2())?.f_add_scalar(0.5)?.f_floor()?)
 }
 
-/// Weights 1/4, 1/2, 1/4 along rows and columns, rounded to whole numbers once. The border pixel is not repeated where the
-/// image is reflected.
+/// Weights 1/4, 1/2, 1/4 along rows and columns, rounded to whole numbers once.
 fn blurred(grey: &Tensor) -> Result<Tensor> {
     let along = |image: &Tensor, axis: i64| -> Result<Tensor> {
-        let length = image.size()[axis as usize];
-        let last = (length - 1).max(0);
-        let part = |start: i64, count: i64| image.f_narrow(axis, start.clamp(0, last), count);
-        let before = Tensor::f_cat(&[part(1, 1)?, part(0, length - 1)?], axis)?;
-        let after = Tensor::f_cat(&[part(1, length - 1)?, part(length - 2, 1)?], axis)?;
+        let (before, after) = neighbours(image, axis)?;
         Ok(image.f_mul_scalar(2.0)?.f_add(&before)?.f_add(&after)?)
     };
     let sum = along(&along(grey, 1)?, 2)?;
     Ok(sum.f_add_scalar(8.0)?.f_div_scalar(16.0)?.f_floor()?)
+}
+
+/// The pixels before and behind each along an axis; the border pixel is not repeated where the image is reflected.
+fn neighbours(image: &Tensor, axis: i64) -> Result<(Tensor, Tensor)> {
+    let length = image.size()[axis as usize];
+    let last = (length - 1).max(0);
+    let part = |start: i64, count: i64| image.f_narrow(axis, start.clamp(0, last), count);
+    let before = Tensor::f_cat(&[part(1, 1)?, part(0, length - 1)?], axis)?;
+    let after = Tensor::f_cat(&[part(1, length - 1)?, part(length - 2, 1)?], axis)?;
+    Ok((before, after))
 }
 
 /// Row and column of the largest value of each map, `[N]` int64; the first of equals, row by row.
@@ -174,19 +267,18 @@ impl SaliencyMix {
     /// Images as they were before they were normalised: whole numbers in [0, 255], float32.
     fn pixels(&self, images: &Tensor) -> Result<Tensor> {
         let colours = images.size()[1] as usize;
-        let known = |list: &[f64], cifar: [f64; 3], other: f64, name: &str| match list {
-            [] if colours == 3 => Ok(cifar.to_vec()),
-            [] => Ok(vec![other; colours]),
-            [one] => Ok(vec![*one; colours]),
-            list if list.len() == colours => Ok(list.to_vec()),
-            list => Err(Error::Shape {
+        let each = |list: &Option<Vec<f64>>, otherwise: f64, name: &str| match list.as_deref() {
+            None => Ok(vec![otherwise; colours]),
+            Some([one]) => Ok(vec![*one; colours]),
+            Some(list) if list.len() == colours => Ok(list.to_vec()),
+            Some(list) => Err(Error::Shape {
                 what: format!("`{name}` of SaliencyMix for images of {colours} colours"),
                 got: vec![list.len() as i64],
-                wanted: "one number for each colour, one for all, or none".into(),
+                wanted: "one number for each colour, or one for all".into(),
             }),
         };
-        let mean = known(&self.mean, [0.4914, 0.4822, 0.4465], 0.2860, "mean")?;
-        let std = known(&self.std, [0.2023, 0.1994, 0.2010], 0.3530, "std")?;
+        // Where nothing is known, images are not normalised.
+        let (mean, std) = (each(&self.mean, 0.0, "mean")?, each(&self.std, 1.0, "std")?);
         let mut all = Vec::with_capacity(colours);
         for (colour, (mean, std)) in (0i64..).zip(mean.into_iter().zip(std)) {
             let one = images.f_select(1, colour)?.f_to_kind(Kind::Float)?;
@@ -208,7 +300,12 @@ impl Mixer for SaliencyMix {
             Scope::First => partner.f_narrow(0, 0, 1)?,
             Scope::Each => partner,
         };
-        let (mut row, mut column) = peaks(&fine_grained(&self.pixels(&input.partners(&shown)?)?)?)?;
+        let shown = input.partners(&shown)?;
+        let map = match self.map {
+            Map::FineGrained => fine_grained(&self.pixels(&shown)?)?,
+            Map::FloatBytes => float_bytes(&shown)?,
+        };
+        let (mut row, mut column) = peaks(&map)?;
         if self.scope == Scope::First {
             (row, column) = (row.f_squeeze_dim(0)?, column.f_squeeze_dim(0)?);
         }
@@ -218,20 +315,24 @@ impl Mixer for SaliencyMix {
 
 impl MixerConfig for SaliencyMix {
     fn validate(&self) -> Result<()> {
-        let range = |what: &str, value: f64, wanted: &str| {
-            Err(Error::Range { what: what.into(), got: value.to_string(), wanted: wanted.into() })
+        let refused = |what: &str, got: &[f64], wanted: &str| {
+            Err(Error::Range { what: what.into(), got: format!("{got:?}"), wanted: wanted.into() })
         };
-        if let Some(mean) = self.mean.iter().find(|mean| !mean.is_finite()) {
-            return range("mean", *mean, "finite numbers");
-        }
-        match self.std.iter().find(|std| !(std.is_finite() && **std > 0.0)) {
-            Some(std) => range("std", *std, "numbers above 0"),
-            None => Ok(()),
+        match (self.mean.as_deref(), self.std.as_deref()) {
+            (Some(mean), _) if mean.is_empty() || !mean.iter().all(|one| one.is_finite()) => {
+                refused("mean", mean, "finite numbers, one or one for each colour")
+            }
+            (_, Some(std)) if std.is_empty() || !std.iter().all(|one| one.is_finite() && *one > 0.0) => {
+                refused("std", std, "numbers above 0, one or one for each colour")
+            }
+            _ => Ok(()),
         }
     }
 
-    fn build(&self, _path: &Path, _context: &MixerContext) -> Result<Box<dyn Mixer>> {
-        Ok(Box::new(self.clone()))
+    fn build(&self, _path: &Path, context: &MixerContext) -> Result<Box<dyn Mixer>> {
+        self.validate()?;
+        let (mean, std) = (or_data(&self.mean, &context.mean), or_data(&self.std, &context.std));
+        Ok(Box::new(Self { mean, std, ..self.clone() }))
     }
 
     fn resolved(&self) -> serde_json::Value {
@@ -248,6 +349,10 @@ mixer! {
 mod tests {
     use super::*;
     use admix_api::contract::wild;
+    use admix_api::{Store, Streams};
+
+    const MEAN: [f64; 3] = [0.4914, 0.4822, 0.4465];
+    const STD: [f64; 3] = [0.2023, 0.1994, 0.2010];
 
     /// The map of one grey image, pixel by pixel, window by window.
     fn slowly(image: &[Vec<i64>]) -> Vec<Vec<i64>> {
@@ -329,9 +434,8 @@ mod tests {
             let _ = pixels.get(i).narrow(1, row - 1, 3).narrow(2, column - 1, 3).fill_(0.9);
         }
         let _ = pixels.narrow(2, 20, 3).narrow(3, 20, 3).fill_(0.0);
-        let mean = Tensor::from_slice(&[0.4914f32, 0.4822, 0.4465]).reshape([1, 3, 1, 1]);
-        let std = Tensor::from_slice(&[0.2023f32, 0.1994, 0.2010]).reshape([1, 3, 1, 1]);
-        (pixels - mean) / std
+        let each = |list: &[f64]| Tensor::from_slice(list).to_kind(Kind::Float).reshape([1, 3, 1, 1]);
+        (pixels - each(&MEAN)) / each(&STD)
     }
 
     #[test]
@@ -341,8 +445,11 @@ mod tests {
         let plan = SaliencyMix::sided(Plan::given(0.75, &[1, 0]), 2, (24, 24)).unwrap();
         let plan = plan.on(Device::Cpu).unwrap();
         let mask = |scope| {
-            let mixed =
-                SaliencyMix { scope, ..Default::default() }.mix(&MixInput::of(&images), &plan).unwrap();
+            let data = MixerContext { mean: MEAN.to_vec(), std: STD.to_vec(), ..MixerContext::default() };
+            let store = Store::new(Device::Cpu, Streams::new(0));
+            let config = SaliencyMix { scope, ..Default::default() };
+            let mut mixer = config.build(&store.root(), &data).unwrap();
+            let mixed = mixer.mix(&MixInput::of(&images), &plan).unwrap();
             (mixed.mask.unwrap(), mixed.credit.shares().unwrap().1)
         };
         let box_of = |rows: (i64, i64), columns: (i64, i64)| {
@@ -368,22 +475,64 @@ mod tests {
     #[test]
     fn images_are_brought_back_to_8_bits() {
         let eight = ((wild(&[2, 3, 5, 5], 0.1, Kind::Float) + 1.0) * 127.5).floor();
-        let mixer =
-            SaliencyMix { mean: vec![0.5, 0.4, 0.3], std: vec![0.2, 0.25, 0.3], ..Default::default() };
+        let (mean, std) = ([0.5, 0.4, 0.3], [0.2, 0.25, 0.3]);
+        let of = |mean: &[f64], std: &[f64]| SaliencyMix {
+            mean: Some(mean.to_vec()),
+            std: Some(std.to_vec()),
+            ..Default::default()
+        };
         let each = |list: &[f64]| Tensor::from_slice(list).to_kind(Kind::Float).reshape([1, 3, 1, 1]);
-        let normalised = (&eight / 255.0 - each(&mixer.mean)) / each(&mixer.std);
-        assert!(mixer.pixels(&normalised).unwrap().equal(&eight));
-        let message = mixer.pixels(&normalised.narrow(1, 0, 2)).unwrap_err().to_string();
+        let normalised = (&eight / 255.0 - each(&mean)) / each(&std);
+        assert!(of(&mean, &std).pixels(&normalised).unwrap().equal(&eight));
+        let message = of(&mean, &std).pixels(&normalised.narrow(1, 0, 2)).unwrap_err().to_string();
         assert!(message.contains("mean") && message.contains("2 colours"), "{message}");
-        let one = SaliencyMix { mean: vec![0.5], std: vec![0.25], ..Default::default() };
-        assert!(one.pixels(&((&eight / 255.0 - 0.5) / 0.25)).unwrap().equal(&eight));
+        assert!(of(&[0.5], &[0.25]).pixels(&((&eight / 255.0 - 0.5) / 0.25)).unwrap().equal(&eight));
+        // Of data of which nothing is known.
+        assert!(SaliencyMix::default().pixels(&(&eight / 255.0)).unwrap().equal(&eight));
+    }
+
+    #[test]
+    fn a_setting_wins_over_what_is_known_of_the_data() {
+        let store = Store::new(Device::Cpu, Streams::new(0));
+        let data = MixerContext { mean: MEAN.to_vec(), std: STD.to_vec(), ..MixerContext::default() };
+        let images = spotted([(6, 16), (15, 5)]);
+        let plan =
+            SaliencyMix::sided(Plan::given(0.75, &[1, 0]), 2, (24, 24)).unwrap().on(Device::Cpu).unwrap();
+        let mask = |config: SaliencyMix, data: &MixerContext| {
+            let mut mixer = config.build(&store.root(), data).unwrap();
+            mixer.mix(&MixInput::of(&images), &plan).unwrap().mask.unwrap()
+        };
+        let own = SaliencyMix { mean: Some(MEAN.to_vec()), std: Some(STD.to_vec()), ..Default::default() };
+        // By other numbers all spots are white: the box is elsewhere.
+        let bright = MixerContext { mean: vec![2.0], std: vec![0.2], ..MixerContext::default() };
+        let wanted = mask(SaliencyMix::default(), &data);
+        assert!(mask(own.clone(), &bright).equal(&wanted));
+        assert!(!mask(SaliencyMix::default(), &bright).equal(&wanted));
+    }
+
+    #[test]
+    fn bytes_of_floats_make_a_map_without_a_nan_for_images_of_any_size_and_colour() {
+        for shape in [[2, 3, 9, 26], [1, 3, 1, 7], [1, 3, 7, 1], [1, 3, 1, 1], [2, 1, 30, 41], [1, 4, 5, 6]] {
+            for scale in [0.0, 1e-3, 1.0, 3.0] {
+                let map = float_bytes(&(wild(&shape, 0.3, Kind::Float) * scale)).unwrap();
+                assert_eq!(map.size(), [shape[0], shape[2], shape[3]]);
+                let whole = map.trunc().eq_tensor(&map).logical_and(&map.ge(0.0)).logical_and(&map.le(255.0));
+                assert_eq!(whole.all().int64_value(&[]), 1, "{shape:?} times {scale}");
+            }
+        }
+        // Of half precision as of the same numbers in float32.
+        let images = wild(&[2, 3, 9, 12], 0.3, Kind::BFloat16);
+        assert!(float_bytes(&images).unwrap().equal(&float_bytes(&images.to_kind(Kind::Float)).unwrap()));
+        let map = float_bytes(&images).unwrap();
+        assert!(map.max().double_value(&[]) > 0.0);
     }
 
     #[test]
     fn normalisations_out_of_range_are_refused_by_name() {
         for (config, name) in [
-            (SaliencyMix { mean: vec![f64::NAN], ..Default::default() }, "mean"),
-            (SaliencyMix { std: vec![0.2, 0.0, 0.2], ..Default::default() }, "std"),
+            (SaliencyMix { mean: Some(vec![f64::NAN]), ..Default::default() }, "mean is [NaN]"),
+            (SaliencyMix { mean: Some(vec![]), ..Default::default() }, "mean is []"),
+            (SaliencyMix { std: Some(vec![0.2, 0.0, 0.2]), ..Default::default() }, "std is [0.2, 0.0, 0.2]"),
         ] {
             assert!(config.validate().unwrap_err().to_string().contains(name), "{config:?}");
         }

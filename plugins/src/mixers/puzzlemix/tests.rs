@@ -115,7 +115,7 @@ fn what_is_out_of_range_is_refused_by_name() {
         ("t_eps", PuzzleMix { t_eps: -1.0, ..base() }),
         ("t_size", PuzzleMix { t_size: 0, ..base() }),
         ("iterations", PuzzleMix { iterations: 0, ..base() }),
-        ("std", PuzzleMix { std: vec![0.2, 0.0], ..base() }),
+        ("std", PuzzleMix { std: Some(vec![0.2, 0.0]), ..base() }),
         ("solver", PuzzleMix { solver: Solver::Profile, ..base() }),
     ] {
         let message = config.validate().unwrap_err().to_string();
@@ -123,7 +123,7 @@ fn what_is_out_of_range_is_refused_by_name() {
     }
     base().validate().unwrap();
     let images = wild(&[2, 4, 8, 8], 0.2, Kind::Float);
-    let three = PuzzleMix { std: vec![0.2; 3], ..base() };
+    let three = PuzzleMix { std: Some(vec![0.2; 3]), ..base() };
     let message =
         mix(&three, &images, &peaks((0, 0), (1, 1)), &plan(2, 0.5, &[1, 0])).unwrap_err().to_string();
     assert!(message.contains("std") && message.contains("4 channels"), "{message}");
