@@ -257,9 +257,9 @@ impl Mixed {
         }
     }
 
-    /// The mix of other tensors by the mask and the partners of this one, with gradient through both halves: `mask * own
-    /// + (1 - mask) * theirs[partner]`. It is how the maps of a hidden mix are mixed, `own` and `theirs` `[N, D, h, w]`,
-    /// the same tensor or those of another view.
+    /// The mix of other tensors by the mask and the partners of this one, with gradient through both halves:
+    /// `mask * own + (1 - mask) * theirs[partner]`. It is how the maps of a hidden mix are mixed, `own` and `theirs`
+    /// `[N, D, h, w]`, the same tensor or those of another view.
     ///
     /// A mask of the images' size is brought to that of the maps by the mean over the area of each of their places
     /// (adaptive average pooling): where the sides divide, the mean of a mask stays what it was.

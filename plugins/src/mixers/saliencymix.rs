@@ -36,7 +36,7 @@ pub enum Map {
     #[default]
     FineGrained,
     /// What the authors' code makes of normalised floats: a hash of the image rather than its saliency, with peaks near
-    /// the top. For numbers that were published with it.
+    /// the top. For comparison with numbers that may have been published with it.
     FloatBytes,
 }
 
