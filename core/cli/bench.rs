@@ -34,7 +34,7 @@ pub enum BenchCommand {
     Scripts(ScriptsArgs),
     /// What the way into a plugin library and back costs.
     Library(LibraryBenchArgs),
-    /// How near PuzzleMix's solvers come to the optimum, on problems of real images.
+    /// How near PuzzleMix's solvers come to the optimum, or what they cost, on problems of real images.
     Puzzlemix(PuzzleArgs),
 }
 

@@ -1,6 +1,7 @@
-//! `admix bench puzzlemix`: how good PuzzleMix's solvers are, on problems of real images.
+//! `admix bench puzzlemix`: how good PuzzleMix's solvers are and what they cost, on problems of real images.
 
 mod quality;
+mod speed;
 
 use std::path::PathBuf;
 
@@ -31,8 +32,14 @@ pub struct PuzzleArgs {
     #[command(flatten)]
     changes: Changes,
     /// Compare the masks of all solvers with the optimum, and hold the solvers to what is expected of them.
-    #[arg(long, required = true)]
+    #[arg(long, required_unless_present = "speed")]
     quality: bool,
+    /// Time all solvers, in turn.
+    #[arg(long, conflicts_with = "quality")]
+    speed: bool,
+    /// Calls of each solver that are timed.
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
     /// Problems for each number of blocks, a multiple of 40.
     #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(40..))]
     problems: u32,
@@ -61,7 +68,12 @@ pub fn puzzlemix(args: &PuzzleArgs) -> Result<()> {
     let mixer = PuzzleMix { std: Some(viewer.std()), ..PuzzleMix::default() };
     let batches = args.problems as usize / BATCH;
     let of = |(at, blocks): (usize, i64)| problems(&viewer, &mixer, blocks, at * batches..(at + 1) * batches);
-    quality::quality(BLOCKS.into_iter().enumerate().map(of), args.format)
+    let all = BLOCKS.into_iter().enumerate().map(of);
+    if args.quality {
+        quality::quality(all, args.format)
+    } else {
+        speed::speed(all, args.rounds, args.format)
+    }
 }
 
 /// The problems of these batches of images: partners by a permutation of each batch, lambda ~ Beta(1, 1) for each image.

@@ -12,7 +12,7 @@ mod plan;
 mod read;
 mod registry;
 
-pub use admix_torch::{Autocast, SyncCounter, rng_fingerprint};
+pub use admix_torch::{Autocast, SyncCounter, rng_fingerprint, threads};
 pub use draws::{Draws, Streams};
 pub use error::{Error, Result};
 pub use field::uniform_field;

@@ -83,7 +83,7 @@ fn solvers(blocks: i64, labels: i64) -> Vec<(String, Expected, Box<dyn Solve>)> 
     }
     let default = Icm::default().iterations;
     all.push((format!("primal-dual {default} + ICM (default)"), Expected::Near, Box::new(Icm::default())));
-    for iterations in [50, 100, 200, 400].into_iter().filter(|iterations| *iterations != default) {
+    for iterations in [25, 50, 100, 200, 400].into_iter().filter(|iterations| *iterations != default) {
         let name = format!("primal-dual {iterations} + ICM");
         all.push((name, Expected::Nothing, icm(iterations, sweeps)));
     }

@@ -3,9 +3,11 @@
 //! Source  the level sets of `icm` as nodes of a network (Ishikawa, TPAMI 2003): cells on the source's side have
 //!         z_k = 1, an edge of weight w joins every two levels of neighbours. The maximum flow is Dinic's (1970).
 //! Notes   costs are rounded to whole numbers of 2^-40 of the largest, so that no flow is lost to rounding; whole numbers
-//!         up to 2^40 stay what they are. Samples are shared among threads. Waits for the device.
+//!         up to 2^40 stay what they are. Samples are shared among as many threads as libtorch may use. Waits for a
+//!         device that is not the host.
 
 use admix_api::prelude::*;
+use admix_api::threads;
 
 use super::super::Problem;
 use super::Solve;
@@ -17,149 +19,217 @@ pub struct MinCut;
 /// More than any flow, less than overflows.
 const ENDLESS: i64 = 1 << 60;
 
-/// A flow network. Edge `e` and its reverse `e ^ 1` stand together.
+/// How much an arc may carry at first.
+#[derive(Clone, Copy)]
+enum Room {
+    /// The weight of this edge of the grid.
+    Edge(usize),
+    Endless,
+    None,
+}
+
+/// The network of a grid, the same for all samples. Node `K cell + k - 1` is level k of a cell. Source and sink are no
+/// nodes: a node has a supply instead, from the source or, below 0, to the sink.
 struct Network {
-    edges_of: Vec<Vec<u32>>,
+    /// Arcs of node `i` are `first[i] .. first[i + 1]`.
+    first: Vec<u32>,
     to: Vec<u32>,
-    room: Vec<i64>,
-    depth: Vec<u32>,
-    next: Vec<u32>,
+    /// The arc in the other direction.
+    twin: Vec<u32>,
+    room: Vec<Room>,
+    cells: usize,
+    levels: usize,
+}
+
+/// Edges of a grid of b x b cells: first those down, then those to the right, in rows.
+fn edges(blocks: usize) -> impl Iterator<Item = (usize, usize)> {
+    let down = (0..blocks * (blocks - 1)).map(move |cell| (cell, cell + blocks));
+    let right = (0..blocks * (blocks - 1)).map(move |i| {
+        let cell = i / (blocks - 1) * blocks + i % (blocks - 1);
+        (cell, cell + 1)
+    });
+    down.chain(right)
 }
 
 impl Network {
-    fn new(nodes: usize) -> Self {
-        Self {
-            edges_of: vec![Vec::new(); nodes],
-            to: Vec::new(),
-            room: Vec::new(),
-            depth: vec![0; nodes],
-            next: vec![0; nodes],
-        }
-    }
-
-    fn join(&mut self, from: usize, to: usize, room: i64, back: i64) {
-        for (start, end, room) in [(from, to, room), (to, from, back)] {
-            self.edges_of[start].push(self.to.len() as u32);
-            self.to.push(end as u32);
-            self.room.push(room);
-        }
-    }
-
-    /// Sets how far each node is from the source along edges with room, 0 where there is no way; says if there is one to
-    /// the sink.
-    fn explore(&mut self, source: usize, sink: usize) -> bool {
-        self.depth.fill(0);
-        self.depth[source] = 1;
-        let mut queue = vec![source];
-        let mut at = 0;
-        while let Some(&node) = queue.get(at) {
-            at += 1;
-            for &edge in &self.edges_of[node] {
-                let to = self.to[edge as usize] as usize;
-                if self.room[edge as usize] > 0 && self.depth[to] == 0 {
-                    self.depth[to] = self.depth[node] + 1;
-                    queue.push(to);
-                }
+    fn new(blocks: usize, levels: usize) -> Self {
+        let cells = blocks * blocks;
+        let mut pairs = Vec::new();
+        for (edge, (a, b)) in edges(blocks).enumerate() {
+            for (k, other) in (0..levels).flat_map(|k| (0..levels).map(move |other| (k, other))) {
+                pairs.push((a * levels + k, b * levels + other, Room::Edge(edge), Room::Edge(edge)));
             }
         }
-        self.depth[sink] > 0
-    }
-
-    /// Pushes flow from a node on to the sink, each edge one step deeper.
-    fn push(&mut self, node: usize, sink: usize, limit: i64) -> i64 {
-        if node == sink {
-            return limit;
+        for node in (0..cells * levels).filter(|node| node % levels > 0) {
+            // z_(k + 1) = 1 without z_k = 1 is no label.
+            pairs.push((node, node - 1, Room::Endless, Room::None));
         }
-        let mut pushed = 0;
-        while let Some(&edge) = self.edges_of[node].get(self.next[node] as usize) {
-            let edge = edge as usize;
-            let to = self.to[edge] as usize;
-            if self.room[edge] > 0 && self.depth[to] == self.depth[node] + 1 {
-                let found = self.push(to, sink, (limit - pushed).min(self.room[edge]));
-                self.room[edge] -= found;
-                self.room[edge ^ 1] += found;
-                pushed += found;
-                if pushed == limit {
-                    return pushed;
-                }
+        let nodes = cells * levels;
+        let mut first = vec![0u32; nodes + 1];
+        for &(a, b, ..) in &pairs {
+            first[a + 1] += 1;
+            first[b + 1] += 1;
+        }
+        for node in 0..nodes {
+            first[node + 1] += first[node];
+        }
+        let arcs = 2 * pairs.len();
+        let (mut to, mut twin, mut room) = (vec![0; arcs], vec![0; arcs], vec![Room::None; arcs]);
+        let mut free = first.clone();
+        for (a, b, there, back) in pairs {
+            let (one, other) = (free[a], free[b]);
+            free[a] += 1;
+            free[b] += 1;
+            for (arc, end, opposite, space) in [(one, b, other, there), (other, a, one, back)] {
+                to[arc as usize] = end as u32;
+                twin[arc as usize] = opposite;
+                room[arc as usize] = space;
             }
-            self.next[node] += 1;
         }
-        pushed
-    }
-
-    /// Which nodes are on the source's side of a minimum cut.
-    fn cut(mut self, source: usize, sink: usize) -> Vec<bool> {
-        while self.explore(source, sink) {
-            self.next.fill(0);
-            self.push(source, sink, ENDLESS);
-        }
-        self.depth.iter().map(|depth| *depth > 0).collect()
+        Self { first, to, twin, room, cells, levels }
     }
 }
 
 /// One sample's costs, in rows.
 struct Sample<'a> {
     unary: &'a [f64],
-    vertical: &'a [f64],
-    horizontal: &'a [f64],
-    blocks: usize,
-    labels: usize,
+    /// Of the edges down, and of those to the right.
+    weights: [&'a [f64]; 2],
 }
 
-impl Sample<'_> {
-    fn edges(&self) -> impl Iterator<Item = (usize, usize, f64)> {
-        let b = self.blocks;
-        let down = self.vertical.iter().enumerate().map(move |(i, w)| (i, i + b, *w));
-        let right = self.horizontal.iter().enumerate().map(move |(i, w)| {
-            let cell = i / (b - 1) * b + i % (b - 1);
-            (cell, cell + 1, *w)
-        });
-        down.chain(right)
+/// What a thread needs for one sample after the other.
+struct Flow<'a> {
+    network: &'a Network,
+    supply: Vec<i64>,
+    room: Vec<i64>,
+    depth: Vec<u32>,
+    next: Vec<u32>,
+    queue: Vec<u32>,
+    weights: Vec<f64>,
+    rise: Vec<f64>,
+}
+
+impl<'a> Flow<'a> {
+    fn new(network: &'a Network) -> Self {
+        let nodes = network.cells * network.levels;
+        Self {
+            network,
+            supply: vec![0; nodes],
+            room: vec![0; network.to.len()],
+            depth: vec![0; nodes],
+            next: vec![0; nodes],
+            queue: Vec::with_capacity(nodes),
+            weights: Vec::new(),
+            rise: vec![0.0; nodes],
+        }
     }
 
-    fn solve(&self) -> Vec<i64> {
-        let (cells, levels) = (self.blocks * self.blocks, self.labels - 1);
-        let a = (levels * levels) as f64;
+    /// Sets supplies and rooms to those of a sample.
+    fn fill(&mut self, sample: &Sample<'_>) {
+        let (cells, levels) = (self.network.cells, self.network.levels);
+        let blocks = cells.isqrt();
+        self.weights.clear();
+        self.weights.extend(sample.weights.iter().copied().flatten());
         let mut degree = vec![0.0; cells];
-        for (first, second, weight) in self.edges() {
-            degree[first] += weight;
-            degree[second] += weight;
+        for ((a, b), weight) in edges(blocks).zip(&self.weights) {
+            degree[a] += weight;
+            degree[b] += weight;
         }
-        let value = |cell: usize, l: usize| {
-            a * self.unary[cell * self.labels + l] - degree[cell] * (l * (levels - l)) as f64
-        };
-        let rise = |cell: usize, k: usize| value(cell, k + 1) - value(cell, k);
-        let all = (0..cells).flat_map(|cell| (0..levels).map(move |k| rise(cell, k)));
-        let largest = all.chain(self.edges().map(|edge| edge.2)).fold(0.0, |top: f64, x| top.max(x.abs()));
+        let a = (levels * levels) as f64;
+        for cell in 0..cells {
+            let value = |l: usize| {
+                a * sample.unary[cell * (levels + 1) + l] - degree[cell] * (l * (levels - l)) as f64
+            };
+            for k in 0..levels {
+                self.rise[cell * levels + k] = value(k + 1) - value(k);
+            }
+        }
+        let largest = self.rise.iter().chain(&self.weights).fold(0.0, |top: f64, x| top.max(x.abs()));
         let unit = if largest > 0.0 { (40.0 - largest.log2().ceil()).exp2() } else { 0.0 };
         let whole = |cost: f64| (cost * unit).round() as i64;
-
-        let (source, sink) = (cells * levels, cells * levels + 1);
-        let mut network = Network::new(cells * levels + 2);
-        for cell in 0..cells {
-            for k in 0..levels {
-                let (node, cost) = (cell * levels + k, whole(rise(cell, k)));
-                match cost {
-                    1.. => network.join(node, sink, cost, 0),
-                    _ => network.join(source, node, -cost, 0),
-                }
-                if k > 0 {
-                    // z_(k + 1) = 1 without z_k = 1 is no label.
-                    network.join(node, node - 1, ENDLESS, 0);
-                }
-            }
+        for (supply, rise) in self.supply.iter_mut().zip(&self.rise) {
+            *supply = -whole(*rise);
         }
-        for (first, second, weight) in self.edges() {
-            let weight = whole(weight);
-            for (k, other) in (0..levels).flat_map(|k| (0..levels).map(move |other| (k, other))) {
-                network.join(first * levels + k, second * levels + other, weight, weight);
-            }
+        for (room, space) in self.room.iter_mut().zip(&self.network.room) {
+            *room = match space {
+                Room::Edge(edge) => whole(self.weights[*edge]),
+                Room::Endless => ENDLESS,
+                Room::None => 0,
+            };
         }
-        let own_side = network.cut(source, sink);
-        let label = |cell: usize| own_side[cell * levels..][..levels].iter().filter(|on| **on).count() as i64;
-        (0..cells).map(label).collect()
     }
+
+    /// Sets how far each node is from the source along arcs with room, 0 where there is no way; says if there is one to
+    /// the sink.
+    fn explore(&mut self) -> bool {
+        let network = self.network;
+        self.queue.clear();
+        for (node, (depth, supply)) in self.depth.iter_mut().zip(&self.supply).enumerate() {
+            *depth = u32::from(*supply > 0);
+            if *supply > 0 {
+                self.queue.push(node as u32);
+            }
+        }
+        let (mut at, mut reached) = (0, false);
+        while let Some(&node) = self.queue.get(at) {
+            at += 1;
+            let node = node as usize;
+            reached |= self.supply[node] < 0;
+            for arc in network.first[node] as usize..network.first[node + 1] as usize {
+                let to = network.to[arc] as usize;
+                if self.room[arc] > 0 && self.depth[to] == 0 {
+                    self.depth[to] = self.depth[node] + 1;
+                    self.queue.push(to as u32);
+                }
+            }
+        }
+        reached
+    }
+
+    /// Pushes flow from a node on to the sink, each arc one step deeper.
+    fn push(&mut self, node: usize, limit: i64) -> i64 {
+        let network = self.network;
+        let mut pushed = 0;
+        if self.supply[node] < 0 {
+            pushed = limit.min(-self.supply[node]);
+            self.supply[node] += pushed;
+        }
+        while pushed < limit && self.next[node] < network.first[node + 1] {
+            let arc = self.next[node] as usize;
+            let to = network.to[arc] as usize;
+            if self.room[arc] > 0 && self.depth[to] == self.depth[node] + 1 {
+                let found = self.push(to, (limit - pushed).min(self.room[arc]));
+                self.room[arc] -= found;
+                self.room[network.twin[arc] as usize] += found;
+                pushed += found;
+            }
+            if pushed < limit {
+                self.next[node] += 1;
+            }
+        }
+        pushed
+    }
+
+    /// Writes the labels of a sample: how many levels of each cell are on the source's side of a minimum cut.
+    fn solve(&mut self, sample: &Sample<'_>, labels: &mut [i64]) {
+        self.fill(sample);
+        while self.explore() {
+            self.next.copy_from_slice(&self.network.first[..self.supply.len()]);
+            for node in 0..self.supply.len() {
+                if self.supply[node] > 0 {
+                    self.supply[node] -= self.push(node, self.supply[node]);
+                }
+            }
+        }
+        for (label, levels) in labels.iter_mut().zip(self.depth.chunks(self.network.levels)) {
+            *label = levels.iter().filter(|depth| **depth > 0).count() as i64;
+        }
+    }
+}
+
+/// The `i`-th run of so many numbers.
+fn part(of: &[f64], i: usize, length: usize) -> &[f64] {
+    &of[i * length..][..length]
 }
 
 impl Solve for MinCut {
@@ -174,23 +244,26 @@ impl Solve for MinCut {
         let horizontal = host(&problem.horizontal)?;
         let cells = blocks * blocks;
         let edges = cells - blocks;
-        let sample = &|i: usize| Sample {
-            unary: &unary[i * cells * labels..][..cells * labels],
-            vertical: &vertical[i * edges..][..edges],
-            horizontal: &horizontal[i * edges..][..edges],
-            blocks,
-            labels,
+        let network = &Network::new(blocks, labels - 1);
+
+        let solve = &|start: usize, slots: &mut [i64]| {
+            let mut flow = Flow::new(network);
+            for (i, slot) in (start..).zip(slots.chunks_mut(cells)) {
+                let weights = [part(&vertical, i, edges), part(&horizontal, i, edges)];
+                flow.solve(&Sample { unary: part(&unary, i, cells * labels), weights }, slot);
+            }
         };
         let mut found = vec![0; count * cells];
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(count).max(1);
-        let share = count.div_ceil(threads);
+        let share = count.div_ceil(threads().max(1)).max(1);
         std::thread::scope(|scope| {
-            for (part, slots) in found.chunks_mut((share * cells).max(1)).enumerate() {
-                scope.spawn(move || {
-                    for (i, slot) in slots.chunks_mut(cells).enumerate() {
-                        slot.copy_from_slice(&sample(part * share + i).solve());
-                    }
-                });
+            let mut parts = found.chunks_mut(share * cells).enumerate();
+            // The last part is this thread's own.
+            let own = parts.next_back();
+            for (number, slots) in parts {
+                scope.spawn(move || solve(number * share, slots));
+            }
+            if let Some((number, slots)) = own {
+                solve(number * share, slots);
             }
         });
         let found = Tensor::f_from_slice(&found)?.f_reshape([n, b, b])?;
