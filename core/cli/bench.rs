@@ -12,6 +12,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use crate::bench_library::{self, LibraryBenchArgs};
+use crate::bench_mixers::{self, MixersArgs};
 use crate::bench_puzzlemix::{self, PuzzleArgs};
 use crate::bench_scripts::{self, ScriptsArgs};
 use crate::device::DeviceArgs;
@@ -34,6 +35,8 @@ pub enum BenchCommand {
     Scripts(ScriptsArgs),
     /// What the way into a plugin library and back costs.
     Library(LibraryBenchArgs),
+    /// Time what mixers do to a batch, without any network.
+    Mixers(MixersArgs),
     /// How near PuzzleMix's solvers come to the optimum, or what they cost, on problems of real images.
     Puzzlemix(PuzzleArgs),
 }
@@ -108,6 +111,7 @@ pub fn bench(command: &BenchCommand) -> Result<()> {
         BenchCommand::Step(args) => args,
         BenchCommand::Scripts(args) => return bench_scripts::scripts(args),
         BenchCommand::Library(args) => return bench_library::library(args),
+        BenchCommand::Mixers(args) => return bench_mixers::mixers(args),
         BenchCommand::Puzzlemix(args) => return bench_puzzlemix::puzzlemix(args),
     };
     let device = args.device.open()?;

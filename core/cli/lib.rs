@@ -4,6 +4,7 @@
 mod backbones;
 mod bench;
 mod bench_library;
+mod bench_mixers;
 mod bench_pairs;
 mod bench_puzzlemix;
 mod bench_salient;

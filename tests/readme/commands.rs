@@ -272,6 +272,7 @@ fn every_command_and_flag_in_the_text_exists() {
         "bench step",
         "bench scripts",
         "bench library",
+        "bench mixers",
         "bench puzzlemix",
         "plugin new",
         "plugin check",
