@@ -43,6 +43,7 @@ fn more_settings(name: &str) -> Vec<serde_json::Value> {
             json!({"transport": false}),
             json!({"transport": false, "blocks": [2, 4], "labels": 2, "solver": "Icm", "iterations": 20}),
             json!({"t_size": -1, "labels": 4, "solver": "MinCut"}),
+            json!({"t_size": -1, "blocks": [2, 4], "solver": "Profile"}),
         ],
         "cross_entropy" => vec![json!({"smoothing": 0.1, "class_weight": "WeightedMean"})],
         "mixup_cross_entropy" => vec![

@@ -10,6 +10,8 @@
 //! Plan    `lambda` as drawn; `blocks`, the rows 0 .. b of the grid that was drawn, whose *length* tells the mix the grid
 //!         without reading the device. Every b is a `structure` of its own.
 //! Errors  no saliency, or of another shape; blocks that do not divide the image. Never changes its input.
+//! Notes   without saliency anywhere nothing is moved, and of images without edges the mask is flat, at the label that is
+//!         likeliest for lambda.
 
 use admix_api::mixer;
 use admix_api::prelude::*;
@@ -27,6 +29,7 @@ const MOST_PATCHES: i64 = 16;
 /// Who finds the mask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub enum Solver {
+    /// On a CPU `MinCut`, which is the fastest there on every grid. Elsewhere what the device does without the host:
     /// `Profile` up to 4 x 4 blocks, `Icm` on larger grids.
     #[default]
     Auto,
@@ -34,7 +37,8 @@ pub enum Solver {
     Profile,
     /// Nearly exact, on the device: primal-dual steps, then iterated conditional modes.
     Icm,
-    /// Exact, on the host: a minimum cut for each sample. Waits for the device.
+    /// Exact, on the host: a minimum cut for each sample, in as many threads as libtorch may use. On a GPU the host waits
+    /// for the costs.
     MinCut,
 }
 
@@ -166,10 +170,11 @@ impl PuzzleMix {
         Ok(own.f_mul(&own_mask)?.f_add(&partner.f_mul(&partner_mask)?)?)
     }
 
-    /// The solver for a grid of this many blocks a side.
-    fn solver(&self, blocks: i64) -> Box<dyn Solve> {
+    /// The solver for a grid of this many blocks a side on this device.
+    fn solver(&self, blocks: i64, device: Device) -> Box<dyn Solve> {
         let icm = Icm { iterations: self.iterations, ..Icm::default() };
         match self.solver {
+            Solver::Auto if device == Device::Cpu => Box::new(MinCut),
             Solver::Auto if blocks <= 4 => Box::new(Profile),
             Solver::Profile => Box::new(Profile),
             Solver::Auto | Solver::Icm => Box::new(icm),
@@ -178,6 +183,7 @@ impl PuzzleMix {
     }
 
     fn reads(&self) -> Needs {
+        // Asked before the device is known. Auto solves on the host only where the host is the device: nothing waits.
         let host = self.solver == Solver::MinCut;
         Needs { saliency: true, host_solver: host, capturable: !host, ..Needs::default() }
     }
@@ -234,7 +240,7 @@ impl Mixer for PuzzleMix {
         let shares = saliency_shares(saliency, (blocks, blocks))?;
         let terms = self.terms((input.images, &partners), (&shares, &shares.f_index_select(0, &partner)?))?;
         let problem = terms.problem(&plan.lambda()?, self.labels, self.eta)?;
-        let mask = mask_of(&self.solver(blocks).solve(&problem)?, self.labels)?;
+        let mask = mask_of(&self.solver(blocks, input.images.device()).solve(&problem)?, self.labels)?;
         let partner_saliency = saliency.f_index_select(0, &partner)?;
         let images = self.blend((input.images, &partners), (saliency, &partner_saliency), &mask)?;
         let lambda = mask.f_mean_dim([1i64, 2].as_slice(), false, None)?;

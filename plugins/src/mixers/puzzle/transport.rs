@@ -3,9 +3,13 @@
 //! Source  arXiv:2009.06962, Eq. 6 and Algorithm 1, in the form of the authors' code.
 //! Shapes  a grid of R x K patches for each of N samples, P = R K patches in rows; a plan is `[N, P]` int64, the source of
 //!         every destination, P where it has none. A destination without a source shows zeros; the mask hides it.
-//! Notes   tensor operations alone. A plan is applied as a gather of patches: no product with a P x P matrix.
+//! Notes   a patch without any saliency stays where the mask shows it, if no other comes: in the authors' code it leaves a
+//!         hole to be seen. Tensor operations alone. A plan is applied as a gather of patches: no product with a P x P matrix.
 
 use admix_api::prelude::*;
+
+/// The least saliency of a patch, below any that decides between two.
+const LEAST: f64 = 1e-20;
 
 /// The squared distance of every two patches, `[P, P]` float32: rows and columns each from 0 to 1.
 fn distances((rows, columns): (i64, i64), device: Device) -> Result<Tensor> {
@@ -33,7 +37,8 @@ pub fn plan(mask: &Tensor, shares: &Tensor, epsilon: f64) -> Result<Tensor> {
     let p = rows * columns;
     let device = shares.device();
     let shown = mask.f_gt(0.0)?.f_to_kind(Kind::Float)?.f_reshape([n, 1, p])?;
-    let gain = shares.f_to_kind(Kind::Float)?.f_reshape([n, p, 1])?.f_mul(&shown)?;
+    // To show a patch where it is gains something, however little.
+    let gain = shares.f_to_kind(Kind::Float)?.f_clamp_min(LEAST)?.f_reshape([n, p, 1])?.f_mul(&shown)?;
     let mut cost = distances((rows, columns), device)?.f_mul_scalar(epsilon)?.f_unsqueeze(0)?.f_sub(&gain)?;
     let nobody = Tensor::f_full([n, p], p, (Kind::Int64, device))?;
     let mut sources = nobody.shallow_clone();
