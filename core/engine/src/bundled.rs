@@ -1,9 +1,11 @@
 //! Scripts that come with the program.
 
 /// Path below `scripts/` and text of each bundled script: methods, then mixers and losses in folders of their own.
-const SCRIPTS: [(&str, &str); 6] = [
+const SCRIPTS: [(&str, &str); 8] = [
     ("amix.rhai", include_str!("../../../scripts/amix.rhai")),
+    ("co_mixup.rhai", include_str!("../../../scripts/co_mixup.rhai")),
     ("mixup.rhai", include_str!("../../../scripts/mixup.rhai")),
+    ("puzzlemix.rhai", include_str!("../../../scripts/puzzlemix.rhai")),
     ("mixers/attentive.rhai", include_str!("../../../scripts/mixers/attentive.rhai")),
     ("mixers/cutmix.rhai", include_str!("../../../scripts/mixers/cutmix.rhai")),
     ("mixers/stripes.rhai", include_str!("../../../scripts/mixers/stripes.rhai")),
