@@ -90,6 +90,8 @@ struct Report {
     /// Median.
     ms_per_step: f64,
     min_ms_per_step: f64,
+    /// What a run pays, where steps differ in their work.
+    mean_ms_per_step: f64,
     /// At the median.
     images_per_s: f64,
     /// The most memory of the process at once; on a GPU its own is apart.
@@ -183,6 +185,7 @@ fn time(
         execution: args.execution,
         ms_per_step,
         min_ms_per_step: times[0],
+        mean_ms_per_step: times.iter().sum::<f64>() / times.len() as f64,
         images_per_s: batch as f64 / ms_per_step * 1e3,
         peak_rss_bytes,
         base_rss_bytes,
@@ -299,8 +302,8 @@ fn told(report: &Report) -> String {
         row(
             "step",
             format!(
-                "{:.3} ms (median of {}), {:.3} ms at best",
-                report.ms_per_step, report.steps, report.min_ms_per_step
+                "{:.3} ms (median of {}), {:.3} ms at best, {:.3} ms on average",
+                report.ms_per_step, report.steps, report.min_ms_per_step, report.mean_ms_per_step
             ),
         ),
         row("images", format!("{:.0} per second, {} per step", report.images_per_s, report.batch)),

@@ -5,11 +5,12 @@
 
 use std::env;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
 use crate::args::{Args, Usage};
+use crate::policies;
 use crate::process::Cmd;
 use crate::puzzlemix;
 use crate::repo::{Profile, Repo};
@@ -41,15 +42,18 @@ enum Limit {
 
 /// One program to time.
 #[derive(Debug, Clone)]
-struct Side {
-    name: String,
-    command: Vec<String>,
-    libtorch: Libtorch,
+pub struct Side {
+    /// Its name in tables.
+    pub name: String,
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// What it runs on.
+    pub libtorch: Libtorch,
 }
 
 /// Which libtorch a program loads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Libtorch {
+pub enum Libtorch {
     /// The one that set-up linked.
     Linked,
     /// That of its own PyTorch. Ours must be out of sight: `LD_LIBRARY_PATH` would come before it.
@@ -66,13 +70,15 @@ struct Contest {
 
 /// Settings that all benchmarks share.
 #[derive(Debug)]
-struct Options {
+pub struct Options {
     /// Which of `bench overhead`: small, quickstart, resnet18; all if empty.
     cases: Vec<String>,
-    rounds: usize,
+    /// How often every side runs.
+    pub rounds: usize,
     steps: usize,
     warmup: usize,
-    threads: usize,
+    /// Threads of every side.
+    pub threads: usize,
     strict: Strict,
 }
 
@@ -105,6 +111,13 @@ pub fn run(repo: &Repo, mut args: Args) -> Result<()> {
             contests(repo, overhead(repo, &options)?, &options)
         }
         Some("puzzlemix") => puzzlemix::run(repo, args),
+        Some("policies") => {
+            let ask = policies::Ask::of(&mut args)?;
+            args.finish()?;
+            let met = policies::run(repo, &options, &ask)?;
+            ensure!(met || options.strict == Strict::No, "a limit is missed");
+            Ok(())
+        }
         Some("peer") => {
             let methods = args.value("--methods")?.unwrap_or_else(|| PEER_METHODS.into());
             let batch = args.parsed("--batch", 32)?;
@@ -113,8 +126,10 @@ pub fn run(repo: &Repo, mut args: Args) -> Result<()> {
         }
         other => {
             let name = other.unwrap_or("nothing");
-            Err(Usage(format!("bench: the benchmarks are `overhead`, `peer` and `puzzlemix`, not `{name}`"))
-                .into())
+            Err(Usage(format!(
+                "bench: the benchmarks are `overhead`, `peer`, `policies` and `puzzlemix`, not `{name}`"
+            ))
+            .into())
         }
     }
 }
@@ -154,40 +169,60 @@ fn overhead(repo: &Repo, options: &Options) -> Result<Vec<Contest>> {
 
 /// The bench recipes against PyTorch, with the Python of `ADMIX_PEER_PYTHON`.
 fn peer(repo: &Repo, options: &Options, methods: &str, batch: usize) -> Result<Vec<Contest>> {
-    let script = repo.shared().join("peer/torch_steps.py");
-    ensure!(
-        script.is_file(),
-        "there is no {}: set ADMIX_SHARED to the folder that holds peer/",
-        script.display()
-    );
-    let python = env::var("ADMIX_PEER_PYTHON").unwrap_or_else(|_| "python3".into());
-    let torch = Cmd::new(&python).args(["-c", "import torch; print(torch.__version__)"]).try_output();
-    let torch = torch.with_context(|| {
-        format!("`{python}` has no PyTorch: name a Python that has one in ADMIX_PEER_PYTHON")
-    })?;
+    let peer = Peer::find(repo)?;
     setup::ensure_done(repo)?;
     let admix = repo.build_admix(Profile::Release)?;
-    println!("peer: PyTorch {torch}");
     let batch = batch.to_string();
     let contest = |method: &str| {
         let recipe = format!("configs/bench/{method}.ron");
-        let peer = words(&script, &["--method", method, "--batch", &batch]);
         let ours =
             step(&admix, &recipe, options).into_iter().chain(["--set".into(), format!("batch={batch}")]);
         Contest {
             title: format!("peer: {method}, batch {batch}, {} threads", options.threads),
             sides: [
                 Side { name: "admix".into(), command: ours.collect(), libtorch: Libtorch::Linked },
-                Side {
-                    name: "pytorch".into(),
-                    command: [python.clone()].into_iter().chain(peer).chain(options.flags()).collect(),
-                    libtorch: Libtorch::Own,
-                },
+                Side { name: "pytorch".into(), ..peer.side(method, &batch, options) },
             ],
             limit: PEER_LIMIT,
         }
     };
     Ok(methods.split(',').map(contest).collect())
+}
+
+/// The PyTorch program and the Python that runs it.
+#[derive(Debug)]
+pub struct Peer {
+    python: String,
+    script: PathBuf,
+}
+
+impl Peer {
+    /// Finds both, and says which PyTorch it is.
+    ///
+    /// # Errors
+    /// One of them is not there.
+    pub fn find(repo: &Repo) -> Result<Self> {
+        let script = repo.shared().join("peer/torch_steps.py");
+        ensure!(
+            script.is_file(),
+            "there is no {}: set ADMIX_SHARED to the folder that holds peer/",
+            script.display()
+        );
+        let python = env::var("ADMIX_PEER_PYTHON").unwrap_or_else(|_| "python3".into());
+        let torch = Cmd::new(&python).args(["-c", "import torch; print(torch.__version__)"]).try_output();
+        let torch = torch.with_context(|| {
+            format!("`{python}` has no PyTorch: name a Python that has one in ADMIX_PEER_PYTHON")
+        })?;
+        println!("peer: PyTorch {torch}");
+        Ok(Self { python, script })
+    }
+
+    /// Its steps of a method.
+    pub fn side(&self, method: &str, batch: &str, options: &Options) -> Side {
+        let script = words(&self.script, &["--method", method, "--batch", batch]);
+        let command = [self.python.clone()].into_iter().chain(script).chain(options.flags());
+        Side { name: format!("pytorch {method}"), command: command.collect(), libtorch: Libtorch::Own }
+    }
 }
 
 impl Options {
@@ -201,7 +236,7 @@ impl Options {
 }
 
 /// Our command that times steps of `recipe`.
-fn step(admix: &Path, recipe: &str, options: &Options) -> Vec<String> {
+pub fn step(admix: &Path, recipe: &str, options: &Options) -> Vec<String> {
     words(admix, STEP).into_iter().chain([recipe.to_string()]).chain(options.flags()).collect()
 }
 
@@ -229,24 +264,41 @@ fn contests(repo: &Repo, contests: Vec<Contest>, options: &Options) -> Result<()
 
 /// Milliseconds per step of one side, from its last line of output.
 fn time(repo: &Repo, side: &Side) -> Result<f64> {
+    Ok(times(repo, side, &[])?.median)
+}
+
+/// What a side said of its steps, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Times {
+    /// The step in the middle.
+    pub median: f64,
+    /// What a run pays for a step; the median where a side does not say it.
+    pub mean: f64,
+}
+
+/// Runs a side once, with more arguments at its end.
+pub fn times(repo: &Repo, side: &Side, more: &[String]) -> Result<Times> {
     let program = &side.command[0];
     let cmd = match side.libtorch {
         Libtorch::Linked => repo.program(program),
         Libtorch::Own => Cmd::new(program).dir(repo.root()),
     };
-    let cmd = cmd.args(&side.command[1..]);
+    let cmd = cmd.args(&side.command[1..]).args(more);
     let line = cmd.line();
     let output = cmd.output()?;
     milliseconds(&String::from_utf8_lossy(&output)).with_context(|| format!("`{line}`"))
 }
 
-/// `ms_per_step` of the last line that is a JSON object.
-fn milliseconds(output: &str) -> Result<f64> {
+/// The times in the last line that is a JSON object.
+fn milliseconds(output: &str) -> Result<Times> {
     let object = output.lines().rev().find_map(|l| serde_json::from_str::<serde_json::Value>(l).ok());
-    let value = object.as_ref().and_then(|o| o["ms_per_step"].as_f64());
-    let value = value.context("it printed no JSON line with `ms_per_step`")?;
-    ensure!(value.is_finite() && value > 0.0, "`ms_per_step` is {value}");
-    Ok(value)
+    let object = object.context("it printed no JSON line")?;
+    let median = object["ms_per_step"].as_f64().context("its JSON line has no `ms_per_step`")?;
+    let mean = object["mean_ms_per_step"].as_f64().unwrap_or(median);
+    for value in [median, mean] {
+        ensure!(value.is_finite() && value > 0.0, "the time of a step is {value}");
+    }
+    Ok(Times { median, mean })
 }
 
 /// Times of both sides, by round. The side that goes first changes every round: what the first one warms up
@@ -271,7 +323,7 @@ pub fn median(values: &[f64]) -> f64 {
 }
 
 /// Smallest and largest value.
-fn range(values: &[f64]) -> (f64, f64) {
+pub fn range(values: &[f64]) -> (f64, f64) {
     values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(*v), high.max(*v)))
 }
 
@@ -346,7 +398,10 @@ mod tests {
 
     #[test]
     fn the_last_json_line_counts() {
-        assert_eq!(milliseconds("warming up\n{\"ms_per_step\": 2}\n{\"ms_per_step\": 1.5}\n").unwrap(), 1.5);
+        let last = milliseconds("warming up\n{\"ms_per_step\": 2}\n{\"ms_per_step\": 1.5}\n").unwrap();
+        assert_eq!(last, Times { median: 1.5, mean: 1.5 });
+        let both = milliseconds("{\"ms_per_step\": 2, \"mean_ms_per_step\": 3.0}").unwrap();
+        assert_eq!(both, Times { median: 2.0, mean: 3.0 });
         assert!(milliseconds("{\"ms\": 2}").is_err());
         assert!(milliseconds("").is_err());
         assert!(milliseconds("{\"ms_per_step\": 0}").is_err());

@@ -9,6 +9,7 @@ mod fashion_mnist;
 mod fuzz;
 mod golden;
 mod libtorch;
+mod policies;
 mod process;
 mod puzzlemix;
 mod repo;
@@ -39,6 +40,9 @@ cargo xtask COMMAND
                                train the methods on CIFAR-10 at one budget; resumes; ARGS go to `admix run`
   bench overhead|peer [--rounds N] [--steps N] [--warmup N] [--threads N] [--strict] [--batch N] [--methods A,B] [--cases A,B]
                                time ours against training by hand, or against PyTorch, in turn
+  bench policies [--methods A,B] [--batch N] [--alone] [--rounds N] [--steps N] [--warmup N] [--threads N] [--strict]
+                               time steps of the policies against one that mixes nothing and against PyTorch, all in turn
+                               (--alone: without PyTorch)
   bench puzzlemix --quality [--problems N] [--data PATH] [-- ARGS]
                                train a small network on CIFAR-10, pose problems with its saliency, and hold the masks of
                                PuzzleMix's solvers against the optimum; ARGS go to `admix bench puzzlemix`
@@ -126,6 +130,8 @@ mod tests {
             &["bench", "speed"],
             &["bench", "overhead", "--rounds", "0"],
             &["bench", "peer", "--fast"],
+            &["bench", "policies", "--fast"],
+            &["bench", "policies", "--methods", "amix"],
             &["bench", "puzzlemix"],
             &["bench", "puzzlemix", "--quality", "--fast"],
             &["compare", "--epochs", "many"],

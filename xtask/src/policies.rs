@@ -1,0 +1,198 @@
+//! `bench policies`: what a policy adds to a training step, against a step that mixes nothing and against PyTorch.
+//!
+//! All sides take turns; the one that goes first changes every round. The seed changes with the round, so that what a
+//! policy draws (the grid of PuzzleMix) is not the same every time. What is compared are medians over the rounds, of the
+//! steps' medians and of their means: where steps differ in their work, a run pays the mean.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+
+use crate::args::{Args, Usage};
+use crate::bench::{self, Libtorch, Options, Peer, Side, Times, median, range};
+use crate::repo::{Profile, Repo};
+use crate::setup;
+
+/// The step that mixes nothing: ours and the peer's.
+const VANILLA: &str = "configs/bench/vanilla.ron";
+/// Policies, their change to a recipe, the recipe, and the most that a step may cost in steps without mixing.
+const POLICIES: &[(&str, &str, Option<&str>, f64)] = &[
+    ("puzzlemix", "configs/bench/puzzlemix.ron", None, 1.75),
+    ("mixup", VANILLA, Some("mixers.mix=MixUp()"), 1.03),
+    ("cutmix", VANILLA, Some("mixers.mix=CutMix()"), 1.03),
+    ("resizemix", VANILLA, Some("mixers.mix=ResizeMix()"), 1.03),
+    ("fmix", VANILLA, Some("mixers.mix=FMix()"), 1.03),
+    ("saliencymix", VANILLA, Some("mixers.mix=SaliencyMix()"), 1.03),
+];
+/// The most that our step without mixing may cost in the peer's.
+const PEER_LIMIT: f64 = 1.03;
+
+/// What is measured.
+#[derive(Debug)]
+pub struct Ask {
+    policies: Vec<String>,
+    batch: usize,
+    /// Without the peer.
+    alone: bool,
+}
+
+impl Ask {
+    /// Takes the flags of `bench policies`.
+    ///
+    /// # Errors
+    /// A policy that is not known.
+    pub fn of(args: &mut Args) -> Result<Self> {
+        let known: Vec<&str> = POLICIES.iter().map(|(name, ..)| *name).collect();
+        let named = args.value("--methods")?.unwrap_or_else(|| known.join(","));
+        let policies: Vec<String> = named.split(',').map(String::from).collect();
+        if let Some(unknown) = policies.iter().find(|name| !known.contains(&name.as_str())) {
+            let known = known.join(", ");
+            return Err(Usage(format!("bench: the policies are {known}, not `{unknown}`")).into());
+        }
+        Ok(Self { policies, batch: args.parsed("--batch", 100)?, alone: args.switch("--alone") })
+    }
+}
+
+/// How far one side may be behind another, by place in the list.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Limit {
+    of: usize,
+    over: usize,
+    /// Ratio of the medians; none where it is only told.
+    most: Option<f64>,
+}
+
+/// Measures and prints; whether every limit is met.
+pub fn run(repo: &Repo, options: &Options, ask: &Ask) -> Result<bool> {
+    let peer = if ask.alone { None } else { Some(Peer::find(repo)?) };
+    setup::ensure_done(repo)?;
+    let admix = repo.build_admix(Profile::Release)?;
+    let batch = ask.batch.to_string();
+    let ours = |name: &str, recipe: &str, change: Option<&str>| {
+        let mut command = bench::step(&admix, recipe, options);
+        for change in [Some(format!("batch={batch}").as_str()), change].into_iter().flatten() {
+            command.extend(["--set".to_string(), change.to_string()]);
+        }
+        Side { name: name.into(), command, libtorch: Libtorch::Linked }
+    };
+    let mut sides = vec![ours("vanilla", VANILLA, None)];
+    let mut limits = Vec::new();
+    for (name, recipe, change, most) in
+        POLICIES.iter().filter(|(name, ..)| ask.policies.iter().any(|p| p == name))
+    {
+        limits.push(Limit { of: sides.len(), over: 0, most: Some(*most) });
+        sides.push(ours(name, recipe, *change));
+    }
+    if let Some(peer) = &peer {
+        limits.push(Limit { of: 0, over: sides.len(), most: Some(PEER_LIMIT) });
+        sides.push(peer.side("vanilla", &batch, options));
+        if let Some(puzzlemix) = sides.iter().position(|side| side.name == "puzzlemix") {
+            // The peer's two passes without a mask: what no PuzzleMix can be below.
+            limits.push(Limit { of: puzzlemix, over: sides.len(), most: None });
+            sides.push(peer.side("puzzlemix_saliency", &batch, options));
+        }
+    }
+
+    println!("\npolicies: batch {batch}, {} threads, {} rounds", options.threads, options.rounds);
+    let times = in_turn(options.rounds, sides.len(), |round, side| {
+        let side = &sides[side];
+        let seed = ["--set".to_string(), format!("seed={round}")];
+        let more: &[String] = if side.libtorch == Libtorch::Linked { &seed } else { &[] };
+        bench::times(repo, side, more)
+    })?;
+    let names: Vec<&str> = sides.iter().map(|side| side.name.as_str()).collect();
+    let (text, met) = report(&names, &times, &limits);
+    print!("{text}");
+    Ok(met)
+}
+
+/// The times of every side, by round. Each round begins with another side.
+fn in_turn(
+    rounds: usize,
+    sides: usize,
+    mut time: impl FnMut(usize, usize) -> Result<Times>,
+) -> Result<Vec<Vec<Times>>> {
+    let mut times = vec![Vec::new(); sides];
+    for round in 0..rounds {
+        for turn in 0..sides {
+            let side = (round + turn) % sides;
+            times[side].push(time(round, side)?);
+        }
+    }
+    Ok(times)
+}
+
+/// The tables, and whether every limit is met.
+fn report(names: &[&str], times: &[Vec<Times>], limits: &[Limit]) -> (String, bool) {
+    let medians = |side: usize| times[side].iter().map(|time| time.median).collect::<Vec<_>>();
+    let means = |side: usize| times[side].iter().map(|time| time.mean).collect::<Vec<_>>();
+    let mut text =
+        format!("{:<28}{:>12}{:>12}{:>12}{:>12}\n", "step", "median ms", "min ms", "max ms", "mean ms");
+    for (side, name) in names.iter().enumerate() {
+        let (low, high) = range(&medians(side));
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "{name:<28}{:>12.3}{low:>12.3}{high:>12.3}{:>12.3}",
+            median(&medians(side)),
+            median(&means(side))
+        );
+    }
+    let mut all_met = true;
+    for Limit { of, over, most } in limits {
+        let by = |list: &dyn Fn(usize) -> Vec<f64>| median(&list(*of)) / median(&list(*over));
+        let (typical, paid) = (by(&medians), by(&means));
+        let rounds: Vec<f64> = medians(*of).iter().zip(medians(*over)).map(|(a, b)| a / b).collect();
+        let (low, high) = range(&rounds);
+        let verdict = most.map_or(String::new(), |most| {
+            let met = typical <= most && paid <= most;
+            all_met &= met;
+            format!("; at most {most}: {}", if met { "met" } else { "MISSED" })
+        });
+        let _ = writeln!(
+            text,
+            "{} / {}: {typical:.4} by medians (by round {low:.4} to {high:.4}), {paid:.4} by means{verdict}",
+            names[*of], names[*over]
+        );
+    }
+    (text, all_met)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sides_take_turns_and_another_begins_each_round() {
+        let mut order = Vec::new();
+        let times = in_turn(2, 3, |round, side| {
+            order.push((round, side));
+            Ok(Times { median: order.len() as f64, mean: 0.5 })
+        });
+        assert_eq!(order, [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (1, 0)]);
+        let medians: Vec<Vec<f64>> =
+            times.unwrap().iter().map(|side| side.iter().map(|time| time.median).collect()).collect();
+        assert_eq!(medians, [[1.0, 6.0], [2.0, 4.0], [3.0, 5.0]]);
+    }
+
+    #[test]
+    fn a_limit_holds_for_medians_and_means() {
+        let of = |pairs: &[(f64, f64)]| -> Vec<Times> {
+            pairs.iter().map(|(median, mean)| Times { median: *median, mean: *mean }).collect()
+        };
+        let base = of(&[(10.0, 10.0), (10.0, 10.0), (20.0, 20.0)]);
+        let limit = |most| [Limit { of: 1, over: 0, most }];
+        let names = ["vanilla", "puzzlemix"];
+        let good = [base.clone(), of(&[(16.0, 17.0), (17.0, 17.0), (17.0, 17.5)])];
+        let (text, met) = report(&names, &good, &limit(Some(1.75)));
+        assert!(
+            met && text.contains("puzzlemix / vanilla: 1.7000 by medians (by round 0.8500 to 1.7000)"),
+            "{text}"
+        );
+        assert!(text.ends_with("1.7000 by means; at most 1.75: met\n"), "{text}");
+        let rare = [base.clone(), of(&[(16.0, 19.0), (17.0, 19.0), (17.0, 19.0)])];
+        let (text, met) = report(&names, &rare, &limit(Some(1.75)));
+        assert!(!met && text.ends_with("1.9000 by means; at most 1.75: MISSED\n"), "{text}");
+        assert!(report(&names, &rare, &limit(None)).1);
+    }
+}
