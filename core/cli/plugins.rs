@@ -153,6 +153,7 @@ fn mixer_needs(needs: &Needs) -> Vec<String> {
     list.extend(needs.pseudo.then(|| "pseudo labels".to_string()));
     let inside = |deepest| format!("a network to mix inside of, at stages up to {deepest}");
     list.extend(needs.hidden.map(inside));
+    list.extend(needs.shown.then(|| "where given, images to show in their place".to_string()));
     list.extend(needs.host_solver.then(|| "a part of the work runs on the host".to_string()));
     list
 }

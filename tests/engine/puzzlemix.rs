@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use admix_api::{Plan, Value};
-use admix_engine::{Execution, Session, StepOptions, StepReport, bundled};
+use admix_api::{MixInput, Mixer, Plan, Value, uniform_field};
+use admix_engine::{Clock, Execution, Method, Session, Shape, StepOptions, StepReport, bundled};
+use admix_plugins::mixers::PuzzleMix;
 use admix_torch::{Autocast, Device, Kind, SyncCounter, Tensor};
 
 use super::{batch, differing, session};
@@ -49,10 +50,13 @@ fn near(found: &Tensor, wanted: &Tensor, what: &str) {
     assert!(gap <= 1e-5 * largest + 1e-8, "{what}: {gap} of {largest}");
 }
 
+const ADVERSARIAL: &str = "\"adv_p\": 0.6";
+
 #[test]
 fn recorded_steps_end_with_the_bits_of_direct_ones() {
     for name in METHODS {
-        for params in ["\"clean_lam\": 0.0", "\"clean_lam\": 1.0"] {
+        let every = ["\"clean_lam\": 0.0", "\"clean_lam\": 1.0", ADVERSARIAL];
+        for params in every.into_iter().take(if name == "puzzlemix" { 3 } else { 2 }) {
             let (direct, _) = run(method(name, params, MIXER), 12, Execution::Direct);
             let (recorded, _) = run(method(name, params, MIXER), 12, Execution::Recorded);
             let differ = differing(&direct.tensors(), &recorded.tensors());
@@ -126,6 +130,80 @@ fn the_mask_is_the_one_for_the_saliency_of_the_pass_that_the_parameter_names() {
     assert!(!mixes[0].equal(&mixes[1]));
 }
 
+/// Mean and standard deviation of the data of the next test, `[1, 3, 1, 1]`.
+fn statistics() -> (Vec<f64>, Vec<f64>) {
+    (vec![0.4, 0.5, 0.6], vec![0.2, 0.25, 0.3])
+}
+
+/// Images that are shown with noise where a coin says so: the formula of the authors' code, step by step.
+#[test]
+fn adversarial_noise_is_that_of_the_authors_code_and_only_shown() {
+    let (mean, std) = statistics();
+    let column = |values: &[f64]| Tensor::from_slice(values).to_kind(Kind::Float).reshape([1, 3, 1, 1]);
+    let (mean_of, std_of) = (column(&mean), column(&std));
+    let pixels = (batch(0, 8).images + 1.0) / 2.0;
+    let images = (&pixels - &mean_of) / &std_of;
+    let noise_of = |session: &Session, key: i64, strength: f64, looked: bool| {
+        let start = uniform_field(&Tensor::from(key), &[8, 3, 16, 16]).expect("a field");
+        let eps = 10.0 / 255.0;
+        let start = (&pixels + (start * 2.0 - 1.0) * eps).clamp(0.0, 1.0);
+        let at = if looked { (&start - &mean_of) / &std_of } else { images.shallow_clone() };
+        let at = at.copy().set_requires_grad(true);
+        let world = session.world();
+        let map = world.nets[0].network.backbone().forward(&at, false).expect("a map");
+        let logits = world.nets[0].network.forward_head("one", &map, false).expect("logits");
+        logits.cross_entropy_for_logits(&batch(0, 8).labels).backward();
+        ((start - &pixels + at.grad().sign() * (eps + 2.0 / 255.0)).clamp(-eps, eps) * strength, at.grad())
+    };
+    let build = || {
+        let (script, file) = bundled::script("puzzlemix").expect("the method");
+        let recipe =
+            super::recipe(&text(ADVERSARIAL, "PuzzleMix(blocks: [4], transport: false)")).expect("a recipe");
+        let clock = Clock { step: 0, steps: 12, epoch: 0, epochs: 2 };
+        let shape = Shape { mean: mean.clone(), std: std.clone(), ..Shape::new(3, 5) };
+        let method = Method::compile(script, file).expect("a method");
+        let registry = admix_engine::registry().expect("a registry");
+        Session::build(&recipe, method, &registry, shape, clock, Device::Cpu).expect("a session")
+    };
+    for (own, theirs) in [(1.0, 1.0), (1.0, 0.0), (0.0, 1.0), (0.0, 0.0)] {
+        let mut session = build();
+        let partner: Vec<i64> = (0..8).rev().collect();
+        let blocks = Value::Ints((0..4).collect());
+        let one = |value: f64| Plan::default().with("number", Value::Float(value));
+        let plans = BTreeMap::from([
+            ("mix".to_string(), Plan::given(0.5, &partner).with("blocks", blocks).structured(4)),
+            ("own_noise".to_string(), one(own)),
+            ("partner_noise".to_string(), one(theirs)),
+            ("strength".to_string(), one(0.8)),
+            ("start".to_string(), Plan::default().with("key", Value::Int(5))),
+        ]);
+        let (noise, gradient) = noise_of(&session, 5, 0.8, own + theirs > 0.0);
+        let clean = admix_data::Batch { images: images.shallow_clone(), ..batch(0, 8) };
+        let options = StepOptions { plans, detail: true, ..StepOptions::default() };
+        let report = session.step_with(vec![clean], &options).expect("a step");
+        let mix = &report.mixes["mix"];
+        let mask = mix.mask.as_ref().expect("a mask");
+        let noisy = ((&pixels + noise).clamp(0.0, 1.0) - &mean_of) / &std_of;
+        assert!((&noisy - &images).abs().mean(Kind::Float).double_value(&[]) > 0.02);
+        let shown = |noise: f64| if noise > 0.0 { noisy.shallow_clone() } else { images.shallow_clone() };
+        let rest: Tensor = 1.0 - mask;
+        let wanted: Tensor = mask * shown(own) + rest * shown(theirs).index_select(0, &mix.partner);
+        let gap = (&mix.images - wanted).abs();
+        // A sign may turn where the gradient is next to nothing.
+        let apart = gap.gt(1e-5).to_kind(Kind::Float).mean(Kind::Float).double_value(&[]);
+        assert!(apart < 1e-3, "{own}, {theirs}: {apart}");
+
+        // The mask is made for the clean images, with the saliency at the noisy ones.
+        let mixer =
+            PuzzleMix { blocks: vec![4], transport: false, std: Some(std.clone()), ..PuzzleMix::default() };
+        let saliency = gradient.square().mean_dim(1i64, false, Kind::Float).sqrt();
+        let input = MixInput { saliency: Some(&saliency), ..MixInput::of(&images) };
+        let plan = options.plans["mix"].on(Device::Cpu).expect("a plan");
+        let alone = mixer.clone().mix(&input, &plan).expect("a mix");
+        assert!(alone.mask.expect("a mask").equal(mask), "{own}, {theirs}");
+    }
+}
+
 #[test]
 fn a_network_that_nothing_moves_gives_mixes_by_lambda_and_finite_steps() {
     for name in METHODS {
@@ -182,7 +260,8 @@ fn steps_are_finite_under_autocast() {
 fn a_step_reads_nothing_back_from_the_device() {
     for name in METHODS {
         for mixer in [MIXER, "PuzzleMix(blocks: [8])", "PuzzleMix(blocks: [4], solver: Icm)"] {
-            let mut session = method(name, "", mixer);
+            let params = if name == "puzzlemix" { ADVERSARIAL } else { "" };
+            let mut session = method(name, params, mixer);
             session.step(batch(0, 8)).expect("a step");
             let input = batch(1, 8);
             let counter = SyncCounter::start();

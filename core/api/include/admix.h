@@ -130,6 +130,9 @@ typedef struct admix_needs {
   uint32_t host_solver;
   /* The deepest stage at whose output a mix may happen, from 1; 0 where images alone are mixed. */
   int64_t hidden;
+  /* Not 0: takes images to show in place of those that it looks at, where some are given: "shown", "partner_shown". */
+  uint32_t shown;
+  uint32_t reserved;
 } admix_needs;
 
 /* Random draws of one mix, in float64 on the host. Each mix of each step has its own stream. */
@@ -198,7 +201,8 @@ typedef struct admix_named {
 typedef struct admix_mix {
   size_t size;
   /* "images" [N, C, H, W]; if given "partner_images", "features" [N, D, h, w], "partner_features", "saliency"
-   * [N, H, W], "pseudo" [N] int64. */
+   * [N, H, W], "pseudo" [N] int64, "shown" and "partner_shown" [N, C, H, W]: own and partners' images as the mix shows
+   * them, where they differ from those that it is made for. */
   const admix_named *inputs;
   size_t inputs_count;
   /* The plan's values on the device: "lambda" (0-dim or [N]), "partner" [N] int64, and what `plan` added. */

@@ -110,6 +110,8 @@ struct Needs {
   bool host_solver = false;
   /** The deepest stage at whose output a mix may happen, from 1; 0 where images alone are mixed. */
   int64_t hidden = 0;
+  /** Images to show in place of those that it looks at are taken, where some are given. See Input::shown. */
+  bool shown = false;
 };
 
 namespace detail {
@@ -772,6 +774,12 @@ class Input {
   Tensor saliency() const { return (*this)["saliency"]; }
   /** Pseudo labels, [N] int64. */
   Tensor pseudo() const { return (*this)["pseudo"]; }
+  /** The own images as the mix shows them, [N, C, H, W]: those that were given for it, else the images. */
+  Tensor shown() const { return (*this)[has("shown") ? "shown" : "images"]; }
+  /** The partners as the mix shows them, in the same way. */
+  Tensor shown_partners(const Tensor& partner) const {
+    return has("partner_shown") ? (*this)["partner_shown"].index_select(0, partner) : partners(partner);
+  }
   /** The mix trains the encoder alone: no graph. */
   bool quiet() const { return ADMIX_HAS_(from_, quiet) && from_->quiet != 0; }
   /** Whether a tensor of this name was given. */
@@ -1002,6 +1010,7 @@ const admix_mixer* mixer_functions() {
           if (ADMIX_HAS_(needs, capturable)) needs->capturable = own.capturable;
           if (ADMIX_HAS_(needs, host_solver)) needs->host_solver = own.host_solver;
           if (ADMIX_HAS_(needs, hidden)) needs->hidden = own.hidden;
+          if (ADMIX_HAS_(needs, shown)) needs->shown = own.shown;
         });
       },
       [](const void*, admix_text given, const admix_build* build, void** self, const admix_errors* errors) {

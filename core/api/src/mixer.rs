@@ -17,6 +17,8 @@ pub struct Needs {
     pub pseudo: bool,
     /// The deepest stage at whose output a mix may happen, from 1; `None` where images alone are mixed.
     pub hidden: Option<usize>,
+    /// Whether it takes images to show in place of those that it looks at ([`MixInput::shown`]), where some are given.
+    pub shown: bool,
     /// The mix can be replayed from a captured graph.
     pub capturable: bool,
     /// Part of the work runs on the host.
@@ -31,7 +33,7 @@ impl Needs {
 
     /// What serves both, or `None` where they read maps of different stages: a mix is given one.
     pub fn and(self, other: &Self) -> Option<Self> {
-        let Self { features, saliency, pseudo, capturable, host_solver, hidden } = other;
+        let Self { features, saliency, pseudo, hidden, shown, capturable, host_solver } = other;
         let features = match (self.features, *features) {
             (Some(one), Some(two)) if one != two => return None,
             (one, two) => one.or(two),
@@ -43,6 +45,7 @@ impl Needs {
             capturable: self.capturable && *capturable,
             host_solver: self.host_solver || *host_solver,
             hidden: self.hidden.max(*hidden),
+            shown: self.shown || *shown,
         })
     }
 
@@ -57,6 +60,9 @@ impl Needs {
         let must = reads.into_iter().filter_map(|(name, read)| read.then_some(name)).collect();
         let mut may = vec!["partner_images"];
         may.extend(self.features.map(|_| "partner_features"));
+        if self.shown {
+            may.extend(["shown", "partner_shown"]);
+        }
         (must, may)
     }
 }
@@ -76,6 +82,11 @@ pub struct MixInput<'a> {
     pub saliency: Option<&'a Tensor>,
     /// Pseudo labels, `[N]` int64.
     pub pseudo: Option<&'a Tensor>,
+    /// The own images as the mix shows them, `[N, C, H, W]`, where they differ from those that it is made for: with noise
+    /// on them that is to be learned from, but not to be looked at.
+    pub shown: Option<&'a Tensor>,
+    /// The images that partners are shown from, in the same way.
+    pub partner_shown: Option<&'a Tensor>,
     /// True where the mix trains the encoder only: no graph, and adjusting of lambda applies.
     pub quiet: bool,
 }
@@ -90,6 +101,8 @@ impl<'a> MixInput<'a> {
             partner_features: lookup("partner_features"),
             saliency: lookup("saliency"),
             pseudo: lookup("pseudo"),
+            shown: lookup("shown"),
+            partner_shown: lookup("partner_shown"),
             quiet,
         }
     }
@@ -105,6 +118,8 @@ impl MixInput<'_> {
             partner_features: None,
             saliency: None,
             pseudo: None,
+            shown: None,
+            partner_shown: None,
             quiet: false,
         }
     }
@@ -115,6 +130,26 @@ impl MixInput<'_> {
     /// An index out of range.
     pub fn partners(&self, partner: &Tensor) -> Result<Tensor> {
         Ok(self.partner_images.unwrap_or(self.images).f_index_select(0, partner)?)
+    }
+
+    /// The own images and each sample's partner as the mix shows them, `[N, C, H, W]` both: the images that were given
+    /// for it, else those that are mixed.
+    ///
+    /// # Errors
+    /// Images of another shape, or an index out of range.
+    pub fn shown(&self, partner: &Tensor) -> Result<(Tensor, Tensor)> {
+        let wanted = self.images.size();
+        if let Some(other) =
+            [self.shown, self.partner_shown].into_iter().flatten().find(|t| t.size() != wanted)
+        {
+            let (what, got) = ("the images that a mix shows".into(), other.size());
+            return Err(Error::Shape { what, got, wanted: format!("{wanted:?}, that of its images") });
+        }
+        let theirs = match self.partner_shown {
+            Some(shown) => shown.f_index_select(0, partner)?,
+            None => self.partners(partner)?,
+        };
+        Ok((self.shown.unwrap_or(self.images).shallow_clone(), theirs))
     }
 
     /// `(N, C, H, W)` of the images.

@@ -131,6 +131,9 @@ pub struct World {
     pub pairs: Vec<Pair>,
     /// Stages whose features a mixer reads: passes keep them.
     pub kept_stages: Vec<usize>,
+    /// What images are normalised by, `(pixel - mean) / std` with pixels in [0, 1]: mean and standard deviation, both
+    /// `[1, C, 1, 1]` float32. 0 and 1 for data that are not.
+    pub normalisation: (Tensor, Tensor),
     /// 0-dim float32: not zero when this step's update must be skipped.
     pub found_inf: Tensor,
 }
@@ -158,6 +161,18 @@ impl Shape {
     pub fn of(info: &Info) -> Self {
         let wide = |numbers: &[f32]| numbers.iter().map(|number| f64::from(*number)).collect();
         Self { mean: wide(&info.mean), std: wide(&info.std), ..Self::new(info.channels, info.classes as i64) }
+    }
+}
+
+impl Shape {
+    /// Mean and standard deviation, `[1, C, 1, 1]`.
+    fn normalisation(&self, device: Device) -> Result<(Tensor, Tensor)> {
+        let each = |given: &[f64], otherwise: f64| -> Result<Tensor> {
+            let all = if given.is_empty() { vec![otherwise; self.channels as usize] } else { given.to_vec() };
+            let all = Tensor::f_from_slice(&all)?.f_to_kind(Kind::Float)?;
+            Ok(all.f_reshape([1, -1, 1, 1])?.f_to_device(device)?)
+        };
+        Ok((each(&self.mean, 0.0)?, each(&self.std, 1.0)?))
     }
 }
 
@@ -314,8 +329,20 @@ impl World {
                 optimizer.add(group, format!("mixer.{}.{name}", mixer.name), tensor, &hints)?;
             }
         }
+        let normalisation = shape.normalisation(device)?;
         let found_inf = Tensor::f_zeros([0i64; 0], (Kind::Float, device))?;
-        Ok(Self { device, streams, nets, mixers, losses, optimizer, pairs, kept_stages, found_inf })
+        Ok(Self {
+            device,
+            streams,
+            nets,
+            mixers,
+            losses,
+            optimizer,
+            pairs,
+            kept_stages,
+            normalisation,
+            found_inf,
+        })
     }
 
     /// Whether a plugin takes part that is not of this program.

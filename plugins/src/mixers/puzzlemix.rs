@@ -1,8 +1,9 @@
 //! PuzzleMix: a mask that keeps the salient parts of both images, and patches moved to where it shows them.
 //!
 //! Source  Kim et al., ICML 2020, arXiv:2009.06962 (Eq. 3 to 6, Algorithm 1), with the settings of the authors' code.
-//!         Without its adversarial option.
-//! Input   images `[N, C, H, W]`, float, normalised; saliency `[N, H, W]`, not negative: the norm over channels of the
+//!         Its adversarial option is a matter of the method: the mixer shows the images that it is given for it.
+//! Input   images `[N, C, H, W]`, float, normalised, and where others are to be shown these, too: the mask is made for the
+//!         images, then the others are transported and mixed; saliency `[N, H, W]`, not negative: the norm over channels of the
 //!         loss's gradient. The partner's is the saliency of the sample that the plan names, also with another view.
 //! Output  images, same shape and kind, without graph; mask `[N, 1, H, W]` of the own image, with values l / (labels - 1).
 //!         The label is credited with the mean of each sample's mask. With transport it is credited as shares, not as a
@@ -185,7 +186,7 @@ impl PuzzleMix {
     fn reads(&self) -> Needs {
         // Asked before the device is known. Auto solves on the host only where the host is the device: nothing waits.
         let host = self.solver == Solver::MinCut;
-        Needs { saliency: true, host_solver: host, capturable: !host, ..Needs::default() }
+        Needs { saliency: true, shown: true, host_solver: host, capturable: !host, ..Needs::default() }
     }
 }
 
@@ -242,7 +243,12 @@ impl Mixer for PuzzleMix {
         let problem = terms.problem(&plan.lambda()?, self.labels, self.eta)?;
         let mask = mask_of(&self.solver(blocks, input.images.device()).solve(&problem)?, self.labels)?;
         let partner_saliency = saliency.f_index_select(0, &partner)?;
-        let images = self.blend((input.images, &partners), (saliency, &partner_saliency), &mask)?;
+        // Without others to show, the same tensors.
+        let (own, theirs) = match (input.shown, input.partner_shown) {
+            (None, None) => (input.images.shallow_clone(), partners),
+            _ => input.shown(&partner)?,
+        };
+        let images = self.blend((&own, &theirs), (saliency, &partner_saliency), &mask)?;
         let lambda = mask.f_mean_dim([1i64, 2].as_slice(), false, None)?;
         let mut mixed =
             Mixed::pair(images, partner, lambda).masked(grown(&mask, (height, width))?.f_unsqueeze(1)?);

@@ -241,6 +241,9 @@ unsafe extern "C" fn check_mixer(
             if needs.size > offset_of!(raw::Needs, hidden) {
                 needs.hidden = own.hidden.unwrap_or(0) as i64;
             }
+            if needs.size > offset_of!(raw::Needs, shown) {
+                needs.shown = own.shown.into();
+            }
         }
         Ok(())
     })

@@ -133,6 +133,8 @@ impl Foreign {
             capturable: 0,
             host_solver: 0,
             hidden: 0,
+            shown: 0,
+            reserved: 0,
         };
         let (data, text) = (self.plugin.data, raw::Text::of(&settings));
         let outcome = self.call("check", Device::Cpu, &[], |errors| {
@@ -172,6 +174,7 @@ impl Foreign {
                 saliency: needs.saliency != 0,
                 pseudo: needs.pseudo != 0,
                 hidden: (needs.hidden > 0).then_some(needs.hidden as usize),
+                shown: needs.shown != 0,
                 capturable: needs.capturable != 0,
                 host_solver: needs.host_solver != 0,
             },
@@ -696,6 +699,8 @@ impl Mixer for ForeignMixer {
             ("partner_features", input.partner_features),
             ("saliency", input.saliency),
             ("pseudo", input.pseudo),
+            ("shown", input.shown),
+            ("partner_shown", input.partner_shown),
         ]
         .into_iter()
         .filter_map(|(name, tensor)| Some((name, tensor?)))

@@ -81,6 +81,8 @@ pub struct Needs {
     pub capturable: u32,
     pub host_solver: u32,
     pub hidden: i64,
+    pub shown: u32,
+    pub reserved: u32,
 }
 
 #[repr(C)]

@@ -71,6 +71,8 @@ impl Batch {
             partner_features: self.other.as_ref().and_then(|(_, features)| features.as_ref()),
             saliency: self.saliency.as_ref(),
             pseudo: self.pseudo.as_ref(),
+            shown: None,
+            partner_shown: None,
             quiet: self.quiet,
         }
     }

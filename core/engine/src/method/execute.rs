@@ -176,6 +176,8 @@ impl Values {
             Op::Input(Input::Images) => Cell::Tensor(batch.images.shallow_clone()),
             Op::Input(Input::Labels) => Cell::Tensor(batch.labels.shallow_clone()),
             Op::Input(Input::Index) => Cell::Tensor(batch.index.shallow_clone()),
+            Op::Input(Input::Mean) => Cell::Tensor(world.normalisation.0.shallow_clone()),
+            Op::Input(Input::Std) => Cell::Tensor(world.normalisation.1.shallow_clone()),
             Op::Pass { net, input, train, partners } => self.pass((*net, *train), *input, *partners)?,
             // A new tensor, so that the gradient is of this place of the script alone.
             Op::Leaf { of } => Cell::Tensor(self.tensor(*of)?.f_detach()?.f_set_requires_grad(true)?),

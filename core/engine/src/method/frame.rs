@@ -565,7 +565,7 @@ fn check_mix_keys(mixer: &str, needs: &admix_api::Needs, inputs: &[(String, Id)]
     if let Some(extra) = given.iter().find(|name| !wanted.contains(name) && !optional.contains(name)) {
         return Err(Error::Input(format!(
             "mixer `{mixer}` takes no `{extra}`; it takes `as`, {}",
-            list(wanted.iter().chain(&optional[..1]))
+            list(wanted.iter().chain(&optional))
         )));
     }
     Ok(())

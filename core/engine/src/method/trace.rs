@@ -18,6 +18,10 @@ pub enum Input {
     Labels,
     /// `[N]` int64: which samples of the data set these are.
     Index,
+    /// `[1, C, 1, 1]`: an image is `(pixel - mean) / std`.
+    Mean,
+    /// `[1, C, 1, 1]`.
+    Std,
 }
 
 /// How far a pass must have gone.

@@ -51,10 +51,12 @@ pub struct TargetHandle {
 }
 
 /// Every name that can follow `t.`, for suggestions.
-pub const STEP_VERBS: [&str; 25] = [
+pub const STEP_VERBS: [&str; 27] = [
     "images",
     "labels",
     "index",
+    "mean",
+    "std",
     "pass",
     "evaluating",
     "leaf",
@@ -149,7 +151,14 @@ pub fn register(engine: &mut Engine) {
 }
 
 fn inputs(engine: &mut Engine) {
-    for (name, input) in [("images", Input::Images), ("labels", Input::Labels), ("index", Input::Index)] {
+    let all = [
+        ("images", Input::Images),
+        ("labels", Input::Labels),
+        ("index", Input::Index),
+        ("mean", Input::Mean),
+        ("std", Input::Std),
+    ];
+    for (name, input) in all {
         engine.register_get(
             name,
             move |context: NativeCallContext<'_>, t: &mut Step| -> Outcome<TensorHandle> {

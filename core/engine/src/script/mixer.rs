@@ -29,6 +29,8 @@ const NAMES: &[&[&str]] = &[
         "partner_features",
         "saliency",
         "pseudo",
+        "shown",
+        "shown_partners",
         "partner",
         "plan",
         "structure",
@@ -147,6 +149,9 @@ impl ScriptedMixer {
             their_features: OnceCell::new(),
             saliency: input.saliency.map(Live::of),
             pseudo: input.pseudo.map(Live::of),
+            shown: input.shown.map(Live::of),
+            partner_shown: input.partner_shown.map(Live::of),
+            shown_partners: OnceCell::new(),
             partner: Live::of(&partner),
             plan: plan.values().map(|(name, value)| (name.to_string(), Live::of(value))).collect(),
             params: self.params.clone(),
@@ -354,13 +359,14 @@ fn needs(script: &Script) -> Result<Needs> {
                     None => return refuse("the number of a stage, from 1"),
                 }
             }
-            "saliency" | "pseudo" => match value.as_bool() {
+            "saliency" | "pseudo" | "shown" => match value.as_bool() {
                 Ok(on) if name == "saliency" => needs.saliency = on,
-                Ok(on) => needs.pseudo = on,
+                Ok(on) if name == "pseudo" => needs.pseudo = on,
+                Ok(on) => needs.shown = on,
                 Err(_) => return refuse("true or false"),
             },
             other => {
-                let known = ["features", "saliency", "pseudo", "hidden"];
+                let known = ["features", "saliency", "pseudo", "hidden", "shown"];
                 return Err(script.error(
                     script.place_of("needs"),
                     format!(
@@ -403,6 +409,9 @@ struct Seen {
     their_features: OnceCell<Live>,
     saliency: Option<Live>,
     pseudo: Option<Live>,
+    shown: Option<Live>,
+    partner_shown: Option<Live>,
+    shown_partners: OnceCell<Live>,
     partner: Live,
     plan: Vec<(String, Live)>,
     params: Params,
@@ -513,6 +522,12 @@ fn register_view(engine: &mut Engine) {
         .register_get("partners", |c: C<'_>, m: &mut View| -> Outcome<Live> {
             let from = m.0.partner_images.as_ref().unwrap_or(&m.0.images);
             of_partners(&m.0.partners, from, &m.0.partner, &c)
+        })
+        .register_get("shown", |m: &mut View| m.0.shown.as_ref().unwrap_or(&m.0.images).clone())
+        .register_get("shown_partners", |c: C<'_>, m: &mut View| -> Outcome<Live> {
+            let seen = &m.0;
+            let from = seen.partner_shown.as_ref().or(seen.partner_images.as_ref()).unwrap_or(&seen.images);
+            of_partners(&seen.shown_partners, from, &seen.partner, &c)
         })
         .register_get("partner_features", |c: C<'_>, m: &mut View| -> Outcome<Live> {
             let from = m.0.partner_features.as_ref().or(m.0.features.as_ref());

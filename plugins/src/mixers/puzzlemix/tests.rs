@@ -58,6 +58,35 @@ fn transport_brings_salient_patches_under_the_mask() {
 }
 
 #[test]
+fn images_to_show_are_moved_and_mixed_by_the_mask_of_those_that_were_looked_at() {
+    let images = wild(&[2, 3, 8, 8], 0.2, Kind::Float);
+    let (shown, theirs) = (wild(&[2, 3, 8, 8], 0.7, Kind::Float), wild(&[2, 3, 8, 8], 0.9, Kind::Float));
+    let saliency = peaks((0, 0), (7, 7));
+    let mut mixer = PuzzleMix { t_eps: 0.01, ..PuzzleMix::default() };
+    let plan = plan(2, 0.5, &[1, 0]);
+    let plain = mix(&mixer, &images, &saliency, &plan).unwrap();
+    let mut with = |shown, partner_shown| {
+        let input = MixInput { saliency: Some(&saliency), shown, partner_shown, ..MixInput::of(&images) };
+        mixer.mix(&input, &plan.on(Device::Cpu).unwrap())
+    };
+    let partner = Tensor::from_slice(&[1i64, 0]);
+    let of_partners = |of: &Tensor| of.index_select(0, &partner);
+    for (own, other) in [(Some(&shown), Some(&theirs)), (Some(&shown), None), (None, Some(&theirs))] {
+        let mixed = with(own, other).unwrap();
+        assert!(mixed.mask.as_ref().unwrap().equal(plain.mask.as_ref().unwrap()));
+        let mask = plain.mask.as_ref().unwrap().slice(2, 0, 8, 4).slice(3, 0, 8, 4).squeeze_dim(1);
+        let pair = (own.unwrap_or(&images), &of_partners(other.unwrap_or(&images)));
+        let wanted = PuzzleMix { t_eps: 0.01, ..PuzzleMix::default() }
+            .blend(pair, (&saliency, &of_partners(&saliency)), &mask)
+            .unwrap();
+        assert!(mixed.images.equal(&wanted) && !mixed.images.equal(&plain.images));
+    }
+    let short = shown.narrow(2, 0, 4);
+    let message = with(Some(&short), None).unwrap_err().to_string();
+    assert!(message.contains("shows") && message.contains("[2, 3, 8, 8]"), "{message}");
+}
+
+#[test]
 fn a_plan_draws_every_fitting_grid_and_tells_them_apart() {
     let ask = |height, width| Ask {
         batch: 2,
