@@ -13,6 +13,8 @@ use safetensors::{Dtype, SafeTensors};
 
 #[path = "golden_checks/blocks.rs"]
 mod blocks;
+#[path = "golden_checks/co_mixup.rs"]
+mod co_mixup;
 #[path = "golden_checks/ema.rs"]
 mod ema;
 #[path = "golden_checks/fields.rs"]
@@ -65,6 +67,7 @@ checks! {
     mixers_puzzlemix_mask: puzzles::mixers_puzzlemix_mask,
     mixers_puzzlemix_64: puzzles::mixers_puzzlemix_64,
     mixers_puzzlemix_transport: puzzles::mixers_puzzlemix_transport,
+    mixers_comixup: co_mixup::mixers_comixup,
     ema: ema::ema,
     schedules: schedules::schedules,
     supervised_step_automix: steps::supervised_step_automix,

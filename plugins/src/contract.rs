@@ -39,6 +39,10 @@ fn more_settings(name: &str) -> Vec<serde_json::Value> {
         "choice" => {
             vec![json!({"of": {"mixup": 0.5, "cutmix": 0.5}}), json!({"of": {"amix": 3.0, "cutmix": 0.0}})]
         }
+        "co_mixup" => vec![
+            json!({"blocks": [2], "part": 3, "form": "Code", "solver": "Swap"}),
+            json!({"blocks": [2, 4], "part": 2, "threshold": "Soft", "omega": 0.5, "solver": "Bp", "resolve": false}),
+        ],
         "puzzlemix" => vec![
             json!({"transport": false}),
             json!({"transport": false, "blocks": [2, 4], "labels": 2, "solver": "Icm", "iterations": 20}),

@@ -8,6 +8,7 @@ mod method;
 mod puzzlemix;
 mod recorded;
 mod scripts;
+mod shares;
 
 use std::collections::BTreeMap;
 

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use admix_api::{Autocast, Registry};
+use admix_api::{
+    Ask, Autocast, MixInput, MixerContext, PluginKind, Reader, Registry, Store, Streams, erased_serde,
+};
 use admix_data::Batch;
 use admix_engine::{Clock, Method, Recipe, Session, Shape, StepOptions};
 use admix_torch::{Device, Kind, Tensor};
@@ -130,6 +132,38 @@ fn a_hidden_mix_of_a_rust_library_is_that_of_the_linked_plugin_bit_for_bit() {
     bare(&place, &[&run("library")[..], &["--plugin", text(bundled())]].concat()).good();
     place.admix(&run("linked")).good();
     same_tensors(&place.path("library"), &place.path("linked"));
+}
+
+#[test]
+fn a_mix_of_many_samples_of_a_rust_library_is_that_of_the_linked_plugin_bit_for_bit() {
+    let mut library = Registry::default();
+    admix_api::abi::load(bundled(), &mut library).expect("loaded");
+    let linked = Registry::linked().expect("the bundled plugins");
+    let images =
+        (Tensor::arange(7 * 3 * 8 * 8, (Kind::Float, Device::Cpu)) * 0.37).sin().reshape([7, 3, 8, 8]);
+    let saliency = images.select(1, 0).square();
+    let made = |registry: &Registry| {
+        let entry = registry.find(PluginKind::Mixer, "CoMixup").expect("there");
+        let Reader::Mixer(read, pairing) = &entry.reader else { panic!("a mixer") };
+        let settings = serde_json::json!({"part": 3, "blocks": [2, 4]});
+        let config = read(&mut <dyn erased_serde::Deserializer<'_>>::erase(settings)).expect("settings");
+        let store = Store::new(Device::Cpu, Streams::new(1));
+        let mut mixer = config.build(&store.root(), &MixerContext::default()).expect("built");
+        assert!(mixer.needs().saliency && mixer.needs().host_solver);
+        let pairing = pairing.clone();
+        let ask = Ask { batch: 7, height: 8, width: 8, pairing, quiet: true, progress: 0.0, lambda: None };
+        let plan = mixer.plan(&ask, &mut Streams::new(5).draws("mix", "a", 0, 0)).expect("a plan");
+        let input = MixInput { saliency: Some(&saliency), quiet: true, ..MixInput::of(&images) };
+        let mixed = mixer.mix(&input, &plan.on(Device::Cpu).expect("a plan")).expect("a mix");
+        let (sources, shares) = mixed.credit.shares().expect("shares");
+        assert_eq!(shares.size(), [7, 3]);
+        let message = mixer.mix(&MixInput::of(&images), &plan.on(Device::Cpu).expect("a plan"));
+        assert!(message.expect_err("no saliency").to_string().contains("saliency"));
+        (plan, [mixed.images, sources, shares, mixed.extras["assignment"].shallow_clone()])
+    };
+    let ((one, theirs), (other, ours)) = (made(&library), made(&linked));
+    assert_eq!(one, other, "the draws of the host give one plan");
+    assert!(theirs.iter().zip(&ours).all(|(one, other)| one.equal(other)));
 }
 
 /// Runs the example's own recipe.

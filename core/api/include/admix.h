@@ -177,7 +177,8 @@ typedef struct admix_ask {
 typedef struct admix_plan {
   size_t size;
   void *host;
-  /* The usual start: draws `lambda` and `partner` as the settings of the host say. Returns a status. */
+  /* The usual start: draws `lambda` and `partner` as the settings of the host say. Returns a status. A mixer whose `mix`
+   * gives sources and shares may do without both. */
   int32_t (*draw)(void *host);
   /* A number (`n` is 0 and `values` points to one: a 0-dim tensor), or one for each of `n` samples: [n]. */
   void (*floats)(void *host, admix_text name, const double *values, size_t n);
@@ -205,7 +206,7 @@ typedef struct admix_mix {
    * them, where they differ from those that it is made for. */
   const admix_named *inputs;
   size_t inputs_count;
-  /* The plan's values on the device: "lambda" (0-dim or [N]), "partner" [N] int64, and what `plan` added. */
+  /* The plan's values on the device: "lambda" (0-dim or [N]) and "partner" [N] int64 if drawn, and what `plan` added. */
   const admix_named *plan;
   size_t plan_count;
   /* Not 0: no graph is wanted; the mix trains the encoder alone. */

@@ -128,6 +128,24 @@ impl Draws {
         })
     }
 
+    /// Dirichlet(alpha, .., alpha) over `n` outcomes: `n` numbers in [0, 1] that sum to 1.
+    ///
+    /// Each takes its part, a Beta, of what those before it left.
+    ///
+    /// # Errors
+    /// `alpha` not positive and finite.
+    pub fn dirichlet(&mut self, alpha: f64, n: usize) -> Result<Vec<f64>> {
+        let mut left = 1.0;
+        let mut parts = Vec::with_capacity(n);
+        for after in (1..n).rev() {
+            let part = left * self.beta(alpha, alpha * after as f64)?;
+            parts.push(part);
+            left -= part;
+        }
+        parts.extend((n > 0).then_some(left));
+        Ok(parts)
+    }
+
     /// A uniform permutation of `0..n`; fixed points allowed.
     pub fn permutation(&mut self, n: usize) -> Vec<i64> {
         match &mut self.source {
@@ -203,5 +221,30 @@ mod tests {
         let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n as f64;
         assert!((mean - 0.5).abs() < 0.01 && (variance - 0.05).abs() < 0.002, "{mean} {variance}");
         assert!(draws.beta(0.0, 1.0).is_err());
+    }
+
+    #[test]
+    fn dirichlet_sums_to_1_and_every_outcome_has_the_right_mean_and_spread() {
+        let mut draws = Streams::new(3).draws("t", "dirichlet", 0, 0);
+        let (n, times, alpha) = (5, 20_000, 2.0);
+        let (mut sums, mut squares) = ([0.0; 5], [0.0; 5]);
+        for _ in 0..times {
+            let parts = draws.dirichlet(alpha, n).expect("valid");
+            assert!(parts.len() == n && (parts.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+            assert!(parts.iter().all(|part| (0.0..=1.0).contains(part)));
+            for (at, part) in parts.into_iter().enumerate() {
+                sums[at] += part;
+                squares[at] += part * part;
+            }
+        }
+        // Mean 1 / n, variance (n - 1) / (n^2 (n alpha + 1)).
+        for (sum, square) in sums.into_iter().zip(squares) {
+            let mean = sum / f64::from(times);
+            let variance = square / f64::from(times) - mean * mean;
+            assert!((mean - 0.2).abs() < 0.005, "{mean}");
+            assert!((variance - 4.0 / (25.0 * 11.0)).abs() < 5e-4, "{variance}");
+        }
+        assert_eq!(draws.dirichlet(alpha, 1).expect("valid"), [1.0]);
+        assert!(draws.dirichlet(0.0, 2).is_err());
     }
 }

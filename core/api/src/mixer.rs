@@ -214,6 +214,17 @@ impl Credit {
             }
         }
     }
+
+    /// The share of each sample's own image, `[N]` float32: 0 where it has none.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    pub fn own_share(&self) -> Result<Tensor> {
+        let (sources, shares) = self.shares()?;
+        let own = Tensor::f_arange(sources.size2()?.0, (Kind::Int64, sources.device()))?.f_unsqueeze(1)?;
+        let is_own = sources.f_eq_tensor(&own)?.f_to_kind(shares.kind())?;
+        Ok(shares.f_mul(&is_own)?.f_sum_dim_intlist([1i64].as_slice(), false, None)?)
+    }
 }
 
 /// A mix inside of a network.
@@ -249,6 +260,13 @@ impl Mixed {
     /// A mix of pairs without a mask.
     pub fn pair(images: Tensor, partner: Tensor, lambda: Tensor) -> Self {
         let credit = Credit::Pair { partner, lambda };
+        Self { images, mask: None, hidden: None, credit, extras: BTreeMap::new() }
+    }
+
+    /// A mix of any number of samples, without a mask: `sources` `[N, S]` int64, `shares` `[N, S]` float32 with rows that
+    /// sum to 1.
+    pub fn shared(images: Tensor, sources: Tensor, shares: Tensor) -> Self {
+        let credit = Credit::Shares { sources, shares };
         Self { images, mask: None, hidden: None, credit, extras: BTreeMap::new() }
     }
 

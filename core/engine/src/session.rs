@@ -8,7 +8,9 @@ use admix_api::{Ask, Draws, MixInput, Plan, Registry, Value};
 use admix_data::Batch;
 use admix_torch::{Device, Kind, Tensor};
 
-use crate::method::{Clock, Frame, Method, MixReport, Mode, Param, Recorded, Scheduled, StepReport};
+use crate::method::{
+    Clock, Frame, Method, MixReport, Mode, Param, Recorded, Scheduled, StepReport, lambda_of,
+};
 use crate::recipe::{Recipe, When};
 use crate::schedule;
 use crate::world::{Shape, World, list};
@@ -302,7 +304,7 @@ impl Session {
     }
 
     /// The plan of a mix outside of training: this lambda and these partners; what else the mixer chooses (boxes,
-    /// coins) is drawn.
+    /// coins) is drawn. Of a mixer that plans no partners, as it mixes more than pairs, everything is drawn.
     ///
     /// # Errors
     /// No mixer of this name, or images that are not `[N, C, H, W]`.
@@ -328,7 +330,12 @@ impl Session {
             quiet: true,
             progress: self.clock.progress(),
         };
-        Ok(unit.mixer.plan(&ask, draws)?.with("partner", Value::Ints(partner.to_vec())))
+        let plan = unit.mixer.plan(&ask, draws)?;
+        // A mixer that mixes more than pairs plans no partners, and has no place for given ones.
+        Ok(match plan.value("partner") {
+            Ok(_) => plan.with("partner", Value::Ints(partner.to_vec())),
+            Err(_) => plan,
+        })
     }
 
     /// Mixes images outside of training: networks and mixer in evaluation mode, no graph, nothing learned, masks as
@@ -367,12 +374,13 @@ impl Session {
             let whole = |mask: Tensor| mask.f_expand([n, 1, height, width], false);
             mixed.mask = mixed.mask.map(whole).transpose()?;
         }
+        let lambda = lambda_of(&mixed, &planned)?;
         Ok(MixReport {
             images: mixed.images,
             mask: mixed.mask,
             stage,
-            lambda: planned.lambda()?,
-            partner: planned.partner()?,
+            lambda,
+            partner: planned.partner().ok(),
         })
     }
 

@@ -665,6 +665,10 @@ impl Mixer for ForeignMixer {
         }
         outcome?;
         let plan = state.plan;
+        if ["lambda", "partner"].into_iter().all(|name| plan.value(name).is_err()) {
+            // Of a mixer that mixes more than pairs: its `mix` gives sources and shares.
+            return Ok(plan);
+        }
         for name in ["lambda", "partner"] {
             let fits = match (name, plan.value(name)) {
                 ("lambda", Ok(Value::Float(_))) => true,
@@ -677,7 +681,7 @@ impl Mixer for ForeignMixer {
             if !fits {
                 return Err(self.foreign.error(format!(
                     "`plan` must give `lambda` (one number, or one for each of {n} samples) and `partner` ({n} whole \
-                     numbers from 0 to {}); `draw` gives both",
+                     numbers from 0 to {}), or neither if `mix` gives sources and shares; `draw` gives both",
                     ask.batch.saturating_sub(1),
                     n = ask.batch
                 )));
@@ -773,8 +777,13 @@ impl Mixer for ForeignMixer {
             }
             (None, None, partner, lambda) => {
                 // What was planned holds where the library says nothing else.
-                let partner = partner.map_or_else(|| plan.partner(), Ok)?;
-                let lambda = lambda.map_or_else(|| plan.lambda(), Ok)?;
+                let missing = |_| {
+                    self.foreign.error(
+                        "`mix` gave neither a pair nor sources and shares, and `plan` no `lambda` and `partner`",
+                    )
+                };
+                let partner = partner.map_or_else(|| plan.partner(), Ok).map_err(missing)?;
+                let lambda = lambda.map_or_else(|| plan.lambda(), Ok).map_err(missing)?;
                 Credit::Pair {
                     partner: self.result("partner", partner, &[&[n]], true)?,
                     lambda: self.result("lambda", lambda, &[&[], &[n]], false)?,

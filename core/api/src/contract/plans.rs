@@ -1,11 +1,13 @@
 //! Promises about plans.
 
 use super::ledger::Promise;
-use super::mixers::{Bench, Case};
+use super::mixers::{Bench, Case, MISSING};
 use super::watch::{Check, Seen, ensure};
 use crate::{Per, Plan, Value};
 
 const PLANNED: &str = "every batch can be planned";
+/// Images with sides of other lengths may be refused.
+const DIVISIBLE: i64 = 4;
 const PURE: &str = "the same draws give the same plan";
 const NAMES: &str = "plans keep their names";
 const LAMBDAS: &str = "a plan's lambdas lie in [0, 1]";
@@ -16,7 +18,7 @@ pub(super) const PROMISES: &[Promise] = &[
     (PLANNED, "it was not built"),
     (PURE, NONE),
     (NAMES, NONE),
-    (LAMBDAS, NONE),
+    (LAMBDAS, "no plan holds lambda"),
     (PARTNERS, "no plan holds partners"),
 ];
 
@@ -34,10 +36,20 @@ impl Bench<'_> {
     fn drawn(&mut self, per: Per, step: u64) -> Option<(Case, Plan, bool)> {
         let case = self.case(per, step);
         let call = self.ask(&case);
+        if let Err(seen) = &call.outcome
+            && seen.names_setting
+            && self.batch.images.size()[2..].iter().any(|side| side % DIVISIBLE != 0)
+        {
+            self.ledger.holds(MISSING, &case, || ensure(!seen.text.contains('\n'), || seen.text.clone()));
+            return None;
+        }
         let plan = self.took(PLANNED, &case, call)?;
         let n = self.batch.images.size()[0];
-        let lambdas = self.ledger.holds(LAMBDAS, &case, || lambdas_in_range(&plan, n));
-        let mut partners = true;
+        // Both may be missing where more than pairs are mixed.
+        let (mut lambdas, mut partners) = (true, true);
+        if plan.value("lambda").is_ok() {
+            lambdas = self.ledger.holds(LAMBDAS, &case, || lambdas_in_range(&plan, n));
+        }
         if let Ok(value) = plan.value("partner") {
             partners = self.ledger.holds(PARTNERS, &case, || partners_in_batch(value, n));
         }

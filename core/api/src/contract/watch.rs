@@ -12,6 +12,8 @@ use admix_torch::{Device, Kind, SyncCounter, Tensor, ThreadState, grad_enabled, 
 pub(super) struct Seen {
     pub(super) text: String,
     pub(super) panicked: bool,
+    /// Whether it is an error that names a setting and what was expected of it.
+    pub(super) names_setting: bool,
 }
 
 /// What a test of a promise says.
@@ -36,13 +38,13 @@ impl Seen {
             .or_else(|| payload.downcast_ref::<String>().cloned())
             .unwrap_or_else(|| "no message".into());
         let at = place.map(|place| format!(" at {place}")).unwrap_or_default();
-        Self { text: format!("panicked{at}: {message}"), panicked: true }
+        Self { text: format!("panicked{at}: {message}"), panicked: true, names_setting: false }
     }
 }
 
 impl From<String> for Seen {
     fn from(text: String) -> Self {
-        Self { text, panicked: false }
+        Self { text, panicked: false, names_setting: false }
     }
 }
 
@@ -54,7 +56,8 @@ impl From<&str> for Seen {
 
 impl From<crate::Error> for Seen {
     fn from(error: crate::Error) -> Self {
-        error.to_string().into()
+        let names_setting = matches!(error, crate::Error::Range { .. } | crate::Error::Setting { .. });
+        Self { names_setting, ..error.to_string().into() }
     }
 }
 

@@ -93,10 +93,15 @@ pub struct MixReport {
     pub mask: Option<Tensor>,
     /// The stage whose output is mixed, from 1; 0 where images are.
     pub stage: usize,
-    /// As planned: 0-dim or `[N]`.
+    /// As planned: 0-dim or `[N]`. Of a mixer that plans none, the own image's share, `[N]`.
     pub lambda: Tensor,
-    /// `[N]` int64.
-    pub partner: Tensor,
+    /// `[N]` int64. `None` of a mixer that plans none, as it mixes more than pairs.
+    pub partner: Option<Tensor>,
+}
+
+/// lambda as planned, 0-dim or `[N]`; of a mixer that plans none, the own image's share, `[N]`.
+pub(crate) fn lambda_of(mixed: &Mixed, planned: &Planned) -> Result<Tensor> {
+    Ok(planned.lambda().or_else(|_| mixed.credit.own_share())?)
 }
 
 /// How far the shares of a mix are from what they must be, 0-dim: 0 is well, and not a number stands for images that
@@ -315,7 +320,7 @@ impl Values {
                 self.report.health.push((label.clone(), health));
             }
         }
-        let lambda = planned.lambda()?;
+        let lambda = lambda_of(&mixed, planned)?;
         if self.detail {
             self.report.mixes.insert(
                 arguments.draw.clone(),
@@ -324,7 +329,7 @@ impl Values {
                     mask: mixed.mask.as_ref().map(|m| m.f_detach()).transpose()?,
                     stage: mixed.hidden.map_or(0, |hidden| hidden.stage),
                     lambda: lambda.shallow_clone(),
-                    partner: planned.partner()?,
+                    partner: planned.partner().ok(),
                 },
             );
         }

@@ -10,8 +10,8 @@ mod trace;
 pub(crate) mod verbs;
 pub(crate) mod vocabulary;
 
-pub(crate) use execute::verdict;
 pub use execute::{MixReport, StepReport};
+pub(crate) use execute::{lambda_of, verdict};
 pub use frame::{Clock, Frame, Mode, Recorded};
 pub use host::{Method, Param, Scheduled};
 pub use vocabulary::{Takes, VERBS, Verb};

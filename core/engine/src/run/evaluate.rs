@@ -159,9 +159,12 @@ pub fn mixer_report(
         let per_mask = mask.f_flatten(1, -1)?.f_std_dim(1i64, false, false)?;
         std += per_mask.f_sum(Kind::Double)?.f_double_value(&[])?;
         gaps.push((mask.f_mean(Kind::Double)?.f_double_value(&[])? - lambda).abs());
-        let theirs = batch.images.f_index_select(0, &report.partner)?;
+        let partner = report
+            .partner
+            .ok_or_else(|| Error::Input(format!("mixer `{mixer}` has no partners to compare MixUp with")))?;
+        let theirs = batch.images.f_index_select(0, &partner)?;
         let mixup = batch.images.f_mul_scalar(lambda)?.f_add(&theirs.f_mul_scalar(1.0 - lambda)?)?;
-        let other = batch.labels.f_index_select(0, &report.partner)?;
+        let other = batch.labels.f_index_select(0, &partner)?;
         let world = session.world();
         let net = world.nets.iter().find(|n| !n.trained).or(world.nets.first());
         let net = net.ok_or_else(|| Error::Input("there is no network".into()))?;

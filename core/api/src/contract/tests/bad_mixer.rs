@@ -24,6 +24,8 @@ pub(super) enum Vice {
     ChangingForms,
     LambdaOutside,
     NoLambda,
+    RefusesOddSizes,
+    RefusesSizes,
     PartnersOutside,
     // Of mixes.
     Fails,
@@ -140,6 +142,10 @@ impl MixerConfig for Bad {
     }
 }
 
+fn refused(height: i64) -> Error {
+    Error::Range { what: "shift".into(), got: "1".into(), wanted: format!("a divisor of {height}") }
+}
+
 impl Drop for Mixing {
     fn drop(&mut self) {
         assert!(self.vice != Vice::PanicsInDrop || std::thread::panicking(), "it does not go quietly");
@@ -164,6 +170,8 @@ impl Mixer for Mixing {
             Vice::ChangingForms => plan.with("form", Value::Ints(vec![1, 2])),
             Vice::LambdaOutside => plan.with("lambda", Value::Float(1.25)),
             Vice::NoLambda => Plan::default().with("partner", plan.value("partner")?.clone()),
+            Vice::RefusesOddSizes if ask.height % 4 != 0 => return Err(refused(ask.height)),
+            Vice::RefusesSizes if ask.height == 8 && ask.width == 8 => return Err(refused(ask.height)),
             Vice::PartnersOutside => plan.with("partner", Value::Ints(vec![ask.batch as i64; ask.batch])),
             _ => plan,
         })

@@ -37,7 +37,8 @@ fn a_vice_breaks_its_own_promise_and_hides_no_other() {
         (Vice::ChangingNames, "plans keep their names", "sometimes", "1x3x8x8", 0),
         (Vice::ChangingForms, "plans keep their names", "`form`", "1x3x8x8", 0),
         (Vice::LambdaOutside, "a plan's lambdas lie in [0, 1]", "lambda is 1.25", loud, 18),
-        (Vice::NoLambda, "a plan's lambdas lie in [0, 1]", "no `lambda`", loud, 18),
+        (Vice::NoLambda, "every batch can be mixed", "no `lambda`", loud, 17),
+        (Vice::RefusesSizes, "every batch can be planned", "expected a divisor of 8", loud, 0),
         (Vice::PartnersOutside, "a plan's partners lie in the batch", "partners [1] of 1", loud, 18),
         (Vice::Fails, "every batch can be mixed", "no mix and a second line", loud, 16),
         (Vice::Panics, "every batch can be mixed", "panicked at", loud, 16),
@@ -125,6 +126,13 @@ fn a_mixer_that_says_that_it_waits_may_wait() {
     let verdicts = check(&Bad::entry(), &[json!({"vice": "WaitsButSaysSo"})]);
     assert_eq!(broken(&verdicts), Vec::<&str>::new());
     assert_eq!(idle(&verdicts), ["a capturable mix does not wait for the device"]);
+}
+
+#[test]
+fn a_mixer_may_refuse_sizes_that_little_divides() {
+    let _alone = alone();
+    let verdicts = check(&Bad::entry(), &[json!({"vice": "RefusesOddSizes"})]);
+    assert_eq!((broken(&verdicts), idle(&verdicts)), (vec![], vec![]), "{}", table(&verdicts));
 }
 
 #[test]
