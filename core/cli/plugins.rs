@@ -230,9 +230,10 @@ fn shared_settings(pairing: &Pairing) -> Vec<Setting> {
         ),
         Setting::new(
             "partner",
-            format!("{:?}", pairing.partner),
-            "Permutation | Derangement | Flip",
-            "How partners are chosen: any permutation, one without fixed points, or sample i meets sample N - 1 - i.",
+            pairing.partner,
+            "Permutation | Derangement | Flip | ClusterAware(share: number)",
+            "How partners are chosen: any permutation, one without fixed points, sample i meets sample N - 1 - i, or one \
+             without fixed points in which a share of the samples meet one of their own pseudo label.",
         ),
     ]
 }

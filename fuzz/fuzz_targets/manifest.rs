@@ -232,8 +232,9 @@ fn descriptor(bytes: &mut Bytes<'_>, memory: &mut Memory, index: usize) -> *cons
         alpha: if bytes.rarely() { f64::from_bits(bytes.number()) } else { 1.0 },
         per: u32::from(bytes.byte() / 64),
         fold: bytes.byte().into(),
-        partner: u32::from(bytes.byte() / 64),
+        partner: u32::from(bytes.byte() / 51),
         reserved: 0,
+        share: if bytes.rarely() { f64::from_bits(bytes.number()) } else { 0.5 },
     };
     let kind = match bytes.byte() {
         0..=119 => raw::MIXER,

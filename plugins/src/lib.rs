@@ -11,6 +11,8 @@ mod contract;
 #[cfg(test)]
 mod gradients;
 #[cfg(test)]
+mod pairings;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod schemas;

@@ -5,6 +5,7 @@ mod context;
 mod gradients;
 mod hidden;
 mod method;
+mod pairing;
 mod puzzlemix;
 mod recorded;
 mod scripts;

@@ -65,7 +65,7 @@ fn header_and_rust_agree_on_every_size_offset_and_constant() {
         "admix_errors" Errors { host, report }
         "admix_texts" Texts { host, put }
         "admix_log" Log { host, say }
-        "admix_pairing" Pairing { size, alpha, per, fold, partner, reserved }
+        "admix_pairing" Pairing { size, alpha, per, fold, partner, reserved, share }
         "admix_needs" Needs { size, features, saliency, pseudo, capturable, host_solver, hidden, shown, reserved }
         "admix_draws" Draws { size, host, uniform, normal, beta, choice, permutation, derangement, field }
         "admix_ask" Ask { size, batch, height, width, pairing, lambda, progress, quiet, reserved }

@@ -67,6 +67,28 @@ fn pair(mixed: &Mixed) -> (&Tensor, &Tensor) {
 }
 
 #[test]
+fn a_mixer_of_a_library_finds_partners_by_pseudo_label_in_its_plan() {
+    let mut mixer = built(GRID_MIX, "grid_mix", json!({"cells": 4}), &store().root()).expect("a mixer");
+    let mut ask = ask(8, (16, 16), Per::Batch);
+    ask.pairing.partner = Partner::ClusterAware { share: 1.0 };
+    let plan = mixer.plan(&ask, &mut Streams::new(1).draws("mixer", "test", 0, 0)).expect("a plan");
+    let labels = Tensor::from_slice(&[0i64, 1, 2, 3, 0, 1, 2, 3]);
+    let paired =
+        plan.on(Device::Cpu).expect("tensors").paired(Some(&labels)).expect("labels").expect("a pairing");
+    let images =
+        Tensor::arange(8, (Kind::Float, Device::Cpu)).reshape([8, 1, 1, 1]).expand([8, 3, 16, 16], false);
+    let mix = mixer.mix(&MixInput::of(&images), &paired).expect("a mix");
+    let (partner, _) = pair(&mix);
+    assert!(partner.equal(&Tensor::from_slice(&[4i64, 5, 6, 7, 0, 1, 2, 3])), "{partner}");
+    // Each image holds itself and its partner, four further.
+    let far = (&mix.images - &images).abs();
+    assert!(
+        far.eq(0.0).logical_or(&far.eq(4.0)).all().int64_value(&[]) == 1
+            && far.max().double_value(&[]) == 4.0
+    );
+}
+
+#[test]
 fn grid_mix_credits_the_visible_area_of_cells_of_any_size() {
     for (cells, size) in [(4, (16, 16)), (3, (16, 16)), (5, (7, 13)), (8, (5, 9)), (1, (6, 4))] {
         let mut mixer =

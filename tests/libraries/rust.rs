@@ -13,7 +13,7 @@ use admix_torch::{Device, Kind, Tensor};
 use safetensors::SafeTensors;
 
 use super::built;
-use crate::program::{Outcome, Place, finish, repository};
+use crate::program::{Outcome, Place, TINY, finish, repository};
 
 /// Runs cargo in this repository, with the target folder that these tests were built in.
 fn cargo(arguments: &[&str]) {
@@ -111,6 +111,26 @@ fn the_bundled_plugins_train_bit_for_bit_alike_from_a_library() {
     bare(&place, &[&run("library")[..], &["--plugin", text(bundled())]].concat()).good();
     place.admix(&run("linked")).good();
     assert!(same_tensors(&place.path("library"), &place.path("linked")) > 100);
+}
+
+#[test]
+fn a_mixer_of_a_library_is_paired_by_pseudo_labels_like_the_linked_one() {
+    let place = Place::new();
+    let mixer = r#""mix": CutMix(partner: ClusterAware(share: 0.8), per: Sample)"#;
+    let recipe = TINY
+        .replace(r#""amix": AMix(alpha: 2.0)"#, mixer)
+        .replace(r#"method: "amix""#, r#"method: "m.rhai""#);
+    place.write("r.ron", &recipe);
+    let script = "fn weights(t) { #{ loss: 1.0 } }
+        fn step(t) {
+            let m = t.quiet(\"mix\", #{ as: \"mix\", images: t.images, pseudo: t.labels });
+            t.learn(#{ loss: t.loss(\"mixup_cross_entropy\", t.pass(\"q\", m).logits(\"one\"), m.target(t.labels)) });
+        }";
+    place.write("m.rhai", script);
+    let run = |out: &'static str| ["run", "r.ron", "--device", "cpu", "--threads", "1", "--out", out];
+    bare(&place, &[&run("library")[..], &["--plugin", text(bundled())]].concat()).good();
+    place.admix(&run("linked")).good();
+    assert!(same_tensors(&place.path("library"), &place.path("linked")) > 10);
 }
 
 #[test]

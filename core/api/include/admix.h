@@ -59,8 +59,10 @@ enum { ADMIX_MIXER = 1, ADMIX_LOSS = 2 };
 /* How lambda is drawn (`admix_pairing.per`): once for a batch, or for each sample. */
 enum { ADMIX_PER_BATCH = 0, ADMIX_PER_SAMPLE = 1 };
 
-/* How partners are chosen (`admix_pairing.partner`): any permutation, one without fixed points, or N - 1 - i. */
-enum { ADMIX_PERMUTATION = 0, ADMIX_DERANGEMENT = 1, ADMIX_FLIP = 2 };
+/* How partners are chosen (`admix_pairing.partner`): any permutation, one without fixed points, N - 1 - i, or one
+ * without fixed points in which a share of the samples meet one of their own pseudo label. The last is made on the
+ * device, from random numbers that `admix_plan.draw` adds to the plan, and the mix finds it there as "partner". */
+enum { ADMIX_PERMUTATION = 0, ADMIX_DERANGEMENT = 1, ADMIX_FLIP = 2, ADMIX_CLUSTER_AWARE = 3 };
 
 /* How a new parameter is filled (`admix_build.parameter`), from a draw that depends on the run's seed and the
  * parameter's name alone: the value itself; normal with this standard deviation; normal after He et al. 2015,
@@ -113,6 +115,8 @@ typedef struct admix_pairing {
   /* ADMIX_PERMUTATION, ... */
   uint32_t partner;
   uint32_t reserved;
+  /* For ADMIX_CLUSTER_AWARE: the share that meets its own pseudo label, in [0, 1]. Else 0. */
+  double share;
 } admix_pairing;
 
 /* What a mixer reads beside the images. Filled by the library. */

@@ -69,8 +69,14 @@ struct BadSetting : Error {
 /** How lambda is drawn: once for a batch, or for each sample. */
 enum class Per : uint32_t { Batch = ADMIX_PER_BATCH, Sample = ADMIX_PER_SAMPLE };
 
-/** How partners are chosen: any permutation, one without fixed points, or N - 1 - i. */
-enum class Partner : uint32_t { Permutation = ADMIX_PERMUTATION, Derangement = ADMIX_DERANGEMENT, Flip = ADMIX_FLIP };
+/** How partners are chosen: any permutation, one without fixed points, N - 1 - i, or one without fixed points in which
+ * a share of the samples meet one of their own pseudo label. */
+enum class Partner : uint32_t {
+  Permutation = ADMIX_PERMUTATION,
+  Derangement = ADMIX_DERANGEMENT,
+  Flip = ADMIX_FLIP,
+  ClusterAware = ADMIX_CLUSTER_AWARE
+};
 
 /** The settings that the host serves for every mixer. A plugin only gives their defaults. */
 struct Pairing {
@@ -80,6 +86,8 @@ struct Pairing {
   /** max(lambda, 1 - lambda). */
   bool fold = false;
   Partner partner = Partner::Permutation;
+  /** Of `ClusterAware`, in [0, 1]. */
+  double share = 0.5;
 };
 
 /** What a plugin says of itself: `static constexpr admix::About about{...};`. */
@@ -612,7 +620,7 @@ class Ask {
   /** The settings that the host serves. */
   Pairing pairing() const {
     const admix_pairing& from = from_->pairing;
-    return {from.alpha, static_cast<Per>(from.per), from.fold != 0, static_cast<Partner>(from.partner)};
+    return {from.alpha, static_cast<Per>(from.per), from.fold != 0, static_cast<Partner>(from.partner), from.share};
   }
   /** Progress of the run, in [0, 1]. */
   double progress() const { return from_->progress; }
@@ -1108,7 +1116,8 @@ const admix_descriptor* descriptor() {
                  static_cast<uint32_t>(about.pairing.per),
                  about.pairing.fold,
                  static_cast<uint32_t>(about.pairing.partner),
-                 0};
+                 0,
+                 about.pairing.partner == Partner::ClusterAware ? about.pairing.share : 0.0};
     if constexpr (is_mixer) d.mixer = mixer_functions<T>();
     else d.loss = loss_functions<T>();
     return d;

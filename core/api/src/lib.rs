@@ -7,6 +7,7 @@ mod error;
 mod field;
 mod loss;
 mod mixer;
+mod pairing;
 mod params;
 mod plan;
 mod read;
@@ -18,8 +19,9 @@ pub use error::{Error, Result};
 pub use field::uniform_field;
 pub use loss::{Argument, Loss, LossConfig, LossInput};
 pub use mixer::{Credit, Hidden, MixInput, Mixed, Mixer, MixerConfig, MixerContext, Needs};
+pub use pairing::{Pairing, Partner, Per, cluster_aware};
 pub use params::{Buffer, Hints, Init, Parameter, Path, Store};
-pub use plan::{Ask, Pairing, Partner, Per, Plan, Planned, Value, over_images};
+pub use plan::{Ask, Plan, Planned, Value, over_images};
 pub use read::{LossChoice, LossSeed, MixerChoice, MixerSeed};
 pub use registry::{
     Describe, Entry, Origin, PluginKind, ReadLoss, ReadMixer, Reader, Registry, StaticPlugin, did_you_mean,

@@ -1,79 +1,12 @@
 //! Plans: every scalar choice of one mix, made on the host in float64, and their values on the device.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use admix_torch::{Device, Kind, Tensor};
-use serde::{Deserialize, Serialize};
 
-use crate::{Draws, Error, Result};
-
-/// How lambda is drawn for a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
-pub enum Per {
-    /// One lambda for the whole batch, as in the authors' code of every policy.
-    #[default]
-    Batch,
-    /// One lambda for each sample.
-    Sample,
-}
-
-/// How partners are chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
-pub enum Partner {
-    /// A uniform random permutation; a sample may meet itself.
-    #[default]
-    Permutation,
-    /// A permutation without fixed points (random cyclic order).
-    Derangement,
-    /// Sample `i` meets sample `N - 1 - i`.
-    Flip,
-}
-
-/// The settings that the host serves for every mixer. In a recipe they stand beside the mixer's own:
-/// `CutMix(alpha: 1.0, per: Sample)`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Pairing {
-    /// lambda ~ Beta(alpha, alpha); > 0.
-    pub alpha: f64,
-    /// One lambda per batch or per sample.
-    pub per: Per,
-    /// Use max(lambda, 1 - lambda), so that the own image dominates.
-    pub fold: bool,
-    /// How partners are chosen.
-    pub partner: Partner,
-}
-
-impl Default for Pairing {
-    fn default() -> Self {
-        Self { alpha: 1.0, per: Per::Batch, fold: false, partner: Partner::Permutation }
-    }
-}
-
-impl Pairing {
-    /// The names of the settings, as a recipe writes them.
-    pub const FIELDS: [&'static str; 4] = ["alpha", "per", "fold", "partner"];
-
-    /// The defaults with another `alpha`.
-    pub fn alpha(alpha: f64) -> Self {
-        Self { alpha, ..Self::default() }
-    }
-
-    /// Checks the ranges.
-    ///
-    /// # Errors
-    /// `alpha` is not a positive number.
-    pub fn validate(&self) -> Result<()> {
-        if self.alpha > 0.0 && self.alpha.is_finite() {
-            return Ok(());
-        }
-        Err(Error::Range {
-            what: "alpha".into(),
-            got: self.alpha.to_string(),
-            wanted: "a number above 0 (lambda ~ Beta(alpha, alpha))".into(),
-        })
-    }
-}
+use crate::pairing::{SHUFFLE, Shuffle};
+use crate::{Draws, Error, Pairing, Partner, Per, Result};
 
 /// What a plan is wanted for.
 #[derive(Debug, Clone)]
@@ -116,7 +49,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The usual start of a plan: lambda from Beta(alpha, alpha), then the partners.
+    /// The usual start of a plan: lambda from Beta(alpha, alpha), then the partners. Those of a cluster-aware pairing are
+    /// chosen where the labels are, by [`Planned::paired`]; the plan has its random numbers as `partner_order` and
+    /// `partner_inside`, and partners in a random cyclic order until then.
     ///
     /// # Errors
     /// `alpha` out of range.
@@ -135,6 +70,15 @@ impl Plan {
             Partner::Permutation => draws.permutation(ask.batch),
             Partner::Derangement => draws.derangement(ask.batch),
             Partner::Flip => (0..ask.batch as i64).rev().collect(),
+            Partner::ClusterAware { share } => {
+                let shuffle = Shuffle::draw(ask.batch, share, draws);
+                let plan = Self::default().with("lambda", lambda);
+                let plan = plan.with("partner", Value::Ints(shuffle.cyclic()));
+                let [inside, order] = SHUFFLE;
+                return Ok(plan
+                    .with(inside, Value::Ints(shuffle.inside))
+                    .with(order, Value::Ints(shuffle.order)));
+            }
         };
         Ok(Self::default().with("lambda", lambda).with("partner", Value::Ints(partner)))
     }
@@ -144,9 +88,13 @@ impl Plan {
         Self::default().with("lambda", Value::Float(lambda)).with("partner", Value::Ints(partner.to_vec()))
     }
 
-    /// The plan with one more (or another) value.
+    /// The plan with one more (or another) value. Partners hold as they are given: they take the place of a pairing by
+    /// pseudo labels.
     #[must_use]
     pub fn with(mut self, name: &str, value: Value) -> Self {
+        if name == "partner" {
+            self.values.retain(|have, _| !SHUFFLE.contains(&have.as_str()));
+        }
         self.values.insert(name.to_string(), value);
         self
     }
@@ -161,6 +109,14 @@ impl Plan {
     /// The values, sorted by name.
     pub fn values(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.values.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// Tells plans apart that cannot be written over one another: by structure, and by the names of their values.
+    pub fn form(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.structure.hash(&mut hasher);
+        self.values.keys().for_each(|name| name.hash(&mut hasher));
+        hasher.finish()
     }
 
     /// A value by name.
@@ -257,6 +213,10 @@ impl Planned {
     /// Every value, sorted by name: 0-dim or `[N]`, float32 or int64.
     pub fn values(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    pub(crate) fn tensors(&self) -> BTreeMap<String, Tensor> {
+        self.values().map(|(name, tensor)| (name.to_string(), tensor.shallow_clone())).collect()
     }
 
     /// A value by name: 0-dim or `[N]`, float32 or int64.

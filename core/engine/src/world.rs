@@ -262,7 +262,7 @@ impl World {
                 name: name.clone(),
                 plugin: choice.plugin.clone(),
                 mixer,
-                needs,
+                needs: Needs { pseudo: needs.pseudo || choice.pairing.partner.needs_pseudo(), ..needs },
                 watched,
                 pairing: choice.pairing.clone(),
                 picks: Vec::new(),

@@ -115,8 +115,13 @@ impl raw::Pairing {
                 Partner::Permutation => 0,
                 Partner::Derangement => 1,
                 Partner::Flip => 2,
+                Partner::ClusterAware { .. } => 3,
             },
             reserved: 0,
+            share: match pairing.partner {
+                Partner::ClusterAware { share } => share,
+                _ => 0.0,
+            },
         }
     }
 
@@ -128,6 +133,7 @@ impl raw::Pairing {
             partner: match self.partner {
                 1 => Partner::Derangement,
                 2 => Partner::Flip,
+                3 => Partner::ClusterAware { share: self.share },
                 _ => Partner::Permutation,
             },
         }

@@ -173,7 +173,8 @@ unsafe fn plugin(descriptor: *const raw::Descriptor) -> Result<Plugin, String> {
             }
             if !(descriptor.pairing.alpha > 0.0 && descriptor.pairing.alpha.is_finite())
                 || descriptor.pairing.per > 1
-                || descriptor.pairing.partner > 2
+                || descriptor.pairing.partner > 3
+                || (descriptor.pairing.partner == 3 && !(0.0..=1.0).contains(&descriptor.pairing.share))
             {
                 return Err(of("the defaults of alpha, per or partner are out of range".into()));
             }

@@ -69,6 +69,7 @@ pub struct Pairing {
     pub fold: u32,
     pub partner: u32,
     pub reserved: u32,
+    pub share: f64,
 }
 
 #[repr(C)]

@@ -11,7 +11,7 @@ use super::settings::BUILT;
 use super::watch::{Check, Seen, Watched, ensure, guarded, watched};
 use super::{mixes, plans};
 use crate::{
-    Ask, Mixed, Mixer, MixerConfig, MixerContext, Needs, Pairing, Per, Plan, Planned, Store, Streams,
+    Ask, Mixed, Mixer, MixerConfig, MixerContext, Needs, Pairing, Partner, Per, Plan, Planned, Store, Streams,
 };
 
 const NEEDS: &str = "needs are the same before and after building";
@@ -56,6 +56,8 @@ pub(super) struct Case {
     settings: String,
     shape: Vec<i64>,
     pub(super) per: Per,
+    /// Another way to choose partners and lambda than the settings say.
+    pairing: Option<(Partner, bool)>,
     quiet: bool,
     step: u64,
 }
@@ -64,6 +66,9 @@ impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let loudness = if self.quiet { "quiet" } else { "loud" };
         write!(f, "{} on {}, per {:?}, {loudness}, ", self.settings, by(&self.shape), self.per)?;
+        if let Some((partner, fold)) = self.pairing {
+            write!(f, "partner {partner}, fold {fold}, ")?;
+        }
         write!(f, "seed {SEED}, step {}", self.step)
     }
 }
@@ -113,10 +118,12 @@ pub(super) fn check(config: &dyn MixerConfig, pairing: &Pairing, settings: &str,
         }
     };
     let (mut reached, mut sound) = (BTreeMap::new(), true);
+    let reads = Needs { pseudo: needs.pseudo || pairing.partner.needs_pseudo(), ..needs.clone() };
     // The other view comes last: it says something only about a mixer that is sound without it, on every batch.
     let one_view: &[Part] = &[
         |bench| bench.planning(),
         |bench| bench.mixing(),
+        |bench| bench.pairings(),
         |bench| bench.repeating(),
         |bench| bench.half_precision(),
         |bench| bench.missing_inputs(),
@@ -129,7 +136,7 @@ pub(super) fn check(config: &dyn MixerConfig, pairing: &Pairing, settings: &str,
             let Some(built) = build(config, &needs, shape[1], &at, ledger) else { continue };
             let mut bench = Bench {
                 ledger: &mut *ledger,
-                batch: Batch::new(shape, &needs, quiet),
+                batch: Batch::new(shape, &reads, quiet),
                 config,
                 pairing,
                 settings,
@@ -228,15 +235,16 @@ fn took<T>(ledger: &mut Ledger, promise: &'static str, at: &dyn fmt::Display, ca
 impl Bench<'_> {
     pub(super) fn case(&self, per: Per, step: u64) -> Case {
         let shape = self.batch.images.size();
-        Case { settings: self.settings.into(), shape, per, quiet: self.batch.quiet, step }
+        Case { settings: self.settings.into(), shape, per, pairing: None, quiet: self.batch.quiet, step }
     }
 
     pub(super) fn ask(&self, case: &Case) -> Watched<Plan> {
+        let (partner, fold) = case.pairing.unwrap_or((self.pairing.partner, self.pairing.fold));
         let ask = Ask {
             batch: case.shape[0] as usize,
             height: case.shape[2],
             width: case.shape[3],
-            pairing: Pairing { per: case.per, ..self.pairing.clone() },
+            pairing: Pairing { per: case.per, partner, fold, ..self.pairing.clone() },
             quiet: case.quiet,
             progress: 0.5,
             lambda: None,
@@ -254,7 +262,8 @@ impl Bench<'_> {
         // The plugin gets copies, so that one that writes into them spoils no other case.
         let given = batch.copy();
         let mut call = watched(|| {
-            let mixed = self.built.mixer.mix(&given.input(), slots)?;
+            let paired = slots.paired(given.pseudo.as_ref())?;
+            let mixed = self.built.mixer.mix(&given.input(), paired.as_ref().unwrap_or(slots))?;
             // Part of every step, so it must not wait either. What is wrong with it is judged later.
             let shares = guarded(|| Ok(mixed.credit.shares()?));
             drop(shares);
@@ -330,6 +339,24 @@ impl Bench<'_> {
             }
             Ok(())
         });
+    }
+
+    /// Mixes by every other way to choose partners and lambda.
+    fn pairings(&mut self) {
+        let [even, whole] = [0.5, 1.0].map(|share| Partner::ClusterAware { share });
+        let ways = [(Partner::Derangement, true), (Partner::Flip, false), (even, false), (whole, true)];
+        for (step, (way, per)) in
+            (20..).zip(ways.into_iter().flat_map(|way| [(way, Per::Batch), (way, Per::Sample)]))
+        {
+            let case = Case { pairing: Some(way), ..self.case(per, step) };
+            let Some((case, plan)) = self.plan_of(case) else { continue };
+            let Ok(slots) = plan.on(Device::Cpu) else { continue };
+            let batch = self.batch.with_pseudo();
+            let Some(mixed) = self.mix(&case, &batch, &plan, &slots) else { continue };
+            let pair = (&mixed, self.untouched);
+            let found = mixes::examine(self.ledger, &case, (&batch, self.needs), &plan, pair);
+            *self.sound &= found.sound;
+        }
     }
 
     /// One plan gives one result: again, from another mixer of the same settings, and from slots that held another plan.

@@ -28,13 +28,17 @@ const STEPS: u64 = 20;
 impl Bench<'_> {
     /// A plan that is fit to be mixed by.
     pub(super) fn plan(&mut self, per: Per, step: u64) -> Option<(Case, Plan)> {
-        let (case, plan, fit) = self.drawn(per, step)?;
+        self.plan_of(self.case(per, step))
+    }
+
+    /// The same for any case.
+    pub(super) fn plan_of(&mut self, case: Case) -> Option<(Case, Plan)> {
+        let (case, plan, fit) = self.drawn(case)?;
         fit.then_some((case, plan))
     }
 
     /// A plan, and whether it is fit to be mixed by.
-    fn drawn(&mut self, per: Per, step: u64) -> Option<(Case, Plan, bool)> {
-        let case = self.case(per, step);
+    fn drawn(&mut self, case: Case) -> Option<(Case, Plan, bool)> {
         let call = self.ask(&case);
         if let Err(seen) = &call.outcome
             && seen.names_setting
@@ -59,14 +63,14 @@ impl Bench<'_> {
     /// Plans of one step and of many.
     pub(super) fn planning(&mut self) {
         for per in [Per::Batch, Per::Sample] {
-            let Some((case, first, _)) = self.drawn(per, 0) else { continue };
+            let Some((case, first, _)) = self.drawn(self.case(per, 0)) else { continue };
             let again = self.ask(&case).outcome;
             self.ledger.holds(PURE, &case, || {
                 let again = again?;
                 ensure(first == again, || format!("{first:?}, then {again:?}"))
             });
             for step in 1..STEPS {
-                let Some((case, other, _)) = self.drawn(per, step) else { continue };
+                let Some((case, other, _)) = self.drawn(self.case(per, step)) else { continue };
                 self.ledger.holds(NAMES, &case, || fits(&first, &other));
             }
         }

@@ -37,7 +37,7 @@ impl Batch {
             images: wild(&[n, c, height, width], 0.1, Kind::Float),
             features: needs.features.map(|_| wild(&[n, DEPTH, h, w], 0.2, Kind::Float)),
             saliency: needs.saliency.then(|| wild(&[n, height, width], 0.3, Kind::Float).abs()),
-            pseudo: needs.pseudo.then(|| Tensor::arange(n, (Kind::Int64, Device::Cpu)).remainder(2)),
+            pseudo: needs.pseudo.then(|| two_labels(n)),
             other: None,
             quiet,
         }
@@ -54,6 +54,11 @@ impl Batch {
             other: self.other.as_ref().map(|(images, features)| (images.copy(), copied(features))),
             quiet: self.quiet,
         }
+    }
+
+    /// The same batch with pseudo labels.
+    pub(super) fn with_pseudo(&self) -> Self {
+        Self { pseudo: Some(two_labels(self.images.size()[0])), ..self.copy() }
     }
 
     /// The same batch with another view beside it.
@@ -92,6 +97,10 @@ impl Batch {
         .filter_map(|(name, tensor)| Some((name, tensor?)))
         .collect()
     }
+}
+
+fn two_labels(n: i64) -> Tensor {
+    Tensor::arange(n, (Kind::Int64, Device::Cpu)).remainder(2)
 }
 
 /// Whether two tensors are the same in shape, kind, place and every bit that counts (any NaN is any other).

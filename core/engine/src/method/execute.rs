@@ -307,6 +307,8 @@ impl Values {
         }
         let images = inputs.get("images").ok_or_else(|| Error::Input("a mix needs `images`".into()))?;
         let planned = self.plans.get(&id).ok_or_else(|| Error::Input("a mix without a plan".into()))?;
+        let paired = planned.paired(inputs.get("pseudo"))?;
+        let planned = paired.as_ref().unwrap_or(planned);
         let unit = &mut world.mixers[arguments.mixer];
         let input = MixInput::named(images, arguments.quiet, |name| inputs.get(name));
         let mixed = unit.mixer.mix(&input, planned)?;

@@ -149,7 +149,7 @@ impl Frame {
 
     /// What tells this trace from others: operations, names, shapes, plan structures. Not the numbers.
     pub fn structure(&self) -> u64 {
-        let structures: Vec<u64> = self.plans.values().map(|plan| plan.structure).collect();
+        let structures: Vec<u64> = self.plans.values().map(Plan::form).collect();
         self.trace.hash(&structures)
     }
 
@@ -336,7 +336,7 @@ impl Frame {
                 .iter()
                 .position(|m| m.name == mixer)
                 .ok_or_else(|| unknown_mixer(&world, mixer))?;
-            check_mix_keys(mixer, &world.mixers[named].needs, &inputs)?;
+            check_mix_keys(&world, named, &inputs)?;
             let index = self.picked(&world, named, &draw)?;
             let unit = &world.mixers[index];
             self.refuse_hidden(inputs.iter().map(|(_, id)| *id))?;
@@ -553,12 +553,21 @@ fn unknown_mixer(world: &World, name: &str) -> Error {
 }
 
 /// The keys of a mix must be what its mixer needs.
-fn check_mix_keys(mixer: &str, needs: &admix_api::Needs, inputs: &[(String, Id)]) -> Result<()> {
-    let (wanted, optional) = needs.keys();
+fn check_mix_keys(world: &World, mixer: usize, inputs: &[(String, Id)]) -> Result<()> {
+    let unit = &world.mixers[mixer];
+    let mixer = &unit.name;
+    let (wanted, optional) = unit.needs.keys();
     let given: Vec<&str> = inputs.iter().map(|(name, _)| name.as_str()).collect();
     if let Some(missing) = wanted.iter().find(|name| !given.contains(name)) {
+        // The pairing of the mixer itself, or of one that it picks.
+        let mut units = [unit].into_iter().chain(unit.picks.iter().map(|(index, _)| &world.mixers[*index]));
+        let pairing = units.find(|unit| *missing == "pseudo" && unit.pairing.partner.needs_pseudo());
+        let why = pairing.map(|unit| {
+            format!(", as `mixers.{}.partner` of the recipe is {}", unit.name, unit.pairing.partner)
+        });
         return Err(Error::Input(format!(
-            "mixer `{mixer}` needs `{missing}`; it was given {}. Add `{missing}: ...` to the keys of the mix",
+            "mixer `{mixer}` needs `{missing}`{}; it was given {}. Add `{missing}: ...` to the keys of the mix",
+            why.unwrap_or_default(),
             list(&given)
         )));
     }

@@ -102,6 +102,7 @@ impl Library {
                 fold: 1,
                 partner: 2,
                 reserved: 0,
+                share: 0.0,
             },
             data: std::ptr::null(),
             mixer: std::ptr::null(),
@@ -481,7 +482,13 @@ fn a_pairing_out_of_range_is_refused() {
         assert_eq!(refused_plugin(|plugin| plugin.pairing.alpha = alpha), wanted, "{alpha}");
     }
     assert_eq!(refused_plugin(|plugin| plugin.pairing.per = 2), wanted);
-    assert_eq!(refused_plugin(|plugin| plugin.pairing.partner = 3), wanted);
+    assert_eq!(refused_plugin(|plugin| plugin.pairing.partner = 4), wanted);
+    for share in [-0.1, 1.1, f64::NAN] {
+        let of_clusters = |plugin: &mut raw::Descriptor| {
+            (plugin.pairing.partner, plugin.pairing.share) = (3, share);
+        };
+        assert_eq!(refused_plugin(of_clusters), wanted, "{share}");
+    }
     // A loss has no pairing: what stands there is not looked at.
     let mut library = Library::good();
     library.descriptors[1].pairing.alpha = f64::NAN;
