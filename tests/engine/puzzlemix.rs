@@ -84,7 +84,7 @@ fn gradients_by_hand(report: &StepReport, fresh: &Session, clean_lam: f64) -> BT
     let own = mix.mask.as_ref().expect("a mask").mean_dim([1i64, 2, 3].as_slice(), false, Kind::Float);
     let log = logits(&mix.images).log_softmax(1, Kind::Float);
     let of = |labels: &Tensor| -log.gather(1, &labels.unsqueeze(1), false).squeeze_dim(1);
-    let partners = batch.labels.index_select(0, &mix.partner);
+    let partners = batch.labels.index_select(0, mix.partner.as_ref().expect("a pair"));
     let rest: Tensor = 1.0 - &own;
     (own * of(&batch.labels) + rest * of(&partners)).mean(Kind::Float).backward();
     let all = world.optimizer.parameters();
@@ -187,7 +187,8 @@ fn adversarial_noise_is_that_of_the_authors_code_and_only_shown() {
         assert!((&noisy - &images).abs().mean(Kind::Float).double_value(&[]) > 0.02);
         let shown = |noise: f64| if noise > 0.0 { noisy.shallow_clone() } else { images.shallow_clone() };
         let rest: Tensor = 1.0 - mask;
-        let wanted: Tensor = mask * shown(own) + rest * shown(theirs).index_select(0, &mix.partner);
+        let wanted: Tensor =
+            mask * shown(own) + rest * shown(theirs).index_select(0, mix.partner.as_ref().expect("a pair"));
         let gap = (&mix.images - wanted).abs();
         // A sign may turn where the gradient is next to nothing.
         let apart = gap.gt(1e-5).to_kind(Kind::Float).mean(Kind::Float).double_value(&[]);
@@ -224,8 +225,10 @@ fn a_network_that_nothing_moves_gives_mixes_by_lambda_and_finite_steps() {
             let plan =
                 Plan::given(lambda, &partner).with("blocks", Value::Ints((0..4).collect())).structured(4);
             let plans = BTreeMap::from([("mix".to_string(), plan)]);
-            let schedule =
-                Some(admix_engine::Scheduled { rates: [("net".to_string(), 0.0)].into(), ema: None });
+            let schedule = Some(admix_engine::Scheduled {
+                rates: [("net".to_string(), 0.0)].into(),
+                ..Default::default()
+            });
             let options = StepOptions { plans, detail: true, schedule, ..StepOptions::default() };
             let clean = admix_data::Batch { images: images.shallow_clone(), ..batch(0, 8) };
             let report = session.step_with(vec![clean], &options).expect("a step");

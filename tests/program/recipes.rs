@@ -221,6 +221,7 @@ fn every_plugin_is_listed_and_explained() {
         ("mixer", "amix"),
         ("mixer", "automix"),
         ("mixer", "choice"),
+        ("mixer", "co_mixup"),
         ("mixer", "cutmix"),
         ("mixer", "fmix"),
         ("mixer", "manifoldmix"),

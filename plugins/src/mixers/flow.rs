@@ -3,7 +3,7 @@
 //! Source  the maximum flow by blocking flows along shortest ways (Dinic, 1970).
 
 /// More than any flow, less than overflows.
-pub(super) const ENDLESS: i64 = 1 << 60;
+const ENDLESS: i64 = 1 << 60;
 
 /// A flow network of whole numbers. Edge `e` and its reverse `e ^ 1` stand together.
 #[derive(Debug, Default)]
@@ -18,13 +18,6 @@ pub(super) struct Network {
 }
 
 impl Network {
-    /// Nodes without edges.
-    pub(super) fn new(nodes: usize) -> Self {
-        let mut network = Self::default();
-        network.clear(nodes);
-        network
-    }
-
     /// Starts again with these nodes and no edges, in the memory that is there.
     pub(super) fn clear(&mut self, nodes: usize) {
         self.nodes = nodes;

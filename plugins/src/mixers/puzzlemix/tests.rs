@@ -220,7 +220,7 @@ fn lambda_0_and_1_and_pixels_at_both_ends_have_an_optimum_that_all_solvers_find(
     let black = bytes.narrow(0, 0, 1).ones_like() * -1.0;
     let chessboard = Tensor::cat(&[bytes.narrow(0, 0, 2), black.shallow_clone(), -black], 0);
     // Pixels of 0 and 255, normalised by mean and deviation 1/2: the strongest edges that there are.
-    let mixer = PuzzleMix { std: vec![0.5], ..PuzzleMix::default() };
+    let mixer = PuzzleMix { std: Some(vec![0.5]), ..PuzzleMix::default() };
     for blocks in [2, 4, 8, 16] {
         for lambda in [0.0, 1e-6, 0.5, 1.0] {
             let found = problem(&mixer, &chessboard, &saliency, blocks, lambda);
