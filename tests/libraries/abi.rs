@@ -1,5 +1,6 @@
 //! `core/api/include/admix.h` is plain C and says what `core/api/src/abi/raw.rs` says.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::mem::{offset_of, size_of};
 
@@ -114,4 +115,48 @@ fn header_and_rust_agree_on_every_size_offset_and_constant() {
     ));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(String::from_utf8_lossy(&output.stdout), told);
+    for broken in broken_by(&told) {
+        panic!("{broken}: a library that was built for version 1 would break");
+    }
+}
+
+/// Each place, size and constant of version 1: `structure size`, `structure.field offset`, `CONSTANT value`.
+const VERSION_1: &str = include_str!("abi_1.txt");
+
+/// What of version 1 does not hold any more: fields and constants stay, structures may grow.
+fn broken_by(told: &str) -> Vec<String> {
+    let rows = |text: &str| -> BTreeMap<String, u64> {
+        let row = |line: &str| {
+            let (name, number) = line.split_once(' ').expect("a name and a number");
+            (name.to_string(), number.parse().expect("a number"))
+        };
+        text.lines().map(row).collect()
+    };
+    let now = rows(told);
+    let grows = |name: &str| name.starts_with("admix_") && !name.contains('.') && !FIXED.contains(&name);
+    let holds = |name: &str, frozen: u64| match now.get(name) {
+        Some(value) => *value == frozen || (grows(name) && *value > frozen),
+        None => false,
+    };
+    let frozen = rows(VERSION_1).into_iter().filter(|(name, value)| !holds(name, *value));
+    frozen.map(|(name, value)| format!("{name} is no longer {value}")).collect()
+}
+
+/// Structures that lie inside of others or in lists, or that do not tell their size.
+const FIXED: [&str; 6] =
+    ["admix_text", "admix_errors", "admix_texts", "admix_log", "admix_named", "admix_pairing"];
+
+#[test]
+fn a_field_that_moves_and_a_list_that_grows_would_break_version_1() {
+    assert!(broken_by(VERSION_1).is_empty());
+    let changed = |from: &str, to: &str| {
+        assert!(VERSION_1.contains(from), "{from}");
+        broken_by(&VERSION_1.replace(from, to)).len()
+    };
+    assert_eq!(changed("admix_mix 56\n", "admix_mix 64\n"), 0, "growing at the end");
+    assert_eq!(changed("admix_mix 56\n", "admix_mix 48\n"), 1, "losing its end");
+    assert_eq!(changed("admix_named 32\n", "admix_named 40\n"), 1, "a list whose elements grow");
+    assert_eq!(changed("admix_mix.quiet 40\n", "admix_mix.quiet 44\n"), 1, "a field that moves");
+    assert_eq!(changed("ADMIX_ABI 1\n", "ADMIX_ABI 2\n"), 1, "another version");
+    assert_eq!(changed("admix_mix.quiet 40\n", ""), 1, "a field that goes");
 }

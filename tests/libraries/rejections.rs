@@ -52,14 +52,14 @@ fn a_library_in_plain_c_is_listed_with_where_it_comes_from() {
     let place = with_tiny(&[]);
     let listed = place.admix(&["plugins", "--plugin", "tiny.so"]).good().stdout;
     let line = listed.lines().find(|line| line.contains(" fade ")).expect("listed");
-    assert!(line.contains("nothing at all") && line.ends_with("0.0.1  tiny.so (ABI 0)"), "{line}");
+    assert!(line.contains("nothing at all") && line.ends_with("0.0.1  tiny.so (ABI 1)"), "{line}");
 }
 
 #[test]
 fn libraries_that_cannot_be_used_are_refused_with_path_and_remedy() {
     let cases: [(&[&str], &[&str]); 7] = [
         (&["MAGIC=3"], &["wrong magic number", "another program's plugin"]),
-        (&["ABI=9"], &["speaks version 9 of the plugin ABI", "speaks 0", "rebuild it with the SDK"]),
+        (&["ABI=9"], &["speaks version 9 of the plugin ABI", "speaks 1", "rebuild it with the SDK"]),
         (
             &["LIBTORCH=\"1.4.0\""],
             &["built with libtorch 1.4.0", "rebuild it with libtorch", libtorch_version()],

@@ -21,7 +21,10 @@
  *  - Structures that begin with `size` hold `sizeof` as the side that made them knew it. They grow only by
  *    appending; a reader looks at a field only if it lies within `size`, and a missing function is a null one.
  *
- * Version 0 may still change. From version 1 on, only additions.
+ *  - A structure that lies inside of another or in a list (`admix_pairing`, `admix_log`, `admix_named`) never grows.
+ *
+ * Version 1 is frozen: what it has keeps its place and its meaning, and only additions come. A host of a later release
+ * loads a library that was built for version 1.
  */
 #ifndef ADMIX_H
 #define ADMIX_H
@@ -37,7 +40,7 @@ extern "C" {
 #define ADMIX_MAGIC UINT64_C(0x474c5058494d4441)
 
 /* Version of this boundary. Host and library must agree. */
-#define ADMIX_ABI 0u
+#define ADMIX_ABI 1u
 
 /* Name of the function that a library exports; its type is `admix_manifest_fn`. */
 #define ADMIX_ENTRY "admix_plugin_manifest"

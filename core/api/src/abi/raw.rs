@@ -7,7 +7,7 @@ use std::ffi::c_void;
 /// First eight bytes of a manifest: "ADMIXPLG".
 pub const MAGIC: u64 = u64::from_le_bytes(*b"ADMIXPLG");
 /// Version of the boundary.
-pub const ABI: u32 = 0;
+pub const ABI: u32 = 1;
 /// The function that a library exports.
 pub const ENTRY: &str = "admix_plugin_manifest";
 

@@ -211,7 +211,7 @@ fn another_program_another_abi_and_another_libtorch_are_told_apart() {
     );
     assert_eq!(
         refusal(|library| library.manifest.abi = 7),
-        "it speaks version 7 of the plugin ABI, this program speaks 0: rebuild it with the SDK of this version"
+        "it speaks version 7 of the plugin ABI, this program speaks 1: rebuild it with the SDK of this version"
     );
     assert_eq!(
         refusal(|library| library.manifest.libtorch = raw::Text::of("1.13.1")),
