@@ -143,10 +143,11 @@ fn mixers(session: &mut Session, dataset: &Dataset, recipe: &Recipe) -> Result<R
 }
 
 fn has_mask(session: &mut Session, dataset: &Dataset, mixer: &str) -> Result<bool> {
-    let images = dataset.clean_batch(Split::Test, 0, 2.min(dataset.len(Split::Test)))?.images;
+    let batch = dataset.clean_batch(Split::Test, 0, 2.min(dataset.len(Split::Test)))?;
+    let images = batch.images;
     let partner: Vec<i64> = (0..images.size()[0]).rev().collect();
     let plan = session.plan_for(mixer, &images, 0.5, &partner, &mut samples::draws(0, mixer))?;
-    Ok(session.mix(mixer, &images, &plan)?.mask.is_some())
+    Ok(session.mix(mixer, &images, &batch.labels, &plan)?.mask.is_some())
 }
 
 fn mixer_table(reports: &Reports) -> String {

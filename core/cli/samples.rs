@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use admix_api::{Draws, Streams};
-use admix_data::{Dataset, Split};
+use admix_data::{Batch, Dataset, Split};
 use admix_engine::Session;
 use admix_torch::{Device, Kind, Tensor};
 use anyhow::{Context, Result};
@@ -90,13 +90,14 @@ pub fn grid(
 ) -> Result<Grid> {
     let n = pairs.len() as i64;
     // The own images, then the partners: each is the other's partner.
-    let both: Vec<Tensor> = pairs
+    let both: Vec<Batch> = pairs
         .iter()
         .map(|(own, _)| *own)
         .chain(pairs.iter().map(|(_, partner)| *partner))
-        .map(|at| Ok(dataset.clean_batch(Split::Test, at as usize, 1)?.images))
+        .map(|at| Ok(dataset.clean_batch(Split::Test, at as usize, 1)?))
         .collect::<Result<_>>()?;
-    let images = Tensor::f_cat(&both, 0)?;
+    let images = Tensor::f_cat(&both.iter().map(|one| &one.images).collect::<Vec<_>>(), 0)?;
+    let labels = Tensor::f_cat(&both.iter().map(|one| &one.labels).collect::<Vec<_>>(), 0)?;
     let partner: Vec<i64> = (0..2 * n).map(|i| (i + n) % (2 * n)).collect();
     let looks = Looks::of(dataset);
     let originals = looks.pictures(&images)?;
@@ -114,7 +115,7 @@ pub fn grid(
         for (index, lambda) in lambdas.iter().enumerate() {
             // The same draws at every lambda: boxes stay in their place and only grow.
             let plan = session.plan_for(mixer, &images, *lambda, &partner, &mut draws(seed, mixer))?;
-            let mix = session.mix(mixer, &images, &plan)?;
+            let mix = session.mix(mixer, &images, &labels, &plan)?;
             columns.push(looks.pictures(&mix.images)?);
             if Some(index) == middle {
                 masks = mix.mask.as_ref().map(masks_as_pictures).transpose()?;

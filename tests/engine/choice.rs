@@ -222,6 +222,6 @@ fn outside_of_training_a_choice_names_its_mixers() {
     assert_eq!(session.mixers_of("mixup").expect("names"), ["mixup"]);
     let images = Tensor::ones([2, 3, 16, 16], (admix_torch::Kind::Float, admix_torch::Device::Cpu));
     let plan = admix_api::Plan::given(0.5, &[1, 0]);
-    let message = session.mix("mix", &images, &plan).expect_err("an error").to_string();
+    let message = session.mix("mix", &images, &batch(0, 2).labels, &plan).expect_err("an error").to_string();
     assert!(message.contains("`cutmix`, `mixup`"), "{message}");
 }

@@ -48,7 +48,7 @@ fn mixed(session: &mut Session) -> Tensor {
     let streams = session.world().streams;
     let mut draws = streams.draws("mix", "test", 0, 0);
     let plan = session.plan_for("mix", &images, 0.5, &partner, &mut draws).expect("a plan");
-    session.mix("mix", &images, &plan).expect("a mix").images
+    session.mix("mix", &images, &batch(0, 8).labels, &plan).expect("a mix").images
 }
 
 #[test]

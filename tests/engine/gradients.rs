@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use admix_api::{Plan, Value, uniform_field};
+use admix_api::{MixInput, Mixer, Plan, Value, uniform_field};
 use admix_engine::{Clock, Execution, Session, StepOptions, StepReport};
+use admix_plugins::mixers::PuzzleMix;
 use admix_torch::{Autocast, Device, Kind, SyncCounter, Tensor};
 
 use super::{batch, differing, session};
@@ -157,6 +158,25 @@ fn saliency_is_the_root_of_the_mean_square_over_channels_and_zero_where_the_grad
     let dead = positive.chunks(3).filter(|g| g.iter().all(|v| *v == 0.0)).count();
     assert!(dead > 0 && found.iter().filter(|v| **v == 0.0).count() == dead);
     assert_eq!(shown(&report, "none").abs().max().double_value(&[]), 0.0);
+}
+
+#[test]
+fn outside_of_training_a_mixer_is_given_the_saliency_of_the_first_network() {
+    let text = SHOWN.replace("MixUp()", "PuzzleMix(blocks: [4], transport: false)");
+    let mut session = session(&text, &step_of(""), 10).expect("a session");
+    let before = session.tensors().into_iter().map(|(name, tensor)| (name, tensor.copy())).collect();
+    let batch = batch(0, 8);
+    let partner: Vec<i64> = (0..8).rev().collect();
+    let plan = Plan::given(0.5, &partner).with("blocks", Value::Ints((0..4).collect())).structured(4);
+    let report = session.mix("show", &batch.images, &batch.labels, &plan).expect("a mix");
+    let (gradient, _) = by_hand(false);
+    let saliency = gradient.square().mean_dim(1i64, false, Kind::Float).sqrt();
+    let mut mixer = PuzzleMix { blocks: vec![4], transport: false, ..PuzzleMix::default() };
+    let input = MixInput { saliency: Some(&saliency), ..MixInput::of(&batch.images) };
+    let wanted = mixer.mix(&input, &plan.on(Device::Cpu).expect("a plan")).expect("a mix");
+    assert!(report.mask.expect("a mask").equal(&wanted.mask.expect("a mask")));
+    assert!(!report.images.requires_grad());
+    assert_eq!(differing(&session.tensors(), &before), Vec::<String>::new());
 }
 
 #[test]

@@ -336,7 +336,8 @@ fn outside_of_training_a_hidden_mix_is_shown_as_the_mix_of_the_images() {
     let mut session = manifold();
     let images = batch(0, N).images;
     for stage in 0..3 {
-        let report = session.mix("mix", &images, &plan(Value::Float(0.3), stage)).expect("a mix");
+        let report =
+            session.mix("mix", &images, &batch(0, N).labels, &plan(Value::Float(0.3), stage)).expect("a mix");
         assert_eq!(report.stage, stage);
         let wanted = 0.3 * &images + 0.7 * images.index_select(0, &Tensor::from_slice(&PARTNER));
         near("the images", &report.images, &wanted, 1e-6);

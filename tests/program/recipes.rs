@@ -21,6 +21,12 @@ fn bundled() -> Vec<(String, String, String)> {
         .collect()
 }
 
+/// The change that makes a network narrow; a plain ConvNet names its widths.
+fn narrow(text: &str, width: &str) -> String {
+    let plain = text.contains("ConvNet(");
+    if plain { "model.widths=[8, 8, 8]".into() } else { format!("model.width={width}") }
+}
+
 /// The same recipe on generated images, with the fewest channels, and the same number of classes.
 fn small(text: &str) -> Vec<String> {
     let (classes, channels) = match text {
@@ -32,7 +38,7 @@ fn small(text: &str) -> Vec<String> {
     let data = format!(
         "data=(name: \"toy\", toy: (classes: {classes}, train: {classes}, test: 10, size: 16, channels: {channels}))"
     );
-    let flags = ["--set", &data, "--set", "model.width=0.015625", "--set", "batch=4", "--set", "epochs=1"];
+    let flags = ["--set", &data, "--set", &narrow(text, "0.015625"), "--set", "batch=4", "--set", "epochs=1"];
     flags.map(String::from).to_vec()
 }
 
@@ -98,7 +104,8 @@ fn show_prints_every_value_with_its_true_origin() {
     let place = Place::new();
     for (name, file, text) in bundled() {
         // Narrow networks are made faster.
-        let narrow = ["--set", "epochs=7", "--set", "model.width=0.125"];
+        let width = narrow(&text, "0.125");
+        let narrow = ["--set", "epochs=7", "--set", &width];
         let outcome = place.admix(&[&["show", &file, "--format", "json"], &narrow[..]].concat()).good();
         let shown: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
         let values = shown["values"].as_array().expect("a list");
@@ -118,6 +125,7 @@ fn show_prints_every_value_with_its_true_origin() {
                 None if ["model.ResNet.width", "model.ResNeXt.width"].contains(&path) => {
                     assert_eq!((origin, word("value")), ("--set", "0.125"))
                 }
+                None if path == "model.ConvNet.widths" => assert_eq!(origin, "--set", "{name}"),
                 None => assert_eq!(origin, "default", "{name}: {path}"),
             }
         }

@@ -8,8 +8,9 @@ use admix_api::{
 };
 use admix_data::Info;
 use admix_models::Network;
-use admix_torch::{Device, Kind, Tensor};
+use admix_torch::{Device, Kind, Reduction, Tensor};
 
+use crate::method::vocabulary;
 use crate::optimizer::{Group, Optimizer};
 use crate::recipe::{Recipe, When};
 use crate::{Error, Result};
@@ -360,6 +361,26 @@ impl World {
             all.extend(pair.targets.iter().map(Tensor::shallow_clone));
         }
         all
+    }
+
+    /// Saliency `[N, H, W]` of images `[N, C, H, W]` with labels `[N]`: of the cross-entropy of the first trained network
+    /// and its first head, in evaluation mode. No gradient of a parameter is computed.
+    ///
+    /// # Errors
+    /// No network or head, or shapes that do not fit.
+    pub fn saliency(&self, images: &Tensor, labels: &Tensor) -> Result<Tensor> {
+        let net = self.nets.iter().find(|net| net.trained).or(self.nets.first());
+        let network = &net.ok_or_else(|| Error::Input("there is no network".into()))?.network;
+        let heads = network.head_names();
+        let head = heads.first().ok_or_else(|| Error::Input("the network has no head".into()))?;
+        let _graph = admix_torch::with_grad();
+        let leaf = images.f_detach()?.f_set_requires_grad(true)?;
+        let logits = network.forward_head(head, &network.backbone().forward(&leaf, false)?, false)?;
+        let loss = logits.f_cross_entropy_loss::<Tensor>(labels, None, Reduction::Mean, -100, 0.0)?;
+        let gradient = admix_torch::gradients(&[loss], &[leaf], false, false)?.into_iter().flatten().next();
+        let gradient =
+            gradient.ok_or_else(|| Error::Input("the logits do not depend on the images".into()))?;
+        vocabulary::apply("saliency", &[&gradient], &[])
     }
 
     /// Every tensor that a checkpoint holds, by name.

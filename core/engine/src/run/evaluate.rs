@@ -152,7 +152,7 @@ pub fn mixer_report(
         let partner = streams.draws("mixer_report", mixer, 0, index as u64).permutation(n);
         let mut draws = streams.draws("mixer_report", mixer, 1, index as u64);
         let plan = session.plan_for(mixer, &batch.images, lambda, &partner, &mut draws)?;
-        let report = session.mix(mixer, &batch.images, &plan)?;
+        let report = session.mix(mixer, &batch.images, &batch.labels, &plan)?;
         let mask =
             report.mask.ok_or_else(|| Error::Input(format!("mixer `{mixer}` has no mask to measure")))?;
         let _guard = admix_torch::no_grad();
