@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
+use crate::bench_comixup::{self, ComixupArgs};
 use crate::bench_library::{self, LibraryBenchArgs};
 use crate::bench_mixers::{self, MixersArgs};
 use crate::bench_puzzlemix::{self, PuzzleArgs};
@@ -39,6 +40,8 @@ pub enum BenchCommand {
     Mixers(MixersArgs),
     /// How near PuzzleMix's solvers come to the optimum, or what they cost, on problems of real images.
     Puzzlemix(PuzzleArgs),
+    /// How Co-Mixup's solvers compare with swap moves, on parts of real images.
+    Comixup(ComixupArgs),
 }
 
 /// Flags of `admix bench step`.
@@ -114,6 +117,7 @@ pub fn bench(command: &BenchCommand) -> Result<()> {
         BenchCommand::Scripts(args) => return bench_scripts::scripts(args),
         BenchCommand::Library(args) => return bench_library::library(args),
         BenchCommand::Mixers(args) => return bench_mixers::mixers(args),
+        BenchCommand::Comixup(args) => return bench_comixup::comixup(args),
         BenchCommand::Puzzlemix(args) => return bench_puzzlemix::puzzlemix(args),
     };
     let device = args.device.open()?;

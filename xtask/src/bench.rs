@@ -89,7 +89,7 @@ enum Strict {
     No,
 }
 
-/// Runs `bench overhead|peer|puzzlemix`.
+/// Runs `bench overhead|peer|puzzlemix|comixup`.
 pub fn run(repo: &Repo, mut args: Args) -> Result<()> {
     let which = args.positional();
     let mut options = Options {
@@ -110,7 +110,6 @@ pub fn run(repo: &Repo, mut args: Args) -> Result<()> {
             args.finish()?;
             contests(repo, overhead(repo, &options)?, &options)
         }
-        Some("puzzlemix") => puzzlemix::run(repo, args),
         Some("policies") => {
             let ask = policies::Ask::of(&mut args)?;
             args.finish()?;
@@ -118,6 +117,8 @@ pub fn run(repo: &Repo, mut args: Args) -> Result<()> {
             ensure!(met || options.strict == Strict::No, "a limit is missed");
             Ok(())
         }
+        Some("puzzlemix") => puzzlemix::run(repo, ("puzzlemix", "--problems"), args),
+        Some("comixup") => puzzlemix::run(repo, ("comixup", "--parts"), args),
         Some("peer") => {
             let methods = args.value("--methods")?.unwrap_or_else(|| PEER_METHODS.into());
             let batch = args.parsed("--batch", 32)?;
@@ -127,7 +128,7 @@ pub fn run(repo: &Repo, mut args: Args) -> Result<()> {
         other => {
             let name = other.unwrap_or("nothing");
             Err(Usage(format!(
-                "bench: the benchmarks are `overhead`, `peer`, `policies` and `puzzlemix`, not `{name}`"
+                "bench: the benchmarks are `overhead`, `peer`, `policies`, `puzzlemix` and `comixup`, not `{name}`"
             ))
             .into())
         }

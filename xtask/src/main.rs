@@ -46,6 +46,8 @@ cargo xtask COMMAND
   bench puzzlemix --quality [--problems N] [--data PATH] [-- ARGS]
                                train a small network on CIFAR-10, pose problems with its saliency, and hold the masks of
                                PuzzleMix's solvers against the optimum; ARGS go to `admix bench puzzlemix`
+  bench comixup --quality [--parts N] [--data PATH] [-- ARGS]
+                               the same network: Co-Mixup's solvers against swap moves; ARGS go to `admix bench comixup`
   fuzz [--seconds N]           throw damaged input at the readers of plugin libraries, 20 seconds for each
   fixtures fashion-mnist [--deb FILE]
                                make the embedded dataset again
@@ -134,6 +136,8 @@ mod tests {
             &["bench", "policies", "--methods", "amix"],
             &["bench", "puzzlemix"],
             &["bench", "puzzlemix", "--quality", "--fast"],
+            &["bench", "comixup"],
+            &["bench", "comixup", "--quality", "--problems", "60"],
             &["compare", "--epochs", "many"],
             &["compare", "--epoch", "3"],
             &["fuzz", "--seconds", "0"],

@@ -1,4 +1,4 @@
-//! `bench puzzlemix`: PuzzleMix's solvers on problems made of CIFAR-10 images and the saliency of a small trained network.
+//! `bench puzzlemix|comixup`: solvers on problems made of CIFAR-10 images and the saliency of a small trained network.
 
 use std::path::PathBuf;
 
@@ -12,15 +12,15 @@ use crate::setup;
 /// The recipe of the network, and the folder of its run, which is kept.
 const NETWORK: (&str, &str) = ("configs/bench/saliency.ron", "runs/bench/saliency");
 
-/// Runs `bench puzzlemix`.
-pub fn run(repo: &Repo, mut args: Args) -> Result<()> {
+/// Runs `bench NAME`; `count` is its flag for how many problems there are.
+pub fn run(repo: &Repo, (name, count): (&str, &str), mut args: Args) -> Result<()> {
     let data = args.value("--data")?.map_or_else(|| repo.shared().join(DATASET.1), PathBuf::from);
-    let problems = args.value("--problems")?;
+    let problems = args.value(count)?;
     let quality = args.switch("--quality");
     let passed_on = args.after_dashes();
     args.finish()?;
     if !quality {
-        return Err(Usage("bench puzzlemix: say what to measure: --quality".into()).into());
+        return Err(Usage(format!("bench {name}: say what to measure: --quality")).into());
     }
 
     setup::ensure_done(repo)?;
@@ -32,10 +32,9 @@ pub fn run(repo: &Repo, mut args: Args) -> Result<()> {
         let train = if compare::has_checkpoint(&folder) { train.arg("--resume") } else { train };
         train.run_interruptible()?;
     }
-    let mut bench =
-        repo.program(&admix).args(["bench", "puzzlemix", "--quality", "--checkpoint"]).arg(&folder);
+    let mut bench = repo.program(&admix).args(["bench", name, "--quality", "--checkpoint"]).arg(&folder);
     if let Some(problems) = &problems {
-        bench = bench.args(["--problems", problems]);
+        bench = bench.args([count, problems]);
     }
     bench.args(&passed_on).run()
 }
