@@ -109,9 +109,10 @@ pub fn grid(
     headings.extend(lambdas.iter().map(|lambda| format!("λ={lambda}")));
     headings.extend(middle.map(|at| format!("mask {}", lambdas[at])));
     let mut blocks = Vec::new();
+    let mut salient = false;
     for mixer in mixers {
         let mut columns: Vec<Vec<RgbImage>> = Vec::new();
-        let mut masks = None;
+        let (mut masks, mut maps) = (None, None);
         for (index, lambda) in lambdas.iter().enumerate() {
             // The same draws at every lambda: boxes stay in their place and only grow.
             let plan = session.plan_for(mixer, &images, *lambda, &partner, &mut draws(seed, mixer))?;
@@ -119,6 +120,8 @@ pub fn grid(
             columns.push(looks.pictures(&mix.images)?);
             if Some(index) == middle {
                 masks = mix.mask.as_ref().map(masks_as_pictures).transpose()?;
+                maps = mix.saliency.as_ref().map(|map| saliency_as_pictures(map, 2 * n)).transpose()?;
+                salient |= maps.is_some();
             }
         }
         let n = n as usize;
@@ -126,12 +129,18 @@ pub fn grid(
             let mut cells = vec![Some(originals[row].clone()), Some(originals[n + row].clone())];
             cells.extend(columns.iter().map(|column| Some(column[row].clone())));
             cells.push(masks.as_ref().map(|masks| masks[row].clone()));
+            cells.push(maps.as_ref().map(|maps| maps[row].clone()));
             cells
         });
         let inside =
             session.world().mixers.iter().any(|unit| unit.name == *mixer && unit.needs.hidden.is_some());
         let name = if inside { format!("{mixer} (at stage 0)") } else { mixer.clone() };
         blocks.push(Block { name, rows: rows.collect() });
+    }
+    if salient {
+        headings.push("saliency".into());
+    } else {
+        blocks.iter_mut().flat_map(|block: &mut Block| &mut block.rows).for_each(|row| drop(row.pop()));
     }
     Ok(Grid { headings, blocks })
 }
@@ -160,6 +169,15 @@ impl Looks {
 /// `[N, 1, H, W]` in [0, 1] as grey pictures.
 fn masks_as_pictures(masks: &Tensor) -> Result<Vec<RgbImage>> {
     pictures(masks)
+}
+
+/// Saliency `[1 or N, H, W]`, not negative, as `n` grey pictures, each as bright as it gets.
+fn saliency_as_pictures(saliency: &Tensor, n: i64) -> Result<Vec<RgbImage>> {
+    let maps = saliency.f_to_kind(Kind::Float)?.f_unsqueeze(1)?;
+    let most = maps.f_amax([1i64, 2, 3].as_slice(), true)?.f_clamp_min(1e-30)?;
+    let mut size = maps.size();
+    size[0] = n;
+    pictures(&maps.f_div(&most)?.f_expand(size, false)?)
 }
 
 /// `[N, C, H, W]` in [0, 1] as pictures: one or two channels are grey, of more than three the first three are shown.

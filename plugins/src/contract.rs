@@ -82,7 +82,9 @@ fn idle(name: &str, kind: PluginKind, all: &[&'static str]) -> Option<Vec<&'stat
         "mixup" => Some([&untrained[..], &unmasked, &[hidden]].concat()),
         // Its masks are those of hidden mixes.
         "manifoldmix" => Some([&untrained[..], &unmasked[1..]].concat()),
-        "cutmix" | "fmix" | "saliencymix" => Some([&untrained[..], &[hidden]].concat()),
+        "cutmix" | "fmix" => Some([&untrained[..], &[hidden]].concat()),
+        // It hands out its saliency.
+        "saliencymix" => Some([&untrained[1..], &[hidden]].concat()),
         // It hands out the partners as it placed them.
         "resizemix" => Some([&untrained[1..], &[hidden]].concat()),
         "automix" | "amix" => Some(vec![hidden]),

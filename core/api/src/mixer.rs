@@ -257,6 +257,9 @@ impl Mixed {
     /// them. Where the mask hides a partner, it holds any of the partner's own values.
     pub const PLACED: &'static str = "placed";
 
+    /// The extra with the saliency, `[1 or N, H, W]`, of a policy that computes its own.
+    pub const SALIENCY: &'static str = "saliency";
+
     /// A mix of pairs without a mask.
     pub fn pair(images: Tensor, partner: Tensor, lambda: Tensor) -> Self {
         let credit = Credit::Pair { partner, lambda };

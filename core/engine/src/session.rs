@@ -9,7 +9,7 @@ use admix_data::Batch;
 use admix_torch::{Device, Kind, Tensor};
 
 use crate::method::{
-    Clock, Frame, Method, MixReport, Mode, Param, Recorded, Scheduled, StepReport, lambda_of,
+    Clock, Frame, Method, MixReport, Mode, Param, Recorded, Scheduled, StepReport, lambda_of, saliency_of,
 };
 use crate::recipe::{Recipe, When};
 use crate::schedule;
@@ -381,12 +381,14 @@ impl Session {
             mixed.mask = mixed.mask.map(whole).transpose()?;
         }
         let lambda = lambda_of(&mixed, &planned)?;
+        let saliency = saliency_of(&mixed, saliency.as_ref());
         Ok(MixReport {
             images: mixed.images,
             mask: mixed.mask,
             stage,
             lambda,
             partner: planned.partner().ok(),
+            saliency,
         })
     }
 

@@ -309,7 +309,7 @@ impl Mixer for SaliencyMix {
         if self.scope == Scope::First {
             (row, column) = (row.f_squeeze_dim(0)?, column.f_squeeze_dim(0)?);
         }
-        Self::paste(input, plan, (&row, &column))
+        Ok(Self::paste(input, plan, (&row, &column))?.with(Mixed::SALIENCY, map))
     }
 }
 

@@ -97,6 +97,13 @@ pub struct MixReport {
     pub lambda: Tensor,
     /// `[N]` int64. `None` of a mixer that plans none, as it mixes more than pairs.
     pub partner: Option<Tensor>,
+    /// The saliency that the mixer was given or computed, `[1 or N, H, W]`.
+    pub saliency: Option<Tensor>,
+}
+
+/// The saliency that a mixer was given, or else that it computed.
+pub(crate) fn saliency_of(mixed: &Mixed, given: Option<&Tensor>) -> Option<Tensor> {
+    given.or(mixed.extras.get(Mixed::SALIENCY)).map(Tensor::shallow_clone)
 }
 
 /// lambda as planned, 0-dim or `[N]`; of a mixer that plans none, the own image's share, `[N]`.
@@ -332,6 +339,7 @@ impl Values {
                     stage: mixed.hidden.map_or(0, |hidden| hidden.stage),
                     lambda: lambda.shallow_clone(),
                     partner: planned.partner().ok(),
+                    saliency: saliency_of(&mixed, input.saliency),
                 },
             );
         }

@@ -11,7 +11,7 @@ pub(crate) mod verbs;
 pub(crate) mod vocabulary;
 
 pub use execute::{MixReport, StepReport};
-pub(crate) use execute::{lambda_of, verdict};
+pub(crate) use execute::{lambda_of, saliency_of, verdict};
 pub use frame::{Clock, Frame, Mode, Recorded};
 pub use host::{Method, Param, Scheduled};
 pub use vocabulary::{Takes, VERBS, Verb};
