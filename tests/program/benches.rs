@@ -46,3 +46,17 @@ fn the_quality_of_puzzlemix_is_measured_for_every_solver_on_every_grid() {
     let more = ["bench", "puzzlemix", "--quality", "--checkpoint", "seen", "--problems", "200"];
     place.compute(&more).refused(2, &["160 training images", "batches of 40"]);
 }
+
+#[test]
+fn what_mixers_cost_is_told_for_every_batch() {
+    let bench = ["bench", "mixers", "--mixer", "mixup", "puzzlemix", "--rounds", "1", "--format", "json"];
+    let outcome = Place::new().compute(&bench).good();
+    let rows: Vec<Value> = serde_json::from_str(&outcome.stdout).expect("JSON");
+    let of = |name: &str| rows.iter().filter(|row| row["mixer"] == name).count();
+    // Three batches; PuzzleMix on four grids, with and without transport.
+    assert_eq!((of("mixup"), of("puzzlemix")), (3, 24));
+    for row in &rows {
+        assert!(row["ms"].as_f64() > Some(0.0) && row["core_ms"].as_f64() > Some(0.0), "{row}");
+    }
+    Place::new().compute(&["bench", "mixers", "--mixer", "mixip"]).refused(2, &["mixip", "mixup"]);
+}

@@ -43,9 +43,9 @@ cargo xtask COMMAND
   bench policies [--methods A,B] [--batch N] [--alone] [--rounds N] [--steps N] [--warmup N] [--threads N] [--strict]
                                time steps of the policies against one that mixes nothing and against PyTorch, all in turn
                                (--alone: without PyTorch)
-  bench puzzlemix --quality [--problems N] [--data PATH] [-- ARGS]
+  bench puzzlemix --quality|--speed [--problems N] [--data PATH] [-- ARGS]
                                train a small network on CIFAR-10, pose problems with its saliency, and hold the masks of
-                               PuzzleMix's solvers against the optimum; ARGS go to `admix bench puzzlemix`
+                               PuzzleMix's solvers against the optimum, or time them; ARGS go to `admix bench puzzlemix`
   bench comixup --quality [--parts N] [--data PATH] [-- ARGS]
                                the same network: Co-Mixup's solvers against swap moves; ARGS go to `admix bench comixup`
   fuzz [--seconds N]           throw damaged input at the readers of plugin libraries, 20 seconds for each
@@ -138,6 +138,7 @@ mod tests {
             &["bench", "puzzlemix", "--quality", "--fast"],
             &["bench", "comixup"],
             &["bench", "comixup", "--quality", "--problems", "60"],
+            &["bench", "puzzlemix", "--quality", "--speed"],
             &["compare", "--epochs", "many"],
             &["compare", "--epoch", "3"],
             &["fuzz", "--seconds", "0"],

@@ -16,12 +16,17 @@ const NETWORK: (&str, &str) = ("configs/bench/saliency.ron", "runs/bench/salienc
 pub fn run(repo: &Repo, (name, count): (&str, &str), mut args: Args) -> Result<()> {
     let data = args.value("--data")?.map_or_else(|| repo.shared().join(DATASET.1), PathBuf::from);
     let problems = args.value(count)?;
-    let quality = args.switch("--quality");
+    let (quality, speed) = (args.switch("--quality"), name == "puzzlemix" && args.switch("--speed"));
     let passed_on = args.after_dashes();
     args.finish()?;
-    if !quality {
-        return Err(Usage(format!("bench {name}: say what to measure: --quality")).into());
-    }
+    let what = match (quality, speed) {
+        (true, false) => "--quality",
+        (false, true) => "--speed",
+        _ => {
+            let wanted = if name == "puzzlemix" { "--quality or --speed" } else { "--quality" };
+            return Err(Usage(format!("bench {name}: say what to measure: {wanted}")).into());
+        }
+    };
 
     setup::ensure_done(repo)?;
     let admix = repo.build_admix(Profile::Release)?;
@@ -32,7 +37,7 @@ pub fn run(repo: &Repo, (name, count): (&str, &str), mut args: Args) -> Result<(
         let train = if compare::has_checkpoint(&folder) { train.arg("--resume") } else { train };
         train.run_interruptible()?;
     }
-    let mut bench = repo.program(&admix).args(["bench", name, "--quality", "--checkpoint"]).arg(&folder);
+    let mut bench = repo.program(&admix).args(["bench", name, what, "--checkpoint"]).arg(&folder);
     if let Some(problems) = &problems {
         bench = bench.args([count, problems]);
     }
