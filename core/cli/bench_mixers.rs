@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::bench_pairs::{Cost, all_in_turn};
 use crate::device::DeviceArgs;
+use crate::failure::bad_input;
 use crate::libraries;
 use crate::output::{self, Format};
 
@@ -115,7 +116,10 @@ fn entries<'a>(registry: &'a Registry, names: &[String]) -> Result<Vec<&'a Entry
         let all = registry.entries().filter(|entry| entry.kind() == PluginKind::Mixer);
         return Ok(all.filter(|entry| !(entry.defaults)().is_null()).collect());
     }
-    Ok(names.iter().map(|name| registry.find(PluginKind::Mixer, name)).collect::<Result<_, _>>()?)
+    let find = |name: &String| {
+        registry.find(PluginKind::Mixer, name).map_err(|error| bad_input(format!("--mixer: {error}")))
+    };
+    names.iter().map(find).collect()
 }
 
 /// The settings with which a mixer is timed.
