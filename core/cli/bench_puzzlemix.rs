@@ -60,7 +60,7 @@ struct Problems {
 
 /// Measures PuzzleMix.
 pub fn puzzlemix(args: &PuzzleArgs) -> Result<()> {
-    if args.problems as usize % BATCH != 0 {
+    if !(args.problems as usize).is_multiple_of(BATCH) {
         return Err(bad_input(format!("--problems {}: expected a multiple of {BATCH}", args.problems)));
     }
     let device = args.device.open()?;

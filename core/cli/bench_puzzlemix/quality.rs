@@ -75,7 +75,7 @@ pub fn quality(problems: impl Iterator<Item = Result<Problems>>, format: Format)
 
 /// The solvers of a grid; the first one's labels are the optimum.
 fn solvers(blocks: i64, labels: i64) -> Vec<(String, Expected, Box<dyn Solve>)> {
-    let icm = |iterations, sweeps| Box::new(Icm { iterations, sweeps, ..Icm::default() }) as Box<dyn Solve>;
+    let icm = |iterations, sweeps| Box::new(Icm { iterations, sweeps }) as Box<dyn Solve>;
     let sweeps = Icm::default().sweeps;
     let mut all = vec![("minimum cut".to_string(), Expected::Optimum, Box::new(MinCut) as Box<dyn Solve>)];
     if Profile::states(blocks, labels).is_some() {

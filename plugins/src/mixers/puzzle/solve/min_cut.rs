@@ -136,10 +136,9 @@ impl<'a> Flow<'a> {
             degree[b] += weight;
         }
         let a = (levels * levels) as f64;
-        for cell in 0..cells {
-            let value = |l: usize| {
-                a * sample.unary[cell * (levels + 1) + l] - degree[cell] * (l * (levels - l)) as f64
-            };
+        for (cell, degree) in degree.iter().enumerate() {
+            let value =
+                |l: usize| a * sample.unary[cell * (levels + 1) + l] - degree * (l * (levels - l)) as f64;
             for k in 0..levels {
                 self.rise[cell * levels + k] = value(k + 1) - value(k);
             }
