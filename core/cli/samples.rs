@@ -97,6 +97,7 @@ pub fn grid(
         .map(|at| Ok(dataset.clean_batch(Split::Test, at as usize, 1)?))
         .collect::<Result<_>>()?;
     let images = Tensor::f_cat(&both.iter().map(|one| &one.images).collect::<Vec<_>>(), 0)?;
+    // Classes stand in for clusters.
     let labels = Tensor::f_cat(&both.iter().map(|one| &one.labels).collect::<Vec<_>>(), 0)?;
     let partner: Vec<i64> = (0..2 * n).map(|i| (i + n) % (2 * n)).collect();
     let looks = Looks::of(dataset);

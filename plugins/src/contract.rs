@@ -43,6 +43,7 @@ fn more_settings(name: &str) -> Vec<serde_json::Value> {
             json!({"blocks": [2], "part": 3, "form": "Code", "solver": "Swap"}),
             json!({"blocks": [2, 4], "part": 2, "threshold": "Soft", "omega": 0.5, "solver": "Bp", "resolve": false}),
         ],
+        "inter_intra" => vec![json!({"intra_alpha": 4.0, "inter_alpha": 1.0})],
         "puzzlemix" => vec![
             json!({"transport": false}),
             json!({"transport": false, "blocks": [2, 4], "labels": 2, "solver": "Icm", "iterations": 20}),
@@ -98,6 +99,7 @@ fn idle(name: &str, kind: PluginKind, all: &[&'static str]) -> Option<Vec<&'stat
             ];
             Some(all.iter().copied().filter(|promise| !own.contains(promise)).collect())
         }
+        "inter_intra" => Some([&untrained[..2], &[hidden]].concat()),
         // Missing saliency is an error that can be looked at.
         "puzzlemix" => Some([&untrained[..2], &[hidden]].concat()),
         _ if kind == PluginKind::Loss => Some(vec!["leaves alpha, per, fold and partner to the host"]),

@@ -22,10 +22,11 @@ pub mod mixers;
 
 use losses::{CrossEntropy, Mask, MixupCrossEntropy, PBce};
 use mixers::{
-    AMix, AutoMix, Choice, CoMixup, CutMix, FMix, ManifoldMix, MixUp, PuzzleMix, ResizeMix, SaliencyMix,
+    AMix, AutoMix, Choice, CoMixup, CutMix, FMix, InterIntra, ManifoldMix, MixUp, PuzzleMix, ResizeMix,
+    SaliencyMix,
 };
 
 admix_api::export_plugins! {
-    MixUp, ManifoldMix, CutMix, ResizeMix, FMix, SaliencyMix, PuzzleMix, CoMixup, AutoMix, AMix, Choice, CrossEntropy,
+    MixUp, ManifoldMix, CutMix, ResizeMix, FMix, SaliencyMix, PuzzleMix, CoMixup, InterIntra, AutoMix, AMix, Choice, CrossEntropy,
     MixupCrossEntropy, Mask, PBce
 }

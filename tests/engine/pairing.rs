@@ -143,3 +143,31 @@ fn the_share_can_be_set_and_is_shown() {
     assert_eq!(set("mixers.mix.partner", "Flip")[0].1, "\"Flip\"");
     assert_eq!(set("seed", "1")[0].2.to_string(), "line 2");
 }
+
+#[test]
+fn inter_intra_credits_each_sample_by_what_its_pair_is() {
+    // Two of one label among eight samples of five classes meet at random; with share 1, six of eight do.
+    let (_, reports) = run(r#""mix": InterIntra(partner: ClusterAware(share: 1.0))"#, Execution::Direct);
+    for (step, report) in reports.iter().enumerate() {
+        let mix = &report.mixes["mix"];
+        let labels = batch(step as i64, 8).labels;
+        let partner = mix.partner.as_ref().expect("a pair");
+        let same = labels.eq_tensor(&labels.index_select(0, partner));
+        let mask = mix.mask.as_ref().expect("a mask").flatten(1, -1);
+        let boxed = mask.eq(0.0).logical_or(&mask.eq(1.0)).all_dim(1, false);
+        let flat = mask.eq_tensor(&mask.narrow(1, 0, 1)).all_dim(1, false);
+        assert!(
+            same.logical_not().logical_or(&flat).all().int64_value(&[]) == 1,
+            "step {step}: a plane within"
+        );
+        assert!(same.logical_or(&boxed).all().int64_value(&[]) == 1, "step {step}: a box between");
+        assert_eq!(met(step as i64, report), 6);
+    }
+    let mixer = r#""mix": InterIntra(per: Sample)"#;
+    let (direct, recorded) = (run(mixer, Execution::Direct).0, run(mixer, Execution::Recorded).0);
+    assert_eq!(differing(&direct.tensors(), &recorded.tensors()), Vec::<String>::new());
+    assert_eq!(recorded.recorded_variants(), 1);
+    let refused =
+        session(&recipe(r#""mix": InterIntra(alpha: 1.0)"#), SCRIPT, 2).expect_err("refused").to_string();
+    assert!(refused.contains("`mixers.mix.alpha` plays no part in inter_intra"), "{refused}");
+}

@@ -52,6 +52,29 @@ fn a_run_with_a_choice_is_drawn_measured_and_resumed_bit_for_bit() {
 }
 
 #[test]
+fn a_run_of_a_mixer_that_reads_pseudo_labels_is_drawn_and_measured_with_classes_in_their_place() {
+    let place = place();
+    let script = "fn weights(t) { #{ loss: 1.0 } }
+        fn step(t) {
+            let m = t.quiet(\"mix\", #{ as: \"mix\", images: t.images, pseudo: t.labels });
+            t.learn(#{ loss: t.loss(\"mixup_cross_entropy\", t.pass(\"q\", m).logits(\"one\"), m.target(t.labels)) });
+        }";
+    place.write("m.rhai", script);
+    let mixer = "mixers={\"mix\": InterIntra(partner: ClusterAware(share: 0.5))}";
+    place.compute(&["run", "r.ron", "--script", "m.rhai", "--out", "run", "--set", mixer]).good();
+    assert!(place.path("run/samples/epoch-002.png").exists());
+    let eval = place.compute(&["eval", "run", "--protocol", "mixer", "--format", "json"]).good();
+    let measured: Value = serde_json::from_str(&eval.stdout).expect("JSON");
+    assert_eq!(measured["mixers"].as_object().expect("mixers").keys().collect::<Vec<_>>(), ["mix"]);
+    place.compute(&["mix", "--mixer", "inter_intra", "cutmix", "--data", "toy", "-o", "x.png"]).good();
+    let told = place.admix(&["plugins", "inter_intra"]).good().stdout;
+    for part in ["plays no part here: alpha", "partner: Derangement", "needs: images, pseudo labels"] {
+        assert!(told.contains(part), "`{part}` is not in:\n{told}");
+    }
+    assert!(!told.contains("  alpha:"), "{told}");
+}
+
+#[test]
 fn a_choice_is_shown_set_and_explained() {
     let place = place();
     let shown = place.admix(&["show", "r.ron", "--set", "mixers.mix.of.cutmix=0.25"]).good().stdout;

@@ -232,6 +232,7 @@ fn every_plugin_is_listed_and_explained() {
         ("mixer", "co_mixup"),
         ("mixer", "cutmix"),
         ("mixer", "fmix"),
+        ("mixer", "inter_intra"),
         ("mixer", "manifoldmix"),
         ("mixer", "mixup"),
         ("mixer", "puzzlemix"),

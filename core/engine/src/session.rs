@@ -341,13 +341,14 @@ impl Session {
     /// Mixes images outside of training: networks and mixer in evaluation mode, no graph, nothing learned, masks as
     /// the mixer makes them (what it does to an encoder's lesson alone, such as adjusting, is left out). A mixer
     /// that reads features gets those of the first momentum network, or of the first network if there is none. One that
-    /// reads saliency gets that of the cross-entropy of the first trained network, for `labels`, `[N]` int64.
+    /// reads saliency gets that of the cross-entropy of the first trained network, for `labels`, `[N]` int64; they stand in
+    /// for pseudo labels too.
     ///
     /// A mix that happens inside of a network is shown as the mix of the images by the same mask; the report says at
     /// which stage it happens.
     ///
     /// # Errors
-    /// No mixer of this name, or it needs more than images, features and saliency.
+    /// No mixer of this name, or an input that does not fit.
     pub fn mix(&mut self, mixer: &str, images: &Tensor, labels: &Tensor, plan: &Plan) -> Result<MixReport> {
         let world = &mut *self.world.borrow_mut();
         let index = mixer_index(world, mixer)?;
@@ -367,8 +368,12 @@ impl Session {
         let planned = plan.on(world.device)?;
         let unit = &mut world.mixers[index];
         unit.mixer.train(false);
-        let input =
-            MixInput { features: features.as_ref(), saliency: saliency.as_ref(), ..MixInput::of(images) };
+        let input = MixInput {
+            features: features.as_ref(),
+            saliency: saliency.as_ref(),
+            pseudo: unit.needs.pseudo.then_some(labels),
+            ..MixInput::of(images)
+        };
         let mixed = unit.mixer.mix(&input, &planned);
         unit.mixer.train(true);
         let mut mixed = mixed?;

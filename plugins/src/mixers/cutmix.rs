@@ -72,6 +72,12 @@ fn span(rule: BoxRule, centre: f64, share: f64, length: i64) -> (i64, i64) {
     ((centre - half).clamp(0.0, end) as i64, (centre + half).clamp(0.0, end) as i64)
 }
 
+/// The bounds of a plan's boxes, as [`inside`] takes them.
+pub(super) fn bounds_of(plan: &Planned) -> Result<[Tensor; 4]> {
+    let bound = |name| over_images(&plan.get(name)?, Kind::Int64);
+    Ok([bound("r1")?, bound("r2")?, bound("c1")?, bound("c2")?])
+}
+
 /// Which pixels of an image lie in half-open boxes: `[1 or N, 1, H, W]` bool. The bounds are first row, row after the
 /// last, first column, column after the last, int64 as [`over_images`] shapes them.
 pub(super) fn inside(bounds: &[Tensor; 4], (height, width): (i64, i64)) -> Result<Tensor> {
@@ -85,6 +91,19 @@ pub(super) fn inside(bounds: &[Tensor; 4], (height, width): (i64, i64)) -> Resul
 }
 
 impl CutMix {
+    /// A box for each lambda, around a uniform centre.
+    pub(super) fn boxes(&self, lambdas: &[f64], size: (i64, i64), draws: &mut Draws) -> Vec<CutBox> {
+        let boxed = |lambda: &f64| {
+            let mut place = |length: i64| match self.box_rule {
+                BoxRule::Integer => draws.below(length as usize) as f64,
+                BoxRule::Real => draws.uniform() * length as f64,
+            };
+            let row = place(size.0);
+            CutBox::around(self.box_rule, size, *lambda, (row, place(size.1)))
+        };
+        lambdas.iter().map(boxed).collect()
+    }
+
     /// The plan with these boxes: one for the batch, or one for each sample.
     #[must_use]
     pub fn boxed(plan: Plan, boxes: &[CutBox], per: Per, size: (i64, i64)) -> Plan {
@@ -109,17 +128,7 @@ impl Mixer for CutMix {
         let plan = Plan::draw(ask, draws)?;
         let size = (ask.height, ask.width);
         let lambdas = plan.lambdas(if plan.is_per_sample() { ask.batch } else { 1 })?;
-        let boxes: Vec<CutBox> = lambdas
-            .iter()
-            .map(|lambda| {
-                let mut place = |length: i64| match self.box_rule {
-                    BoxRule::Integer => draws.below(length as usize) as f64,
-                    BoxRule::Real => draws.uniform() * length as f64,
-                };
-                let row = place(ask.height);
-                CutBox::around(self.box_rule, size, *lambda, (row, place(ask.width)))
-            })
-            .collect();
+        let boxes = self.boxes(&lambdas, size, draws);
         let per = if plan.is_per_sample() { Per::Sample } else { Per::Batch };
         Ok(Self::boxed(plan, &boxes, per, size))
     }
@@ -127,8 +136,7 @@ impl Mixer for CutMix {
     fn mix(&mut self, input: &MixInput<'_>, plan: &Planned) -> Result<Mixed> {
         let (n, _, height, width) = input.nchw()?;
         let partner = plan.partner()?;
-        let bound = |name| over_images(&plan.get(name)?, Kind::Int64);
-        let bounds = [bound("r1")?, bound("r2")?, bound("c1")?, bound("c2")?];
+        let bounds = bounds_of(plan)?;
         // Eq. 1, out of place: the step still needs the clean batch.
         let pasted = inside(&bounds, (height, width))?;
         let images = input.partners(&partner)?.f_where_self(&pasted, input.images)?;
