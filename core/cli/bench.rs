@@ -155,8 +155,9 @@ fn time(
     let options = StepOptions { execution, ..StepOptions::default() };
     let mut turn = 0;
     let mut step = |session: &mut Session| -> Result<StepReport> {
-        let parts =
-            (0..recipe.accumulate).map(|part| shared(&batches[(turn + part) % batches.len()])).collect();
+        let parts = (0..recipe.accumulate)
+            .map(|part| Batch::shallow_clone(&batches[(turn + part) % batches.len()]))
+            .collect();
         turn += recipe.accumulate;
         Ok(session.step_with(parts, &options)?)
     };
@@ -234,14 +235,6 @@ fn median(sorted: &[f64]) -> f64 {
     if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
 }
 
-fn shared(batch: &Batch) -> Batch {
-    Batch {
-        images: batch.images.shallow_clone(),
-        labels: batch.labels.shallow_clone(),
-        index: batch.index.shallow_clone(),
-    }
-}
-
 fn real_batches(recipe: &Recipe, dataset: &Dataset) -> Result<Vec<Batch>> {
     let streams = Streams::new(recipe.seed);
     let order = dataset.order(&mut streams.draws("order", "", 0, 0))?;
@@ -249,9 +242,7 @@ fn real_batches(recipe: &Recipe, dataset: &Dataset) -> Result<Vec<Batch>> {
     (0..there)
         .map(|i| {
             let index = order.f_narrow(0, (i * recipe.batch) as i64, recipe.batch as i64)?;
-            let augmentation =
-                dataset.augmentation(recipe.batch, &mut streams.draws("augment", "", 0, i as u64));
-            Ok(dataset.train_batch(&index, &augmentation)?)
+            Ok(dataset.train_views(&index, streams, 0, i as u64)?)
         })
         .collect()
 }
@@ -292,10 +283,14 @@ fn random_batch(recipe: &Recipe, info: &Info, number: usize, device: Device) -> 
     let n = recipe.batch as i64;
     let key = Tensor::from(number as i64).f_to_device(device)?;
     // Mean 0, variance 1, as of normalised images.
-    let images = uniform_field(&key, &[n, info.channels, info.height, info.width])?;
-    let images = images.f_sub_scalar(0.5)?.f_mul_scalar(12f64.sqrt())?;
+    let (height, width) = recipe.data.augment.size().map_or((info.height, info.width), |size| (size, size));
+    let views = recipe.data.views as i64;
+    let all = uniform_field(&key, &[views * n, info.channels, height, width])?;
+    let all = all.f_sub_scalar(0.5)?.f_mul_scalar(12f64.sqrt())?;
+    let views = (0..views).map(|view| Ok(all.f_narrow(0, view * n, n)?)).collect::<Result<Vec<_>>>()?;
     let index = Tensor::f_arange(n, (Kind::Int64, device))?;
-    Ok(Batch { images, labels: index.f_remainder(info.classes as i64)?, index })
+    let labels = index.f_remainder(info.classes as i64)?;
+    Batch::of_views(views, labels, index).ok_or_else(|| bad_input("`data.views` is 0, expected at least 1"))
 }
 
 fn told(report: &Report) -> String {

@@ -47,7 +47,7 @@ pub fn batch(number: i64, n: i64) -> Batch {
     let ramp = Tensor::arange(count, (Kind::Float, Device::Cpu)) * 0.37 + number as f64;
     let images = ramp.sin().reshape([n, 3, 16, 16]);
     let labels = (Tensor::arange(n, (Kind::Int64, Device::Cpu)) + number).remainder(5);
-    Batch { images, labels, index: Tensor::arange(n, (Kind::Int64, Device::Cpu)) }
+    Batch::new(images, labels, Tensor::arange(n, (Kind::Int64, Device::Cpu)))
 }
 
 /// Names of tensors that differ in a single bit.

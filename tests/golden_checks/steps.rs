@@ -162,7 +162,7 @@ fn two_steps(golden: &Golden, form: &Form, full_key_pass: bool, execution: Execu
             execution,
         };
         let report =
-            session.step_with(vec![Batch { images, labels, index }], &options).expect("a training step");
+            session.step_with(vec![Batch::new(images, labels, index)], &options).expect("a training step");
 
         let loss = |term: &str| {
             report

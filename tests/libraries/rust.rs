@@ -235,7 +235,7 @@ fn trained(library: &Path, recipe: &str, script: &str, parameter: &str, low: boo
     for _ in 0..3 {
         let images = Tensor::arange(4 * 3 * 8 * 8, (Kind::Float, Device::Cpu)).sin().reshape([4, 3, 8, 8]);
         let labels = Tensor::arange(4, (Kind::Int64, Device::Cpu));
-        let batch = Batch { images, index: labels.copy(), labels };
+        let batch = Batch::new(images, labels.copy(), labels);
         let _low = low.then(|| Autocast::enter(Device::Cpu, Kind::BFloat16).expect("autocast"));
         let report = session.step_with(vec![batch], &StepOptions::default()).expect("a step");
         assert!(report.losses.iter().all(|(_, value)| value.double_value(&[]).is_finite()), "{report:?}");

@@ -56,6 +56,35 @@ fn every_field_of_a_recipe_is_documented_with_its_default() {
 }
 
 #[test]
+fn every_setting_of_an_augmentation_is_documented_with_its_default() {
+    let told: BTreeMap<String, String> = rows("docs/recipes.md", "| setting | default | meaning |")
+        .into_iter()
+        .map(|row| (row[0].trim_matches('`').to_string(), row[1].trim_matches('`').to_string()))
+        .collect();
+    let own = ["scale", "interpolation"];
+    for (law, differs) in [("Moco", &own[..0]), ("ResizedCrop", &own)] {
+        let text = format!(r#"(epochs: 1, method: "mixup", data: (augment: {law}()))"#);
+        let recipe = Recipe::parse(&text, "x.ron", &[], &registry()).expect("a recipe");
+        let prefix = format!("data.augment.{law}.");
+        let mut seen: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (path, value, _) in describe(&recipe, &text).expect("values") {
+            if let Some(setting) = path.strip_prefix(&prefix) {
+                let name = setting.split('.').next().unwrap_or_default().to_string();
+                seen.entry(name).or_default().push(value);
+            }
+        }
+        assert!(law != "Moco" || seen.len() == told.len(), "{seen:?} {told:?}");
+        assert!(!seen.is_empty(), "{law}");
+        for (name, values) in &seen {
+            let default = told.get(name).unwrap_or_else(|| panic!("docs/recipes.md lacks `{name}` of {law}"));
+            let numbers: Vec<&str> = default.trim_matches(['(', ')']).split(", ").collect();
+            let equal = numbers.len() == values.len() && numbers.iter().zip(values).all(|(a, b)| same(a, b));
+            assert!(equal || differs.contains(&name.as_str()), "`{name}` of {law} is {values:?}, not {default}");
+        }
+    }
+}
+
+#[test]
 fn every_verb_of_the_tensor_vocabulary_is_documented() {
     let rows: Vec<_> = rows("docs/scripts.md", "| verb | what it does |");
     assert_eq!(rows.len(), VERBS.len());

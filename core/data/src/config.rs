@@ -4,7 +4,11 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::augment::{Augment, unheeded};
 use crate::{Error, Result};
+
+/// Most views of an image in a batch.
+const MOST_VIEWS: usize = 8;
 
 /// The `data` part of a recipe.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -16,9 +20,13 @@ pub struct DataConfig {
     pub root: PathBuf,
     /// Keep the first so many training images of each class, in the order of the files; a smaller class stays whole.
     pub per_class: Option<usize>,
-    /// Flip half of the training images left to right.
+    /// Views of each training image in a batch, each augmented on its own, 1 to 8; self-supervised methods take 2.
+    pub views: usize,
+    /// The law that every view of a training image follows.
+    pub augment: Augment,
+    /// Flip half of the training images left to right; for `augment: Shift`.
     pub flip: bool,
-    /// Crop training images at random after adding a reflected border of so many pixels.
+    /// Crop training images at random after adding a reflected border of so many pixels; for `augment: Shift`.
     pub crop: Option<i64>,
     /// The generated set, for `name: "toy"`.
     pub toy: ToyConfig,
@@ -35,6 +43,8 @@ impl Default for DataConfig {
             name: "fashion-mini".into(),
             root: "data".into(),
             per_class: None,
+            views: 1,
+            augment: Augment::default(),
             flip: true,
             crop: Some(4),
             toy: ToyConfig::default(),
@@ -75,6 +85,19 @@ impl DataConfig {
         check_name("data.name", &self.name)?;
         if self.per_class == Some(0) {
             return Err(setting("data.per_class", "0", "at least 1, or None for all images"));
+        }
+        if !(1..=MOST_VIEWS).contains(&self.views) {
+            return Err(setting("data.views", self.views, "1 to 8 views of each image"));
+        }
+        self.augment.validate()?;
+        if self.augment != Augment::Shift {
+            let default = Self::default();
+            if self.flip != default.flip {
+                return Err(unheeded("data.flip", self.flip));
+            }
+            if self.crop != default.crop {
+                return Err(unheeded("data.crop", format!("{:?}", self.crop)));
+            }
         }
         if let Some(pad) = self.crop.filter(|pad| !(1..=1024).contains(pad)) {
             return Err(setting("data.crop", pad, "1 to 1024 pixels of border, or None for no crop"));

@@ -3,7 +3,7 @@
 use admix_api::{Draws, Streams};
 use admix_torch::{Device, Kind, Tensor};
 
-use crate::augment::{Augmentation, Gather};
+use crate::augment::{Augmentation, Gather, Pipeline, Shift, View};
 use crate::config::{DataConfig, setting};
 use crate::sources::{self, Part, Source};
 use crate::{Error, Info, Result, Split};
@@ -14,13 +14,19 @@ pub struct Dataset {
     info: Info,
     train: Resident,
     test: Resident,
-    flip: bool,
-    border: i64,
-    gather: Gather,
+    views: usize,
+    law: Law,
     /// `[1, C, 1, 1]`: pixel * scale + shift is the normalised value.
     scale: Tensor,
     shift: Tensor,
     device: Device,
+}
+
+/// How training images become views.
+#[derive(Debug)]
+enum Law {
+    Shift { flip: bool, border: i64, gather: Gather },
+    Views(Pipeline),
 }
 
 /// One split on the device.
@@ -44,12 +50,38 @@ impl Resident {
 /// Images ready for a network.
 #[derive(Debug)]
 pub struct Batch {
-    /// `[N, C, H, W]` f32, normalised.
+    /// `[N, C, H, W]` f32, normalised: the first view.
     pub images: Tensor,
+    /// All views of the same images, each `[N, C, H, W]` f32, normalised; at least one.
+    pub views: Vec<Tensor>,
     /// `[N]` i64.
     pub labels: Tensor,
     /// `[N]` i64: the images' positions in their split.
     pub index: Tensor,
+}
+
+impl Batch {
+    /// A batch of one view.
+    pub fn new(images: Tensor, labels: Tensor, index: Tensor) -> Self {
+        Self { views: vec![images.shallow_clone()], images, labels, index }
+    }
+
+    /// A batch of several views of the same images; `None` without any.
+    pub fn of_views(views: Vec<Tensor>, labels: Tensor, index: Tensor) -> Option<Self> {
+        let images = views.first()?.shallow_clone();
+        Some(Self { images, views, labels, index })
+    }
+
+    /// The same tensors again.
+    #[must_use]
+    pub fn shallow_clone(&self) -> Self {
+        Self {
+            images: self.images.shallow_clone(),
+            views: self.views.iter().map(Tensor::shallow_clone).collect(),
+            labels: self.labels.shallow_clone(),
+            index: self.index.shallow_clone(),
+        }
+    }
 }
 
 impl Dataset {
@@ -74,14 +106,7 @@ impl Dataset {
             }
             *own = given.iter().map(|&v| v as f32).collect();
         }
-        let border = config.crop.unwrap_or(0);
-        if border >= info.height.min(info.width) {
-            let wanted = format!(
-                "less than the images' side ({}x{}): the border reflects them",
-                info.height, info.width
-            );
-            return Err(setting("data.crop", border, &wanted));
-        }
+        let law = Law::of(config, &info, device)?;
         let (scale, shift) = normalisation(&info, device)?;
         tracing::info!(
             name = info.name,
@@ -93,9 +118,8 @@ impl Dataset {
         Ok(Self {
             train: Resident::new(&train, device)?,
             test: Resident::new(&test, device)?,
-            flip: config.flip,
-            border,
-            gather: Gather::new(&info, border, device)?,
+            views: config.views,
+            law,
             scale,
             shift,
             device,
@@ -138,24 +162,103 @@ impl Dataset {
         upload(&draws.permutation(self.train.n), self.device)
     }
 
-    /// Draws what happens to each of `n` training images.
-    pub fn augmentation(&self, n: usize, draws: &mut Draws) -> Augmentation {
-        Augmentation::draw(n, self.flip, self.border, draws)
+    /// Views of each training image in a batch.
+    pub fn views(&self) -> usize {
+        self.views
     }
 
-    /// Training images `index` (`[N]` i64 on the device, each below `len(Split::Train)`), cropped, flipped, normalised.
+    /// Height and width of the views of training images.
+    pub fn view_size(&self) -> (i64, i64) {
+        match &self.law {
+            Law::Shift { .. } => (self.info.height, self.info.width),
+            Law::Views(pipeline) => pipeline.to(),
+        }
+    }
+
+    /// Draws what happens to each of `n` training images in one view.
+    pub fn augmentation(&self, n: usize, draws: &mut Draws) -> Augmentation {
+        match &self.law {
+            Law::Shift { flip, border, .. } => Augmentation::Shift(Shift::draw(n, *flip, *border, draws)),
+            Law::Views(pipeline) => {
+                Augmentation::Views(View::draw_all(pipeline.law(), n, pipeline.from(), draws))
+            }
+        }
+    }
+
+    /// One batch of an epoch in all its views. Each view has a stream of draws of its own, named by its number (the first
+    /// has no name), so that another number of views changes none of them.
     ///
     /// # Errors
-    /// `index` and `augmentation` differ in size, or an offset lies outside the border.
+    /// libtorch's own.
+    pub fn train_views(&self, index: &Tensor, streams: Streams, epoch: u64, position: u64) -> Result<Batch> {
+        let n = index.numel();
+        let views: Vec<Augmentation> = (0..self.views)
+            .map(|view| {
+                let name = if view == 0 { String::new() } else { view.to_string() };
+                self.augmentation(n, &mut streams.draws("augment", &name, epoch, position))
+            })
+            .collect();
+        self.augmented_batch(index, &views)
+    }
+
+    /// Training images `index` (`[N]` i64 on the device, each below `len(Split::Train)`), augmented and normalised.
+    ///
+    /// # Errors
+    /// As [`Dataset::augmented_batch`].
     pub fn train_batch(&self, index: &Tensor, augmentation: &Augmentation) -> Result<Batch> {
-        let n = augmentation.len();
-        if index.size() != [n as i64] {
-            let got = format!("shape {:?}", index.size());
-            return Err(Error::Shape { what: "index", got, wanted: format!("[{n}], as the augmentation") });
+        self.augmented_batch(index, std::slice::from_ref(augmentation))
+    }
+
+    /// Training images `index` (`[N]` i64 on the device, each below `len(Split::Train)`) in one view for each of
+    /// `augmentations`, normalised.
+    ///
+    /// # Errors
+    /// There is no augmentation, one of them differs in size from `index`, is of another law than the dataset's, or
+    /// reaches beyond the images.
+    pub fn augmented_batch(&self, index: &Tensor, augmentations: &[Augmentation]) -> Result<Batch> {
+        for augmentation in augmentations {
+            let n = augmentation.len();
+            if index.size() != [n as i64] {
+                let got = format!("shape {:?}", index.size());
+                return Err(Error::Shape {
+                    what: "index",
+                    got,
+                    wanted: format!("[{n}], as the augmentation"),
+                });
+            }
         }
-        let pixels = self.gather.augmented(&self.train.pixels, index, augmentation)?;
+        let views = match &self.law {
+            Law::Shift { gather, .. } => {
+                let shifted = |augmentation: &Augmentation| match augmentation {
+                    Augmentation::Shift(shift) => {
+                        self.normalised(&gather.augmented(&self.train.pixels, index, shift)?)
+                    }
+                    Augmentation::Views(_) => Err(other_law("views", "shifts")),
+                };
+                augmentations.iter().map(shifted).collect::<Result<Vec<Tensor>>>()?
+            }
+            Law::Views(pipeline) => {
+                // All views go through together: half the operations, each on twice the images.
+                let mut all = Vec::with_capacity(augmentations.len() * index.numel());
+                for augmentation in augmentations {
+                    match augmentation {
+                        Augmentation::Views(views) => all.extend_from_slice(views),
+                        Augmentation::Shift(_) => return Err(other_law("shifts", "views")),
+                    }
+                }
+                let each = index.numel() as i64;
+                let index = index.f_repeat([augmentations.len() as i64])?;
+                let images = self.normalised(&pipeline.views(&self.train.pixels, &index, &all)?)?;
+                let part = |view: i64| Ok(images.f_narrow(0, view * each, each)?);
+                (0..augmentations.len() as i64).map(part).collect::<Result<Vec<Tensor>>>()?
+            }
+        };
         let labels = self.train.labels.f_index_select(0, index)?;
-        Ok(Batch { images: self.normalised(&pixels)?, labels, index: index.shallow_clone() })
+        Batch::of_views(views, labels, index.shallow_clone()).ok_or_else(|| Error::Shape {
+            what: "a batch",
+            got: "no view".into(),
+            wanted: "at least one".into(),
+        })
     }
 
     /// Images `start..start + n` of a split as they are, normalised.
@@ -173,11 +276,11 @@ impl Dataset {
             });
         };
         let (start, len) = (start as i64, n as i64);
-        Ok(Batch {
-            images: self.normalised(&part.pixels.f_narrow(0, start, len)?)?,
-            labels: part.labels.f_narrow(0, start, len)?,
-            index: Tensor::f_arange_start(start, end as i64, (Kind::Int64, self.device))?,
-        })
+        Ok(Batch::new(
+            self.normalised(&part.pixels.f_narrow(0, start, len)?)?,
+            part.labels.f_narrow(0, start, len)?,
+            Tensor::f_arange_start(start, end as i64, (Kind::Int64, self.device))?,
+        ))
     }
 
     /// Images as bytes `[n, C, H, W]`, for pictures.
@@ -195,10 +298,36 @@ impl Dataset {
 
     /// `(pixel / 255 - mean) / std`, as a multiplication and an addition in place.
     fn normalised(&self, pixels: &Tensor) -> Result<Tensor> {
+        // Floats are views fresh from the pipeline: nobody else has them.
         let mut images = pixels.f_to_kind(Kind::Float)?;
         let _ = images.f_mul_(&self.scale)?;
         let _ = images.f_add_(&self.shift)?;
         Ok(images)
+    }
+}
+
+impl Law {
+    fn of(config: &DataConfig, info: &Info, device: Device) -> Result<Self> {
+        if let Some(moco) = config.augment.moco() {
+            return Ok(Self::Views(Pipeline::new(moco, info, device)?));
+        }
+        let border = config.crop.unwrap_or(0);
+        if border >= info.height.min(info.width) {
+            let wanted = format!(
+                "less than the images' side ({}x{}): the border reflects them",
+                info.height, info.width
+            );
+            return Err(setting("data.crop", border, &wanted));
+        }
+        Ok(Self::Shift { flip: config.flip, border, gather: Gather::new(info, border, device)? })
+    }
+}
+
+fn other_law(got: &str, wanted: &str) -> Error {
+    Error::Shape {
+        what: "an augmentation",
+        got: got.into(),
+        wanted: format!("{wanted}, as the dataset's law"),
     }
 }
 

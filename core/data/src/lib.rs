@@ -1,8 +1,8 @@
 //! Datasets: reading, importing and packing them, and serving augmented batches from the device.
 //!
 //! A small set lives on the device as bytes. A training batch is two gathers, of rows and of pixels within them, that
-//! select, crop and flip, then a normalisation in place; nothing in it waits for the device. All randomness is drawn on the host
-//! from [`admix_api::Draws`].
+//! select, crop and flip, then a normalisation in place; views for self-supervised methods are cropped, resized, recoloured and
+//! blurred there too. Nothing in it waits for the device. All randomness is drawn on the host from [`admix_api::Draws`].
 
 mod augment;
 mod catalogue;
@@ -13,7 +13,7 @@ mod import;
 mod info;
 mod sources;
 
-pub use augment::Augmentation;
+pub use augment::{Augment, Augmentation, Change, Interpolation, Jitter, Moco, ResizedCrop, Shift, View};
 pub use catalogue::{Entry, Status, Verified, catalogue, info, verify};
 pub use config::{DataConfig, ToyConfig};
 pub use dataset::{Batch, Dataset};

@@ -399,10 +399,11 @@ impl Session {
 
     /// Calls the method at the start, the middle and the end of a run, on this session's state: a throw-away one. Every
     /// mixer that a choice picks from is tried.
+    /// `shape` is that of one view, `[N, C, H, W]`.
     ///
     /// # Errors
     /// Whatever would fail in the run: unknown verbs, names, weights, wrong keys, spent graphs.
-    pub fn dry_run(&mut self, shape: [i64; 4], classes: i64) -> Result<Vec<String>> {
+    pub fn dry_run(&mut self, shape: [i64; 4], classes: i64, views: usize) -> Result<Vec<String>> {
         let device = self.world.borrow().device;
         let clock = self.clock;
         // A weight of 0 at all times switches its term off: no slip.
@@ -422,7 +423,11 @@ impl Session {
             let index = Tensor::f_arange(shape[0], (Kind::Int64, device))?;
             let on = self.weights()?.into_iter().filter(|(_, weight)| *weight != 0.0);
             weighed.extend(on.map(|(name, _)| name));
-            self.step(Batch { images, labels, index })?;
+            let views =
+                (0..views.max(1)).map(|view| images.f_add_scalar(view as f64)).collect::<Result<_, _>>()?;
+            if let Some(batch) = Batch::of_views(views, labels, index) {
+                self.step(batch)?;
+            }
         }
         self.frame.borrow_mut().turn = None;
         let unlearned: Vec<String> = {

@@ -1,10 +1,17 @@
 //! Batches against a plain per-pixel reference.
 
-use admix_api::Streams;
-use admix_data::{Augmentation, DataConfig, Dataset, Split, ToyConfig};
+use admix_api::{Draws, Streams};
+use admix_data::{Augmentation, DataConfig, Dataset, Shift, Split, ToyConfig};
 use admix_torch::{Device, Kind, SyncCounter, Tensor};
 
 use crate::support::{bytes, config, error, numbers, open};
+
+fn shift(data: &Dataset, n: usize, draws: &mut Draws) -> Shift {
+    match data.augmentation(n, draws) {
+        Augmentation::Shift(shift) => shift,
+        other => panic!("{other:?}"),
+    }
+}
 
 fn toy(channels: i64) -> DataConfig {
     let toy = ToyConfig { classes: 3, train: 30, test: 9, size: 8, channels };
@@ -12,7 +19,7 @@ fn toy(channels: i64) -> DataConfig {
 }
 
 /// Pads with numpy's `reflect`, crops, then flips, one pixel at a time; normalises in float64.
-fn reference(data: &Dataset, index: &[i64], augmentation: &Augmentation, pad: i64) -> Vec<f32> {
+fn reference(data: &Dataset, index: &[i64], augmentation: &Shift, pad: i64) -> Vec<f32> {
     let info = data.info();
     let (c, h, w) = (info.channels, info.height, info.width);
     let source = bytes(&data.u8_images(Split::Train, index).unwrap());
@@ -58,9 +65,9 @@ fn crop_and_flip_equal_a_per_pixel_reference() {
         let data = open(&toy(channels));
         let mut draws = Streams::new(5).draws("test", "augment", 0, 0);
         let index = numbers(&data.order(&mut draws).unwrap());
-        let augmentation = data.augmentation(index.len(), &mut draws);
+        let augmentation = shift(&data, index.len(), &mut draws);
         assert!(augmentation.flip.contains(&true) && augmentation.flip.contains(&false));
-        let batch = data.train_batch(&Tensor::from_slice(&index), &augmentation).unwrap();
+        let batch = data.train_batch(&Tensor::from_slice(&index), &augmentation.clone().into()).unwrap();
         assert_eq!(batch.images.size(), [30, channels, 8, 8]);
         assert_eq!((batch.images.kind(), batch.images.is_contiguous()), (Kind::Float, true));
         close(&floats(&batch.images), &reference(&data, &index, &augmentation, 3));
@@ -75,13 +82,13 @@ fn every_offset_and_flip_equals_the_reference() {
     let data = open(&toy(3));
     let all: Vec<(i64, i64, bool)> =
         (0..7).flat_map(|dy| (0..7).flat_map(move |dx| [(dy, dx, false), (dy, dx, true)])).collect();
-    let augmentation = Augmentation {
+    let augmentation = Shift {
         flip: all.iter().map(|a| a.2).collect(),
         dy: all.iter().map(|a| a.0).collect(),
         dx: all.iter().map(|a| a.1).collect(),
     };
     let index: Vec<i64> = (0..all.len() as i64).map(|i| i % 30).collect();
-    let batch = data.train_batch(&Tensor::from_slice(&index), &augmentation).unwrap();
+    let batch = data.train_batch(&Tensor::from_slice(&index), &augmentation.clone().into()).unwrap();
     close(&floats(&batch.images), &reference(&data, &index, &augmentation, 3));
 }
 
@@ -90,8 +97,8 @@ fn the_border_reflects_without_repeating_the_edge() {
     let data = open(&toy(1));
     let original = data.clean_batch(Split::Train, 0, 1).unwrap().images;
     let shift = |dy, dx, flip| {
-        let augmentation = Augmentation { flip: vec![flip], dy: vec![dy], dx: vec![dx] };
-        data.train_batch(&Tensor::from_slice(&[0_i64]), &augmentation).unwrap().images
+        let augmentation = Shift { flip: vec![flip], dy: vec![dy], dx: vec![dx] };
+        data.train_batch(&Tensor::from_slice(&[0_i64]), &augmentation.clone().into()).unwrap().images
     };
     let padded = original.reflection_pad2d([3, 3, 3, 3]);
     for (dy, dx) in [(0, 0), (6, 6), (0, 6), (2, 5)] {
@@ -104,8 +111,8 @@ fn the_border_reflects_without_repeating_the_edge() {
 #[test]
 fn an_offset_of_the_border_and_no_flip_change_nothing() {
     let data = open(&toy(3));
-    let none = Augmentation { flip: vec![false; 5], dy: vec![3; 5], dx: vec![3; 5] };
-    let batch = data.train_batch(&Tensor::from_slice(&[4_i64, 5, 6, 7, 8]), &none).unwrap();
+    let none = Shift { flip: vec![false; 5], dy: vec![3; 5], dx: vec![3; 5] };
+    let batch = data.train_batch(&Tensor::from_slice(&[4_i64, 5, 6, 7, 8]), &none.clone().into()).unwrap();
     let clean = data.clean_batch(Split::Train, 4, 5).unwrap();
     assert_eq!(batch.images, clean.images);
     assert_eq!(batch.labels, clean.labels);
@@ -116,18 +123,18 @@ fn an_offset_of_the_border_and_no_flip_change_nothing() {
 fn without_flip_and_crop_nothing_is_drawn_or_changed() {
     let data = open(&DataConfig { flip: false, crop: None, ..toy(3) });
     let mut draws = Streams::new(5).draws("test", "augment", 0, 0);
-    let augmentation = data.augmentation(2, &mut draws);
-    assert_eq!(augmentation, Augmentation { flip: vec![false; 2], dy: vec![0; 2], dx: vec![0; 2] });
+    let augmentation = shift(&data, 2, &mut draws);
+    assert_eq!(augmentation, Shift { flip: vec![false; 2], dy: vec![0; 2], dx: vec![0; 2] });
     assert_eq!(draws.uniform(), Streams::new(5).draws("test", "augment", 0, 0).uniform());
-    let batch = data.train_batch(&Tensor::from_slice(&[9_i64, 10]), &augmentation).unwrap();
+    let batch = data.train_batch(&Tensor::from_slice(&[9_i64, 10]), &augmentation.clone().into()).unwrap();
     assert_eq!(batch.images, data.clean_batch(Split::Train, 9, 2).unwrap().images);
 }
 
 #[test]
 fn flips_alone_work_without_a_border() {
     let data = open(&DataConfig { crop: None, ..toy(3) });
-    let augmentation = Augmentation { flip: vec![true, false], dy: vec![0; 2], dx: vec![0; 2] };
-    let batch = data.train_batch(&Tensor::from_slice(&[3_i64, 4]), &augmentation).unwrap();
+    let augmentation = Shift { flip: vec![true, false], dy: vec![0; 2], dx: vec![0; 2] };
+    let batch = data.train_batch(&Tensor::from_slice(&[3_i64, 4]), &augmentation.clone().into()).unwrap();
     close(&floats(&batch.images), &reference(&data, &[3, 4], &augmentation, 0));
 }
 
@@ -140,8 +147,8 @@ fn images_need_not_be_square() {
     assert_eq!((data.info().height, data.info().width), (8, 6));
     let mut draws = Streams::new(6).draws("test", "augment", 0, 0);
     let index = numbers(&data.order(&mut draws).unwrap());
-    let augmentation = data.augmentation(index.len(), &mut draws);
-    let batch = data.train_batch(&Tensor::from_slice(&index), &augmentation).unwrap();
+    let augmentation = shift(&data, index.len(), &mut draws);
+    let batch = data.train_batch(&Tensor::from_slice(&index), &augmentation.clone().into()).unwrap();
     close(&floats(&batch.images), &reference(&data, &index, &augmentation, 2));
 }
 
@@ -150,9 +157,9 @@ fn batches_do_not_wait_for_the_device() {
     let data = open(&toy(3));
     let mut draws = Streams::new(5).draws("test", "augment", 0, 0);
     let index = data.order(&mut draws).unwrap().narrow(0, 0, 8);
-    let augmentation = data.augmentation(8, &mut draws);
+    let augmentation = shift(&data, 8, &mut draws);
     let syncs = SyncCounter::start();
-    data.train_batch(&index, &augmentation).unwrap();
+    data.train_batch(&index, &augmentation.clone().into()).unwrap();
     data.clean_batch(Split::Test, 1, 4).unwrap();
     assert_eq!(syncs.names(), Vec::<String>::new());
 }
@@ -165,8 +172,8 @@ fn the_order_is_a_permutation_and_the_draws_are_those_of_the_stream() {
     assert_eq!(order, numbers(&data.order(&mut draws()).unwrap()));
     order.sort_unstable();
     assert_eq!(order, (0..30).collect::<Vec<_>>());
-    let augmentation = data.augmentation(2000, &mut draws());
-    assert_eq!(augmentation, data.augmentation(2000, &mut draws()));
+    let augmentation = shift(&data, 2000, &mut draws());
+    assert_eq!(augmentation, shift(&data, 2000, &mut draws()));
     for offsets in [&augmentation.dy, &augmentation.dx] {
         assert!((0..7).all(|offset| offsets.iter().filter(|&&o| o == offset).count() > 200));
     }
@@ -177,13 +184,16 @@ fn the_order_is_a_permutation_and_the_draws_are_those_of_the_stream() {
 #[test]
 fn wrong_sizes_are_named() {
     let data = open(&toy(3));
-    let two = Augmentation { flip: vec![false; 2], dy: vec![3; 2], dx: vec![3; 2] };
+    let two = Shift { flip: vec![false; 2], dy: vec![3; 2], dx: vec![3; 2] };
     assert_eq!(
-        error(data.train_batch(&Tensor::from_slice(&[1_i64]), &two)),
+        error(data.train_batch(&Tensor::from_slice(&[1_i64]), &two.clone().into())),
         "index has shape [1], expected [2], as the augmentation"
     );
-    let far = Augmentation { dy: vec![3, 7], ..two };
-    assert!(error(data.train_batch(&Tensor::from_slice(&[1_i64, 2]), &far)).contains("offsets within 0..7"));
+    let far = Shift { dy: vec![3, 7], ..two };
+    assert!(
+        error(data.train_batch(&Tensor::from_slice(&[1_i64, 2]), &far.into()))
+            .contains("offsets within 0..7")
+    );
     assert!(error(data.clean_batch(Split::Test, 5, 5)).contains("a range within 0..9"));
     assert!(error(data.clean_batch(Split::Test, usize::MAX, 5)).contains("a range within 0..9"));
     assert!(error(data.u8_images(Split::Test, &[0, 9])).contains("position 9"));

@@ -8,3 +8,4 @@ mod packed;
 mod parsers;
 mod sources;
 mod support;
+mod views;

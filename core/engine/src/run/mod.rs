@@ -196,7 +196,12 @@ pub fn prepare(
     let mut toy = session_of(&narrow, toy_method, registry, dataset.info(), device)?;
     let info = dataset.info();
     let samples = 4.min(recipe.batch as i64);
-    warnings.extend(toy.dry_run([samples, info.channels, info.height, info.width], info.classes as i64)?);
+    let (height, width) = dataset.view_size();
+    warnings.extend(toy.dry_run(
+        [samples, info.channels, height, width],
+        info.classes as i64,
+        dataset.views(),
+    )?);
     drop(toy);
     let session = session_of(&recipe, method, registry, dataset.info(), device)?;
     Ok(Prepared { recipe, session, dataset, warnings })

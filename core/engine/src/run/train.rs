@@ -113,9 +113,7 @@ fn batches(run: &Run, order: &Tensor, epoch: u64) -> Result<Vec<Batch>> {
         .map(|part| {
             let position = run.batch_in_epoch as usize * parts + part;
             let index = order.f_narrow(0, (position * size) as i64, size as i64)?;
-            let mut draws = streams.draws("augment", "", epoch, position as u64);
-            let augmentation = run.dataset.augmentation(size, &mut draws);
-            Ok(run.dataset.train_batch(&index, &augmentation)?)
+            Ok(run.dataset.train_views(&index, streams, epoch, position as u64)?)
         })
         .collect()
 }

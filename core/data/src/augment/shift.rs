@@ -8,7 +8,7 @@ use crate::{Error, Result};
 
 /// What happens to each image of a batch: drawn on the host, one value per image.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Augmentation {
+pub struct Shift {
     /// Flip left to right, after the crop.
     pub flip: Vec<bool>,
     /// Row of the padded image where the crop begins, 0 to twice the border; the border's width leaves it in place.
@@ -17,7 +17,7 @@ pub struct Augmentation {
     pub dx: Vec<i64>,
 }
 
-impl Augmentation {
+impl Shift {
     /// Draws for `n` images: for each a coin if `flip`, then two offsets if there is a border.
     pub(crate) fn draw(n: usize, flip: bool, border: i64, draws: &mut Draws) -> Self {
         let mut augmentation =
@@ -91,14 +91,9 @@ impl Gather {
     }
 
     /// Images `[n, C, H, W]` at `index` `[N]`, augmented: `[N, C, H, W]` bytes.
-    pub(crate) fn augmented(
-        &self,
-        images: &Tensor,
-        index: &Tensor,
-        augmentation: &Augmentation,
-    ) -> Result<Tensor> {
+    pub(crate) fn augmented(&self, images: &Tensor, index: &Tensor, augmentation: &Shift) -> Result<Tensor> {
         let places = 2 * self.border + 1;
-        let Augmentation { flip, dy, dx } = augmentation;
+        let Shift { flip, dy, dx } = augmentation;
         let n = flip.len();
         if dy.len() != n || dx.len() != n || dy.iter().chain(dx).any(|offset| !(0..places).contains(offset)) {
             let got = format!("{n} coins, {} and {} offsets", dy.len(), dx.len());
