@@ -17,7 +17,8 @@ pub enum Interpolation {
 /// The augmentation of MoCo v2 (Chen et al. 2020, with the values of its public code).
 ///
 /// Every image of every view draws for itself. What the operations do to pixels is what torchvision does with Pillow
-/// images, rounding to 8 bits included, to within one grey level for the crop and the blur.
+/// images, rounding to 8 bits included: colours alike, crop and blur to one grey level, except blurs whose
+/// weights are round fractions (a deviation of exactly 1 or 2: up to three).
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Moco {

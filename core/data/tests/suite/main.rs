@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod augmentations;
 mod batches;
 mod importing;
 mod packed;
