@@ -11,7 +11,7 @@ use admix_data::{
 use admix_torch::{Device, Kind, Tensor};
 use image::{ImageFormat, RgbImage};
 
-use crate::support::{bytes, config, encode, open, write_folder};
+use crate::support::{Named, bytes, config, encode, open, write_folder};
 
 const CHANGES: [Change; 4] = [Change::Brightness, Change::Contrast, Change::Saturation, Change::Hue];
 const DRAWS: usize = 10_000;
@@ -181,7 +181,7 @@ fn ten_thousand_crops_are_spread_as_those_of_torchvision() {
     let all = fixture();
     for (height, width) in [(96, 96), (20, 100)] {
         let views = drawn(height, width);
-        let of: [(&str, fn(&View) -> i64); 4] =
+        let of: [Named<View, i64>; 4] =
             [("top", |v| v.top), ("left", |v| v.left), ("height", |v| v.height), ("width", |v| v.width)];
         for (name, of) in of {
             let theirs = &all[&format!("draws_{height}x{width}_{name}")];
@@ -196,7 +196,7 @@ fn ten_thousand_draws_of_colours_and_blur_are_spread_as_those_of_torchvision() {
     let all = fixture();
     let views = drawn(96, 96);
     let jitters: Vec<Jitter> = views.iter().filter_map(|view| view.jitter).collect();
-    let of: [(&str, fn(&Jitter) -> f64); 4] = [
+    let of: [Named<Jitter, f64>; 4] = [
         ("brightness", |j| j.brightness),
         ("contrast", |j| j.contrast),
         ("saturation", |j| j.saturation),
@@ -218,7 +218,7 @@ fn ten_thousand_draws_of_colours_and_blur_are_spread_as_those_of_torchvision() {
     let distance = distance_of_counts(jitters.iter().map(place), &all["draws_order"]);
     assert!(distance < most(), "order: {distance}");
 
-    let coins: [(&str, fn(&View) -> bool); 4] = [
+    let coins: [Named<View, bool>; 4] = [
         ("flip", |v| v.flip),
         ("jitter", |v| v.jitter.is_some()),
         ("grey", |v| v.grey),

@@ -9,6 +9,9 @@ use admix_data::{DataConfig, Dataset};
 use admix_torch::{Device, Tensor};
 use image::{ImageFormat, Rgb, RgbImage};
 
+/// A number of a `S`, and what it is called.
+pub type Named<S, T> = (&'static str, fn(&S) -> T);
+
 pub fn config(name: &str) -> DataConfig {
     DataConfig { name: name.into(), ..DataConfig::default() }
 }

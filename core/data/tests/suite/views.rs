@@ -4,7 +4,7 @@ use admix_api::Streams;
 use admix_data::{Augment, Augmentation, DataConfig, Moco, ResizedCrop, Split, ToyConfig, View};
 use admix_torch::{Kind, SyncCounter, Tensor};
 
-use crate::support::{config, error, numbers, open};
+use crate::support::{Named, config, error, numbers, open};
 
 fn two_views(moco: Moco) -> DataConfig {
     let toy = ToyConfig { classes: 3, train: 60, test: 9, size: 16, channels: 3 };
@@ -77,15 +77,15 @@ fn the_two_views_of_an_image_are_drawn_independently() {
     };
     // Five standard deviations of the correlation of 4,000 independent pairs.
     let most = 5.0 / 4000f64.sqrt();
-    let of: [(&str, &dyn Fn(&View) -> f64); 5] = [
-        ("area", &|view| (view.height * view.width) as f64),
-        ("flip", &|view| f64::from(u8::from(view.flip))),
-        ("jitter", &|view| view.jitter.map_or(1.0, |jitter| jitter.brightness)),
-        ("grey", &|view| f64::from(u8::from(view.grey))),
-        ("blur", &|view| view.blur.unwrap_or(0.0)),
+    let of: [Named<View, f64>; 5] = [
+        ("area", |view| (view.height * view.width) as f64),
+        ("flip", |view| f64::from(u8::from(view.flip))),
+        ("jitter", |view| view.jitter.map_or(1.0, |jitter| jitter.brightness)),
+        ("grey", |view| f64::from(u8::from(view.grey))),
+        ("blur", |view| view.blur.unwrap_or(0.0)),
     ];
     for (name, of) in of {
-        assert!(correlation(of).abs() < most, "{name}: {}", correlation(of));
+        assert!(correlation(&of).abs() < most, "{name}: {}", correlation(&of));
     }
 }
 
