@@ -274,6 +274,7 @@ fn every_command_and_flag_in_the_text_exists() {
         "bench library",
         "bench mixers",
         "bench puzzlemix",
+        "bench comixup",
         "plugin new",
         "plugin check",
     ]
