@@ -9,6 +9,8 @@ mod ranges;
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
+mod edges;
+#[cfg(test)]
 mod gradients;
 #[cfg(test)]
 mod pairings;

@@ -6,14 +6,14 @@ use serde::de::DeserializeSeed;
 
 use crate::contract::all_settings;
 
-const N: i64 = 7;
-const SIZE: (i64, i64) = (8, 12);
+pub(crate) const N: i64 = 7;
+pub(crate) const SIZE: (i64, i64) = (8, 12);
 
 /// Two samples of each of three labels, and one that is alone.
 const LABELS: [i64; N as usize] = [4, 0, 2, 0, 9, 4, 2];
 
 /// Every mixer that mixes itself, with each of its tested settings.
-fn mixers() -> Vec<(String, Box<dyn MixerConfig>, Pairing)> {
+pub(crate) fn mixers() -> Vec<(String, Box<dyn MixerConfig>, Pairing)> {
     let mut all = Vec::new();
     for entry in Registry::linked().unwrap().entries() {
         let Reader::Mixer(read, pairing) = &entry.reader else { continue };
@@ -29,15 +29,15 @@ fn mixers() -> Vec<(String, Box<dyn MixerConfig>, Pairing)> {
 }
 
 /// What a mixer that reads all there is would be given.
-struct Given {
-    images: Tensor,
-    features: Tensor,
-    saliency: Tensor,
-    pseudo: Tensor,
+pub(crate) struct Given {
+    pub(crate) images: Tensor,
+    pub(crate) features: Tensor,
+    pub(crate) saliency: Tensor,
+    pub(crate) pseudo: Tensor,
 }
 
 impl Given {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         use admix_api::contract::wild;
         Self {
             images: wild(&[N, 3, SIZE.0, SIZE.1], 0.1, Kind::Float),
@@ -47,7 +47,7 @@ impl Given {
         }
     }
 
-    fn to(&self, needs: &Needs) -> MixInput<'_> {
+    pub(crate) fn to(&self, needs: &Needs) -> MixInput<'_> {
         MixInput {
             features: needs.features.map(|_| &self.features),
             saliency: needs.saliency.then_some(&self.saliency),
@@ -57,7 +57,7 @@ impl Given {
     }
 }
 
-fn built(config: &dyn MixerConfig) -> Box<dyn Mixer> {
+pub(crate) fn built(config: &dyn MixerConfig) -> Box<dyn Mixer> {
     let features = config.needs().features.map(|_| 6);
     let context = MixerContext { feature_channels: features, classes: 10, ..MixerContext::default() };
     config.build(&Store::new(Device::Cpu, Streams::new(1)).root(), &context).unwrap()
