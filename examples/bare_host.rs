@@ -1,5 +1,5 @@
 //! The program without the bundled plugins: every mixer and loss must come from a library (`--plugin`).
 
 fn main() -> std::process::ExitCode {
-    admix::main()
+    admix::bare_main()
 }

@@ -1,5 +1,4 @@
-//! The `admix` program: reads a command, lets the engine do it, and tells people what came of it. Of the bundled plugins
-//! it names those alone that a benchmark takes apart; `main.rs` adds them all.
+//! The `admix` program: reads a command, lets the engine do it, and tells people what came of it.
 
 mod backbones;
 mod bench;
@@ -82,6 +81,12 @@ enum Command {
     /// Time the program.
     #[command(subcommand)]
     Bench(bench::BenchCommand),
+}
+
+/// The program without the bundled plugins: every mixer and loss comes from a library.
+pub fn bare_main() -> ExitCode {
+    libraries::leave_out_bundled();
+    main()
 }
 
 /// The program: reads the process's arguments and returns its exit code.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use admix_api::{Registry, abi};
 use anyhow::{Context, Result};
@@ -19,6 +20,13 @@ pub struct LibraryArgs {
 }
 
 static WANTED: OnceLock<LibraryArgs> = OnceLock::new();
+/// Whether the bundled plugins are left out.
+static BARE: AtomicBool = AtomicBool::new(false);
+
+/// Leaves out the bundled plugins from here on.
+pub fn leave_out_bundled() {
+    BARE.store(true, Ordering::Relaxed);
+}
 
 /// Notes the flags of this process for [`registry`].
 pub fn remember(args: &LibraryArgs) {
@@ -34,6 +42,9 @@ pub fn remember(args: &LibraryArgs) {
 /// A library that was asked for cannot be used. One in the plugin folder is passed over with a warning.
 pub fn registry() -> Result<Registry> {
     let mut registry = admix_engine::registry()?;
+    if BARE.load(Ordering::Relaxed) {
+        registry = registry.without("admix-plugins");
+    }
     let mut loaded: Vec<PathBuf> = Vec::new();
     let full = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     for path in WANTED.get().into_iter().flat_map(|args| &args.plugin) {

@@ -205,6 +205,15 @@ impl Registry {
         Ok(registry)
     }
 
+    /// The registry without the plugins that a crate of this name links into the program.
+    #[must_use]
+    pub fn without(mut self, package: &str) -> Self {
+        let linked_by =
+            |entry: &Entry| matches!(&entry.origin, Origin::Linked { package: own, .. } if own == package);
+        self.entries.retain(|_, entry| !linked_by(entry));
+        self
+    }
+
     /// Adds a plugin, say from a library.
     ///
     /// # Errors
