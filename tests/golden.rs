@@ -15,6 +15,10 @@ use safetensors::{Dtype, SafeTensors};
 mod blocks;
 #[path = "golden_checks/co_mixup.rs"]
 mod co_mixup;
+#[path = "golden_checks/clusters.rs"]
+mod clusters;
+#[path = "golden_checks/contrastive.rs"]
+mod contrastive;
 #[path = "golden_checks/ema.rs"]
 mod ema;
 #[path = "golden_checks/fields.rs"]
@@ -60,6 +64,8 @@ checks! {
     lam_adjust: masks::lam_adjust,
     lam_rescale: masks::lam_rescale,
     ce_losses: losses::ce_losses,
+    contrastive: contrastive::contrastive,
+    odc_memory: clusters::odc_memory,
     mixers_mixup_cutmix: pairs::mixers_mixup_cutmix,
     mixers_fmix: fields::mixers_fmix,
     mixers_resizemix: pastes::mixers_resizemix,

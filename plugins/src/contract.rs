@@ -61,6 +61,12 @@ fn more_settings(name: &str) -> Vec<serde_json::Value> {
             json!({"mode": "L2Variance"}),
             json!({"mode": "Sparsity"}),
         ],
+        "info_nce" => vec![
+            json!({"candidates": "QueueOnly", "temperature": 0.1}),
+            json!({"candidates": "BatchAndQueue"}),
+            json!({"same_label": "Leave"}),
+        ],
+        "bce" => vec![json!({"form": "Literal"}), json!({"form": "NegativeLog"})],
         "pbce" => vec![json!({"form": "LiteralFull"}), json!({"form": "LiteralPair"})],
         _ => vec![],
     }

@@ -22,13 +22,13 @@ mod schemas;
 pub mod losses;
 pub mod mixers;
 
-use losses::{CrossEntropy, Mask, MixupCrossEntropy, PBce};
+use losses::{Bce, CrossEntropy, InfoNce, Mask, MixupCrossEntropy, PBce};
 use mixers::{
     AMix, AutoMix, Choice, CoMixup, CutMix, FMix, InterIntra, ManifoldMix, MixUp, PuzzleMix, ResizeMix,
     SaliencyMix,
 };
 
 admix_api::export_plugins! {
-    MixUp, ManifoldMix, CutMix, ResizeMix, FMix, SaliencyMix, PuzzleMix, CoMixup, InterIntra, AutoMix, AMix, Choice, CrossEntropy,
-    MixupCrossEntropy, Mask, PBce
+    MixUp, ManifoldMix, CutMix, ResizeMix, FMix, SaliencyMix, PuzzleMix, CoMixup, InterIntra, AutoMix, AMix, Choice,
+    CrossEntropy, MixupCrossEntropy, InfoNce, Bce, Mask, PBce
 }

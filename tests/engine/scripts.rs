@@ -347,7 +347,7 @@ fn mistakes_in_losses_are_told_with_their_place_and_the_remedy() {
         ("fn loss(l) { mean(l.tensor(\"logit\")) }", "Did you mean `logits`?"),
         (
             "fn arguments() { [3] } fn loss(l) { l.logits }",
-            "`arguments` must return an array of one to three different names in quotes, it holds a number",
+            "`arguments` must return an array of one to five different names in quotes, it holds a number",
         ),
         ("fn arguments() { [\"a\", \"a\"] } fn loss(l) { l.logits }", "it holds `a` twice"),
         ("fn arguments() { [] } fn loss(l) { l.logits }", "it holds 0"),

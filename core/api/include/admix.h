@@ -306,15 +306,17 @@ typedef struct admix_mixer {
 typedef struct admix_loss {
   size_t size;
   /* As `admix_mixer.check`. Puts into `arguments`, in the order in which a script passes them: "target" (labels or
-   * a mix's target), "mix" (a mix with a mask), or the name of any other tensor. */
+   * a mix's target), "contrast" (keys, or those of a mix's sources), "mix" (a mix with a mask), or the name of any
+   * other tensor. */
   int32_t (*check)(const void *data, admix_text settings, const admix_texts *resolved, const admix_texts *arguments,
                    const admix_errors *errors);
   int32_t (*create)(const void *data, admix_text settings, const admix_build *build, void **self,
                     const admix_errors *errors);
   void (*destroy)(void *self);
   /* The value: a scalar with a graph where the inputs have one, owned by the host. A target arrives as "target" with
-   * the labels [N, S] int64 and, as its weight, their shares [N, S] float32; a mix as "mask" [N, 1, H, W] and
-   * "lambda" (0-dim or [N]); any other argument under its own name. */
+   * the labels [N, S] int64 and, as its weight, their shares [N, S] float32; a contrast as "contrast" with the keys
+   * [N, S, D] and, as its weight, their shares; a mix as "mask" [N, 1, H, W] and "lambda" (0-dim or [N]); any other
+   * argument under its own name. */
   int32_t (*loss)(void *self, const admix_named *inputs, size_t count, admix_tensor **value,
                   const admix_errors *errors);
 } admix_loss;

@@ -912,7 +912,7 @@ struct Loss {
   virtual void settings(Settings&) {}
   /** Checks combinations of settings; throws `BadSetting`. */
   virtual void check() const {}
-  /** What a script passes, in order: "target" (labels or a mix's target), "mix" (a mix with a mask), or the name of
+  /** What a script passes, in order: "target" (labels or a mix's target), "contrast", "mix" (a mix with a mask), or the name of
    * any other tensor. */
   virtual std::vector<std::string> arguments() const = 0;
   /** The value: a scalar, with a graph where the inputs have one. */

@@ -3,6 +3,7 @@
 pub mod abi;
 pub mod contract;
 mod draws;
+mod embedding;
 mod error;
 mod field;
 mod loss;
@@ -15,6 +16,7 @@ mod registry;
 
 pub use admix_torch::{Autocast, SyncCounter, rng_fingerprint, threads};
 pub use draws::{Draws, Streams};
+pub use embedding::{beta22, extend, unit};
 pub use error::{Error, Result};
 pub use field::uniform_field;
 pub use loss::{Argument, Loss, LossConfig, LossInput};

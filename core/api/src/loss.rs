@@ -13,6 +13,9 @@ pub enum Argument {
     Tensor(&'static str),
     /// Labels `[N]` int64 or a mixed target: available as `target.labels` `[N, S]` and `target.shares` `[N, S]`.
     Target,
+    /// Keys `[N, D]`, the own for each embedding, or those that a mix stands for: available as `contrast.keys`
+    /// `[N, S, D]` and `contrast.shares` `[N, S]`.
+    Contrast,
     /// A mix: available as `mask` `[N, 1, H, W]` (the own image's) and `lambda` (0-dim or `[N]`, as planned).
     Mix,
 }
@@ -23,6 +26,7 @@ impl Argument {
         match self {
             Argument::Tensor(name) => format!("the tensor `{name}`"),
             Argument::Target => "labels or a mix's target".into(),
+            Argument::Contrast => "keys or those of a mix's sources".into(),
             Argument::Mix => "a mix that has a mask".into(),
         }
     }
@@ -60,6 +64,29 @@ impl LossInput {
         let (sources, shares) = credit.shares()?;
         let each = labels.f_index_select(0, &sources.f_reshape([-1])?)?.f_reshape(sources.size())?;
         Ok(self.with("target.labels", each).with("target.shares", shares))
+    }
+
+    /// Adds keys `[N, D]`: the own one for each embedding, with the whole share.
+    ///
+    /// # Errors
+    /// Keys that are not `[N, D]`.
+    pub fn with_keys(self, keys: &Tensor) -> Result<Self> {
+        let (n, _) = keys.size2().map_err(|_| Error::Shape {
+            what: "the keys of a contrast".into(),
+            got: keys.size(),
+            wanted: "[N, D]".into(),
+        })?;
+        let shares = Tensor::f_ones([n, 1], (Kind::Float, keys.device()))?;
+        Ok(self.with("contrast.keys", keys.f_unsqueeze(1)?).with("contrast.shares", shares))
+    }
+
+    /// Adds what a mix of samples with these keys `[N, D]` stands for: the key of each source, with its share.
+    ///
+    /// # Errors
+    /// Keys that are not `[N, D]`.
+    pub fn with_contrast(self, credit: &Credit, keys: &Tensor) -> Result<Self> {
+        let (each, shares) = credit.contrast(keys)?;
+        Ok(self.with("contrast.keys", each).with("contrast.shares", shares))
     }
 
     /// Adds the mask of a mix and the lambda that it was planned with.

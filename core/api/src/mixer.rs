@@ -225,6 +225,22 @@ impl Credit {
         let is_own = sources.f_eq_tensor(&own)?.f_to_kind(shares.kind())?;
         Ok(shares.f_mul(&is_own)?.f_sum_dim_intlist([1i64].as_slice(), false, None)?)
     }
+
+    /// The keys of the sources, `[N, S, D]` from keys `[N, D]` in the batch's order, and the shares `[N, S]`.
+    ///
+    /// # Errors
+    /// Keys that are not `[N, D]`.
+    pub fn contrast(&self, keys: &Tensor) -> Result<(Tensor, Tensor)> {
+        let (_, depth) = keys.size2().map_err(|_| Error::Shape {
+            what: "the keys of a contrast".into(),
+            got: keys.size(),
+            wanted: "[N, D]".into(),
+        })?;
+        let (sources, shares) = self.shares()?;
+        let (n, each) = sources.size2()?;
+        let chosen = keys.f_index_select(0, &sources.f_reshape([-1])?)?.f_reshape([n, each, depth])?;
+        Ok((chosen, shares))
+    }
 }
 
 /// A mix inside of a network.

@@ -2,6 +2,7 @@
 
 pub mod bundled;
 mod choice;
+mod cluster;
 mod error;
 mod method;
 mod optimizer;
@@ -13,6 +14,7 @@ mod session;
 mod world;
 
 pub use choice::Weights;
+pub use cluster::{ClustererConfig, Odc, OdcBank, Reweight, k_means};
 pub use error::{Error, Result};
 pub use method::{Clock, Method, MixReport, Param, Scheduled, StepReport, Takes, VERBS, Verb};
 pub use optimizer::{AdamW, OptimizerConfig, Sgd};

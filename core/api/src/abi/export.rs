@@ -585,6 +585,7 @@ unsafe extern "C" fn check_loss(
                 match argument {
                     Argument::Tensor(name) => name,
                     Argument::Target => "target",
+                    Argument::Contrast => "contrast",
                     Argument::Mix => "mix",
                 },
             );
@@ -637,6 +638,9 @@ unsafe extern "C" fn loss(
             input = match (tensor, weight) {
                 (Some(labels), Some(shares)) if name == "target" => {
                     input.with("target.labels", labels).with("target.shares", shares)
+                }
+                (Some(keys), Some(shares)) if name == "contrast" => {
+                    input.with("contrast.keys", keys).with("contrast.shares", shares)
                 }
                 (Some(tensor), _) => input.with(&name, tensor),
                 (None, _) => input,

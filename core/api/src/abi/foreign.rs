@@ -182,6 +182,7 @@ impl Foreign {
                 .into_iter()
                 .map(|name| match name.as_str() {
                     "target" => Argument::Target,
+                    "contrast" => Argument::Contrast,
                     "mix" => Argument::Mix,
                     // A name for each argument of each loss of a library: few, and libraries stay for good.
                     _ => Argument::Tensor(name.leak()),
@@ -892,7 +893,11 @@ impl Loss for ForeignLoss {
                     let weight = input.get("target.shares")?;
                     list.push(raw::Named { weight: handles::pointer(weight), ..named("target", tensor) });
                 }
-                "target.shares" => {}
+                "contrast.keys" => {
+                    let weight = input.get("contrast.shares")?;
+                    list.push(raw::Named { weight: handles::pointer(weight), ..named("contrast", tensor) });
+                }
+                "target.shares" | "contrast.shares" => {}
                 _ => list.push(named(name, tensor)),
             }
         }

@@ -37,12 +37,15 @@ pub(super) const PROMISES: &[Promise] = &[
     (MODES, "it was not built"),
 ];
 
+/// Entries of a queue.
+const QUEUE: i64 = 7;
+
 /// What a loss is given.
 #[derive(Debug)]
 pub struct Given {
     /// Samples.
     pub n: i64,
-    /// Classes.
+    /// Classes, or the width of an embedding.
     pub classes: i64,
     /// Kind of logits, masks and whatever else is a float.
     pub kind: Kind,
@@ -55,7 +58,8 @@ pub struct Given {
 impl Given {
     /// The arguments of a loss, and those among them that require a gradient, by name.
     ///
-    /// A tensor of a name that is not known here is like logits: `[N, K]`.
+    /// A tensor of a name that is not known here is like logits: `[N, K]`. Keys are `[N, K]` too, and a `queue` is
+    /// `[K, 7]`, `queue_labels` `[7]`.
     ///
     /// # Errors
     /// libtorch refused.
@@ -67,6 +71,16 @@ impl Given {
             input = match argument {
                 Argument::Tensor("class_weight") => {
                     input.with("class_weight", wild(&[k], 0.7, self.kind).abs() + 0.1)
+                }
+                // K entries of D numbers; what the others call classes is D.
+                Argument::Tensor("queue") => {
+                    let queue = (wild(&[k, QUEUE], 0.5, self.kind) * self.spread).set_requires_grad(true);
+                    leaves.push(("queue", queue.shallow_clone()));
+                    input.with("queue", queue)
+                }
+                Argument::Tensor("queue_labels") => {
+                    let labels = Tensor::f_arange(QUEUE, (Kind::Int64, Device::Cpu))?.f_remainder(k)?;
+                    input.with("queue_labels", labels)
                 }
                 Argument::Tensor(name) => {
                     // Two of them are not the same numbers.
@@ -80,6 +94,16 @@ impl Given {
                     let labels = Tensor::f_arange(n, (Kind::Int64, Device::Cpu))?.f_remainder(k)?;
                     let credit = Credit::Pair { partner, lambda: self.lambda.shallow_clone() };
                     input.with_target(&credit, &labels)?
+                }
+                Argument::Contrast => {
+                    let partner = Tensor::f_arange(n, (Kind::Int64, Device::Cpu))?.f_flip([0])?;
+                    let credit = Credit::Pair { partner, lambda: self.lambda.shallow_clone() };
+                    let (sources, shares) = credit.shares()?;
+                    // Of each source, so that a change of one shows in the loss.
+                    let keys = wild(&[n, sources.size()[1], k], 0.65, self.kind) * self.spread;
+                    let keys = keys.set_requires_grad(true);
+                    leaves.push(("contrast", keys.shallow_clone()));
+                    input.with("contrast.keys", keys).with("contrast.shares", shares)
                 }
                 Argument::Mix => {
                     let mask = (wild(&[n, 1, 4, 6], 0.8, self.kind) * self.spread).sigmoid().detach();

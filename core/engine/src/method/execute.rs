@@ -356,6 +356,10 @@ impl Values {
                     .with("target.labels", labels.shallow_clone())
                     .with("target.shares", shares.shallow_clone()),
                 (Argument::Target, Cell::Tensor(labels)) => input.with_labels(labels)?,
+                (Argument::Contrast, Cell::Target(keys, shares)) if keys.dim() == 3 => input
+                    .with("contrast.keys", keys.shallow_clone())
+                    .with("contrast.shares", shares.shallow_clone()),
+                (Argument::Contrast, Cell::Tensor(keys)) => input.with_keys(keys)?,
                 (Argument::Mix, Cell::Mix(mixed, lambda)) => input.with_mix(mixed, lambda)?,
                 (argument, _) => {
                     return Err(Error::Input(format!(

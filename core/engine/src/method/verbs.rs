@@ -494,6 +494,29 @@ fn step(engine: &mut Engine) {
               c: Dynamic|
               -> Outcome<TensorHandle> { loss(&context, t, name, &[a, b, c]) },
     );
+    engine.register_fn(
+        "loss",
+        move |context: NativeCallContext<'_>,
+              t: &mut Step,
+              name: &str,
+              a: Dynamic,
+              b: Dynamic,
+              c: Dynamic,
+              d: Dynamic|
+              -> Outcome<TensorHandle> { loss(&context, t, name, &[a, b, c, d]) },
+    );
+    engine.register_fn(
+        "loss",
+        move |context: NativeCallContext<'_>,
+              t: &mut Step,
+              name: &str,
+              a: Dynamic,
+              b: Dynamic,
+              c: Dynamic,
+              d: Dynamic,
+              e: Dynamic|
+              -> Outcome<TensorHandle> { loss(&context, t, name, &[a, b, c, d, e]) },
+    );
     engine.register_fn("has_mixer", |t: &mut Step, name: &str| t.0.borrow().has_mixer(name));
     engine.register_fn(
         "weight",

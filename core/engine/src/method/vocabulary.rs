@@ -59,6 +59,12 @@ pub const VERBS: &[Verb] = &[
     verb("softmax", &[T, S], "softmax over one axis"),
     verb("log_softmax", &[T, S], "logarithm of the softmax over one axis"),
     verb("unit", &[T], "L2-normalised over axis 1, norm at least 1e-12"),
+    verb("beta22", &[T], "numbers of the law Beta(2, 2) from numbers uniform in [0, 1)"),
+    verb(
+        "extend",
+        &[T, T, T],
+        "extend(a, b, u): feature extension, u a + (1 - u) b, L2-normalised over axis 1; outside of a and b where u > 1",
+    ),
     verb("transpose", &[T, S, S], "two axes swapped"),
     verb("flatten", &[T], "all axes after the first become one"),
     verb("reshape", &[T, Takes::Sizes], "the same values in another shape; one size may be -1"),
@@ -185,10 +191,9 @@ pub fn apply(verb: &str, operands: &[&Tensor], sizes: &[i64]) -> Result<Tensor> 
         "sum_over" => first.f_sum_dim_intlist(size(0), false, float_of(first))?,
         "softmax" => first.f_softmax(size(0), float_of(first))?,
         "log_softmax" => first.f_log_softmax(size(0), float_of(first))?,
-        "unit" => {
-            let norm = first.f_norm_scalaropt_dim(2.0, 1i64, true)?.f_clamp_min(1e-12)?;
-            first.f_div(&norm)?
-        }
+        "unit" => admix_api::unit(first)?,
+        "beta22" => admix_api::beta22(first)?,
+        "extend" => admix_api::extend(first, operand(1)?, operand(2)?)?,
         "transpose" => first.f_transpose(size(0), size(1))?,
         "flatten" => first.f_flatten(1, -1)?,
         "resize" => first.f_upsample_bilinear2d([size(0), size(1)], false, None, None)?,

@@ -56,6 +56,7 @@ impl ScriptedLoss {
             let (names, keys): (&[&'static str], &[&str]) = match argument {
                 Argument::Tensor(name) => (&[*name], &[*name]),
                 Argument::Target => (&["labels", "shares"], &["target.labels", "target.shares"]),
+                Argument::Contrast => (&["keys", "shares"], &["contrast.keys", "contrast.shares"]),
                 Argument::Mix => (&["mask", "lambda"], &["mask", "lambda"]),
             };
             for (name, key) in names.iter().zip(keys) {
@@ -96,7 +97,7 @@ fn arguments(script: &Script) -> Result<Vec<Argument>> {
     let returned = script.call("arguments", ())?;
     let refuse = |what: &str| {
         let message =
-            format!("`arguments` must return an array of one to three different names in quotes, {what}");
+            format!("`arguments` must return an array of one to five different names in quotes, {what}");
         script.error(script.place_of("arguments"), message)
     };
     let got = kind_of(&returned).to_string();
@@ -111,12 +112,13 @@ fn arguments(script: &Script) -> Result<Vec<Argument>> {
         }
         arguments.push(match name.as_str() {
             "target" => Argument::Target,
+            "contrast" => Argument::Contrast,
             "mix" => Argument::Mix,
             _ => Argument::Tensor(kept(&name)),
         });
     }
     // A method passes no more to a loss.
-    if arguments.is_empty() || arguments.len() > 3 {
+    if arguments.is_empty() || arguments.len() > 5 {
         return Err(refuse(&format!("it holds {}", arguments.len())));
     }
     Ok(arguments)
@@ -164,7 +166,7 @@ impl Inside {
 fn register(engine: &mut Engine) {
     engine.register_type_with_name::<Live>("Tensor").register_type_with_name::<Given>("Loss");
     operand::register::<Live>(engine);
-    for name in ["logits", "labels", "shares", "mask", "lambda"] {
+    for name in ["logits", "labels", "shares", "keys", "mask", "lambda"] {
         engine.register_get(name, move |c: NativeCallContext<'_>, l: &mut Given| l.0.tensor(name, &c));
     }
     engine.register_fn("tensor", |c: NativeCallContext<'_>, l: &mut Given, name: &str| l.0.tensor(name, &c));

@@ -1,0 +1,49 @@
+//! What contrastive losses read: embeddings `[N, D]`, and the keys that they stand for, `[N, S, D]` with shares `[N, S]`.
+
+use admix_api::prelude::*;
+
+use super::targets::float32_or_better;
+
+/// Embeddings in float32 or better, their keys, and the shares of these.
+pub(crate) struct Contrast {
+    pub(crate) embedding: Tensor,
+    keys: Tensor,
+    shares: Tensor,
+}
+
+impl Contrast {
+    pub(crate) const ARGUMENTS: [Argument; 2] = [Argument::Tensor("embedding"), Argument::Contrast];
+
+    pub(crate) fn of(input: &LossInput) -> Result<Self> {
+        let embedding = float32_or_better(input.get("embedding")?)?;
+        let keys = input.get("contrast.keys")?.f_to_kind(embedding.kind())?;
+        let shares = input.get("contrast.shares")?.f_to_kind(embedding.kind())?;
+        let fits = embedding.dim() == 2
+            && keys.dim() == 3
+            && (keys.size()[0], keys.size()[2]) == (embedding.size()[0], embedding.size()[1]);
+        if !fits {
+            return Err(Error::Shape {
+                what: "the embeddings of a contrastive loss".into(),
+                got: embedding.size(),
+                wanted: format!("[N, D] for keys [N, S, D] of shape {:?}", keys.size()),
+            });
+        }
+        Ok(Self { embedding, keys, shares })
+    }
+
+    /// The dot product of each embedding with each of its keys, `[N, S]`.
+    pub(crate) fn products(&self) -> Result<Tensor> {
+        Ok(self.keys.f_matmul(&self.embedding.f_unsqueeze(2)?)?.f_squeeze_dim(2)?)
+    }
+
+    /// The dot product of each embedding `[N, D]` with each of these columns `[D, K]`.
+    pub(crate) fn against(&self, columns: &Tensor) -> Result<Tensor> {
+        Ok(self.embedding.f_matmul(&columns.f_to_kind(self.embedding.kind())?)?)
+    }
+
+    /// Terms `[N, S]` weighted by their shares: the mean over samples.
+    pub(crate) fn mean(&self, terms: &Tensor) -> Result<Tensor> {
+        let samples = self.embedding.size()[0] as f64;
+        Ok(terms.f_mul(&self.shares)?.f_sum(None)?.f_mul_scalar(1.0 / samples)?)
+    }
+}
