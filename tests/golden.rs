@@ -13,10 +13,10 @@ use safetensors::{Dtype, SafeTensors};
 
 #[path = "golden_checks/blocks.rs"]
 mod blocks;
-#[path = "golden_checks/co_mixup.rs"]
-mod co_mixup;
 #[path = "golden_checks/clusters.rs"]
 mod clusters;
+#[path = "golden_checks/co_mixup.rs"]
+mod co_mixup;
 #[path = "golden_checks/contrastive.rs"]
 mod contrastive;
 #[path = "golden_checks/ema.rs"]

@@ -55,12 +55,14 @@ pub fn session(
 ) -> Result<Session> {
     let header = &checkpoint.header;
     let method = Method::compile(&header.script, &header.script_file)?;
-    let mut session = match classes(checkpoint) {
-        Some(classes) => {
-            let shape = Shape { classes, ..Shape::of(dataset.info()) };
-            Session::build(recipe, method, registry, shape, header.clock, device)?
-        }
-        None => session_of(recipe, method, registry, dataset.info(), device)?,
+    let (classes, samples) = (classes(checkpoint), clustered(checkpoint));
+    let mut session = if classes.is_some() || samples.is_some() {
+        let mut shape = Shape::of(dataset.info());
+        shape.classes = classes.unwrap_or(shape.classes);
+        shape.samples = samples.unwrap_or(shape.samples);
+        Session::build(recipe, method, registry, shape, header.clock, device)?
+    } else {
+        session_of(recipe, method, registry, dataset.info(), device)?
     };
     session.load(&checkpoint.tensors)?;
     session.set_clock(header.clock);
@@ -73,4 +75,10 @@ fn classes(checkpoint: &Checkpoint) -> Option<i64> {
         |name: &str| name.starts_with("net.") && name.contains(".head.") && name.ends_with(".weight");
     let head = checkpoint.tensors.iter().find(|(name, tensor)| is_head(name) && tensor.dim() == 2)?.1;
     head.size().first().copied()
+}
+
+/// How many samples the clusterers of a checkpoint know.
+fn clustered(checkpoint: &Checkpoint) -> Option<usize> {
+    let is_bank = |name: &str| name.starts_with("bank.") && name.ends_with(".labels");
+    checkpoint.tensors.iter().find(|(name, _)| is_bank(name)).map(|(_, labels)| labels.numel())
 }

@@ -5,9 +5,12 @@ use std::path::PathBuf;
 
 use admix_api::Streams;
 use admix_data::{Dataset, Split};
-use admix_engine::{Accuracy, MixerReport, Recipe, Session, evaluate, mixer_report};
+use admix_engine::{
+    Accuracy, Knn, LinearPreset, LinearProbe, MixerReport, Protocol, Recipe, Session, evaluate, knn, linear,
+    mixer_report,
+};
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::checkpoints;
@@ -19,9 +22,12 @@ use crate::recipes::Changes;
 use crate::samples;
 
 /// What `--protocol` may be.
-const PROTOCOLS: [(&str, &str); 2] = [
+const PROTOCOLS: [(&str, &str); 5] = [
     ("test", "accuracy of every head on the test set"),
     ("mixer", "how the masks of trained mixers look, and how hard their images are"),
+    ("knn", "accuracy of the votes of the nearest training images"),
+    ("linear", "accuracy of a linear classifier trained on the frozen network, images augmented"),
+    ("linear-cached", "the same on features computed once, without augmentation: an approximation"),
 ];
 
 /// Flags of `admix eval`.
@@ -29,18 +35,82 @@ const PROTOCOLS: [(&str, &str); 2] = [
 pub struct EvalArgs {
     /// A run folder (its newest good checkpoint is used), or a checkpoint.
     run: PathBuf,
-    /// What to measure: test, the accuracy of every head; mixer, the masks of its mixers.
+    /// What to measure: test, the accuracy of every head; mixer, the masks of its mixers; knn, linear or linear-cached,
+    /// the features of one network.
     #[arg(long, default_value = "test", value_name = "NAME")]
     protocol: String,
     /// Use the best checkpoint of the run folder instead of the newest.
     #[arg(long)]
     best: bool,
     #[command(flatten)]
+    probe: ProbeArgs,
+    #[command(flatten)]
     changes: Changes,
     #[command(flatten)]
     device: DeviceArgs,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+}
+
+/// Settings of the protocols that measure features.
+#[derive(Args)]
+struct ProbeArgs {
+    /// knn, linear, linear-cached: the network whose features are measured; the first trained one by default.
+    #[arg(long, value_name = "NAME")]
+    net: Option<String>,
+    /// knn: how many neighbours vote. Default 200.
+    #[arg(long, value_name = "N")]
+    k: Option<usize>,
+    /// knn: a vote weighs exp(cosine / T). Default 0.07.
+    #[arg(long, value_name = "T")]
+    temperature: Option<f64>,
+    /// linear: learning rate and steps as in the paper (0.1, or 30 on ImageNet; at 30 and 60 % of the epochs) or in its
+    /// code (1, or 30; at 60 and 80 %).
+    #[arg(long, value_enum)]
+    preset: Option<Preset>,
+    /// linear: passes over the training set. Default 100.
+    #[arg(long, value_name = "N")]
+    epochs: Option<u64>,
+    /// linear: learning rate of the first epochs, instead of the preset's.
+    #[arg(long, value_name = "LR")]
+    lr: Option<f64>,
+    /// linear: images per step. Default 256.
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Preset {
+    Paper,
+    Code,
+}
+
+impl ProbeArgs {
+    /// Refuses a flag that the protocol does not heed.
+    fn check(&self, protocol: &str) -> Result<()> {
+        let knn = [("--k", self.k.is_some()), ("--temperature", self.temperature.is_some())];
+        let linear = [
+            ("--preset", self.preset.is_some()),
+            ("--epochs", self.epochs.is_some()),
+            ("--lr", self.lr.is_some()),
+            ("--batch", self.batch.is_some()),
+        ];
+        let probes = [("--net", self.net.is_some())];
+        let groups: [(&[(&str, bool)], &[&str]); 3] = [
+            (&knn, &["knn"]),
+            (&linear, &["linear", "linear-cached"]),
+            (&probes, &["knn", "linear", "linear-cached"]),
+        ];
+        for (flags, protocols) in groups {
+            if let Some((flag, _)) = flags.iter().find(|(_, given)| *given)
+                && !protocols.contains(&protocol)
+            {
+                let known = protocols.join(" or ");
+                return Err(bad_input(format!("{flag} belongs to --protocol {known}, not to {protocol}")));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Measures a trained run.
@@ -50,6 +120,7 @@ pub fn eval(args: &EvalArgs) -> Result<()> {
             PROTOCOLS.iter().map(|(name, about)| format!("`{name}` ({about})")).collect();
         return Err(bad_input(format!("--protocol {}: there is {}", args.protocol, known.join(" and "))));
     }
+    args.probe.check(&args.protocol)?;
     let device = args.device.open()?;
     let registry = libraries::registry()?;
     let checkpoint = checkpoints::open(&args.run, args.best, device)?;
@@ -78,10 +149,73 @@ pub fn eval(args: &EvalArgs) -> Result<()> {
             Format::Text => output::print(&format!("{title}\n{}", mixer_table(&reports))),
         };
     }
+    if let Some(protocol) = Protocol::ALL.into_iter().find(|protocol| protocol.name() == args.protocol) {
+        return probe(args, protocol, &session, &dataset, &recipe, facts, &title);
+    }
     let heads = evaluate(&session, &dataset, &recipe)?;
     match args.format {
         Format::Json => output::print_json(&with(facts, "heads", &heads)?),
         Format::Text => output::print(&format!("{title}\n{}", head_table(&heads))),
+    }
+}
+
+/// Measures the features of one network.
+fn probe(
+    args: &EvalArgs,
+    protocol: Protocol,
+    session: &Session,
+    dataset: &Dataset,
+    recipe: &Recipe,
+    mut facts: serde_json::Value,
+    title: &str,
+) -> Result<()> {
+    let (flags, per) = (&args.probe, recipe.evaluate.batch);
+    let net = flags.net.as_deref();
+    let net_name = net.map_or_else(|| recipe.nets.first().cloned().unwrap_or_default(), str::to_string);
+    let mut note = String::new();
+    let accuracy = if protocol == Protocol::Knn {
+        let default = Knn::default();
+        let settings = Knn {
+            k: flags.k.unwrap_or(default.k),
+            temperature: flags.temperature.unwrap_or(default.temperature),
+        };
+        let found = knn(session, dataset, net, &settings, per)?;
+        facts["settings"] = serde_json::to_value(&settings)?;
+        found
+    } else {
+        let preset = match flags.preset {
+            None | Some(Preset::Paper) => LinearPreset::Paper,
+            Some(Preset::Code) => LinearPreset::Code,
+        };
+        let preset = LinearProbe::preset(preset, &dataset.info().name);
+        let settings = LinearProbe {
+            cached: protocol == Protocol::LinearCached,
+            epochs: flags.epochs.unwrap_or(preset.epochs),
+            batch: flags.batch.unwrap_or(preset.batch),
+            lr: flags.lr.unwrap_or(preset.lr),
+            ..preset
+        };
+        let epochs = settings.epochs;
+        let mut after = |epoch: u64, accuracy: &Accuracy| {
+            if epoch == 1 || epoch.is_multiple_of(10) {
+                output::note(&format!("epoch {epoch} of {epochs}: top-1 {:.2} %", accuracy.top1));
+            }
+        };
+        let found = linear(session, dataset, net, &settings, per, &mut after)?;
+        facts["settings"] = serde_json::to_value(&settings)?;
+        facts["best_top1"] = found.best_top1.into();
+        note = format!("\nbest top-1 of all {epochs} epochs: {:.2} %", found.best_top1);
+        found.last
+    };
+    facts["protocol"] = protocol.name().into();
+    facts["network"] = net_name.clone().into();
+    let heads = BTreeMap::from([(format!("{}_{net_name}", protocol.name()), accuracy)]);
+    match args.format {
+        Format::Json => output::print_json(&with(facts, "heads", &heads)?),
+        Format::Text => {
+            let feature = format!("features: the last stage of `{net_name}`, averaged over its cells");
+            output::print(&format!("{title}\n{}\n{feature}{note}", head_table(&heads)))
+        }
     }
 }
 

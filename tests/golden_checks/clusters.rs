@@ -40,7 +40,6 @@ pub fn odc_memory(golden: &Golden) {
     let clusters = golden.number("num_classes") as i64;
     let config = ClustererConfig::Odc(Odc {
         k: clusters,
-        width,
         momentum: golden.number("momentum"),
         min_size: golden.number("min_cluster") as i64,
         reweight: Reweight::SumOne,

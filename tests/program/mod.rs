@@ -2,9 +2,11 @@
 
 mod benches;
 mod choice;
+mod clusters;
 mod errors;
 mod layers;
 mod pictures;
+mod probes;
 mod recipes;
 mod resume;
 

@@ -14,7 +14,7 @@ mod session;
 mod world;
 
 pub use choice::Weights;
-pub use cluster::{ClustererConfig, Odc, OdcBank, Reweight, k_means};
+pub use cluster::{BankUnit, ClustererConfig, Odc, OdcBank, Reweight, k_means};
 pub use error::{Error, Result};
 pub use method::{Clock, Method, MixReport, Param, Scheduled, StepReport, Takes, VERBS, Verb};
 pub use optimizer::{AdamW, OptimizerConfig, Sgd};
@@ -22,8 +22,9 @@ pub use recipe::{
     CheckpointConfig, EvaluateConfig, GroupConfig, Origin, Override, PairConfig, Recipe, When, describe,
 };
 pub use run::{
-    Accuracy, Checkpoint, Event, HeadAccuracy, Header, History, Look, MixerReport, Prepared, Run, RunFolder,
-    RunOptions, Summary, evaluate, method_of, mixer_report, prepare, session_of,
+    Accuracy, Checkpoint, Event, HeadAccuracy, Header, History, Knn, LinearPreset, LinearProbe, LinearReport,
+    Look, MixerReport, Prepared, Protocol, Run, RunFolder, RunOptions, Summary, evaluate, knn, linear,
+    method_of, mixer_report, prepare, probes, session_of,
 };
 pub use script::{
     ScriptKind, ScriptText, ScriptedLoss, ScriptedMixer, registry, script_entry, script_plugins,

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use admix_api::{Ask, Draws, MixInput, Plan, Registry, Value};
 use admix_data::Batch;
@@ -52,6 +53,7 @@ pub struct Session {
     before: Option<(Vec<Tensor>, Vec<Tensor>)>,
     /// Whether the optimiser of the newest step has moved.
     moved: bool,
+    clustering: Duration,
 }
 
 impl std::fmt::Debug for Session {
@@ -97,6 +99,7 @@ impl Session {
             recorded: HashMap::new(),
             before,
             moved: false,
+            clustering: Duration::ZERO,
         };
         let known = session.method.weights(&session.frame)?;
         if let Some(unknown) = recipe.weights.keys().find(|name| !known.contains_key(*name)) {
@@ -251,7 +254,44 @@ impl Session {
         let mut clock = self.clock;
         clock.step += 1;
         self.set_clock(clock);
+        self.cluster()?;
         Ok(report)
+    }
+
+    /// What clusterers do between two steps. It may wait for the device, and its time is counted apart.
+    fn cluster(&mut self) -> Result<()> {
+        let world = &mut *self.world.borrow_mut();
+        if world.banks.is_empty() {
+            return Ok(());
+        }
+        let begin = Instant::now();
+        for unit in &mut world.banks {
+            let mut draws = world.streams.draws("cluster", &unit.name, self.clock.epoch, self.clock.step);
+            unit.bank.after_step(self.clock.step, &mut draws)?;
+        }
+        self.clustering += begin.elapsed();
+        Ok(())
+    }
+
+    /// Time that clusterers took between steps so far. On a GPU it includes waiting for the step before.
+    pub fn clustering_time(&self) -> Duration {
+        self.clustering
+    }
+
+    /// Starts the clusterers anew from the training images as they are, by the first network in evaluation mode.
+    /// `clean` gives the images `[N, C, H, W]` batch by batch, in the order of the data set.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    pub fn start_clusterers(&mut self, clean: impl IntoIterator<Item = Result<Tensor>>) -> Result<()> {
+        let world = &mut *self.world.borrow_mut();
+        let Some(net) = world.nets.first().filter(|_| !world.banks.is_empty()) else { return Ok(()) };
+        let parts = clean.into_iter().map(|images| net.embed(&images?)).collect::<Result<Vec<_>>>()?;
+        let features = Tensor::f_cat(&parts, 0)?;
+        for unit in &mut world.banks {
+            unit.bank.initialise(&features, &mut world.streams.draws("cluster", &unit.name, 0, 0))?;
+        }
+        Ok(())
     }
 
     /// Records the step, finds (or makes) the place of its slots, fills them and executes the trace.

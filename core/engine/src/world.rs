@@ -10,6 +10,7 @@ use admix_data::Info;
 use admix_models::Network;
 use admix_torch::{Device, Kind, Reduction, Tensor};
 
+use crate::cluster::BankUnit;
 use crate::method::vocabulary;
 use crate::optimizer::{Group, Optimizer};
 use crate::recipe::{Recipe, When};
@@ -26,6 +27,25 @@ pub struct Net {
     pub store: Store,
     /// False for momentum networks, whose parameters never have gradients.
     pub trained: bool,
+}
+
+impl Net {
+    /// Width of an embedding.
+    pub fn embedding_width(&self) -> i64 {
+        let backbone = self.network.backbone();
+        backbone.channels(backbone.stages())
+    }
+
+    /// Embeddings `[N, D]` float32 of images `[N, C, H, W]`: the last stage's map, averaged over its cells. Evaluation
+    /// mode, no graph.
+    ///
+    /// # Errors
+    /// Images of other channels.
+    pub fn embed(&self, images: &Tensor) -> Result<Tensor> {
+        let _guard = admix_torch::no_grad();
+        let map = self.network.backbone().forward(images, false)?;
+        Ok(map.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)?)
+    }
 }
 
 /// A mixer by name.
@@ -130,6 +150,8 @@ pub struct World {
     pub optimizer: Optimizer,
     /// Momentum pairs.
     pub pairs: Vec<Pair>,
+    /// Clusterers.
+    pub banks: Vec<BankUnit>,
     /// Stages whose features a mixer reads: passes keep them.
     pub kept_stages: Vec<usize>,
     /// What images are normalised by, `(pixel - mean) / std` with pixels in [0, 1]: mean and standard deviation, both
@@ -146,6 +168,8 @@ pub struct Shape {
     pub channels: i64,
     /// Number of classes.
     pub classes: i64,
+    /// Number of training images; 0 if unknown.
+    pub samples: usize,
     /// Mean of each channel that images are normalised by, pixels in [0, 1]. Empty: they are not.
     pub mean: Vec<f64>,
     /// Standard deviation of each channel, in the same way.
@@ -155,13 +179,14 @@ pub struct Shape {
 impl Shape {
     /// Data of which no more is known: images that are not normalised.
     pub fn new(channels: i64, classes: i64) -> Self {
-        Self { channels, classes, mean: Vec::new(), std: Vec::new() }
+        Self { channels, classes, samples: 0, mean: Vec::new(), std: Vec::new() }
     }
 
     /// That of a data set.
     pub fn of(info: &Info) -> Self {
         let wide = |numbers: &[f32]| numbers.iter().map(|number| f64::from(*number)).collect();
-        Self { mean: wide(&info.mean), std: wide(&info.std), ..Self::new(info.channels, info.classes as i64) }
+        let plain = Self::new(info.channels, info.classes as i64);
+        Self { samples: info.train, mean: wide(&info.mean), std: wide(&info.std), ..plain }
     }
 }
 
@@ -194,6 +219,15 @@ impl World {
                 Network::build(&store.root(), &recipe.model, &recipe.heads, shape.classes, shape.channels)?;
             let trained = !followers.contains(&name);
             nets.push(Net { name: name.to_string(), network, store, trained });
+        }
+        let mut banks = Vec::new();
+        for (name, config) in &recipe.clusterers {
+            config.check(shape.samples).map_err(|(field, message)| {
+                recipe.field_error(&format!("clusterers.{name}.{field}"), message)
+            })?;
+            let width = nets.first().map_or(0, Net::embedding_width);
+            let bank = config.build(shape.samples as i64, width, device)?;
+            banks.push(BankUnit { name: name.clone(), bank });
         }
         let find = |name: &str| {
             nets.iter().position(|n| n.name == name).ok_or_else(|| {
@@ -340,6 +374,7 @@ impl World {
             losses,
             optimizer,
             pairs,
+            banks,
             kept_stages,
             normalisation,
             found_inf,
@@ -352,7 +387,7 @@ impl World {
             || self.losses.iter().any(|unit| unit.watched.is_some())
     }
 
-    /// What a step changes before its optimiser moves: buffers, and networks that follow at its beginning.
+    /// What a step changes before its optimiser moves: buffers, banks, and networks that follow at its beginning.
     pub fn early_changes(&self) -> Vec<Tensor> {
         let stores = self.nets.iter().map(|net| &net.store).chain(self.mixers.iter().map(|unit| &unit.store));
         let mut all: Vec<Tensor> =
@@ -360,6 +395,7 @@ impl World {
         for pair in self.pairs.iter().filter(|pair| pair.when == When::BeforeStep) {
             all.extend(pair.targets.iter().map(Tensor::shallow_clone));
         }
+        all.extend(self.banks.iter().flat_map(|unit| unit.bank.tensors()).map(|(_, tensor)| tensor));
         all
     }
 
@@ -394,6 +430,10 @@ impl World {
                 mixer.store.tensors().into_iter().map(|(n, t)| (format!("mixer.{}.{n}", mixer.name), t)),
             );
         }
+        for unit in &self.banks {
+            let named = |(part, tensor)| (format!("bank.{}.{part}", unit.name), tensor);
+            all.extend(unit.bank.tensors().into_iter().map(named));
+        }
         all.extend(self.optimizer.state());
         all
     }
@@ -419,6 +459,9 @@ impl World {
         let _guard = admix_torch::no_grad();
         for (name, mut tensor) in own {
             tensor.f_copy_(&values[&name])?;
+        }
+        for unit in &mut self.banks {
+            unit.bank.loaded();
         }
         Ok(())
     }

@@ -11,6 +11,15 @@ use crate::Result;
 pub use kmeans::k_means;
 pub use odc::{Odc, OdcBank, Reweight};
 
+/// A clusterer of a run.
+#[derive(Debug)]
+pub struct BankUnit {
+    /// Its name in scripts.
+    pub name: String,
+    /// Its memory.
+    pub bank: OdcBank,
+}
+
 /// Which clusterer, with its settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum ClustererConfig {

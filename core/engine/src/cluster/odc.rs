@@ -26,8 +26,6 @@ pub enum Reweight {
 pub struct Odc {
     /// Number of clusters. Default 200.
     pub k: i64,
-    /// Width of the embeddings that are kept, as the neck's. Default 128.
-    pub width: i64,
     /// Weight of the new feature in the bank's, in (0, 1]. Default 0.5.
     pub momentum: f64,
     /// Centroids are taken anew every this many steps. Default 10.
@@ -42,15 +40,7 @@ pub struct Odc {
 
 impl Default for Odc {
     fn default() -> Self {
-        Self {
-            k: 200,
-            width: 128,
-            momentum: 0.5,
-            every: 10,
-            min_size: 20,
-            iterations: 20,
-            reweight: Reweight::MeanOne,
-        }
+        Self { k: 200, momentum: 0.5, every: 10, min_size: 20, iterations: 20, reweight: Reweight::MeanOne }
     }
 }
 
@@ -64,9 +54,6 @@ impl Odc {
         }
         if self.k as u64 > samples as u64 {
             return refuse("k", &self.k, &format!("at most the {samples} training images"));
-        }
-        if self.width < 1 {
-            return refuse("width", &self.width, "a whole number from 1, the width of the neck's output");
         }
         if !(self.momentum > 0.0 && self.momentum <= 1.0) {
             return refuse("momentum", &self.momentum, "a number above 0 and up to 1");
@@ -101,6 +88,8 @@ pub struct OdcBank {
     centroids: Tensor,
     /// `[K]` int64, samples of each label.
     counts: Tensor,
+    /// Whether there is something to cluster: not before the start, nor in dry calls.
+    filled: bool,
 }
 
 /// Splits the members of a cluster, features `[m, d]` in ascending order of their ids: the positions `[p]` int64 in 0..m of
@@ -118,6 +107,7 @@ impl OdcBank {
             labels,
             counts,
             settings,
+            filled: false,
         })
     }
 
@@ -145,7 +135,13 @@ impl OdcBank {
         self.features.f_copy_(features)?;
         self.labels.f_copy_(labels)?;
         self.centroids.f_copy_(centroids)?;
+        self.filled = true;
         self.recount()
+    }
+
+    /// Says that its tensors were filled from outside.
+    pub(crate) fn loaded(&mut self) {
+        self.filled = true;
     }
 
     fn recount(&mut self) -> Result<()> {
@@ -157,7 +153,8 @@ impl OdcBank {
         let wanted = [rows, self.features.size()[1]];
         if features.size() != wanted {
             return Err(Error::Input(format!(
-                "the clusterer keeps features {wanted:?}, got the shape {:?}; its `width` must be that of the embedding",
+                "the clusterer keeps features of {wanted:?} here, got the shape {:?}: give it embeddings [N, D] as the \
+                 network makes them",
                 features.size()
             )));
         }
@@ -188,15 +185,17 @@ impl OdcBank {
 
     /// Takes in new embeddings `[N, d]` of samples with these ids `[N]`, no id twice: each bank feature becomes unit((1 - m)
     /// old + m unit(new)), its label the centroid with the largest dot product. Returns the share of labels that
-    /// changed, 0-dim.
+    /// changed, 0-dim. An embedding that is not finite leaves its sample's feature as it was.
     ///
     /// # Errors
     /// Embeddings of another width than the bank's.
     pub fn update(&mut self, index: &Tensor, embeddings: &Tensor) -> Result<Tensor> {
         let _guard = admix_torch::no_grad();
         let new = self.units(embeddings, index.size1()?)?;
-        let mixed = self.features.f_index_select(0, index)?.f_lerp(&new, self.settings.momentum)?;
-        let feature = admix_api::unit(&mixed)?;
+        let old = self.features.f_index_select(0, index)?;
+        let finite = new.f_isfinite()?.f_all_dim(1, true)?;
+        let mixed = admix_api::unit(&old.f_lerp(&new, self.settings.momentum)?)?;
+        let feature = mixed.f_where_self(&finite, &old)?;
         let label = self.nearest(&feature, &self.centroids)?;
         let before = self.labels.f_index_select(0, index)?;
         let one = label.f_ones_like()?;
@@ -216,6 +215,9 @@ impl OdcBank {
     /// # Errors
     /// libtorch refused.
     pub fn after_step(&mut self, step: u64, draws: &mut Draws) -> Result<bool> {
+        if !self.filled {
+            return Ok(false);
+        }
         if step.is_multiple_of(self.settings.every) {
             self.update_centroids()?;
         }
@@ -316,7 +318,7 @@ mod tests {
     }
 
     fn settings() -> Odc {
-        Odc { k: 6, width: 8, min_size: 5, ..Odc::default() }
+        Odc { k: 6, min_size: 5, ..Odc::default() }
     }
 
     #[test]
@@ -352,6 +354,24 @@ mod tests {
     }
 
     #[test]
+    fn embeddings_that_are_not_finite_do_not_poison_the_bank() {
+        let mut bank = bank(settings(), 90);
+        let before = bank.features.copy();
+        let new = wild(&[2, 8], 0.6, Kind::Float);
+        let _ = new.get(0).fill_(f64::NAN);
+        let _ = bank.update(&Tensor::from_slice(&[3i64, 4]), &new).expect("an update");
+        assert!(bank.features.get(3).equal(&before.get(3)) && !bank.features.get(4).equal(&before.get(4)));
+        assert_eq!(bank.features.isfinite().all().int64_value(&[]), 1);
+    }
+
+    #[test]
+    fn a_bank_that_was_never_filled_is_left_alone_between_steps() {
+        let mut bank = OdcBank::new(settings(), 90, 8, Device::Cpu).expect("a bank");
+        assert!(!bank.after_step(10, &mut draws(10)).expect("a step"));
+        assert_eq!(counts(&bank), [90, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
     fn weights_of_the_two_scales_differ_by_the_number_of_clusters() {
         let mean = bank(settings(), 90);
         let sum = bank(Odc { reweight: Reweight::SumOne, ..settings() }, 90);
@@ -372,6 +392,6 @@ mod tests {
         assert!(Odc::default().check(4000).is_ok());
         let wrong =
             bank(settings(), 90).update(&Tensor::from_slice(&[0i64]), &wild(&[1, 4], 0.1, Kind::Float));
-        assert!(wrong.unwrap_err().to_string().contains("`width`"));
+        assert!(wrong.unwrap_err().to_string().contains("embeddings [N, D]"));
     }
 }

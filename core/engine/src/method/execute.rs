@@ -7,7 +7,7 @@ use admix_data::Batch;
 use admix_torch::{Device, Kind, Tensor};
 
 use crate::method::draws::{KEY, NUMBER};
-use crate::method::trace::{Id, Input, MixArguments, Node, Op, Reach};
+use crate::method::trace::{BankVerb, Id, Input, MixArguments, Node, Op, Reach};
 use crate::method::vocabulary;
 use crate::world::World;
 use crate::{Error, Result};
@@ -232,6 +232,18 @@ impl Values {
                 let operands: Vec<&Tensor> =
                     tensors.iter().chain(numbers.iter().map(|slot| &self.numbers[*slot])).collect();
                 Cell::Tensor(vocabulary::apply(verb, &operands, sizes)?)
+            }
+            Op::Bank { bank, verb } => {
+                let unit = &mut world.banks[*bank];
+                match verb {
+                    BankVerb::Labels { index } => Cell::Tensor(unit.bank.labels(&self.tensor(*index)?)?),
+                    BankVerb::ClassWeight => Cell::Tensor(unit.bank.class_weight()?),
+                    BankVerb::Update { index, embeddings } => {
+                        let changed = unit.bank.update(&self.tensor(*index)?, &self.tensor(*embeddings)?)?;
+                        self.report.logged.push((format!("{}_changed", unit.name), changed));
+                        Cell::Done
+                    }
+                }
             }
             Op::Log { name, value } => {
                 let value = self.tensor(*value)?.f_detach()?.f_to_kind(Kind::Float)?.f_mean(Kind::Float)?;

@@ -13,7 +13,7 @@ use crate::choice::{self, Weights};
 use crate::method::execute::{StepReport, Values};
 use crate::method::gradient::{LEARN, Run};
 use crate::method::host::Param;
-use crate::method::trace::{Id, Input, MixArguments, Node, Op, Reach, SlotId, Trace};
+use crate::method::trace::{BankVerb, Id, Input, MixArguments, Node, Op, Reach, SlotId, Trace};
 use crate::method::vocabulary::without_graph;
 use crate::world::{World, list};
 use crate::{Error, Result};
@@ -423,6 +423,28 @@ impl Frame {
 
     pub(crate) fn target(&mut self, mix: Id, labels: Id, at: (usize, usize)) -> Result<Id> {
         self.push(Op::Target { mix, labels }, at, false, Vec::new(), None)
+    }
+
+    /// The clusterer of this name.
+    pub(crate) fn bank(&self, name: &str) -> Result<usize> {
+        let world = self.world.borrow();
+        let names = || world.banks.iter().map(|unit| unit.name.as_str());
+        names().position(|own| own == name).ok_or_else(|| {
+            let hint = did_you_mean(name, names());
+            let add = if world.banks.is_empty() {
+                format!("; add `clusterers: {{\"{name}\": Odc(k: 200)}}` to it")
+            } else {
+                String::new()
+            };
+            Error::Input(format!(
+                "no clusterer named `{name}`; the recipe's `clusterers` has {}{hint}{add}",
+                list(names())
+            ))
+        })
+    }
+
+    pub(crate) fn ask_bank(&mut self, bank: usize, verb: BankVerb, at: (usize, usize)) -> Result<Id> {
+        self.push(Op::Bank { bank, verb }, at, false, Vec::new(), None)
     }
 
     pub(crate) fn part(&mut self, mix: Id, name: &str, at: (usize, usize)) -> Result<Id> {

@@ -50,6 +50,25 @@ pub struct MixArguments {
     pub quiet: bool,
 }
 
+/// What a step asks of a clusterer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum BankVerb {
+    /// The labels of samples.
+    Labels {
+        /// `[N]` int64: which.
+        index: Id,
+    },
+    /// The weight of each label.
+    ClassWeight,
+    /// New embeddings of samples.
+    Update {
+        /// `[N]` int64: which.
+        index: Id,
+        /// `[N, D]`.
+        embeddings: Id,
+    },
+}
+
 /// One operation of a step.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Op {
@@ -132,6 +151,13 @@ pub enum Op {
         numbers: Vec<SlotId>,
         /// Numbers that fix the shape of the result (axes, sizes).
         sizes: Vec<i64>,
+    },
+    /// Something of a clusterer.
+    Bank {
+        /// Index of the clusterer.
+        bank: usize,
+        /// What.
+        verb: BankVerb,
     },
     /// A value for the log.
     Log {

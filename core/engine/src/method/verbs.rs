@@ -9,7 +9,7 @@ use crate::method::frame::Frame;
 use crate::method::gradient::Run;
 use crate::method::host::Param;
 use crate::method::operand::{self, Operand, Outcome, refuse};
-use crate::method::trace::{Id, Input, Reach};
+use crate::method::trace::{BankVerb, Id, Input, Reach};
 use crate::schedule;
 
 type Shared = Rc<RefCell<Frame>>;
@@ -44,6 +44,13 @@ pub struct NetHandle {
     run: Run,
 }
 
+/// A clusterer.
+#[derive(Debug, Clone)]
+pub struct BankHandle {
+    frame: Shared,
+    bank: usize,
+}
+
 /// The target of a mix.
 #[derive(Debug, Clone)]
 pub struct TargetHandle {
@@ -51,7 +58,7 @@ pub struct TargetHandle {
 }
 
 /// Every name that can follow `t.`, for suggestions.
-pub const STEP_VERBS: [&str; 27] = [
+pub const STEP_VERBS: [&str; 28] = [
     "images",
     "labels",
     "index",
@@ -63,6 +70,7 @@ pub const STEP_VERBS: [&str; 27] = [
     "gradient",
     "coin",
     "uniform",
+    "bank",
     "mix",
     "quiet",
     "learn",
@@ -81,7 +89,8 @@ pub const STEP_VERBS: [&str; 27] = [
     "has_mixer",
 ];
 /// Every name that can follow another handle.
-pub const HANDLE_VERBS: [&str; 7] = ["features", "logits", "finish", "target", "mask", "lambda", "images"];
+pub const HANDLE_VERBS: [&str; 9] =
+    ["features", "logits", "finish", "target", "mask", "lambda", "images", "class_weight", "update"];
 
 /// Functions of the clock.
 pub const SCHEDULES: [&str; 4] = ["cosine", "warm_cosine", "compounding_cosine", "warmup"];
@@ -100,6 +109,7 @@ pub fn kind_of(value: &Dynamic) -> &str {
         (value.is::<MixHandle>(), "a mix"),
         (value.is::<NetHandle>(), "a network"),
         (value.is::<TargetHandle>(), "a target"),
+        (value.is::<BankHandle>(), "a clusterer"),
         (value.is::<crate::script::Live>(), "a tensor"),
         (value.is_unit(), "nothing"),
         (value.is_int() || value.is_float(), "a number"),
@@ -140,12 +150,14 @@ pub fn register(engine: &mut Engine) {
         .register_type_with_name::<PassHandle>("Pass")
         .register_type_with_name::<MixHandle>("Mix")
         .register_type_with_name::<NetHandle>("Network")
-        .register_type_with_name::<TargetHandle>("Target");
+        .register_type_with_name::<TargetHandle>("Target")
+        .register_type_with_name::<BankHandle>("Clusterer");
     inputs(engine);
     clock(engine);
     passes(engine);
     gradients(engine);
     draws(engine);
+    banks(engine);
     step(engine);
     operand::register::<TensorHandle>(engine);
 }
@@ -396,6 +408,41 @@ fn draws(engine: &mut Engine) {
         "uniform",
         move |context: NativeCallContext<'_>, t: &mut Step, name: &str, like: TensorHandle| {
             uniform(&context, t, name, Some(like.id))
+        },
+    );
+}
+
+/// Clusterers.
+fn banks(engine: &mut Engine) {
+    fn ask(context: &NativeCallContext<'_>, b: &BankHandle, verb: BankVerb) -> Outcome<TensorHandle> {
+        let id = b.frame.borrow_mut().ask_bank(b.bank, verb, place(context));
+        Ok(TensorHandle { frame: b.frame.clone(), id: id.map_err(|e| refuse(e, context.call_position()))? })
+    }
+    engine.register_fn(
+        "bank",
+        |context: NativeCallContext<'_>, t: &mut Step, name: &str| -> Outcome<BankHandle> {
+            let bank = t.0.borrow().bank(name).map_err(|e| refuse(e, context.call_position()))?;
+            Ok(BankHandle { frame: t.0.clone(), bank })
+        },
+    );
+    engine.register_fn(
+        "labels",
+        |context: NativeCallContext<'_>, b: &mut BankHandle, index: TensorHandle| {
+            ask(&context, b, BankVerb::Labels { index: index.id })
+        },
+    );
+    engine.register_fn("class_weight", |context: NativeCallContext<'_>, b: &mut BankHandle| {
+        ask(&context, b, BankVerb::ClassWeight)
+    });
+    engine.register_fn(
+        "update",
+        |context: NativeCallContext<'_>,
+         b: &mut BankHandle,
+         index: TensorHandle,
+         embeddings: TensorHandle|
+         -> Outcome<()> {
+            let verb = BankVerb::Update { index: index.id, embeddings: embeddings.id };
+            ask(&context, b, verb).map(drop)
         },
     );
 }

@@ -11,8 +11,10 @@ use admix_data::DataConfig;
 use admix_models::BackboneConfig;
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::ClustererConfig;
 use crate::method::Param;
 use crate::optimizer::OptimizerConfig;
+use crate::run::Protocol;
 use crate::script::ScriptText;
 use crate::{Error, Result};
 
@@ -71,13 +73,16 @@ pub struct EvaluateConfig {
     /// Clean training batches from which the BatchNorms of momentum networks are re-estimated before each
     /// evaluation; 0 leaves them as training made them. Default 20.
     pub reestimate_batches: usize,
-    /// The head whose accuracy is reported first, as `<head>_<network>`. Default: the last of all.
+    /// What else is measured, on the features of the first network, as `<protocol>_<network>`. Default: nothing.
+    pub probes: Vec<Protocol>,
+    /// The head or probe whose accuracy is reported first, as `<head>_<network>`. Default: the first probe, or the last
+    /// head of all.
     pub report: Option<String>,
 }
 
 impl Default for EvaluateConfig {
     fn default() -> Self {
-        Self { every: 1, batch: 500, reestimate_batches: 20, report: None }
+        Self { every: 1, batch: 500, reestimate_batches: 20, probes: Vec::new(), report: None }
     }
 }
 
@@ -128,6 +133,8 @@ pub struct Recipe {
     pub mixers: Vec<(String, MixerChoice)>,
     /// Losses whose settings differ from their defaults, by the name that the script uses.
     pub losses: Vec<(String, LossChoice)>,
+    /// Clusterers by the name that the script uses.
+    pub clusterers: BTreeMap<String, ClustererConfig>,
     /// The optimiser. Default Sgd(lr: 0.1, momentum: 0.9, weight_decay: 1e-4).
     pub optimizer: OptimizerConfig,
     /// Where the cosine of the learning rate ends, per epoch, unless the script schedules it. Default 0.
@@ -336,8 +343,10 @@ impl Recipe {
         }
         if let Some(report) = &self.evaluate.report {
             let nets = || self.nets.iter().chain(self.pairs.iter().map(|pair| &pair.to));
-            let known: Vec<String> =
+            let mut known: Vec<String> =
                 nets().flat_map(|net| self.heads.iter().map(move |head| format!("{head}_{net}"))).collect();
+            let probes = self.evaluate.probes.iter().zip(std::iter::repeat(&self.nets[0]));
+            known.extend(probes.map(|(probe, net)| format!("{}_{net}", probe.name())));
             if !known.contains(report) {
                 let message = format!(
                     "is `{report}`, expected <head>_<network>: {}{}",

@@ -11,6 +11,7 @@ use ron::extensions::Extensions;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{CheckpointConfig, EvaluateConfig, GroupConfig, PairConfig, Recipe, locate};
+use crate::cluster::ClustererConfig;
 use crate::method::Param;
 use crate::optimizer::OptimizerConfig;
 use crate::script::{Reading, ScriptText, labelled};
@@ -96,6 +97,8 @@ struct Text {
     mixers: Mixers,
     #[serde(default)]
     losses: Losses,
+    #[serde(default)]
+    clusterers: BTreeMap<String, ClustererConfig>,
     #[serde(default)]
     optimizer: OptimizerConfig,
     #[serde(default)]
@@ -259,6 +262,7 @@ pub(super) fn parse(
         weights: read.weights,
         mixers: read.mixers.0,
         losses: read.losses.0,
+        clusterers: read.clusterers,
         optimizer: read.optimizer,
         min_lr: read.min_lr,
         groups: read.groups,
@@ -446,6 +450,7 @@ pub fn describe(recipe: &Recipe, source: &str) -> Result<Vec<(String, String, Or
         losses.insert(name.clone(), settings.into());
     }
     put("losses", Ok(losses.into()))?;
+    put("clusterers", serde_json::to_value(&recipe.clusterers))?;
     put("optimizer", serde_json::to_value(&recipe.optimizer))?;
     put("min_lr", serde_json::to_value(recipe.min_lr))?;
     put("groups", serde_json::to_value(&recipe.groups))?;

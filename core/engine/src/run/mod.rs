@@ -4,6 +4,7 @@ mod checkpoint;
 mod evaluate;
 mod folder;
 mod metrics;
+mod probe;
 mod train;
 
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use std::rc::Rc;
 use std::sync::atomic::AtomicI32;
 
 use admix_api::Registry;
-use admix_data::{Dataset, Info};
+use admix_data::{Dataset, Info, Split};
 use admix_models::BackboneConfig;
 use admix_torch::Device;
 
@@ -25,6 +26,7 @@ pub use checkpoint::{Checkpoint, Header};
 pub use evaluate::{Accuracy, HeadAccuracy, MixerReport, evaluate, mixer_report};
 pub use folder::RunFolder;
 pub use metrics::{Event, History, Summary};
+pub use probe::{Knn, LinearPreset, LinearProbe, LinearReport, Protocol, knn, linear, probes};
 
 /// What to run and where to write.
 #[derive(Debug, Clone, Default)]
@@ -185,6 +187,9 @@ pub fn prepare(
     let method = method_of(&recipe, script)?;
     let streams = admix_api::Streams::new(recipe.seed);
     let dataset = Dataset::open(&recipe.data, device, streams).map_err(|error| recipe.data_error(error))?;
+    for protocol in &recipe.evaluate.probes {
+        probe::needs_labels(&dataset, *protocol)?;
+    }
     let mut warnings = Vec::new();
     let narrow = {
         // The same recipe at toy width: what is checked is the script, not the arithmetic.
@@ -293,6 +298,11 @@ impl Run {
                 folder
             }
         };
+        if resumed_from.is_none() {
+            let (total, per) = (dataset.len(Split::Train), recipe.evaluate.batch);
+            let clean = |start| Ok(dataset.clean_batch(Split::Train, start, per.min(total - start))?.images);
+            session.start_clusterers((0..total).step_by(per).map(clean))?;
+        }
         folder.write_inputs(&recipe, session.method())?;
         Ok(Self {
             recipe,

@@ -13,6 +13,7 @@ use crate::run::Run;
 use crate::run::checkpoint::Header;
 use crate::run::evaluate::{Accuracy, evaluate};
 use crate::run::metrics::{Event, Summary};
+use crate::run::probe::probes;
 use crate::{Error, Result};
 
 /// Values that wait on the device to be read together.
@@ -254,7 +255,8 @@ fn failed(
 }
 
 fn evaluation(run: &mut Run, events: Events<'_>) -> Result<bool> {
-    let heads = evaluate(&run.session, &run.dataset, &run.recipe)?;
+    let mut heads = evaluate(&run.session, &run.dataset, &run.recipe)?;
+    heads.extend(probes(&run.session, &run.dataset, &run.recipe)?);
     let clock = run.session.clock();
     let event = Event::Evaluated { step: clock.step, epoch: clock.epoch, heads: heads.clone() };
     run.folder.append(&event)?;
@@ -268,11 +270,22 @@ fn evaluation(run: &mut Run, events: Events<'_>) -> Result<bool> {
     Ok(best.unwrap_or(false))
 }
 
-/// The head that decides which checkpoint is the best: the recipe's, or the last head of the last network.
+/// The head or probe that decides which checkpoint is the best: the recipe's, or the first probe, or the last head of the
+/// last network.
 fn report_head(run: &Run, heads: &BTreeMap<String, Accuracy>) -> Option<String> {
     let world = run.session.world();
     let of_last = || Some(format!("{}_{}", run.recipe.heads.last()?, world.nets.last()?.name));
-    run.recipe.evaluate.report.clone().or_else(of_last).filter(|name| heads.contains_key(name))
+    let of_probe = || {
+        let probe = run.recipe.evaluate.probes.first()?;
+        Some(format!("{}_{}", probe.name(), world.nets.first()?.name))
+    };
+    run.recipe
+        .evaluate
+        .report
+        .clone()
+        .or_else(of_probe)
+        .or_else(of_last)
+        .filter(|name| heads.contains_key(name))
 }
 
 fn checkpoint(run: &Run, best: bool, events: Events<'_>) -> Result<PathBuf> {
@@ -299,6 +312,7 @@ fn finish(run: &Run, finished: bool) -> Result<Summary> {
     let facts = serde_json::json!({
         "status": if finished { "done" } else { "stopped" },
         "wall_s": summary.seconds,
+        "clustering_s": run.session.clustering_time().as_secs_f64(),
         "summary": summary,
         "version": env!("CARGO_PKG_VERSION"),
         "libtorch": admix_torch::handles::libtorch_version(),
