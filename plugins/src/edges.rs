@@ -31,10 +31,10 @@ fn extremes() -> Vec<(&'static str, Given)> {
     let place = |length: i64| Tensor::arange(length, (Kind::Int64, Device::Cpu));
     let odd = (place(SIZE.0).reshape([-1, 1]) + place(SIZE.1)).remainder(2);
     let chessboard = plane(white).where_self(&odd.to_kind(Kind::Bool), &plane(black));
-    let mut halves = plane(black);
+    let halves = plane(black);
     let _ = halves.narrow(0, 0, N / 2).fill_(white);
     let nowhere = Tensor::zeros([N, SIZE.0, SIZE.1], (Kind::Float, Device::Cpu));
-    let mut spot = nowhere.shallow_clone() * 1.0;
+    let spot = nowhere.shallow_clone() * 1.0;
     let _ = spot.narrow(1, 3, 1).narrow(2, 5, 1).fill_(1e6);
     let with = |images: Tensor, saliency: &Tensor| Given {
         images,
