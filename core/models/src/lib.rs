@@ -19,7 +19,7 @@ pub use backbone::Backbone;
 pub use config::{BackboneConfig, BackboneInfo, ConvNetConfig, ResNeXtConfig, ResNetConfig, Stem, catalogue};
 pub use convnet::ConvNet;
 pub use error::{Error, Result};
-pub use heads::{Head, LinearHead, MlpNeck};
+pub use heads::{Head, LinearHead, MlpNeck, MlpNeckConfig, NeckConfig};
 pub use layers::{BatchNorm2d, Conv2d, Conv2dConfig, Linear};
 pub use network::Network;
 pub use resnet::ResNet;

@@ -3,13 +3,16 @@
 use admix_api::Path;
 use admix_torch::Tensor;
 
-use crate::{Backbone, BackboneConfig, BatchNorm2d, Error, Head, LinearHead, Result};
+use crate::heads::global_average_pool;
+use crate::{Backbone, BackboneConfig, BatchNorm2d, Error, Head, LinearHead, NeckConfig, Result};
 
-/// A backbone and the heads that read its last map. Names: `backbone.<...>` and `head.<name>.fc.weight`.
+/// A backbone, the heads that read its last map, and a neck if there is one. Names: `backbone.<...>`,
+/// `head.<name>.fc.weight` and `neck.<...>`.
 #[derive(Debug)]
 pub struct Network {
     backbone: Box<dyn Backbone>,
     heads: Vec<(String, Box<dyn Head>)>,
+    neck: Option<(Box<dyn Head>, i64)>,
 }
 
 impl Network {
@@ -36,7 +39,41 @@ impl Network {
 
     /// A network of parts made elsewhere, such as a neck for a head.
     pub fn new(backbone: Box<dyn Backbone>, heads: Vec<(String, Box<dyn Head>)>) -> Self {
-        Self { backbone, heads }
+        Self { backbone, heads, neck: None }
+    }
+
+    /// The network with a neck at `path`, the same path that it was built at.
+    ///
+    /// # Errors
+    /// Settings out of range, or there is one already.
+    pub fn with_neck(mut self, path: &Path, config: &NeckConfig) -> Result<Self> {
+        let channels = self.backbone.channels(self.backbone.stages());
+        self.neck = Some((config.build(&path.sub("neck"), channels)?, config.width()));
+        Ok(self)
+    }
+
+    /// Width of an embedding: the neck's, or without one the channels of the last stage.
+    pub fn embedding_width(&self) -> i64 {
+        self.neck.as_ref().map_or_else(|| self.backbone.channels(self.backbone.stages()), |(_, width)| *width)
+    }
+
+    /// The embedding `[N, D]` of the last stage's map `[N, C, h, w]`, not normalised: through the neck, or without one the
+    /// mean over the map's cells.
+    ///
+    /// # Errors
+    /// A map of other channels.
+    pub fn embed(&self, map: &Tensor, train: bool) -> Result<Tensor> {
+        match &self.neck {
+            Some((neck, _)) => neck.forward(map, train),
+            None => global_average_pool(map),
+        }
+    }
+
+    /// Splits every train-mode batch of the trunk's BatchNorms into so many groups; see [`BatchNorm2d::set_groups`].
+    pub fn set_batch_norm_groups(&self, groups: i64) {
+        for norm in self.backbone.batch_norms() {
+            norm.set_groups(groups);
+        }
     }
 
     /// The trunk.

@@ -5,8 +5,42 @@
 use admix_api::{Init, Path};
 use admix_torch::Tensor;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Head, global_average_pool};
-use crate::{Linear, Result};
+use crate::{Error, Linear, Result};
+
+/// Widths of the neck. Recipe: `neck: Mlp(hidden: 2048, out: 128)`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MlpNeckConfig {
+    /// Width between the two layers. Default 2048.
+    pub hidden: i64,
+    /// Width of the embedding. Default 128.
+    pub out: i64,
+}
+
+impl Default for MlpNeckConfig {
+    fn default() -> Self {
+        Self { hidden: 2048, out: 128 }
+    }
+}
+
+impl MlpNeckConfig {
+    pub(super) fn validate(&self) -> Result<()> {
+        for (field, width) in [("hidden", self.hidden), ("out", self.out)] {
+            if width < 1 {
+                return Err(Error::Config {
+                    model: "Mlp",
+                    field,
+                    got: width.to_string(),
+                    wanted: "a width from 1".into(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
 
 /// Global average pool, `fc0`, ReLU, `fc1`: weights He-normal by fan-in, biases 0. The output is not normalised.
 #[derive(Debug)]

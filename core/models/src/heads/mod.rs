@@ -2,9 +2,11 @@ mod linear_head;
 mod mlp_neck;
 
 pub use linear_head::LinearHead;
-pub use mlp_neck::MlpNeck;
+pub use mlp_neck::{MlpNeck, MlpNeckConfig};
 
+use admix_api::Path;
 use admix_torch::{Kind, Tensor};
+use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
@@ -17,8 +19,45 @@ pub trait Head: std::fmt::Debug {
     fn forward(&self, map: &Tensor, train: bool) -> Result<Tensor>;
 }
 
+/// What makes embeddings of the last map, as a recipe writes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NeckConfig {
+    /// Pool, linear, ReLU, linear.
+    Mlp(MlpNeckConfig),
+}
+
+impl NeckConfig {
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// Names the first field out of its range.
+    pub fn validate(&self) -> Result<()> {
+        match self {
+            Self::Mlp(mlp) => mlp.validate(),
+        }
+    }
+
+    /// Width of the embedding.
+    pub fn width(&self) -> i64 {
+        match self {
+            Self::Mlp(mlp) => mlp.out,
+        }
+    }
+
+    /// Makes the neck at `path` for maps of `channels` channels.
+    ///
+    /// # Errors
+    /// Settings out of range, or a name is taken.
+    pub fn build(&self, path: &Path, channels: i64) -> Result<Box<dyn Head>> {
+        self.validate()?;
+        match self {
+            Self::Mlp(mlp) => Ok(Box::new(MlpNeck::new(path, channels, mlp.hidden, mlp.out)?)),
+        }
+    }
+}
+
 /// The mean over all cells: `[N, C, h, w]` to `[N, C]`.
-fn global_average_pool(map: &Tensor) -> Result<Tensor> {
+pub(crate) fn global_average_pool(map: &Tensor) -> Result<Tensor> {
     if map.dim() != 4 {
         return Err(Error::Shape {
             what: "the input of a head".into(),

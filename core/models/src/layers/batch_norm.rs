@@ -21,6 +21,7 @@ pub struct BatchNorm2d {
     running_var: Tensor,
     channels: i64,
     momentum: Cell<f64>,
+    groups: Cell<i64>,
 }
 
 impl BatchNorm2d {
@@ -45,6 +46,7 @@ impl BatchNorm2d {
             running_var: path.buffer("running_var", &shape, 1.0)?,
             channels,
             momentum: Cell::new(MOMENTUM),
+            groups: Cell::new(1),
         })
     }
 
@@ -53,18 +55,32 @@ impl BatchNorm2d {
     /// With `train`, by the batch's own mean and biased variance, and the buffers move by the momentum towards
     /// that mean and the *unbiased* variance. Otherwise by the buffers, which stay.
     ///
+    /// With [groups](Self::set_groups), each group of samples is a batch of its own; the buffers move towards the mean of
+    /// what the groups measure.
+    ///
     /// # Errors
-    /// Other channels; with `train`, a single value per channel, which has no variance.
+    /// Other channels; with `train`, a single value per channel, which has no variance, or samples that do not make
+    /// whole groups.
     pub fn forward(&self, x: &Tensor, train: bool) -> Result<Tensor> {
         let size = x.size();
-        let fits = matches!(size[..], [n, c, h, w] if c == self.channels && (!train || n * h * w > 1));
+        let groups = if train { self.groups.get() } else { 1 };
+        let fits = matches!(size[..], [n, c, h, w] if c == self.channels && (!train || n * h * w > groups) && n % groups == 0);
         if !fits {
-            let values = if train { ", at least two values per channel" } else { "" };
+            let values = match groups {
+                1 if train => ", at least two values per channel".to_string(),
+                1 => String::new(),
+                many => {
+                    format!(", N a multiple of the {many} groups, at least two values per channel in each")
+                }
+            };
             return Err(Error::Shape {
                 what: "the input of a BatchNorm".into(),
                 got: size,
                 wanted: format!("[N, {}, H, W]{values}", self.channels),
             });
+        }
+        if groups > 1 {
+            return self.grouped(x, groups);
         }
         Ok(x.f_batch_norm(
             Some(&self.weight),
@@ -76,6 +92,43 @@ impl BatchNorm2d {
             EPSILON,
             true,
         )?)
+    }
+
+    /// Sample i belongs to group i mod G: so the channels of G samples in a row are those of one sample of G C channels,
+    /// and no sample moves.
+    fn grouped(&self, x: &Tensor, groups: i64) -> Result<Tensor> {
+        let (n, channels, height, width) = x.size4()?;
+        let wide = x.f_reshape([n / groups, groups * channels, height, width])?;
+        let repeated =
+            |tensor: &Tensor| -> Result<Tensor> { Ok(Tensor::f_cat(&vec![tensor; groups as usize], 0)?) };
+        let buffers: Vec<Tensor> = {
+            let _guard = admix_torch::no_grad();
+            self.buffers().iter().map(repeated).collect::<Result<_>>()?
+        };
+        let y = wide.f_batch_norm(
+            Some(&repeated(&self.weight)?),
+            Some(&repeated(&self.bias)?),
+            Some(&buffers[0]),
+            Some(&buffers[1]),
+            true,
+            self.momentum.get(),
+            EPSILON,
+            true,
+        )?;
+        {
+            let _guard = admix_torch::no_grad();
+            for (mut buffer, moved) in self.buffers().into_iter().zip(buffers) {
+                buffer.f_copy_(&moved.f_reshape([groups, channels])?.f_mean_dim(0i64, false, None)?)?;
+            }
+        }
+        // With its graph: outside of the guard.
+        Ok(y.f_reshape([n, channels, height, width])?)
+    }
+
+    /// Splits train-mode batches into so many groups with statistics of their own; 1, the default, does not. Sample i
+    /// belongs to group i mod G.
+    pub fn set_groups(&self, groups: i64) {
+        self.groups.set(groups.max(1));
     }
 
     /// Share of the new batch in the buffers at each train-mode pass; 0.1 unless changed.
@@ -167,5 +220,33 @@ mod tests {
         let _ = norm.forward(&one, false)?;
         assert!(norm.forward(&Tensor::f_ones([2, 3, 4, 4], (Kind::Double, Device::Cpu))?, false).is_err());
         assert_near(&store.buffers()[0].1, &[0.0, 0.0])
+    }
+
+    #[test]
+    fn groups_are_batches_of_their_own_and_no_sample_moves() -> Result<()> {
+        let x = Tensor::f_randn([6, 2, 3, 2], (Kind::Double, Device::Cpu))?;
+        let (_store, grouped) = layer()?;
+        grouped.set_groups(2);
+        let leaf = x.f_detach_copy()?.set_requires_grad(true);
+        let y = grouped.forward(&leaf, true)?;
+        y.f_square()?.f_mul(&x)?.f_sum(Kind::Double)?.backward();
+        let (mut mean, mut variance) = (Tensor::from(0.0), Tensor::from(0.0));
+        for group in 0..2i64 {
+            let members = Tensor::from_slice(&[group, group + 2, group + 4]);
+            let (_store, alone) = layer()?;
+            let part = x.f_index_select(0, &members)?.set_requires_grad(true);
+            let wanted = alone.forward(&part, true)?;
+            assert!(y.f_index_select(0, &members)?.f_allclose(&wanted, 1e-12, 1e-12, false)?);
+            wanted.f_square()?.f_mul(&part.f_detach()?)?.f_sum(Kind::Double)?.backward();
+            assert!(leaf.grad().f_index_select(0, &members)?.f_allclose(&part.grad(), 1e-9, 1e-12, false)?);
+            let [m, v] = alone.buffers();
+            (mean, variance) = (mean + m / 2.0, variance + v / 2.0);
+        }
+        let [m, v] = grouped.buffers();
+        assert!(m.f_allclose(&mean, 1e-12, 1e-12, false)? && v.f_allclose(&variance, 1e-12, 1e-12, false)?);
+        let message = grouped.forward(&x.f_narrow(0, 0, 5)?, true).expect_err("5 samples").to_string();
+        assert!(message.contains("multiple of the 2 groups"), "{message}");
+        assert!(grouped.forward(&x.f_narrow(0, 0, 5)?, false).is_ok(), "evaluation knows no groups");
+        Ok(())
     }
 }
