@@ -37,6 +37,10 @@ mod puzzles;
 mod saliency;
 #[path = "golden_checks/schedules.rs"]
 mod schedules;
+#[path = "golden_checks/ssl.rs"]
+mod ssl;
+#[path = "golden_checks/ssl_code.rs"]
+mod ssl_code;
 #[path = "golden_checks/steps.rs"]
 mod steps;
 
@@ -75,7 +79,12 @@ checks! {
     mixers_puzzlemix_transport: puzzles::mixers_puzzlemix_transport,
     mixers_comixup: co_mixup::mixers_comixup,
     ema: ema::ema,
+    queue: ssl::queue,
     schedules: schedules::schedules,
+    ssl_step_i_default: ssl::ssl_step_i_default,
+    ssl_step_c_default: ssl::ssl_step_c_default,
+    ssl_step_i_code: ssl_code::ssl_step_i_code,
+    ssl_step_i_pairfixed: ssl_code::ssl_step_i_pairfixed,
     supervised_step_automix: steps::supervised_step_automix,
     supervised_step_amix: steps::supervised_step_amix,
     supervised_step_default: steps::supervised_step_default,
@@ -83,6 +92,8 @@ checks! {
 
 /// Tensors that no check reads: (file, name or `prefix*`, reason).
 pub const UNUSED: &[(&str, &str, &str)] = &[
+    ("ssl_step_i_code", "bn_shuffle_*", "orders of samples that cancel on one device"),
+    ("ssl_step_i_pairfixed", "bn_shuffle_*", "the same"),
     ("mixers_puzzlemix_64", "mean", "only differences of images count"),
     ("mixers_puzzlemix_mask", "mean", "only differences of images count"),
 ];

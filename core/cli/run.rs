@@ -116,7 +116,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
 
 /// The head that is reported first: the recipe's, or the last of the last network.
 fn reported(recipe: &Recipe) -> String {
-    let network = recipe.pairs.last().map(|pair| &pair.to).or(recipe.nets.last());
+    let network = recipe.net_pairs().last().map(|pair| &pair.to).or(recipe.nets.last());
     let of_last = || Some(format!("{}_{}", recipe.heads.last()?, network?));
     recipe.evaluate.report.clone().or_else(of_last).unwrap_or_default()
 }

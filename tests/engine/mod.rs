@@ -2,6 +2,7 @@
 
 mod choice;
 mod context;
+mod contrast;
 mod gradients;
 mod hidden;
 mod method;

@@ -35,11 +35,19 @@ fn small(text: &str) -> Vec<String> {
         _ if text.contains("\"cifar100\"") || text.contains("classes: 100") => (100, 3),
         _ => panic!("which data?\n{text}"),
     };
+    let views = if text.contains("views: 2") { "views: 2, " } else { "" };
     let data = format!(
-        "data=(name: \"toy\", toy: (classes: {classes}, train: {classes}, test: 10, size: 16, channels: {channels}))"
+        "data=(name: \"toy\", {views}toy: (classes: {classes}, train: {classes}, test: 10, size: 16, channels: {channels}))"
     );
     let flags = ["--set", &data, "--set", &narrow(text, "0.015625"), "--set", "batch=4", "--set", "epochs=1"];
-    flags.map(String::from).to_vec()
+    let mut flags = flags.map(String::from).to_vec();
+    if text.contains("bn_groups:") {
+        flags.extend(["--set", "bn_groups=1", "--set", "neck=Mlp(hidden: 8, out: 8)"].map(String::from));
+    }
+    if text.contains("Odc(") {
+        flags.extend(["--set", "clusterers.odc=Odc(k: 2, min_size: 1)"].map(String::from));
+    }
+    flags
 }
 
 #[test]

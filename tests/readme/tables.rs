@@ -43,7 +43,17 @@ fn every_field_of_a_recipe_is_documented_with_its_default() {
         .into_iter()
         .map(|row| (row[0].trim_matches('`').replace("NAME", "name"), row[1].trim_matches('`').to_string()))
         .collect();
-    let whole = ["pairs", "params", "weights", "mixers", "losses", "clusterers", "groups"];
+    let whole = [
+        "pairs",
+        "params",
+        "weights",
+        "mixers",
+        "losses",
+        "clusterers",
+        "groups",
+        "queues",
+        "embedding_heads",
+    ];
     for (path, default) in &told {
         assert!(real.contains_key(path) || whole.contains(&path.as_str()), "there is no field `{path}`");
         assert!(!default.is_empty(), "{path}");

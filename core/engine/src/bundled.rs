@@ -1,11 +1,15 @@
 //! Scripts that come with the program.
 
 /// Path below `scripts/` and text of each bundled script: methods, then mixers and losses in folders of their own.
-const SCRIPTS: [(&str, &str); 8] = [
+const SCRIPTS: [(&str, &str); 12] = [
     ("amix.rhai", include_str!("../../../scripts/amix.rhai")),
+    ("amix_c.rhai", include_str!("../../../scripts/amix_c.rhai")),
+    ("amix_i.rhai", include_str!("../../../scripts/amix_i.rhai")),
     ("co_mixup.rhai", include_str!("../../../scripts/co_mixup.rhai")),
     ("mixup.rhai", include_str!("../../../scripts/mixup.rhai")),
+    ("moco.rhai", include_str!("../../../scripts/moco.rhai")),
     ("puzzlemix.rhai", include_str!("../../../scripts/puzzlemix.rhai")),
+    ("code/amix_i.rhai", include_str!("../../../scripts/code/amix_i.rhai")),
     ("mixers/attentive.rhai", include_str!("../../../scripts/mixers/attentive.rhai")),
     ("mixers/cutmix.rhai", include_str!("../../../scripts/mixers/cutmix.rhai")),
     ("mixers/stripes.rhai", include_str!("../../../scripts/mixers/stripes.rhai")),
@@ -25,19 +29,24 @@ fn names() -> impl Iterator<Item = &'static str> {
     SCRIPTS.iter().map(|(file, _)| file.strip_suffix(".rhai").unwrap_or(file))
 }
 
+/// Methods lie in the folder itself; those of the authors' code, kept for comparison, in one of their own.
+fn is_method(file: &str) -> bool {
+    !file.contains('/') || file.starts_with("code/")
+}
+
 /// The bundled method of this name ("amix", "amix.rhai" or "scripts/amix.rhai"): text and file name.
 pub fn script(name: &str) -> Option<(&'static str, &'static str)> {
-    find(name).filter(|(_, file)| !file.contains('/'))
+    find(name).filter(|(_, file)| is_method(file))
 }
 
 /// The names of the bundled methods.
 pub fn script_names() -> impl Iterator<Item = &'static str> {
-    names().filter(|name| !name.contains('/'))
+    names().filter(|name| is_method(name))
 }
 
 /// The bundled mixer or loss of this name ("mixers/cutmix", "scripts/mixers/cutmix.rhai"): text and file name.
 pub fn part(name: &str) -> Option<(&'static str, &'static str)> {
-    find(name).filter(|(_, file)| file.contains('/'))
+    find(name).filter(|(_, file)| !is_method(file))
 }
 
 /// The names of the bundled scripts of a table: "mixers" or "losses".

@@ -6,6 +6,7 @@ mod cluster;
 mod error;
 mod method;
 mod optimizer;
+mod queue;
 mod recipe;
 mod run;
 pub mod schedule;
@@ -18,8 +19,10 @@ pub use cluster::{BankUnit, ClustererConfig, Odc, OdcBank, Reweight, k_means};
 pub use error::{Error, Result};
 pub use method::{Clock, Method, MixReport, Param, Scheduled, StepReport, Takes, VERBS, Verb};
 pub use optimizer::{AdamW, OptimizerConfig, Sgd};
+pub use queue::{Queue, QueueConfig, QueueUnit};
 pub use recipe::{
-    CheckpointConfig, EvaluateConfig, GroupConfig, Origin, Override, PairConfig, Recipe, When, describe,
+    CheckpointConfig, EmbeddingHeadConfig, EvaluateConfig, GroupConfig, Origin, Override, PairConfig, Recipe,
+    When, describe,
 };
 pub use run::{
     Accuracy, Checkpoint, Event, HeadAccuracy, Header, History, Knn, LinearPreset, LinearProbe, LinearReport,
@@ -30,4 +33,4 @@ pub use script::{
     ScriptKind, ScriptText, ScriptedLoss, ScriptedMixer, registry, script_entry, script_plugins,
 };
 pub use session::{Execution, Session, StepOptions};
-pub use world::{LossUnit, MixerUnit, Net, Shape, World};
+pub use world::{HeadUnit, LossUnit, MixerUnit, Net, Shape, World};

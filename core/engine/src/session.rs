@@ -186,6 +186,7 @@ impl Session {
         let result = self.try_step(batches, options);
         if result.is_err() {
             self.frame.borrow_mut().end();
+            self.world.borrow_mut().queues.iter_mut().for_each(|unit| unit.queue.forget());
             if let Some((live, copies)) = &self.before
                 && !self.moved
             {
@@ -245,6 +246,9 @@ impl Session {
             let _guard = admix_torch::no_grad();
             for unit in &mut world.mixers {
                 unit.mixer.after_step()?;
+            }
+            for unit in &mut world.queues {
+                unit.queue.advance()?;
             }
             report.found_inf = Some(world.found_inf.f_detach_copy()?);
         }
@@ -325,7 +329,9 @@ impl Session {
         for pair in self.world.borrow_mut().pairs.iter_mut().filter(|p| p.when == when) {
             let momentum = scheduled.ema.unwrap_or(pair.momentum);
             pair.follow(momentum)?;
-            first.get_or_insert(momentum);
+            if !pair.copy {
+                first.get_or_insert(momentum);
+            }
         }
         Ok(first)
     }

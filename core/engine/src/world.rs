@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 
 use admix_api::{
-    Argument, Entry, Hidden, Loss, Mixed, Mixer, MixerContext, Needs, Origin, Pairing, PluginKind, Reader,
-    Registry, Store, Streams,
+    Argument, Entry, Hidden, Init, Loss, Mixed, Mixer, MixerContext, Needs, Origin, Pairing, PluginKind,
+    Reader, Registry, Store, Streams,
 };
 use admix_data::Info;
-use admix_models::Network;
+use admix_models::{Linear, Network};
 use admix_torch::{Device, Kind, Reduction, Tensor};
 
 use crate::cluster::BankUnit;
 use crate::method::vocabulary;
 use crate::optimizer::{Group, Optimizer};
+use crate::queue::{Queue, QueueUnit};
 use crate::recipe::{Recipe, When};
 use crate::{Error, Result};
 
@@ -32,19 +33,18 @@ pub struct Net {
 impl Net {
     /// Width of an embedding.
     pub fn embedding_width(&self) -> i64 {
-        let backbone = self.network.backbone();
-        backbone.channels(backbone.stages())
+        self.network.embedding_width()
     }
 
-    /// Embeddings `[N, D]` float32 of images `[N, C, H, W]`: the last stage's map, averaged over its cells. Evaluation
-    /// mode, no graph.
+    /// Embeddings `[N, D]` float32 of images `[N, C, H, W]`, not normalised: through the neck, or without one the last
+    /// stage's map averaged over its cells. Evaluation mode, no graph.
     ///
     /// # Errors
     /// Images of other channels.
     pub fn embed(&self, images: &Tensor) -> Result<Tensor> {
         let _guard = admix_torch::no_grad();
         let map = self.network.backbone().forward(images, false)?;
-        Ok(map.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)?)
+        Ok(self.network.embed(&map, false)?.f_to_kind(Kind::Float)?)
     }
 }
 
@@ -109,25 +109,51 @@ pub struct LossUnit {
     pub arguments: Vec<Argument>,
 }
 
+/// A linear head on embeddings.
+#[derive(Debug)]
+pub struct HeadUnit {
+    /// Its name in scripts.
+    pub name: String,
+    linear: Linear,
+    store: Store,
+    /// False for a head that follows another.
+    pub trained: bool,
+}
+
+impl HeadUnit {
+    /// Embeddings `[N, D]` to logits `[N, K]`.
+    ///
+    /// # Errors
+    /// Embeddings of another width.
+    pub fn forward(&self, embedding: &Tensor) -> Result<Tensor> {
+        Ok(self.linear.forward(embedding)?)
+    }
+}
+
 /// A momentum pair.
 #[derive(Debug)]
 pub struct Pair {
-    /// Index of the network that is followed.
-    pub from: usize,
-    /// Index of the network that follows.
-    pub to: usize,
+    /// The network, or head on embeddings, that is followed.
+    pub from: String,
+    /// The one that follows.
+    pub to: String,
     /// Before or after the optimiser's step.
     pub when: When,
     /// Momentum where the script's schedule gives none.
     pub momentum: f64,
+    /// The values are copied, whatever the momentum.
+    pub copy: bool,
     sources: Vec<Tensor>,
     targets: Vec<Tensor>,
     weight: Tensor,
 }
 
 impl Pair {
-    /// Parameters follow: `k = m k + (1 - m) q`. Buffers do not.
+    /// Parameters follow: `k = m k + (1 - m) q`, or are copied. Buffers do not.
     pub fn follow(&mut self, momentum: f64) -> Result<()> {
+        if self.copy {
+            return Ok(admix_torch::copy_all(&self.targets, &self.sources)?);
+        }
         let _ = self.weight.f_fill_(1.0 - momentum)?;
         Ok(admix_torch::ema(&self.targets, &self.sources, &self.weight)?)
     }
@@ -150,6 +176,12 @@ pub struct World {
     pub optimizer: Optimizer,
     /// Momentum pairs.
     pub pairs: Vec<Pair>,
+    /// Heads on embeddings.
+    pub heads: Vec<HeadUnit>,
+    /// Queues of keys.
+    pub queues: Vec<QueueUnit>,
+    /// Into how many groups the BatchNorms of networks split a train-mode batch; 1: they do not.
+    pub bn_groups: i64,
     /// Clusterers.
     pub banks: Vec<BankUnit>,
     /// Stages whose features a mixer reads: passes keep them.
@@ -210,24 +242,41 @@ impl World {
     pub fn build(recipe: &Recipe, registry: &Registry, shape: Shape, device: Device) -> Result<Self> {
         let streams = Streams::new(recipe.seed);
         let mut nets: Vec<Net> = Vec::new();
-        let followers: Vec<&str> = recipe.pairs.iter().map(|p| p.to.as_str()).collect();
+        let followers: Vec<&str> = recipe.net_pairs().map(|p| p.to.as_str()).collect();
         let mut names: Vec<&str> = recipe.nets.iter().map(String::as_str).collect();
         names.extend(followers.iter().filter(|n| !recipe.nets.iter().any(|have| have == **n)));
         for name in names {
             let store = Store::new(device, streams.fork(name));
-            let network =
+            let mut network =
                 Network::build(&store.root(), &recipe.model, &recipe.heads, shape.classes, shape.channels)?;
+            if let Some(neck) = &recipe.neck {
+                network = network.with_neck(&store.root(), neck)?;
+            }
+            network.set_batch_norm_groups(recipe.bn_groups);
             let trained = !followers.contains(&name);
             nets.push(Net { name: name.to_string(), network, store, trained });
         }
+        let width = nets.first().map_or(0, Net::embedding_width);
         let mut banks = Vec::new();
         for (name, config) in &recipe.clusterers {
             config.check(shape.samples).map_err(|(field, message)| {
                 recipe.field_error(&format!("clusterers.{name}.{field}"), message)
             })?;
-            let width = nets.first().map_or(0, Net::embedding_width);
             let bank = config.build(shape.samples as i64, width, device)?;
             banks.push(BankUnit { name: name.clone(), bank });
+        }
+        let mut queues = Vec::new();
+        for (name, config) in &recipe.queues {
+            let queue = Queue::new(width, config.length, &mut streams.draws("queue", name, 0, 0), device)?;
+            queues.push(QueueUnit { name: name.clone(), queue });
+        }
+        let mut heads = Vec::new();
+        for (name, config) in &recipe.embedding_heads {
+            let store = Store::new(device, streams.fork(name));
+            let outputs = config.outputs(recipe, name)?;
+            let linear = Linear::new(&store.root().sub("fc"), width, outputs, Init::Normal(0.01))?;
+            let trained = !recipe.pairs.iter().any(|pair| &pair.to == name);
+            heads.push(HeadUnit { name: name.clone(), linear, store, trained });
         }
         let find = |name: &str| {
             nets.iter().position(|n| n.name == name).ok_or_else(|| {
@@ -242,15 +291,20 @@ impl World {
         };
         let mut pairs = Vec::new();
         for pair in &recipe.pairs {
-            let (from, to) = (find(&pair.from)?, find(&pair.to)?);
-            nets[to].store.copy_from(&nets[from].store)?;
-            nets[to].store.set_requires_grad(false);
-            let tensors = |net: usize| nets[net].store.parameters().into_iter().map(|(_, t, _)| t).collect();
+            let head = |name: &str| heads.iter().find(|unit| unit.name == name).map(|unit| &unit.store);
+            let (from, to) = match (head(&pair.from), head(&pair.to)) {
+                (Some(from), Some(to)) => (from, to),
+                _ => (&nets[find(&pair.from)?].store, &nets[find(&pair.to)?].store),
+            };
+            to.copy_from(from)?;
+            to.set_requires_grad(false);
+            let tensors = |store: &Store| store.parameters().into_iter().map(|(_, t, _)| t).collect();
             pairs.push(Pair {
-                from,
-                to,
+                from: pair.from.clone(),
+                to: pair.to.clone(),
                 when: pair.when,
                 momentum: pair.momentum,
+                copy: pair.copy,
                 sources: tensors(from),
                 targets: tensors(to),
                 weight: Tensor::f_zeros([0i64; 0], (Kind::Float, device))?,
@@ -358,6 +412,11 @@ impl World {
                 optimizer.add(0, format!("net.{}.{name}", net.name), tensor, &hints)?;
             }
         }
+        for head in heads.iter().filter(|head| head.trained) {
+            for (name, tensor, hints) in head.store.parameters() {
+                optimizer.add(0, format!("head.{}.{name}", head.name), tensor, &hints)?;
+            }
+        }
         for mixer in &mixers {
             let group = optimizer.group_named(&mixer.name).unwrap_or(0);
             for (name, tensor, hints) in mixer.store.parameters() {
@@ -366,6 +425,7 @@ impl World {
         }
         let normalisation = shape.normalisation(device)?;
         let found_inf = Tensor::f_zeros([0i64; 0], (Kind::Float, device))?;
+        let bn_groups = recipe.bn_groups;
         Ok(Self {
             device,
             streams,
@@ -374,6 +434,9 @@ impl World {
             losses,
             optimizer,
             pairs,
+            heads,
+            queues,
+            bn_groups,
             banks,
             kept_stages,
             normalisation,
@@ -429,6 +492,13 @@ impl World {
             all.extend(
                 mixer.store.tensors().into_iter().map(|(n, t)| (format!("mixer.{}.{n}", mixer.name), t)),
             );
+        }
+        for head in &self.heads {
+            all.extend(head.store.tensors().into_iter().map(|(n, t)| (format!("head.{}.{n}", head.name), t)));
+        }
+        for unit in &self.queues {
+            let named = |(part, tensor)| (format!("queue.{}.{part}", unit.name), tensor);
+            all.extend(unit.queue.tensors().into_iter().map(named));
         }
         for unit in &self.banks {
             let named = |(part, tensor)| (format!("bank.{}.{part}", unit.name), tensor);

@@ -12,6 +12,11 @@ use crate::{Error, Result};
 /// The names of the values in a draw's plan.
 pub(crate) const NUMBER: &str = "number";
 pub(crate) const KEY: &str = "key";
+/// A field that is given as it is, in place of a key.
+pub(crate) const FIELD: &str = "field";
+/// Those of a pass whose BatchNorms work in groups.
+pub(crate) const ORDER: &str = "order";
+pub(crate) const BACK: &str = "back";
 
 impl Frame {
     /// 1 with probability `p`, else 0: 0-dim.
@@ -32,6 +37,24 @@ impl Frame {
             Some(_) => Plan::default().with(KEY, Value::Int(draws.field_key())),
         };
         self.drawn(name, like, plan, at)
+    }
+
+    /// The order in which the samples of the next pass are dealt out to BatchNorm groups, kept as its plan. Each pass of a
+    /// step draws its own, so that no two passes of one image share a group by rule.
+    pub(crate) fn deal_out(&mut self, samples: i64) -> Result<()> {
+        let plan = {
+            let name = self.passes.to_string();
+            let mut draws =
+                self.world.borrow().streams.draws("bn_groups", &name, self.clock.epoch, self.draw_step);
+            let order = draws.permutation(samples as usize);
+            let mut back = vec![0; order.len()];
+            for (place, sample) in order.iter().enumerate() {
+                back[*sample as usize] = place as i64;
+            }
+            Plan::default().with(ORDER, Value::Ints(order)).with(BACK, Value::Ints(back))
+        };
+        self.passes += 1;
+        self.planned(plan)
     }
 
     fn drawn(

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use admix_api::{Argument, LossInput, MixInput, Mixed, Plan, Planned};
+use admix_api::{Argument, Credit, LossInput, MixInput, Mixed, Plan, Planned};
 use admix_data::Batch;
 use admix_torch::{Device, Kind, Tensor};
 
-use crate::method::draws::{KEY, NUMBER};
+use crate::method::draws::{BACK, FIELD, KEY, NUMBER, ORDER};
 use crate::method::trace::{BankVerb, Id, Input, MixArguments, Node, Op, Reach};
 use crate::method::vocabulary;
 use crate::world::World;
@@ -25,6 +25,10 @@ pub struct Pass {
     kept: BTreeMap<usize, Tensor>,
     /// A mix that is still to come.
     hidden: Option<HiddenMix>,
+    /// Where BatchNorms work in groups: the order of the samples inside of the pass, `[N]` int64, and the way back.
+    order: Option<(Tensor, Tensor)>,
+    /// The embedding, once asked for.
+    embedding: Option<Tensor>,
 }
 
 /// A mix inside of a pass.
@@ -140,6 +144,22 @@ pub(crate) fn verdict(label: &str, health: f64) -> Result<()> {
     Err(admix_api::Error::Plugin { plugin: label.to_string(), message }.into())
 }
 
+/// The rows of a pass in its own order.
+fn ordered(order: &Option<(Tensor, Tensor)>, rows: &Tensor) -> Result<Tensor> {
+    match order {
+        Some((order, _)) => Ok(rows.f_index_select(0, order)?),
+        None => Ok(rows.shallow_clone()),
+    }
+}
+
+/// The rows of a pass in the order of the batch.
+fn ordered_back(order: &Option<(Tensor, Tensor)>, rows: &Tensor) -> Result<Tensor> {
+    match order {
+        Some((_, back)) => Ok(rows.f_index_select(0, back)?),
+        None => Ok(rows.shallow_clone()),
+    }
+}
+
 /// A loss plugin may cut what the script has joined.
 fn no_way_back() -> Error {
     Error::Input("the loss does not depend on this input: a loss or mixer on the way gave back a value without a graph".into())
@@ -186,11 +206,15 @@ impl Values {
         };
         let cell = match &node.op {
             Op::Input(Input::Images) => Cell::Tensor(batch.images.shallow_clone()),
+            Op::Input(Input::View(view)) => {
+                let view = batch.views.get(*view).ok_or_else(|| Error::Input("no such view".into()))?;
+                Cell::Tensor(view.shallow_clone())
+            }
             Op::Input(Input::Labels) => Cell::Tensor(batch.labels.shallow_clone()),
             Op::Input(Input::Index) => Cell::Tensor(batch.index.shallow_clone()),
             Op::Input(Input::Mean) => Cell::Tensor(world.normalisation.0.shallow_clone()),
             Op::Input(Input::Std) => Cell::Tensor(world.normalisation.1.shallow_clone()),
-            Op::Pass { net, input, train, partners } => self.pass((*net, *train), *input, *partners)?,
+            Op::Pass { net, input, train, partners } => self.pass(id, (*net, *train), *input, *partners)?,
             // A new tensor, so that the gradient is of this place of the script alone.
             Op::Leaf { of } => Cell::Tensor(self.tensor(*of)?.f_detach()?.f_set_requires_grad(true)?),
             Op::Grow { pass, to } => self.grow(world, *pass, to)?,
@@ -204,6 +228,31 @@ impl Values {
                 let each = labels.f_index_select(0, &sources.f_reshape([-1])?)?.f_reshape(sources.size())?;
                 Cell::Target(each, shares)
             }
+            Op::Contrast { mix, keys, partner_keys } => {
+                let Cell::Mix(mixed, _) = &self.cells[*mix] else {
+                    return Err(Error::Input("expected a mix".into()));
+                };
+                let keys = self.tensor(*keys)?;
+                let (mut each, shares) = mixed.credit.contrast(&keys)?;
+                if let Some(partners) = partner_keys {
+                    let (theirs, _) = mixed.credit.contrast(&self.tensor(*partners)?)?;
+                    let (sources, _) = mixed.credit.shares()?;
+                    let own = Tensor::f_arange(sources.size()[0], (Kind::Int64, sources.device()))?;
+                    let own = sources.f_eq_tensor(&own.f_unsqueeze(1)?)?.f_unsqueeze(2)?;
+                    each = each.f_where_self(&own, &theirs)?;
+                }
+                Cell::Target(each, shares)
+            }
+            Op::Queue { queue } => Cell::Tensor(world.queues[*queue].queue.entries()),
+            Op::Enqueue { queue, keys } => {
+                let keys = self.tensor(*keys)?;
+                world.queues[*queue].queue.enqueue(&keys)?;
+                Cell::Done
+            }
+            Op::Head { head, input } => {
+                let unit = &world.heads[*head];
+                Cell::Tensor(unit.forward(&self.tensor(*input)?)?)
+            }
             Op::Part { mix, name } => {
                 let Cell::Mix(mixed, lambda) = &self.cells[*mix] else {
                     return Err(Error::Input("expected a mix".into()));
@@ -212,6 +261,10 @@ impl Values {
                     "images" => Some(mixed.images.shallow_clone()),
                     "mask" => mixed.mask.as_ref().map(Tensor::shallow_clone),
                     "lambda" => Some(lambda.shallow_clone()),
+                    "partner" => match &mixed.credit {
+                        Credit::Pair { partner, .. } => Some(partner.shallow_clone()),
+                        _ => None,
+                    },
                     extra => mixed.extras.get(extra).map(Tensor::shallow_clone),
                 };
                 Cell::Tensor(part.ok_or_else(|| Error::Input(format!("this mix has no `{name}`")))?)
@@ -224,7 +277,13 @@ impl Values {
                     self.plans.get(&id).ok_or_else(|| Error::Input("a draw without a plan".into()))?;
                 Cell::Tensor(match like {
                     None => planned.get(NUMBER)?,
-                    Some(like) => admix_api::uniform_field(&planned.get(KEY)?, &self.tensor(*like)?.size())?,
+                    Some(like) => {
+                        let size = self.tensor(*like)?.size();
+                        match planned.values().find(|(name, _)| *name == FIELD) {
+                            Some((_, given)) => given.f_reshape(&size)?,
+                            None => admix_api::uniform_field(&planned.get(KEY)?, &size)?,
+                        }
+                    }
                 })
             }
             Op::Tensor { verb, arguments, numbers, sizes } => {
@@ -255,8 +314,8 @@ impl Values {
         Ok(())
     }
 
-    fn pass(&self, (net, train): (usize, bool), input: Id, partners: Option<Id>) -> Result<Cell> {
-        let (map, hidden) = match &self.cells[input] {
+    fn pass(&self, id: Id, (net, train): (usize, bool), input: Id, partners: Option<Id>) -> Result<Cell> {
+        let (mut map, hidden) = match &self.cells[input] {
             Cell::Mix(mixed, _) => {
                 let partners = partners.map(|id| self.tensor(id)).transpose()?;
                 let hidden =
@@ -265,7 +324,23 @@ impl Values {
             }
             _ => (self.tensor(input)?, None),
         };
-        Ok(Cell::Pass(Pass { net, train, map, next: 0, kept: BTreeMap::new(), hidden }))
+        let order = match self.plans.get(&id) {
+            Some(plan) => Some((plan.get(ORDER)?, plan.get(BACK)?)),
+            None => None,
+        };
+        if let Some((order, _)) = &order {
+            map = map.f_index_select(0, order)?;
+        }
+        Ok(Cell::Pass(Pass {
+            net,
+            train,
+            map,
+            next: 0,
+            kept: BTreeMap::new(),
+            hidden,
+            order,
+            embedding: None,
+        }))
     }
 
     /// Runs a pass on. A hidden mix happens as soon as its stage has run: first all stages below it over the own
@@ -285,7 +360,7 @@ impl Values {
         let last = network.backbone().stages();
         let target = match to {
             Reach::Stage(stage) => *stage,
-            Reach::Head(_) | Reach::End => last,
+            Reach::Head(_) | Reach::Embedding | Reach::End => last,
         };
         while state.next <= target {
             state.map = network.backbone().stage(state.next, &state.map, state.train)?;
@@ -293,11 +368,16 @@ impl Values {
                 let Cell::Mix(mixed, _) = &self.cells[mix] else {
                     return Err(Error::Input("expected a mix".into()));
                 };
+                let own = ordered_back(&state.order, &state.map)?;
                 let theirs = match partners {
-                    Some(images) => network.backbone().stage_range(0..=state.next, &images, state.train)?,
-                    None => state.map.shallow_clone(),
+                    Some(images) => {
+                        let images = ordered(&state.order, &images)?;
+                        let map = network.backbone().stage_range(0..=state.next, &images, state.train)?;
+                        ordered_back(&state.order, &map)?
+                    }
+                    None => own.shallow_clone(),
                 };
-                state.map = mixed.blended(&state.map, &theirs)?;
+                state.map = ordered(&state.order, &mixed.blended(&own, &theirs)?)?;
             }
             if world.kept_stages.contains(&state.next) {
                 state.kept.insert(state.next, state.map.shallow_clone());
@@ -305,16 +385,29 @@ impl Values {
             state.next += 1;
         }
         Ok(match to {
-            Reach::Stage(stage) if *stage + 1 == state.next => Cell::Tensor(state.map.shallow_clone()),
-            Reach::Stage(stage) => Cell::Tensor(
-                state.kept.get(stage).map(Tensor::shallow_clone).ok_or_else(|| {
+            Reach::Stage(stage) if *stage + 1 == state.next => {
+                Cell::Tensor(ordered_back(&state.order, &state.map)?)
+            }
+            Reach::Stage(stage) => Cell::Tensor(ordered_back(
+                &state.order,
+                state.kept.get(stage).ok_or_else(|| {
                     Error::Input(format!(
                         "the pass is already past stage {stage} and did not keep its features: ask for them before \
                          the logits"
                     ))
                 })?,
-            ),
-            Reach::Head(head) => Cell::Tensor(network.forward_head(head, &state.map, state.train)?),
+            )?),
+            Reach::Head(head) => {
+                let logits = network.forward_head(head, &state.map, state.train)?;
+                Cell::Tensor(ordered_back(&state.order, &logits)?)
+            }
+            Reach::Embedding => {
+                if state.embedding.is_none() {
+                    let embedding = network.embed(&state.map, state.train)?;
+                    state.embedding = Some(ordered_back(&state.order, &embedding)?);
+                }
+                Cell::Tensor(state.embedding.as_ref().map_or_else(Tensor::new, Tensor::shallow_clone))
+            }
             Reach::End => Cell::Done,
         })
     }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use admix_api::{Ask, Plan, Planned, did_you_mean};
+use admix_api::{Ask, Partner, Plan, Planned, did_you_mean};
 use admix_data::Batch;
 use admix_torch::Tensor;
 use serde::{Deserialize, Serialize};
@@ -90,6 +90,8 @@ pub struct Frame {
     /// Last growth of a pass: its graph hangs there.
     grown: HashMap<Id, Id>,
     pub(crate) draws: HashMap<String, usize>,
+    /// Passes of this step that were dealt out to BatchNorm groups.
+    pub(crate) passes: usize,
     terms: HashMap<String, usize>,
     /// Nodes whose graph a verb has used up: which, and its line.
     pub(crate) spent: HashMap<Id, (&'static str, usize)>,
@@ -119,6 +121,7 @@ impl Frame {
             inputs: HashMap::new(),
             grown: HashMap::new(),
             draws: HashMap::new(),
+            passes: 0,
             terms: HashMap::new(),
             spent: HashMap::new(),
             learned: BTreeSet::new(),
@@ -135,6 +138,7 @@ impl Frame {
         self.inputs.clear();
         self.grown.clear();
         self.draws.clear();
+        self.passes = 0;
         self.terms.clear();
         self.spent.clear();
     }
@@ -229,11 +233,33 @@ impl Frame {
         }
         let shape = match (input, &self.batch) {
             (Input::Images, Some(batch)) => batch.images.size4().ok().map(|(n, c, h, w)| [n, c, h, w]),
+            (Input::View(view), Some(batch)) => {
+                let size = batch.views.get(view).and_then(|view| view.size4().ok());
+                size.map(|(n, c, h, w)| [n, c, h, w])
+            }
             _ => None,
         };
         let id = self.push(Op::Input(input), at, false, Vec::new(), shape)?;
         self.inputs.insert(input, id);
         Ok(id)
+    }
+
+    /// How many views the batch has; 0 outside of a step.
+    pub(crate) fn views(&self) -> usize {
+        self.batch.as_ref().map_or(0, |batch| batch.views.len())
+    }
+
+    /// A view of the batch, from 0.
+    pub(crate) fn view(&mut self, view: i64, at: (usize, usize)) -> Result<Id> {
+        let views = self.views();
+        match usize::try_from(view) {
+            Ok(0) => self.input(Input::Images, at),
+            Ok(number) if number < views => self.input(Input::View(number), at),
+            _ => Err(Error::Input(format!(
+                "the batch has {views} view(s) of each image, from `views[0]`, and no `views[{view}]`; the recipe's `data` \
+                 says how many: data: (views: 2)"
+            ))),
+        }
     }
 
     pub(crate) fn pass(&mut self, run: Run, input: Id, at: (usize, usize)) -> Result<Id> {
@@ -247,6 +273,13 @@ impl Frame {
         let partners = partners.filter(|_| self.may_be_hidden(input, |mix| mix.mixer));
         let graph = trained || self.graph(input) || partners.is_some_and(|id| self.graph(id));
         let parents = self.with_graph(partners.into_iter().chain([input]));
+        if train && self.world.borrow().bn_groups > 1 {
+            let shape = self.trace.nodes[input].shape.or_else(|| self.tensor_shape(input));
+            let [samples, ..] = shape.ok_or_else(|| {
+                Error::Input("with `bn_groups`, a pass takes images, a view or a mix of them".into())
+            })?;
+            self.deal_out(samples)?;
+        }
         let id = self.push(Op::Pass { net, input, train, partners }, at, graph, parents, None)?;
         self.grown.insert(id, id);
         Ok(id)
@@ -423,6 +456,78 @@ impl Frame {
 
     pub(crate) fn target(&mut self, mix: Id, labels: Id, at: (usize, usize)) -> Result<Id> {
         self.push(Op::Target { mix, labels }, at, false, Vec::new(), None)
+    }
+
+    /// The keys of a mix's sources; with `partner_keys`, those of other images come from there.
+    pub(crate) fn contrast(
+        &mut self,
+        mix: Id,
+        keys: Id,
+        partner_keys: Option<Id>,
+        at: (usize, usize),
+    ) -> Result<Id> {
+        if let Op::Mix(arguments) = &self.trace.nodes[mix].op {
+            let world = self.world.borrow();
+            let unit = &world.mixers[arguments.mixer];
+            if unit.pairing.partner == Partner::Permutation {
+                return Err(Error::Input(format!(
+                    "mixer `{}` may pair an image with itself, and then its mix shows what its keys are told by; add \
+                     `partner: Derangement` to its settings",
+                    unit.name
+                )));
+            }
+        }
+        let parents = self.with_graph(partner_keys.into_iter().chain([keys]));
+        let graph = !parents.is_empty();
+        self.push(Op::Contrast { mix, keys, partner_keys }, at, graph, parents, None)
+    }
+
+    fn queue_index(&self, name: &str) -> Result<usize> {
+        let world = self.world.borrow();
+        let names = || world.queues.iter().map(|unit| unit.name.as_str());
+        names().position(|own| own == name).ok_or_else(|| {
+            let hint = did_you_mean(name, names());
+            let add = if world.queues.is_empty() {
+                format!("; add `queues: {{\"{name}\": (length: 65536)}}` to it")
+            } else {
+                String::new()
+            };
+            Error::Input(format!(
+                "no queue named `{name}`; the recipe's `queues` has {}{hint}{add}",
+                list(names())
+            ))
+        })
+    }
+
+    /// The entries of a queue.
+    pub(crate) fn queue(&mut self, name: &str, at: (usize, usize)) -> Result<Id> {
+        let queue = self.queue_index(name)?;
+        self.push(Op::Queue { queue }, at, false, Vec::new(), None)
+    }
+
+    /// Keys for a queue, after the step.
+    pub(crate) fn enqueue(&mut self, name: &str, keys: Id, at: (usize, usize)) -> Result<()> {
+        let queue = self.queue_index(name)?;
+        self.push(Op::Enqueue { queue, keys }, at, false, Vec::new(), None).map(drop)
+    }
+
+    /// A linear head on embeddings.
+    pub(crate) fn head(&mut self, name: &str, input: Id, at: (usize, usize)) -> Result<Id> {
+        let (head, trained) = {
+            let world = self.world.borrow();
+            let names = || world.heads.iter().map(|unit| unit.name.as_str());
+            let head = names().position(|own| own == name).ok_or_else(|| {
+                Error::Input(format!(
+                    "no head on embeddings named `{name}`; the recipe's `embedding_heads` has {}{}",
+                    list(names()),
+                    did_you_mean(name, names())
+                ))
+            })?;
+            (head, world.heads[head].trained)
+        };
+        let parents = self.with_graph([input]);
+        let graph = trained || !parents.is_empty();
+        self.push(Op::Head { head, input }, at, graph, parents, None)
     }
 
     /// The clusterer of this name.

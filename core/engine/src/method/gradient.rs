@@ -126,6 +126,7 @@ impl Frame {
         self.ancestors(id).into_iter().any(|id| match &self.trace.nodes[id].op {
             Op::Pass { net, .. } => world.nets[*net].trained,
             Op::Mix(mix) => world.mixers[mix.mixer].trained(),
+            Op::Head { head, .. } => world.heads[*head].trained,
             _ => false,
         })
     }

@@ -12,8 +12,10 @@ pub type SlotId = usize;
 /// What the batch offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Input {
-    /// `[N, C, H, W]`, normalised.
+    /// `[N, C, H, W]`, normalised: the first view.
     Images,
+    /// Another view of the same images, from 1.
+    View(usize),
     /// `[N]` int64.
     Labels,
     /// `[N]` int64: which samples of the data set these are.
@@ -31,6 +33,8 @@ pub enum Reach {
     Stage(usize),
     /// The logits of this head.
     Head(String),
+    /// The embedding, not normalised.
+    Embedding,
     /// All stages, nothing returned: so that every BatchNorm sees the batch.
     End,
 }
@@ -105,6 +109,34 @@ pub enum Op {
         mix: Id,
         /// `[N]` int64.
         labels: Id,
+    },
+    /// What a mix stands for in a contrast: the keys of its sources.
+    Contrast {
+        /// The mix.
+        mix: Id,
+        /// `[N, D]`: the keys.
+        keys: Id,
+        /// `[N, D]`: those of other images than the own one, if not the same.
+        partner_keys: Option<Id>,
+    },
+    /// The entries of a queue, as they are before the step.
+    Queue {
+        /// Index of the queue.
+        queue: usize,
+    },
+    /// Keys for a queue, which takes them in after the step.
+    Enqueue {
+        /// Index of the queue.
+        queue: usize,
+        /// `[N, D]`.
+        keys: Id,
+    },
+    /// A linear head on embeddings.
+    Head {
+        /// Index of the head.
+        head: usize,
+        /// `[N, D]`.
+        input: Id,
     },
     /// A tensor of a mix: "images", "mask", "lambda" or an extra.
     Part {

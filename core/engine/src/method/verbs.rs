@@ -38,6 +38,12 @@ handles! {
     MixHandle
 }
 
+/// The views of the batch.
+#[derive(Debug, Clone)]
+pub struct ViewsHandle {
+    frame: Shared,
+}
+
 /// A network in evaluation mode.
 #[derive(Debug, Clone, Copy)]
 pub struct NetHandle {
@@ -58,8 +64,12 @@ pub struct TargetHandle {
 }
 
 /// Every name that can follow `t.`, for suggestions.
-pub const STEP_VERBS: [&str; 28] = [
+pub const STEP_VERBS: [&str; 32] = [
     "images",
+    "views",
+    "queue",
+    "enqueue",
+    "head",
     "labels",
     "index",
     "mean",
@@ -89,8 +99,21 @@ pub const STEP_VERBS: [&str; 28] = [
     "has_mixer",
 ];
 /// Every name that can follow another handle.
-pub const HANDLE_VERBS: [&str; 9] =
-    ["features", "logits", "finish", "target", "mask", "lambda", "images", "class_weight", "update"];
+pub const HANDLE_VERBS: [&str; 13] = [
+    "partner",
+    "features",
+    "logits",
+    "embed",
+    "unit",
+    "finish",
+    "target",
+    "contrast",
+    "mask",
+    "lambda",
+    "images",
+    "class_weight",
+    "update",
+];
 
 /// Functions of the clock.
 pub const SCHEDULES: [&str; 4] = ["cosine", "warm_cosine", "compounding_cosine", "warmup"];
@@ -107,6 +130,7 @@ pub fn kind_of(value: &Dynamic) -> &str {
         (value.is::<TensorHandle>(), "a tensor"),
         (value.is::<PassHandle>(), "a pass"),
         (value.is::<MixHandle>(), "a mix"),
+        (value.is::<ViewsHandle>(), "all views"),
         (value.is::<NetHandle>(), "a network"),
         (value.is::<TargetHandle>(), "a target"),
         (value.is::<BankHandle>(), "a clusterer"),
@@ -149,6 +173,7 @@ pub fn register(engine: &mut Engine) {
         .register_type_with_name::<TensorHandle>("Tensor")
         .register_type_with_name::<PassHandle>("Pass")
         .register_type_with_name::<MixHandle>("Mix")
+        .register_type_with_name::<ViewsHandle>("Views")
         .register_type_with_name::<NetHandle>("Network")
         .register_type_with_name::<TargetHandle>("Target")
         .register_type_with_name::<BankHandle>("Clusterer");
@@ -158,6 +183,7 @@ pub fn register(engine: &mut Engine) {
     gradients(engine);
     draws(engine);
     banks(engine);
+    contrasts(engine);
     step(engine);
     operand::register::<TensorHandle>(engine);
 }
@@ -180,6 +206,80 @@ fn inputs(engine: &mut Engine) {
             },
         );
     }
+}
+
+/// Views, keys, queues and heads on embeddings.
+fn contrasts(engine: &mut Engine) {
+    engine.register_get("views", |t: &mut Step| ViewsHandle { frame: t.0.clone() });
+    engine.register_fn("len", |views: &mut ViewsHandle| views.frame.borrow().views() as i64);
+    engine.register_indexer_get(
+        |context: NativeCallContext<'_>, views: &mut ViewsHandle, view: i64| -> Outcome<TensorHandle> {
+            let id = views.frame.borrow_mut().view(view, place(&context));
+            let id = id.map_err(|e| refuse(e, context.call_position()))?;
+            Ok(TensorHandle { frame: views.frame.clone(), id })
+        },
+    );
+    fn embed(context: &NativeCallContext<'_>, p: &PassHandle) -> Outcome<TensorHandle> {
+        let id = p.frame.borrow_mut().grow(p.id, Reach::Embedding, place(context));
+        Ok(TensorHandle { frame: p.frame.clone(), id: id.map_err(|e| refuse(e, context.call_position()))? })
+    }
+    engine.register_fn("embed", |context: NativeCallContext<'_>, p: &mut PassHandle| embed(&context, p));
+    engine.register_fn(
+        "unit",
+        |context: NativeCallContext<'_>, p: &mut PassHandle| -> Outcome<TensorHandle> {
+            let embedding = embed(&context, p)?;
+            TensorHandle::apply(&context, "unit", &[embedding], &[], &[])
+        },
+    );
+    fn contrast(
+        context: &NativeCallContext<'_>,
+        m: &MixHandle,
+        keys: Id,
+        partners: Option<Id>,
+    ) -> Outcome<TargetHandle> {
+        let id = m.frame.borrow_mut().contrast(m.id, keys, partners, place(context));
+        Ok(TargetHandle { id: id.map_err(|e| refuse(e, context.call_position()))? })
+    }
+    engine.register_fn(
+        "contrast",
+        |context: NativeCallContext<'_>, m: &mut MixHandle, keys: TensorHandle| {
+            contrast(&context, m, keys.id, None)
+        },
+    );
+    engine.register_fn(
+        "contrast",
+        |context: NativeCallContext<'_>,
+         m: &mut MixHandle,
+         keys: TensorHandle,
+         partner_keys: TensorHandle| { contrast(&context, m, keys.id, Some(partner_keys.id)) },
+    );
+    engine.register_fn(
+        "queue",
+        |context: NativeCallContext<'_>, t: &mut Step, name: &str| -> Outcome<TensorHandle> {
+            let id = t.0.borrow_mut().queue(name, place(&context));
+            let id = id.map_err(|e| refuse(e, context.call_position()))?;
+            Ok(TensorHandle { frame: t.0.clone(), id })
+        },
+    );
+    engine.register_fn(
+        "enqueue",
+        |context: NativeCallContext<'_>, t: &mut Step, name: &str, keys: TensorHandle| -> Outcome<()> {
+            let done = t.0.borrow_mut().enqueue(name, keys.id, place(&context));
+            done.map_err(|e| refuse(e, context.call_position()))
+        },
+    );
+    engine.register_fn(
+        "head",
+        |context: NativeCallContext<'_>,
+         t: &mut Step,
+         name: &str,
+         z: TensorHandle|
+         -> Outcome<TensorHandle> {
+            let id = t.0.borrow_mut().head(name, z.id, place(&context));
+            let id = id.map_err(|e| refuse(e, context.call_position()))?;
+            Ok(TensorHandle { frame: t.0.clone(), id })
+        },
+    );
 }
 
 fn clock(engine: &mut Engine) {
@@ -484,7 +584,7 @@ fn step(engine: &mut Engine) {
             Ok(TargetHandle { id: id.map_err(|e| refuse(e, context.call_position()))? })
         },
     );
-    for part in ["images", "mask", "lambda"] {
+    for part in ["images", "mask", "lambda", "partner"] {
         engine.register_get(
             part,
             move |context: NativeCallContext<'_>, m: &mut MixHandle| -> Outcome<TensorHandle> {

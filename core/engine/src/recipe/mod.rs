@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 
 use admix_api::{LossChoice, MixerChoice, Registry};
 use admix_data::DataConfig;
-use admix_models::BackboneConfig;
+use admix_models::{BackboneConfig, NeckConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::ClustererConfig;
 use crate::method::Param;
 use crate::optimizer::OptimizerConfig;
+use crate::queue::QueueConfig;
 use crate::run::Protocol;
 use crate::script::ScriptText;
 use crate::{Error, Result};
@@ -42,11 +43,42 @@ pub struct PairConfig {
     pub when: When,
     /// Momentum, in [0, 1]: `k = m k + (1 - m) q`. Default 0.999 (`t.base_ema` in scripts).
     pub momentum: f64,
+    /// Copy the values instead, whatever the momentum. Default false.
+    pub copy: bool,
 }
 
 impl Default for PairConfig {
     fn default() -> Self {
-        Self { from: "q".into(), to: "k".into(), when: When::AfterStep, momentum: 0.999 }
+        Self { from: "q".into(), to: "k".into(), when: When::AfterStep, momentum: 0.999, copy: false }
+    }
+}
+
+/// A linear head on embeddings, beside the networks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct EmbeddingHeadConfig {
+    /// Number of logits. Default: as many as the recipe's only clusterer has clusters.
+    pub out: Option<i64>,
+}
+
+impl EmbeddingHeadConfig {
+    /// The number of logits of the head of this name.
+    ///
+    /// # Errors
+    /// It is not given, and there is no clusterer to take it from, or more than one.
+    pub(crate) fn outputs(&self, recipe: &Recipe, name: &str) -> Result<i64> {
+        let field = format!("embedding_heads.{name}.out");
+        match (self.out, &recipe.clusterers.values().collect::<Vec<_>>()[..]) {
+            (Some(out), _) if out >= 1 => Ok(out),
+            (Some(out), _) => {
+                Err(recipe.field_error(&field, format!("is {out}, expected a whole number from 1")))
+            }
+            (None, [only]) => Ok(only.clusters()),
+            (None, _) => Err(recipe.field_error(
+                &field,
+                "is missing; it is known without only where the recipe has one clusterer: write (out: 200)",
+            )),
+        }
     }
 }
 
@@ -121,7 +153,16 @@ pub struct Recipe {
     pub nets: Vec<String>,
     /// Classifier heads of every network. Default ["one"].
     pub heads: Vec<String>,
-    /// Momentum networks.
+    /// What makes embeddings of a network's last map. Default: nothing, and an embedding is the mean over its cells.
+    pub neck: Option<NeckConfig>,
+    /// Linear heads on embeddings, by the name that the script uses. Default: none.
+    pub embedding_heads: BTreeMap<String, EmbeddingHeadConfig>,
+    /// Into how many groups of their own statistics BatchNorms split a train-mode batch, whose samples are dealt out anew in
+    /// each pass. Default 1: they do not.
+    pub bn_groups: i64,
+    /// Queues of keys, by the name that the script uses. Default: none.
+    pub queues: BTreeMap<String, QueueConfig>,
+    /// Momentum networks, and heads that follow.
     pub pairs: Vec<PairConfig>,
     /// The method's script: a path, or the name of a bundled one ("amix").
     pub method: String,
@@ -204,9 +245,14 @@ impl Recipe {
         self.optimizer.lr()
     }
 
-    /// Momentum of the first pair, or 0.
+    /// The pairs between networks: those of heads on embeddings left out.
+    pub fn net_pairs(&self) -> impl Iterator<Item = &PairConfig> {
+        self.pairs.iter().filter(|pair| !self.embedding_heads.contains_key(&pair.to))
+    }
+
+    /// Momentum of the first pair of networks, or 0.
     pub fn base_ema(&self) -> f64 {
-        self.pairs.first().map_or(0.0, |p| p.momentum)
+        self.net_pairs().next().map_or(0.0, |p| p.momentum)
     }
 
     /// The folder that holds the recipe.
@@ -269,6 +315,38 @@ impl Recipe {
         positive("epochs", self.epochs)?;
         positive("batch", self.batch as u64)?;
         positive("accumulate", self.accumulate as u64)?;
+        let batch = self.batch as i64;
+        if self.bn_groups < 1 || batch % self.bn_groups != 0 {
+            let wanted = format!("a whole number from 1 that divides the batch, {batch}");
+            return refuse("bn_groups", &self.bn_groups, &wanted);
+        }
+        let step = batch.saturating_mul(self.accumulate as i64);
+        for (name, queue) in &self.queues {
+            if queue.length < step || queue.length % batch != 0 {
+                let many = step.saturating_mul((queue.length / step).max(1));
+                let wanted = format!(
+                    "a multiple of the batch, {batch}, that holds the keys of a step, such as {many}"
+                );
+                return refuse(&format!("queues.{name}.length"), &queue.length, &wanted);
+            }
+        }
+        for (name, head) in &self.embedding_heads {
+            if self.nets.contains(name) {
+                return Err(self.field_error(
+                    &format!("embedding_heads.{name}"),
+                    "has the name of a network; give it a name of its own",
+                ));
+            }
+            head.outputs(self, name)?;
+        }
+        if let Some(neck) = &self.neck {
+            neck.validate().map_err(|error| match error {
+                admix_models::Error::Config { field, got, wanted, .. } => {
+                    self.field_error(&format!("neck.{field}"), format!("is {got}, expected {wanted}"))
+                }
+                other => self.field_error("neck", format!("is refused: {other}")),
+            })?;
+        }
         positive("log_every", self.log_every)?;
         positive("max_bad_steps", self.max_bad_steps)?;
         positive("evaluate.every", self.evaluate.every)?;
@@ -310,7 +388,9 @@ impl Recipe {
             number(&format!("weights.{name}"), *weight, true, "a finite number")?;
         }
         for (field, names) in [("nets", &self.nets), ("heads", &self.heads)] {
-            if names.is_empty() {
+            // Without classifiers there must be something else to learn by.
+            let others = field == "heads" && (self.neck.is_some() || !self.queues.is_empty());
+            if names.is_empty() && !others {
                 return refuse(field, &"empty", "at least one name");
             }
             if let Some(name) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
@@ -323,6 +403,22 @@ impl Recipe {
             if !(0.0..=1.0).contains(&pair.momentum) {
                 let message = format!("has the momentum {}, expected a number in [0, 1]", pair.momentum);
                 return Err(self.field_error("pairs", message));
+            }
+            if self.embedding_heads.contains_key(&pair.to) {
+                let follows = |other: &PairConfig| other.to == pair.from;
+                if pair.from == pair.to
+                    || !self.embedding_heads.contains_key(&pair.from)
+                    || self.pairs.iter().any(follows)
+                {
+                    let message = format!(
+                        "lets the head `{}` follow `{}`, expected another head of `embedding_heads` that is trained: {}",
+                        pair.to,
+                        pair.from,
+                        crate::world::list(self.embedding_heads.keys())
+                    );
+                    return Err(self.field_error("pairs", message));
+                }
+                continue;
             }
             if pair.from == pair.to || self.nets.contains(&pair.to) {
                 let message = format!(
@@ -342,7 +438,7 @@ impl Recipe {
             }
         }
         if let Some(report) = &self.evaluate.report {
-            let nets = || self.nets.iter().chain(self.pairs.iter().map(|pair| &pair.to));
+            let nets = || self.nets.iter().chain(self.net_pairs().map(|pair| &pair.to));
             let mut known: Vec<String> =
                 nets().flat_map(|net| self.heads.iter().map(move |head| format!("{head}_{net}"))).collect();
             let probes = self.evaluate.probes.iter().zip(std::iter::repeat(&self.nets[0]));

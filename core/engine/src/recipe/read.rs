@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 
 use admix_api::{LossChoice, LossSeed, MixerChoice, MixerSeed, Registry, did_you_mean};
 use admix_data::DataConfig;
-use admix_models::BackboneConfig;
+use admix_models::{BackboneConfig, NeckConfig};
 use ron::extensions::Extensions;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{CheckpointConfig, EvaluateConfig, GroupConfig, PairConfig, Recipe, locate};
+use super::{CheckpointConfig, EmbeddingHeadConfig, EvaluateConfig, GroupConfig, PairConfig, Recipe, locate};
 use crate::cluster::ClustererConfig;
 use crate::method::Param;
 use crate::optimizer::OptimizerConfig;
+use crate::queue::QueueConfig;
 use crate::script::{Reading, ScriptText, labelled};
 use crate::{Error, Result};
 
@@ -87,6 +88,14 @@ struct Text {
     #[serde(default = "one_head")]
     heads: Vec<String>,
     #[serde(default)]
+    neck: Option<NeckConfig>,
+    #[serde(default)]
+    embedding_heads: BTreeMap<String, EmbeddingHeadConfig>,
+    #[serde(default = "one_group")]
+    bn_groups: i64,
+    #[serde(default)]
+    queues: BTreeMap<String, QueueConfig>,
+    #[serde(default)]
     pairs: Vec<PairConfig>,
     method: String,
     #[serde(default)]
@@ -122,6 +131,9 @@ fn hundred() -> usize {
     100
 }
 fn one() -> usize {
+    1
+}
+fn one_group() -> i64 {
     1
 }
 fn fifty() -> u64 {
@@ -256,6 +268,10 @@ pub(super) fn parse(
         model: read.model,
         nets: read.nets,
         heads: read.heads,
+        neck: read.neck,
+        embedding_heads: read.embedding_heads,
+        bn_groups: read.bn_groups,
+        queues: read.queues,
         pairs: read.pairs,
         method: read.method,
         params: read.params,
@@ -425,6 +441,10 @@ pub fn describe(recipe: &Recipe, source: &str) -> Result<Vec<(String, String, Or
     put("model", serde_json::to_value(&recipe.model))?;
     put("nets", serde_json::to_value(&recipe.nets))?;
     put("heads", serde_json::to_value(&recipe.heads))?;
+    put("neck", serde_json::to_value(&recipe.neck))?;
+    put("embedding_heads", serde_json::to_value(&recipe.embedding_heads))?;
+    put("bn_groups", serde_json::to_value(recipe.bn_groups))?;
+    put("queues", serde_json::to_value(&recipe.queues))?;
     put("pairs", serde_json::to_value(&recipe.pairs))?;
     put("method", serde_json::to_value(&recipe.method))?;
     put("params", serde_json::to_value(&recipe.params))?;

@@ -200,7 +200,8 @@ pub fn prepare(
     let toy_method = Method::compile(method.text(), method.file())?;
     let mut toy = session_of(&narrow, toy_method, registry, dataset.info(), device)?;
     let info = dataset.info();
-    let samples = 4.min(recipe.batch as i64);
+    // A multiple of the BatchNorm groups, with two samples in each where the batch has them.
+    let samples = (2 * recipe.bn_groups).max(4).min(recipe.batch as i64);
     let (height, width) = dataset.view_size();
     warnings.extend(toy.dry_run(
         [samples, info.channels, height, width],
