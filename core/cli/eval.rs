@@ -96,7 +96,9 @@ impl ProbeArgs {
             ("--batch", self.batch.is_some()),
         ];
         let probes = [("--net", self.net.is_some())];
-        let groups: [(&[(&str, bool)], &[&str]); 3] = [
+        /// Flags and whether they are given, and the protocols that heed them.
+        type Group<'a> = (&'a [(&'a str, bool)], &'a [&'a str]);
+        let groups: [Group<'_>; 3] = [
             (&knn, &["knn"]),
             (&linear, &["linear", "linear-cached"]),
             (&probes, &["knn", "linear", "linear-cached"]),

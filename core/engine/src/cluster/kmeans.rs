@@ -193,7 +193,8 @@ mod tests {
 
     #[test]
     fn more_clusters_than_samples_are_refused() {
-        let message = k_means(&wild(&[3, 2], 0.1, Kind::Float), 4, 5, &mut draws(0)).unwrap_err().to_string();
+        let message =
+            k_means(&wild(&[3, 2], 0.1, Kind::Float), 4, 5, &mut draws(0)).expect_err("refused").to_string();
         assert!(message.contains("3 samples into 4 clusters"), "{message}");
     }
 }

@@ -382,7 +382,7 @@ mod tests {
 
     #[test]
     fn settings_that_the_data_cannot_fill_are_refused_by_field() {
-        let refusal = |odc: Odc, samples| odc.check(samples).unwrap_err();
+        let refusal = |odc: Odc, samples| odc.check(samples).expect_err("refused");
         let (field, message) = refusal(Odc::default(), 150);
         assert_eq!((field, message.as_str()), ("k", "is 200, expected at most the 150 training images"));
         let (field, message) = refusal(Odc::default(), 3000);
@@ -392,6 +392,6 @@ mod tests {
         assert!(Odc::default().check(4000).is_ok());
         let wrong =
             bank(settings(), 90).update(&Tensor::from_slice(&[0i64]), &wild(&[1, 4], 0.1, Kind::Float));
-        assert!(wrong.unwrap_err().to_string().contains("embeddings [N, D]"));
+        assert!(wrong.expect_err("refused").to_string().contains("embeddings [N, D]"));
     }
 }

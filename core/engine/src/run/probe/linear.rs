@@ -252,7 +252,7 @@ mod tests {
         let _ = features(&net, &images).expect("features");
         frozen.check().expect("features in evaluation mode move nothing");
         let _ = net.network.backbone().forward(&images, true).expect("a train-mode pass");
-        let message = frozen.check().unwrap_err().to_string();
+        let message = frozen.check().expect_err("refused").to_string();
         assert!(message.contains("running_mean") && message.contains("leave the network alone"), "{message}");
     }
 
@@ -274,7 +274,7 @@ mod tests {
         for _ in 0..5 {
             wild.learn(&(&given * 1e30), &labels, 1e30).expect("a step");
         }
-        let message = wild.measure(&given, &labels).unwrap_err().to_string();
+        let message = wild.measure(&given, &labels).expect_err("refused").to_string();
         assert!(message.contains("--lr"), "{message}");
     }
 }
