@@ -259,7 +259,9 @@ impl World {
         let width = nets.first().map_or(0, Net::embedding_width);
         let mut banks = Vec::new();
         for (name, config) in &recipe.clusterers {
-            config.check(shape.samples).map_err(|(field, message)| {
+            // Without the data at hand, as in `admix show`, no number of clusters is too large.
+            let samples = if shape.samples == 0 { usize::MAX } else { shape.samples };
+            config.check(samples).map_err(|(field, message)| {
                 recipe.field_error(&format!("clusterers.{name}.{field}"), message)
             })?;
             let bank = config.build(shape.samples as i64, width, device)?;
