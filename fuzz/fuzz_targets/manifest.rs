@@ -323,7 +323,9 @@ fuzz_target!(|bytes: &[u8]| {
                                 .is_none_or(|own| own as usize == after_step as *const () as usize)
                         );
                         assert!(plugin.pairing.alpha > 0.0 && plugin.pairing.alpha.is_finite());
-                        assert!(plugin.pairing.per <= 1 && plugin.pairing.partner <= 2);
+                        assert!(plugin.pairing.per <= 1 && plugin.pairing.partner <= 3);
+                        let share = plugin.pairing.share;
+                        assert!(plugin.pairing.partner < 3 || (0.0..=1.0).contains(&share));
                     }
                     manifest::Functions::Loss(loss) => {
                         assert!(loss.check.is_some() && loss.create.is_some());
