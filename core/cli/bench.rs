@@ -12,6 +12,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use crate::bench_comixup::{self, ComixupArgs};
+use crate::bench_data::{self, DataArgs};
 use crate::bench_library::{self, LibraryBenchArgs};
 use crate::bench_mixers::{self, MixersArgs};
 use crate::bench_puzzlemix::{self, PuzzleArgs};
@@ -32,6 +33,8 @@ const WATCHED: u64 = 3;
 pub enum BenchCommand {
     /// Time whole training steps of a recipe, on batches that are on the device already.
     Step(StepArgs),
+    /// Time the training batches of a recipe without any network: reading, decoding, augmentation.
+    Data(DataArgs),
     /// Time the scripted CutMix against the same tensor operations called from Rust, on tiny images.
     Scripts(ScriptsArgs),
     /// What the way into a plugin library and back costs.
@@ -114,6 +117,7 @@ struct Report {
 pub fn bench(command: &BenchCommand) -> Result<()> {
     let args = match command {
         BenchCommand::Step(args) => args,
+        BenchCommand::Data(args) => return bench_data::data(args),
         BenchCommand::Scripts(args) => return bench_scripts::scripts(args),
         BenchCommand::Library(args) => return bench_library::library(args),
         BenchCommand::Mixers(args) => return bench_mixers::mixers(args),

@@ -76,7 +76,7 @@ impl Viewer {
         }
         let index = self.order.f_narrow(0, start, n as i64)?;
         let augmentation =
-            self.dataset.augmentation(n, &mut self.streams.draws("augment", "bench", 0, number as u64));
+            self.dataset.augmentation(n, &mut self.streams.draws("augment", "bench", 0, number as u64))?;
         let batch = self.dataset.train_batch(&index, &augmentation)?;
         let saliency = self.saliency(&batch.images, &batch.labels)?;
         Ok(SalientBatch { images: batch.images, saliency })

@@ -71,14 +71,19 @@ impl Progress {
                     bar.set_message(self.message());
                 }
             }
-            Event::Train { step, epoch, losses, logged, lr, images_per_s, .. } => {
+            Event::Train { step, epoch, losses, logged, lr, images_per_s, data_wait, .. } => {
                 (self.losses, self.speed, self.epoch) = (values(losses, 2), *images_per_s, *epoch);
                 if self.bar.is_none() {
                     let rate = lr.get("net").copied().unwrap_or(f64::NAN);
                     let logged =
                         if logged.is_empty() { String::new() } else { format!("  {}", values(logged, 3)) };
+                    // Below a percent nobody waits.
+                    let wait = match data_wait {
+                        Some(share) if *share >= 0.01 => format!("  {:.0} % waiting for data", 100.0 * share),
+                        _ => String::new(),
+                    };
                     output::print(&format!(
-                        "epoch {}/{}  step {step}/{}  {}{logged}  lr {rate:.4}  {images_per_s:.0} images/s",
+                        "epoch {}/{}  step {step}/{}  {}{logged}  lr {rate:.4}  {images_per_s:.0} images/s{wait}",
                         epoch + 1,
                         self.epochs,
                         self.steps,

@@ -19,7 +19,7 @@ fn checkpoint(path: &Path) -> Checkpoint {
 }
 
 /// The checkpoint of a step.
-fn file_of(place: &Place, run: &str, step: u64) -> PathBuf {
+pub fn file_of(place: &Place, run: &str, step: u64) -> PathBuf {
     place.path(run).join(format!("checkpoints/step-{step:08}.safetensors"))
 }
 
@@ -30,7 +30,7 @@ fn bits(tensor: &Tensor) -> Vec<u8> {
 
 /// Fails unless two checkpoints hold the same state, bit for bit, and the same results.
 #[track_caller]
-fn same_state(a: &Path, b: &Path) {
+pub fn same_state(a: &Path, b: &Path) {
     let (a, b) = (checkpoint(a), checkpoint(b));
     assert!(a.tensors.len() > 20, "{:?}", a.tensors.keys());
     assert_eq!(a.tensors.keys().collect::<Vec<_>>(), b.tensors.keys().collect::<Vec<_>>());

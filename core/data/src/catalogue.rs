@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::config::{DataConfig, check_name};
 use crate::sources::{self, BUILTIN, Builtin, packed};
+use crate::stream;
 use crate::{Info, Result};
 
 /// A line of `admix datasets`.
@@ -45,7 +46,7 @@ impl fmt::Display for Status {
     }
 }
 
-/// All datasets known by name, then those imported into `root`.
+/// All datasets known by name, then those imported into `root`, then the folders of images in it.
 pub fn catalogue(root: &Path) -> Vec<Entry> {
     let packed_names = packed::names(root);
     let builtin = BUILTIN.iter().map(|set| {
@@ -67,7 +68,17 @@ pub fn catalogue(root: &Path) -> Vec<Entry> {
         let how_to_get = format!("admix data import PATH --name {name} --force");
         Entry { name: name.clone(), summary, status, how_to_get }
     });
-    builtin.chain(imported).collect()
+    let folders = stream::names(root).into_iter().filter(|name| {
+        // A name stands for its packed file or its built-in set first.
+        !packed_names.contains(name) && Builtin::named(name).is_none()
+    });
+    let folders = folders.map(|name| Entry {
+        summary: format!("a folder of images, {}, read as they are needed", root.join(&name).display()),
+        status: Status::Ready,
+        how_to_get: "nothing to do".into(),
+        name,
+    });
+    builtin.chain(imported).chain(folders).collect()
 }
 
 fn packed_status(root: &Path, name: &str) -> (Status, String) {
@@ -88,7 +99,7 @@ fn packed_status(root: &Path, name: &str) -> (Status, String) {
 pub struct Verified {
     /// What is known of it.
     pub info: Info,
-    /// Its packed file, if it has one.
+    /// Its packed file or its folder, if it has one.
     pub path: Option<PathBuf>,
     /// Bytes of that file, or of all pixels.
     pub bytes: u64,
@@ -96,7 +107,8 @@ pub struct Verified {
     pub checksum: Option<String>,
 }
 
-/// Reads every byte of a dataset: a packed file is compared with its checksum, other sources are parsed whole.
+/// Reads every byte of a dataset: a packed file is compared with its checksum, every image of a folder is decoded, other
+/// sources are parsed whole.
 ///
 /// # Errors
 /// The dataset is unknown, missing or damaged.
@@ -114,12 +126,18 @@ pub fn verify(name: &str, root: &Path) -> Result<Verified> {
             checksum,
         });
     }
+    let config = DataConfig { name: name.into(), root: root.into(), ..DataConfig::default() };
+    if stream::is_folder(&config) {
+        let bytes = stream::folder(&config)?.verify()?;
+        return Ok(Verified { info: info(name, root)?, path: Some(root.join(name)), bytes, checksum: None });
+    }
     let info = open(name, root)?;
     let bytes = ((info.train + info.test) * info.image_bytes()) as u64;
     Ok(Verified { info, path: None, bytes, checksum: None })
 }
 
-/// What is known of a dataset. Of a packed one only the header is read.
+/// What is known of a dataset. Of a packed one only the header is read, of a folder only the names of its files: height
+/// and width are those of a view where nothing else is said.
 ///
 /// # Errors
 /// The dataset is unknown, missing or damaged.
@@ -136,5 +154,8 @@ pub fn info(name: &str, root: &Path) -> Result<Info> {
 
 fn open(name: &str, root: &Path) -> Result<Info> {
     let config = DataConfig { name: name.into(), root: root.into(), ..DataConfig::default() };
+    if stream::is_folder(&config) {
+        return Ok(stream::folder(&config)?.info(name, (stream::SIZE, stream::SIZE)));
+    }
     Ok(sources::open(&config, Streams::new(0))?.info)
 }

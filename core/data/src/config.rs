@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::augment::{Augment, unheeded};
+use crate::stream::Storage;
 use crate::{Error, Result};
 
 /// Most views of an image in a batch.
@@ -14,10 +15,19 @@ const MOST_VIEWS: usize = 8;
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataConfig {
-    /// `fashion-mini` (embedded), `fashion-mnist`, `cifar10`, `cifar100`, `toy`, or a set imported by `admix data import`.
+    /// `fashion-mini` (embedded), `fashion-mnist`, `cifar10`, `cifar100`, `toy`, a set imported by `admix data import`, or a folder
+    /// `<root>/<name>/{train,val}/<class>/<files>` of images.
     pub name: String,
     /// The folder that holds the datasets.
     pub root: PathBuf,
+    /// Where pixels are: on the device, or read as they are needed.
+    pub storage: Storage,
+    /// Threads that read, decode, crop and resize, 1 to 1024; for `storage: Stream`. As many as the machine has cores by
+    /// default.
+    pub workers: Option<usize>,
+    /// For images that differ in size: the shorter side is brought to so many pixels before the centre is cut out of an image
+    /// that is measured. 256/224 of the size of a view by default.
+    pub test_resize: Option<i64>,
     /// Keep the first so many training images of each class, in the order of the files; a smaller class stays whole.
     pub per_class: Option<usize>,
     /// Views of each training image in a batch, each augmented on its own, 1 to 8; self-supervised methods take 2.
@@ -42,6 +52,9 @@ impl Default for DataConfig {
         Self {
             name: "fashion-mini".into(),
             root: "data".into(),
+            storage: Storage::Auto,
+            workers: None,
+            test_resize: None,
             per_class: None,
             views: 1,
             augment: Augment::default(),
@@ -89,6 +102,7 @@ impl DataConfig {
         if !(1..=MOST_VIEWS).contains(&self.views) {
             return Err(setting("data.views", self.views, "1 to 8 views of each image"));
         }
+        crate::stream::validate(self)?;
         self.augment.validate()?;
         if self.augment != Augment::Shift {
             let default = Self::default();

@@ -5,37 +5,41 @@ use admix_torch::{Device, Kind, Tensor};
 
 use crate::augment::{Augmentation, Gather, Pipeline, Shift, View};
 use crate::config::{DataConfig, setting};
-use crate::sources::{self, Part, Source};
+use crate::loader::{Loader, Pass};
+use crate::sources::{Part, Source};
+use crate::stream::{self, Drawn, Stream, Worked};
 use crate::{Error, Info, Result, Split};
 
-/// A dataset, resident on a device as bytes.
+/// A dataset, resident on a device as bytes or streamed to it.
 #[derive(Debug)]
 pub struct Dataset {
-    info: Info,
-    train: Resident,
-    test: Resident,
-    views: usize,
-    law: Law,
+    pub(crate) info: Info,
+    pub(crate) train: Resident,
+    pub(crate) test: Resident,
+    pub(crate) views: usize,
+    pub(crate) law: Law,
     /// `[1, C, 1, 1]`: pixel * scale + shift is the normalised value.
-    scale: Tensor,
-    shift: Tensor,
-    device: Device,
+    pub(crate) scale: Tensor,
+    pub(crate) shift: Tensor,
+    pub(crate) device: Device,
+    /// Where the images come from; `None` if they are resident.
+    pub(crate) stream: Option<Stream>,
 }
 
 /// How training images become views.
 #[derive(Debug)]
-enum Law {
+pub(crate) enum Law {
     Shift { flip: bool, border: i64, gather: Gather },
     Views(Pipeline),
 }
 
 /// One split on the device.
 #[derive(Debug)]
-struct Resident {
-    /// `[n, C, H, W]` bytes.
+pub(crate) struct Resident {
+    /// `[n, C, H, W]` bytes; of a streamed set `[0, C, H, W]`.
     pixels: Tensor,
     /// `[n]` i64.
-    labels: Tensor,
+    pub(crate) labels: Tensor,
     n: usize,
 }
 
@@ -44,6 +48,13 @@ impl Resident {
         let pixels = part.pixels.f_to_device(device)?;
         let labels = Tensor::f_from_slice(&part.labels)?.f_to_device(device)?;
         Ok(Self { pixels, labels, n: part.labels.len() })
+    }
+
+    /// A split whose images are elsewhere.
+    pub(crate) fn without_pixels(labels: &[i64], info: &Info, device: Device) -> Result<Self> {
+        let size = [0, info.channels, info.height, info.width];
+        let pixels = Tensor::f_empty(size, (Kind::Uint8, device))?;
+        Ok(Self { pixels, labels: Tensor::f_from_slice(labels)?.f_to_device(device)?, n: labels.len() })
     }
 }
 
@@ -85,27 +96,23 @@ impl Batch {
 }
 
 impl Dataset {
-    /// Reads the dataset and moves it to the device. `streams` is what the toy set is generated from.
+    /// Reads the dataset and moves it to the device, or lists its images and starts the threads that read them.
+    /// `streams` is what the toy set is generated from.
     ///
     /// # Errors
-    /// A setting out of range, a dataset that is unknown, missing or damaged, or a device without room for it.
+    /// A setting out of range, a dataset that is unknown, missing or damaged, or a device without room for it. An image
+    /// of a folder that cannot be decoded is an error when it is first used.
     pub fn open(config: &DataConfig, device: Device, streams: Streams) -> Result<Self> {
         config.validate()?;
-        let Source { mut info, mut train, test } = sources::open(config, streams)?;
+        if stream::streamed(config) {
+            return Self::open_streamed(config, device, streams);
+        }
+        let Source { mut info, mut train, test } = stream::source(config, streams)?;
         if let Some(most) = config.per_class {
             train = train.select(&first_of_each_class(&train.labels, &info, most))?;
             info.train = train.labels.len();
         }
-        for (field, given, own) in
-            [("data.mean", &config.mean, &mut info.mean), ("data.std", &config.std, &mut info.std)]
-        {
-            let Some(given) = given else { continue };
-            if given.len() != own.len() {
-                let wanted = format!("{}, one per channel of `{}`", own.len(), info.name);
-                return Err(setting(field, format!("{} numbers", given.len()), &wanted));
-            }
-            *own = given.iter().map(|&v| v as f32).collect();
-        }
+        own_normalisation(config, &mut info)?;
         let law = Law::of(config, &info, device)?;
         let (scale, shift) = normalisation(&info, device)?;
         tracing::info!(
@@ -124,6 +131,7 @@ impl Dataset {
             shift,
             device,
             info,
+            stream: None,
         })
     }
 
@@ -176,7 +184,20 @@ impl Dataset {
     }
 
     /// Draws what happens to each of `n` training images in one view.
-    pub fn augmentation(&self, n: usize, draws: &mut Draws) -> Augmentation {
+    ///
+    /// # Errors
+    /// The set is streamed and its images differ in size: what is drawn depends on it. [`Dataset::loader`] and
+    /// [`Dataset::train_views`] draw once they know it.
+    pub fn augmentation(&self, n: usize, draws: &mut Draws) -> Result<Augmentation> {
+        if self.stream.as_ref().is_some_and(|stream| !stream.one_size()) {
+            let got = format!("images of unknown size, as `{}` is streamed", self.info.name);
+            let wanted = "images of one size: views are drawn as the images are read".into();
+            return Err(Error::Shape { what: "an augmentation", got, wanted });
+        }
+        Ok(self.drawn(n, draws))
+    }
+
+    fn drawn(&self, n: usize, draws: &mut Draws) -> Augmentation {
         match &self.law {
             Law::Shift { flip, border, .. } => Augmentation::Shift(Shift::draw(n, *flip, *border, draws)),
             Law::Views(pipeline) => {
@@ -185,18 +206,46 @@ impl Dataset {
         }
     }
 
+    /// The batches of a pass over the training images. Of a streamed set [`crate::AHEAD`] batches are made ahead.
+    ///
+    /// # Errors
+    /// A position outside the training images, no view, batches of no image.
+    pub fn loader(&self, pass: Pass) -> Result<Loader> {
+        Loader::new(self, pass)
+    }
+
+    /// The names of the draws of each view: the first has no name, so that another number of views changes none of them.
+    pub fn view_names(&self) -> Vec<String> {
+        (0..self.views).map(|view| if view == 0 { String::new() } else { view.to_string() }).collect()
+    }
+
+    /// What the threads of a streamed set did so far; `None` for a resident one.
+    pub fn worked(&self) -> Option<Worked> {
+        self.stream.as_ref().map(Stream::worked)
+    }
+
     /// One batch of an epoch in all its views. Each view has a stream of draws of its own, named by its number (the first
     /// has no name), so that another number of views changes none of them.
     ///
+    /// Of a streamed set the positions are read from the device and the batch is waited for: a run takes its batches from
+    /// [`Dataset::loader`], which does neither.
+    ///
     /// # Errors
-    /// libtorch's own.
+    /// libtorch's own; an image that cannot be read.
     pub fn train_views(&self, index: &Tensor, streams: Streams, epoch: u64, position: u64) -> Result<Batch> {
+        let (purpose, views) = ("augment".into(), self.view_names());
+        self.drawn_batch(index, &Drawn { streams, purpose, views, epoch, step: position })
+    }
+
+    pub(crate) fn drawn_batch(&self, index: &Tensor, drawn: &Drawn) -> Result<Batch> {
+        if let Some(stream) = &self.stream {
+            return self.of_drawn(stream.ask_views(self.positions(index)?, drawn.clone())?, drawn);
+        }
         let n = index.numel();
-        let views: Vec<Augmentation> = (0..self.views)
-            .map(|view| {
-                let name = if view == 0 { String::new() } else { view.to_string() };
-                self.augmentation(n, &mut streams.draws("augment", &name, epoch, position))
-            })
+        let Drawn { streams, purpose, views, epoch, step } = drawn;
+        let views: Vec<Augmentation> = views
+            .iter()
+            .map(|name| self.drawn(n, &mut streams.draws(purpose, name, *epoch, *step)))
             .collect();
         self.augmented_batch(index, &views)
     }
@@ -226,6 +275,9 @@ impl Dataset {
                     wanted: format!("[{n}], as the augmentation"),
                 });
             }
+        }
+        if let Some(stream) = &self.stream {
+            return self.streamed_batch(stream, index, augmentations);
         }
         let views = match &self.law {
             Law::Shift { gather, .. } => {
@@ -261,10 +313,11 @@ impl Dataset {
         })
     }
 
-    /// Images `start..start + n` of a split as they are, normalised.
+    /// Images `start..start + n` of a split as they are, normalised; of images that differ in size, the centre after their
+    /// shorter side was scaled (`data.test_resize`).
     ///
     /// # Errors
-    /// The range reaches beyond the split.
+    /// The range reaches beyond the split; an image cannot be read.
     pub fn clean_batch(&self, split: Split, start: usize, n: usize) -> Result<Batch> {
         let part = self.resident(split);
         let Some(end) = start.checked_add(n).filter(|end| *end <= part.n) else {
@@ -276,8 +329,12 @@ impl Dataset {
             });
         };
         let (start, len) = (start as i64, n as i64);
+        let images = match &self.stream {
+            Some(stream) => self.streamed_clean(stream, split, start as usize, n)?,
+            None => self.normalised(&part.pixels.f_narrow(0, start, len)?)?,
+        };
         Ok(Batch::new(
-            self.normalised(&part.pixels.f_narrow(0, start, len)?)?,
+            images,
             part.labels.f_narrow(0, start, len)?,
             Tensor::f_arange_start(start, end as i64, (Kind::Int64, self.device))?,
         ))
@@ -286,8 +343,11 @@ impl Dataset {
     /// Images as bytes `[n, C, H, W]`, for pictures.
     ///
     /// # Errors
-    /// A position outside the split.
+    /// A position outside the split; an image that cannot be read.
     pub fn u8_images(&self, split: Split, indices: &[i64]) -> Result<Tensor> {
+        if let Some(stream) = &self.stream {
+            return self.streamed_bytes(stream, split, indices);
+        }
         let part = self.resident(split);
         if let Some(i) = indices.iter().find(|i| !(0..part.n as i64).contains(i)) {
             let wanted = format!("a position within 0..{}", part.n);
@@ -297,7 +357,7 @@ impl Dataset {
     }
 
     /// `(pixel / 255 - mean) / std`, as a multiplication and an addition in place.
-    fn normalised(&self, pixels: &Tensor) -> Result<Tensor> {
+    pub(crate) fn normalised(&self, pixels: &Tensor) -> Result<Tensor> {
         // Floats are views fresh from the pipeline: nobody else has them.
         let mut images = pixels.f_to_kind(Kind::Float)?;
         let _ = images.f_mul_(&self.scale)?;
@@ -307,7 +367,7 @@ impl Dataset {
 }
 
 impl Law {
-    fn of(config: &DataConfig, info: &Info, device: Device) -> Result<Self> {
+    pub(crate) fn of(config: &DataConfig, info: &Info, device: Device) -> Result<Self> {
         if let Some(moco) = config.augment.moco() {
             return Ok(Self::Views(Pipeline::new(moco, info, device)?));
         }
@@ -323,7 +383,7 @@ impl Law {
     }
 }
 
-fn other_law(got: &str, wanted: &str) -> Error {
+pub(crate) fn other_law(got: &str, wanted: &str) -> Error {
     Error::Shape {
         what: "an augmentation",
         got: got.into(),
@@ -331,8 +391,23 @@ fn other_law(got: &str, wanted: &str) -> Error {
     }
 }
 
+/// Puts the recipe's normalisation in place of the dataset's own.
+pub(crate) fn own_normalisation(config: &DataConfig, info: &mut Info) -> Result<()> {
+    for (field, given, own) in
+        [("data.mean", &config.mean, &mut info.mean), ("data.std", &config.std, &mut info.std)]
+    {
+        let Some(given) = given else { continue };
+        if given.len() != own.len() {
+            let wanted = format!("{}, one per channel of `{}`", own.len(), info.name);
+            return Err(setting(field, format!("{} numbers", given.len()), &wanted));
+        }
+        *own = given.iter().map(|&v| v as f32).collect();
+    }
+    Ok(())
+}
+
 /// Positions of the first `most` images of each class, ascending.
-fn first_of_each_class(labels: &[i64], info: &Info, most: usize) -> Vec<i64> {
+pub(crate) fn first_of_each_class(labels: &[i64], info: &Info, most: usize) -> Vec<i64> {
     let mut counts = vec![0; info.classes];
     let mut keep = Vec::new();
     for (i, &label) in labels.iter().enumerate() {
@@ -355,7 +430,7 @@ fn first_of_each_class(labels: &[i64], info: &Info, most: usize) -> Vec<i64> {
 }
 
 /// Scale and shift of each channel, `[1, C, 1, 1]`.
-fn normalisation(info: &Info, device: Device) -> Result<(Tensor, Tensor)> {
+pub(crate) fn normalisation(info: &Info, device: Device) -> Result<(Tensor, Tensor)> {
     let channels = || info.mean.iter().zip(&info.std).map(|(&mean, &std)| (f64::from(mean), f64::from(std)));
     let scale: Vec<f32> = channels().map(|(_, std)| (1.0 / (255.0 * std)) as f32).collect();
     let shift: Vec<f32> = channels().map(|(mean, std)| (-mean / std) as f32).collect();

@@ -11,7 +11,9 @@ mod dataset;
 mod error;
 mod import;
 mod info;
+mod loader;
 mod sources;
+mod stream;
 
 pub use augment::{Augment, Augmentation, Change, Interpolation, Jitter, Moco, ResizedCrop, Shift, View};
 pub use catalogue::{Entry, Status, Verified, catalogue, info, verify};
@@ -20,6 +22,8 @@ pub use dataset::{Batch, Dataset};
 pub use error::{Error, Malformed, Result};
 pub use import::{ImportOptions, ImportReport, import};
 pub use info::{Info, Split};
+pub use loader::{AHEAD, Loader, Pass};
+pub use stream::{Storage, Worked};
 
 /// The parsers of foreign bytes, for fuzzing only.
 #[doc(hidden)]

@@ -1,8 +1,9 @@
-// What single tensors and generators need beyond tch: memory formats, `set_data`, generator states.
+// What single tensors and generators need beyond tch: memory formats, `set_data`, host memory, generator states.
 #include "shim.h"
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
+#include <ATen/EmptyTensor.h>
 #include <torch/version.h>
 
 #include <mutex>
@@ -46,6 +47,14 @@ char* admix_is_channels_last(Handle tensor, bool* result) {
 
 char* admix_set_data(Handle target, Handle value) {
   return guarded([&] { target->set_data(*value); });
+}
+
+// Bytes that nobody has written yet, page-locked where CUDA is to read them.
+char* admix_host_bytes(size_t rank, const int64_t* size, bool pinned, Handle* result) {
+  return guarded([&] {
+    const auto options = at::TensorOptions().dtype(at::kByte).pinned_memory(pinned);
+    *result = owned(at::Tensor(at::detail::empty_cpu(at::IntArrayRef(size, rank), options)));
+  });
 }
 
 char* admix_cpu_rng_state(Handle* state) {

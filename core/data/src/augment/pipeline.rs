@@ -142,6 +142,36 @@ impl Pipeline {
         Ok(made.f_permute([0, 2, 1, 3])?.f_contiguous()?)
     }
 
+    /// Views that are cropped and resized already, bytes `[M, C, h, w]` on the device: flip and colours, `[M, C, h, w]` f32,
+    /// whole numbers 0 to 255.
+    pub(crate) fn finish(&self, cropped: &Tensor, views: &[View]) -> Result<Tensor> {
+        let m = views.len();
+        if self.device != Device::Cpu || m <= CPU_CHUNK {
+            return self.finish_some(cropped, views);
+        }
+        let out = Tensor::f_empty(cropped.size(), (Kind::Float, self.device))?;
+        for (number, part) in views.chunks(CPU_CHUNK).enumerate() {
+            let (start, len) = ((number * CPU_CHUNK) as i64, part.len() as i64);
+            let done = self.finish_some(&cropped.f_narrow(0, start, len)?, part)?;
+            out.f_narrow(0, start, len)?.f_copy_(&done)?;
+        }
+        Ok(out)
+    }
+
+    fn finish_some(&self, cropped: &Tensor, views: &[View]) -> Result<Tensor> {
+        let numbers = self.numbers(views)?;
+        let made = cropped.f_permute([0, 2, 1, 3])?;
+        let mut made = made.f_to_kind(Kind::Float)?.f_contiguous()?;
+        let flipped: Vec<i64> = (0..views.len()).filter(|&i| views[i].flip).map(|i| i as i64).collect();
+        if !flipped.is_empty() {
+            let at = self.upload(Tensor::f_from_slice(&flipped)?)?;
+            let turned = made.f_index_select(0, &at)?.f_flip([3])?;
+            let _ = made.f_index_copy_(0, &at, &turned)?;
+        }
+        self.recolour(&mut made, &numbers, views)?;
+        Ok(made.f_permute([0, 2, 1, 3])?.f_contiguous()?)
+    }
+
     /// Jitter, grey and blur, in place, on `[M, h, C, w]`. Which images an operation is for, the host knows.
     fn recolour(&self, made: &mut Tensor, numbers: &Tensor, views: &[View]) -> Result<()> {
         let (positions, deeds) = deeds(views);

@@ -27,13 +27,46 @@ pub(crate) fn decode(bytes: &[u8], size: Option<(i64, i64)>) -> Result<Rgb, Stri
         .unwrap_or_else(|_| Err("the decoder broke down on it".into()))
 }
 
-fn planar(bytes: &[u8], size: Option<(i64, i64)>) -> Result<Rgb, String> {
-    let image = match bytes {
-        [0xff, 0xd8, 0xff, ..] => jpeg(bytes)?,
-        [0x89, b'P', b'N', b'G', ..] => png(bytes)?,
-        [] => return Err("the file is empty".into()),
-        _ => return Err("neither JPEG nor PNG".into()),
+/// What the first bytes say.
+fn format(bytes: &[u8]) -> Result<ImageFormat, String> {
+    match bytes {
+        [0xff, 0xd8, 0xff, ..] => Ok(ImageFormat::Jpeg),
+        [0x89, b'P', b'N', b'G', ..] => Ok(ImageFormat::Png),
+        [] => Err("the file is empty".into()),
+        _ => Err("neither JPEG nor PNG".into()),
+    }
+}
+
+/// Height and width, from the header alone.
+pub(crate) fn size(bytes: &[u8]) -> Result<(i64, i64), String> {
+    let (width, height) = match format(bytes)? {
+        ImageFormat::Jpeg => {
+            let mut decoder = jpeg_decoder(bytes);
+            decoder.decode_headers().map_err(|error| format!("broken JPEG: {error:?}"))?;
+            decoder.dimensions().ok_or("broken JPEG: it has no size")?
+        }
+        format => {
+            let reader = ImageReader::with_format(std::io::Cursor::new(bytes), format);
+            let (width, height) = reader.into_dimensions().map_err(|error| format!("broken PNG: {error}"))?;
+            (width as usize, height as usize)
+        }
     };
+    if width == 0 || height == 0 {
+        return Err("it has no pixel".into());
+    }
+    Ok((height as i64, width as i64))
+}
+
+/// Decodes a file, pixels as they lie in it: rows of RGB.
+pub(crate) fn rgb(bytes: &[u8]) -> Result<RgbImage, String> {
+    match format(bytes)? {
+        ImageFormat::Jpeg => jpeg(bytes),
+        _ => png(bytes),
+    }
+}
+
+fn planar(bytes: &[u8], size: Option<(i64, i64)>) -> Result<Rgb, String> {
+    let image = rgb(bytes)?;
     let image = match size {
         Some((height, width)) if (height, width) != (i64::from(image.height()), i64::from(image.width())) => {
             image::imageops::resize(&image, width as u32, height as u32, FilterType::Triangle)
@@ -56,12 +89,7 @@ fn jpeg(bytes: &[u8]) -> Result<RgbImage, String> {
     if last(bytes, [0xff, 0xd9]).is_none_or(|end| end < scan) {
         return Err("broken JPEG: its end is missing".into());
     }
-    let options = DecoderOptions::default()
-        .set_strict_mode(true)
-        .set_max_width(MOST_PIXELS_A_SIDE)
-        .set_max_height(MOST_PIXELS_A_SIDE)
-        .jpeg_set_out_colorspace(ColorSpace::RGB);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    let mut decoder = jpeg_decoder(bytes);
     decoder.decode_headers().map_err(|error| format!("broken JPEG: {error:?}"))?;
     let (width, height) = decoder.dimensions().ok_or("broken JPEG: it has no size")?;
     if width * height > MOST_PIXELS {
@@ -70,6 +98,15 @@ fn jpeg(bytes: &[u8]) -> Result<RgbImage, String> {
     let pixels = decoder.decode().map_err(|error| format!("broken JPEG: {error:?}"))?;
     RgbImage::from_raw(width as u32, height as u32, pixels)
         .ok_or_else(|| "broken JPEG: pixels are missing".into())
+}
+
+fn jpeg_decoder(bytes: &[u8]) -> JpegDecoder<ZCursor<&[u8]>> {
+    let options = DecoderOptions::default()
+        .set_strict_mode(true)
+        .set_max_width(MOST_PIXELS_A_SIDE)
+        .set_max_height(MOST_PIXELS_A_SIDE)
+        .jpeg_set_out_colorspace(ColorSpace::RGB);
+    JpegDecoder::new_with_options(ZCursor::new(bytes), options)
 }
 
 fn png(bytes: &[u8]) -> Result<RgbImage, String> {

@@ -20,7 +20,7 @@ pub(crate) struct Arranged {
 }
 
 /// What a folder's name says about its images.
-fn split_of(name: &str) -> Option<Split> {
+pub(crate) fn split_of(name: &str) -> Option<Split> {
     match name.to_ascii_lowercase().as_str() {
         "train" | "training" => Some(Split::Train),
         "test" | "val" | "validation" => Some(Split::Test),

@@ -7,8 +7,8 @@
 //! to the disk; images are decoded in parallel.
 
 mod archive;
-mod decode;
-mod layout;
+pub(crate) mod decode;
+pub(crate) mod layout;
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;

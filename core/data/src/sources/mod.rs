@@ -147,6 +147,10 @@ pub(crate) fn open(config: &DataConfig, streams: Streams) -> Result<Source> {
 pub(crate) fn known_names(root: &Path) -> Vec<String> {
     let mut names: Vec<String> = BUILTIN.iter().map(|set| set.name.to_owned()).collect();
     names.extend(packed::names(root).into_iter().filter(|name| Builtin::named(name).is_none()));
+    names.extend(crate::stream::names(root));
+    // A folder whose images were imported too is one dataset.
+    let mut seen = std::collections::BTreeSet::new();
+    names.retain(|name| seen.insert(name.clone()));
     names
 }
 

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use admix_api::Streams;
 use admix_data::{
-    Augment, Augmentation, Change, DataConfig, Dataset, ImportOptions, Interpolation, Jitter, Moco, View,
-    import,
+    Augment, Augmentation, Change, DataConfig, Dataset, ImportOptions, Interpolation, Jitter, Moco, Storage,
+    View, import,
 };
 use admix_torch::{Device, Kind, Tensor};
 use image::{ImageFormat, RgbImage};
@@ -22,7 +22,7 @@ fn fixture() -> BTreeMap<String, Tensor> {
 }
 
 /// The images as a dataset whose normalisation is a division by 255.
-fn dataset(images: &Tensor, folder: &Path, augment: Augment) -> Dataset {
+fn dataset(images: &Tensor, folder: &Path, augment: Augment, storage: Storage) -> Dataset {
     let (n, _, height, width) = images.size4().unwrap();
     let files: Vec<(String, Vec<u8>)> = (0..n)
         .flat_map(|i| {
@@ -34,9 +34,17 @@ fn dataset(images: &Tensor, folder: &Path, augment: Augment) -> Dataset {
         })
         .collect();
     let source = write_folder(&folder.join("images"), &files);
-    import(&source, "fixture", folder, ImportOptions { force: true, ..ImportOptions::default() }).unwrap();
-    let plain = DataConfig { mean: Some(vec![0.0; 3]), std: Some(vec![1.0; 3]), ..config("fixture") };
-    open(&DataConfig { root: folder.into(), augment, ..plain })
+    let name = match storage {
+        // The folder itself.
+        Storage::Stream => "images",
+        _ => {
+            let options = ImportOptions { force: true, ..ImportOptions::default() };
+            import(&source, "fixture", folder, options).unwrap();
+            "fixture"
+        }
+    };
+    let plain = DataConfig { mean: Some(vec![0.0; 3]), std: Some(vec![1.0; 3]), ..config(name) };
+    open(&DataConfig { root: folder.into(), augment, storage, ..plain })
 }
 
 fn view(row: &[f64]) -> View {
@@ -60,7 +68,7 @@ fn view(row: &[f64]) -> View {
 }
 
 /// Differences in grey levels from the images of this name: each case's parameters, with a value for each pixel.
-fn differences(name: &str, size: Option<i64>) -> Vec<(View, Tensor)> {
+fn differences(name: &str, size: Option<i64>, storage: Storage) -> Vec<(View, Tensor)> {
     let all = fixture();
     let wanted = all[&format!("{name}_images")].to_kind(Kind::Float);
     let rows: Vec<Vec<f64>> = Vec::try_from(&all[&format!("{name}_parameters")]).unwrap();
@@ -72,7 +80,7 @@ fn differences(name: &str, size: Option<i64>) -> Vec<(View, Tensor)> {
         }
         let folder = tempfile::tempdir().unwrap();
         let augment = Augment::Moco(Moco { size, interpolation, ..Moco::default() });
-        let data = dataset(&all["images"], folder.path(), augment);
+        let data = dataset(&all["images"], folder.path(), augment, storage);
         let index: Vec<i64> = chosen.iter().map(|&i| rows[i][0] as i64).collect();
         let views: Vec<View> = chosen.iter().map(|&i| view(&rows[i])).collect();
         let made =
@@ -87,7 +95,11 @@ fn differences(name: &str, size: Option<i64>) -> Vec<(View, Tensor)> {
 
 /// Every pixel of every case within `most(view)` grey levels, and the mean over all within `mean`.
 fn compare(name: &str, size: Option<i64>, most: impl Fn(&View) -> f64, mean: f64) {
-    let all = differences(name, size);
+    compare_in(Storage::Device, name, size, most, mean);
+}
+
+fn compare_in(storage: Storage, name: &str, size: Option<i64>, most: impl Fn(&View) -> f64, mean: f64) {
+    let all = differences(name, size, storage);
     for (view, difference) in &all {
         let worst = difference.max().double_value(&[]);
         assert!(worst < most(view) + 1e-3, "{name}: {worst} grey levels, {view:?}");
@@ -119,8 +131,13 @@ fn resized_crops_are_those_of_pillow_to_one_grey_level() {
 }
 
 #[test]
+fn resized_crops_of_streamed_images_are_those_of_pillow_to_one_grey_level() {
+    compare_in(Storage::Stream, "crop", Some(20), |_| 1.0, 0.01);
+}
+
+#[test]
 fn the_whole_law_is_that_of_torchvision_in_all_but_few_values() {
-    let all = differences("whole", Some(20));
+    let all = differences("whole", Some(20), Storage::Device);
     let (mut beyond, mut values, mut sum) = (0, 0, 0.0);
     for (_, difference) in &all {
         beyond += difference.gt(2.001).sum(Kind::Int64).int64_value(&[]);
@@ -136,8 +153,8 @@ fn the_whole_law_is_that_of_torchvision_in_all_but_few_values() {
 fn drawn(height: i64, width: i64) -> Vec<View> {
     let blank = Tensor::zeros([4, 3, height, width], (Kind::Uint8, Device::Cpu));
     let folder = tempfile::tempdir().unwrap();
-    let data = dataset(&blank, folder.path(), Augment::Moco(Moco::default()));
-    match data.augmentation(DRAWS, &mut Streams::new(11).draws("augment", "", 0, 0)) {
+    let data = dataset(&blank, folder.path(), Augment::Moco(Moco::default()), Storage::Device);
+    match data.augmentation(DRAWS, &mut Streams::new(11).draws("augment", "", 0, 0)).unwrap() {
         Augmentation::Views(views) => views,
         other => panic!("{other:?}"),
     }

@@ -7,7 +7,7 @@ use admix_torch::{Device, Kind, SyncCounter, Tensor};
 use crate::support::{bytes, config, error, numbers, open};
 
 fn shift(data: &Dataset, n: usize, draws: &mut Draws) -> Shift {
-    match data.augmentation(n, draws) {
+    match data.augmentation(n, draws).unwrap() {
         Augmentation::Shift(shift) => shift,
         other => panic!("{other:?}"),
     }

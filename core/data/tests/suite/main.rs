@@ -8,5 +8,6 @@ mod importing;
 mod packed;
 mod parsers;
 mod sources;
+mod streaming;
 mod support;
 mod views;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use admix_data::{Dataset, Split};
+use admix_data::{Dataset, Pass, Split};
 use admix_torch::{Kind, Reduction, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -54,13 +54,22 @@ pub fn evaluate(session: &Session, dataset: &Dataset, recipe: &Recipe) -> Result
         let batches = recipe.evaluate.reestimate_batches.min(dataset.len(Split::Train) / per.max(1));
         if batches > 0 {
             let epoch = session.clock().epoch;
-            let order = dataset.order(&mut world.streams.draws("reestimate", &net.name, epoch, 0))?;
-            net.network.reestimate_batch_norm((0..batches).map(|i| -> Result<Tensor> {
-                let index = order.f_narrow(0, (i * per) as i64, per as i64)?;
-                let mut draws = world.streams.draws("reestimate", &net.name, epoch, 1 + i as u64);
-                let augmentation = dataset.augmentation(per, &mut draws);
-                Ok(dataset.train_batch(&index, &augmentation)?.images)
-            }))?;
+            let mut draws = world.streams.draws("reestimate", &net.name, epoch, 0);
+            let mut loader = dataset.loader(Pass {
+                order: draws.permutation(dataset.len(Split::Train)),
+                batch: per,
+                batches: 0..batches,
+                streams: world.streams,
+                purpose: "reestimate".into(),
+                views: vec![net.name.clone()],
+                epoch,
+                // Step 0 drew the order.
+                first_step: 1,
+            })?;
+            let next = || loader.next_batch(dataset).transpose();
+            net.network.reestimate_batch_norm(
+                std::iter::from_fn(next).map(|batch| -> Result<Tensor> { Ok(batch?.images) }),
+            )?;
         }
     }
     let total = if recipe.heads.is_empty() { 0 } else { dataset.len(Split::Test) };

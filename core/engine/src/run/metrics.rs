@@ -56,6 +56,9 @@ pub enum Event {
         momentum: Option<f64>,
         /// Training images per second of wall time.
         images_per_s: f64,
+        /// Share of the wall time, 0 to 1, that training waited for images; only where they are streamed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        data_wait: Option<f64>,
         /// Steps whose update was skipped.
         skipped: u64,
     },
@@ -93,6 +96,9 @@ pub struct History {
     pub seconds: f64,
     /// Images used for training.
     pub images: u64,
+    /// Seconds of wall time that training waited for streamed images.
+    #[serde(default)]
+    pub waited: f64,
 }
 
 /// The end of a run.

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use admix_data::{Batch, Split};
+use admix_data::{Batch, Loader, Pass, Split};
 use admix_torch::{Kind, Tensor};
 
 use crate::method::{StepReport, verdict};
@@ -22,6 +22,8 @@ struct Pending {
     reports: Vec<(u64, StepReport)>,
     since: Option<Instant>,
     images: u64,
+    /// Time spent waiting for streamed images.
+    waited: Duration,
     /// Step, epoch and term of the first value that was not finite.
     first_bad: Option<(u64, u64, String)>,
     skipped_before: u64,
@@ -49,11 +51,20 @@ pub(super) fn train(run: &mut Run, stop: &AtomicI32, events: Events<'_>) -> Resu
     }
     while run.session.clock().epoch < run.recipe.epochs {
         let epoch = run.session.clock().epoch;
-        let streams = run.session.world().streams;
-        let order = run.dataset.order(&mut streams.draws("order", "", epoch, 0))?;
+        let mut loader = loader(run, epoch, per_epoch)?;
         while run.batch_in_epoch < per_epoch {
             pending.since.get_or_insert_with(Instant::now);
-            let batches = batches(run, &order, epoch)?;
+            let waited = loader.waited();
+            let batches = match batches(run, &mut loader) {
+                Ok(batches) => batches,
+                Err(error) => {
+                    run.history.seconds = before + begin.elapsed().as_secs_f64();
+                    return Err(unread(run, error, &mut pending, newest, events));
+                }
+            };
+            let waited = loader.waited() - waited;
+            pending.waited += waited;
+            run.history.waited += waited.as_secs_f64();
             let images: u64 = batches.iter().map(|b| b.images.size()[0] as u64).sum();
             let report = match run.session.step_with(batches, &Default::default()) {
                 Ok(report) => report,
@@ -107,16 +118,55 @@ pub(super) fn train(run: &mut Run, stop: &AtomicI32, events: Events<'_>) -> Resu
     finish(run, run.session.clock().epoch >= run.recipe.epochs)
 }
 
-fn batches(run: &Run, order: &Tensor, epoch: u64) -> Result<Vec<Batch>> {
-    let (size, parts) = (run.recipe.batch, run.recipe.accumulate);
+/// The batches of an epoch from where the run stands.
+fn loader(run: &Run, epoch: u64, per_epoch: u64) -> Result<Loader> {
+    let parts = run.recipe.accumulate;
     let streams = run.session.world().streams;
-    (0..parts)
-        .map(|part| {
-            let position = run.batch_in_epoch as usize * parts + part;
-            let index = order.f_narrow(0, (position * size) as i64, size as i64)?;
-            Ok(run.dataset.train_views(&index, streams, epoch, position as u64)?)
+    Ok(run.dataset.loader(Pass {
+        order: streams.draws("order", "", epoch, 0).permutation(run.dataset.len(Split::Train)),
+        batch: run.recipe.batch,
+        batches: run.batch_in_epoch as usize * parts..per_epoch as usize * parts,
+        streams,
+        purpose: "augment".into(),
+        views: run.dataset.view_names(),
+        epoch,
+        first_step: 0,
+    })?)
+}
+
+/// The batches of one step.
+fn batches(run: &Run, loader: &mut Loader) -> Result<Vec<Batch>> {
+    (0..run.recipe.accumulate)
+        .map(|_| {
+            let batch = loader.next_batch(&run.dataset)?;
+            batch.ok_or_else(|| Error::Input("the epoch ended within a step".into()))
         })
         .collect()
+}
+
+/// A batch could not be had: saves the state, so that a run of days is not lost to one broken file.
+fn unread(
+    run: &mut Run,
+    error: Error,
+    pending: &mut Pending,
+    newest: Option<PathBuf>,
+    events: Events<'_>,
+) -> Error {
+    let step = run.session.clock().step;
+    if step == 0 || !matches!(error, Error::Data(_)) {
+        return error;
+    }
+    // What waits belongs to steps that went well; what it says of them is not this error's business.
+    let _ = flush(run, pending, newest.as_ref(), events);
+    let saved = match checkpoint(run, false, events) {
+        Ok(path) => format!(
+            "The state before it is saved in {}: go on with --resume once the file is whole again; a file less makes \
+             another dataset of it",
+            path.display()
+        ),
+        Err(error) => format!("The state before it could not be saved ({error})"),
+    };
+    Error::Input(format!("{error}; this ended the run at step {}. {saved}", step + 1))
 }
 
 /// Reads what waits on the device: one copy for everything since the last time.
@@ -197,6 +247,7 @@ fn flush(run: &mut Run, pending: &mut Pending, newest: Option<&PathBuf>, events:
         lr: groups.into_iter().zip(rates).collect(),
         momentum,
         images_per_s: if seconds > 0.0 { pending.images as f64 / seconds } else { 0.0 },
+        data_wait: share(run, pending.waited.as_secs_f64(), seconds),
         skipped: run.history.skipped,
     };
     run.folder.append(&event)?;
@@ -204,6 +255,7 @@ fn flush(run: &mut Run, pending: &mut Pending, newest: Option<&PathBuf>, events:
     pending.reports.clear();
     pending.since = None;
     pending.images = 0;
+    pending.waited = Duration::ZERO;
     if run.history.skipped > pending.skipped_before {
         pending.skipped_before = run.history.skipped;
         let (step, epoch, what) =
@@ -220,6 +272,11 @@ fn flush(run: &mut Run, pending: &mut Pending, newest: Option<&PathBuf>, events:
         });
     }
     Ok(())
+}
+
+/// The share of some time that training waited for images; `None` where they are resident.
+fn share(run: &Run, waited: f64, seconds: f64) -> Option<f64> {
+    run.dataset.worked().map(|_| if seconds > 0.0 { waited / seconds } else { 0.0 })
 }
 
 /// A step failed: saves the state before it, where the step left it alone, and says where it is.
@@ -312,6 +369,7 @@ fn finish(run: &Run, finished: bool) -> Result<Summary> {
     let facts = serde_json::json!({
         "status": if finished { "done" } else { "stopped" },
         "wall_s": summary.seconds,
+        "data_wait": share(run, run.history.waited, run.history.seconds),
         "clustering_s": run.session.clustering_time().as_secs_f64(),
         "summary": summary,
         "version": env!("CARGO_PKG_VERSION"),

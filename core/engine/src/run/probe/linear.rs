@@ -3,7 +3,7 @@
 //! Source  He et al., CVPR 2020, arXiv:1911.05722, section 4.1; the AMix paper, section 4.2 (learning rates and steps).
 
 use admix_api::{Store, Streams};
-use admix_data::{Dataset, Split};
+use admix_data::{Dataset, Pass, Split};
 use admix_models::{Head, LinearHead};
 use admix_torch::{Kind, Reduction, Tensor};
 use serde::{Deserialize, Serialize};
@@ -109,21 +109,33 @@ pub fn linear(
     let mut last = None;
     let mut best_top1 = f64::NEG_INFINITY;
     for epoch in 0..settings.epochs {
-        let order = dataset.order(&mut streams.draws("order", "", epoch, 0))?;
-        for (step, start) in (0..total).step_by(settings.batch).enumerate() {
-            let count = settings.batch.min(total - start);
-            let index = order.f_narrow(0, start as i64, count as i64)?;
-            let (given, labels) = match &cache {
-                Some((features, labels)) => {
-                    (features.f_index_select(0, &index)?, labels.f_index_select(0, &index)?)
+        let mut draws = streams.draws("order", "", epoch, 0);
+        match &cache {
+            Some((features, labels)) => {
+                let order = dataset.order(&mut draws)?;
+                for start in (0..total).step_by(settings.batch) {
+                    let count = settings.batch.min(total - start);
+                    let index = order.f_narrow(0, start as i64, count as i64)?;
+                    let (given, labels) =
+                        (features.f_index_select(0, &index)?, labels.f_index_select(0, &index)?);
+                    classifier.learn(&given, &labels, settings.rate(epoch))?;
                 }
-                None => {
-                    let mut draws = streams.draws("augment", "", epoch, step as u64);
-                    let images = dataset.train_batch(&index, &dataset.augmentation(count, &mut draws))?;
-                    (features(net, &images.images)?, images.labels)
+            }
+            None => {
+                let mut loader = dataset.loader(Pass {
+                    order: draws.permutation(total),
+                    batch: settings.batch,
+                    batches: 0..total.div_ceil(settings.batch),
+                    streams,
+                    purpose: "augment".into(),
+                    views: vec![String::new()],
+                    epoch,
+                    first_step: 0,
+                })?;
+                while let Some(batch) = loader.next_batch(dataset)? {
+                    classifier.learn(&features(net, &batch.images)?, &batch.labels, settings.rate(epoch))?;
                 }
-            };
-            classifier.learn(&given, &labels, settings.rate(epoch))?;
+            }
         }
         if epoch == 0 || epoch + 1 == settings.epochs {
             frozen.check()?;

@@ -1,0 +1,348 @@
+//! A folder of images as a dataset: `<root>/<name>/train/<class>/<files>` and `val` or `test` beside `train`.
+//!
+//! Classes are numbered in the order of their names, files sorted by name within their class; files below a class folder
+//! belong to it at any depth. Opening lists names and reads no image.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirEntry};
+use std::path::{Path, PathBuf};
+
+use admix_torch::Tensor;
+use rayon::prelude::*;
+
+use crate::config::setting;
+use crate::error::At;
+use crate::import::decode;
+use crate::import::layout::split_of;
+use crate::info::IMAGENET;
+use crate::sources::{Part, Source};
+use crate::{Error, Info, Result, Split};
+
+use super::images::Fault;
+
+const WANTED: &str =
+    "expected `train/CLASS/IMAGE` and `val/CLASS/IMAGE` (or `test/CLASS/IMAGE`), JPEG or PNG";
+/// Names of files that are looked at; what they are, their content says.
+const SUFFIXES: [&str; 3] = ["jpg", "jpeg", "png"];
+/// Folders below a class folder that are entered; links could lead round in a circle.
+const DEPTH: usize = 8;
+
+/// The files of one split, by class, then by name.
+#[derive(Debug, Clone)]
+pub(crate) struct Files {
+    /// The folder of the split.
+    root: PathBuf,
+    /// One per file, ascending.
+    pub labels: Vec<i64>,
+    /// Below `root`.
+    paths: Vec<Box<Path>>,
+}
+
+impl Files {
+    pub(crate) fn len(&self) -> usize {
+        self.paths.len()
+    }
+
+    pub(crate) fn path(&self, at: usize) -> PathBuf {
+        self.root.join(&self.paths[at])
+    }
+
+    /// The files at these positions.
+    pub(crate) fn select(&self, keep: &[i64]) -> Self {
+        let labels = keep.iter().map(|&at| self.labels[at as usize]).collect();
+        let paths = keep.iter().map(|&at| self.paths[at as usize].clone()).collect();
+        Self { root: self.root.clone(), labels, paths }
+    }
+
+    /// Every file, decoded: pixels `[3, H, W]`, and what is wrong with the others.
+    fn decoded(&self) -> Vec<Result<decode::Rgb, Fault>> {
+        let read = |at: usize| {
+            let path = self.path(at);
+            let bytes = fs::read(&path).map_err(|source| Fault::Io { path: path.clone(), source })?;
+            decode::decode(&bytes, None).map_err(|why| Fault::Broken { path, why })
+        };
+        (0..self.len()).into_par_iter().map(read).collect()
+    }
+}
+
+/// A folder that was listed.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    path: PathBuf,
+    pub class_names: Vec<String>,
+    pub train: Files,
+    pub test: Files,
+}
+
+/// Where the folder of this name would be.
+pub(crate) fn named(root: &Path, name: &str) -> PathBuf {
+    root.join(name)
+}
+
+/// Names of all folders of images in `root`, sorted.
+pub(crate) fn names(root: &Path) -> Vec<String> {
+    let entries = fs::read_dir(root).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.file_name().to_str().map(str::to_owned))
+        .filter(|name| crate::config::check_name("NAME", name).is_ok())
+        .filter(|name| {
+            // Two split folders: what else lies about in a data folder is not meant.
+            let splits = splits(&named(root, name)).unwrap_or_default();
+            splits.contains_key("train") && splits.len() > 1
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+/// The folders of the splits, as "train", "test" and "val".
+fn splits(path: &Path) -> Result<BTreeMap<&'static str, PathBuf>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(path).at("read", path)? {
+        let entry = entry.at("read", path)?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str().filter(|_| is_folder(&entry)) else { continue };
+        let kind = match split_of(name) {
+            Some(Split::Train) => "train",
+            Some(Split::Test) if name.eq_ignore_ascii_case("test") => "test",
+            Some(Split::Test) => "val",
+            None => continue,
+        };
+        if let Some(other) = found.insert(kind, entry.path()) {
+            let problem = format!("both `{}` and `{name}` are there", name_of(&other));
+            return Err(refused(path, problem, "keep one of the two folders"));
+        }
+    }
+    Ok(found)
+}
+
+/// Also where a link leads to one.
+fn is_folder(entry: &DirEntry) -> bool {
+    match entry.file_type() {
+        Ok(kind) if kind.is_symlink() => entry.path().is_dir(),
+        Ok(kind) => kind.is_dir(),
+        Err(_) => false,
+    }
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn hidden(name: &str) -> bool {
+    name.starts_with('.') || name == "__MACOSX"
+}
+
+fn refused(path: &Path, problem: impl Into<String>, remedy: impl Into<String>) -> Error {
+    Error::Layout { path: path.into(), problem: problem.into(), remedy: remedy.into() }
+}
+
+/// Class folders of a split with their files, sorted.
+struct Listed {
+    root: PathBuf,
+    classes: Vec<(String, Vec<Box<Path>>)>,
+}
+
+impl Listed {
+    fn read(root: PathBuf) -> Result<Self> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&root).at("read", &root)? {
+            let entry = entry.at("read", &root)?;
+            if !is_folder(&entry) {
+                continue;
+            }
+            let name = entry.file_name().into_string().map_err(|name| {
+                let problem = format!("the name of class folder {} is not UTF-8", name.display());
+                refused(&root, problem, "rename it")
+            })?;
+            if !hidden(&name) {
+                names.push(name);
+            }
+        }
+        names.sort();
+        let list = |name: String| {
+            let mut files = Vec::new();
+            below(&root, Path::new(&name), DEPTH, &mut files)?;
+            files.sort();
+            Ok((name, files))
+        };
+        let classes = names.into_par_iter().map(list).collect::<Result<Vec<_>>>()?;
+        Ok(Self { root, classes })
+    }
+
+    fn files(&self) -> usize {
+        self.classes.iter().map(|(_, files)| files.len()).sum()
+    }
+
+    /// With the label of each class, by name.
+    fn labelled(self, label: impl Fn(&str) -> i64) -> Files {
+        let mut all = Files {
+            labels: Vec::with_capacity(self.files()),
+            paths: Vec::with_capacity(self.files()),
+            root: self.root,
+        };
+        for (name, files) in self.classes {
+            let number = label(&name);
+            all.labels.extend(files.iter().map(|_| number));
+            all.paths.extend(files);
+        }
+        all
+    }
+}
+
+/// Adds the image files below a folder, as paths from `root`.
+fn below(root: &Path, folder: &Path, depth: usize, files: &mut Vec<Box<Path>>) -> Result<()> {
+    let whole = root.join(folder);
+    for entry in fs::read_dir(&whole).at("read", &whole)? {
+        let entry = entry.at("read", &whole)?;
+        let (name, path) = (entry.file_name(), folder.join(entry.file_name()));
+        if name.to_str().is_some_and(hidden) {
+            continue;
+        }
+        let suffix = path.extension().and_then(|suffix| suffix.to_str()).unwrap_or_default();
+        if SUFFIXES.iter().any(|known| suffix.eq_ignore_ascii_case(known)) {
+            files.push(path.into_boxed_path());
+        } else if depth > 0 && is_folder(&entry) {
+            below(root, &path, depth - 1, files)?;
+        }
+    }
+    Ok(())
+}
+
+impl Folder {
+    /// Lists a folder.
+    ///
+    /// # Errors
+    /// There is no training or no test split, a split has no class or no image, a class has no training image, or the
+    /// folder cannot be read.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let mut splits = splits(path)?;
+        let Some(train) = splits.remove("train") else {
+            return Err(refused(path, "it has no `train` folder", WANTED));
+        };
+        let train = Listed::read(train)?;
+        if train.classes.is_empty() {
+            return Err(refused(&train.root, "it has no class folder", WANTED));
+        }
+        if let Some((name, _)) = train.classes.iter().find(|(_, files)| files.is_empty()) {
+            let problem = format!("class folder `{name}` holds no JPEG or PNG file");
+            return Err(refused(&train.root, problem, "fill it or remove it"));
+        }
+        if !(2..=65_536).contains(&train.classes.len()) {
+            let problem = format!("it has {} class folders, 2 to 65536 are needed", train.classes.len());
+            return Err(refused(&train.root, problem, WANTED));
+        }
+        // ImageNet's `test` has no labels, and so no class folders: then `val` is meant.
+        let given = [splits.remove("test"), splits.remove("val")];
+        let listed = given.into_iter().flatten().map(Listed::read).collect::<Result<Vec<_>>>()?;
+        let Some(any) = listed.first().map(|test| test.root.clone()) else {
+            return Err(refused(path, "it has no `val` and no `test` folder", WANTED));
+        };
+        let Some(test) = listed.into_iter().find(|test| test.files() > 0) else {
+            return Err(refused(&any, "it has no image in a class folder", WANTED));
+        };
+        let class_names: Vec<String> = train.classes.iter().map(|(name, _)| name.clone()).collect();
+        if let Some((name, _)) =
+            test.classes.iter().find(|(name, _)| class_names.binary_search(name).is_err())
+        {
+            let problem = format!("class folder `{name}` is not in {}", train.root.display());
+            return Err(refused(&test.root, problem, "give both splits the same class folders"));
+        }
+        for name in &class_names {
+            let has = |(other, files): &(String, Vec<_>)| other == name && !files.is_empty();
+            if !test.classes.iter().any(has) {
+                tracing::warn!(class = name.as_str(), "the class has no test image");
+            }
+        }
+        // Found: every class of either split is one of training.
+        let label =
+            |name: &str| class_names.binary_search_by(|own| own.as_str().cmp(name)).unwrap_or(0) as i64;
+        let (train, test) = (train.labelled(label), test.labelled(label));
+        Ok(Self { path: path.into(), class_names, train, test })
+    }
+
+    /// What is known of it, with images of this size.
+    pub(crate) fn info(&self, name: &str, (height, width): (i64, i64)) -> Info {
+        Info {
+            name: name.into(),
+            classes: self.class_names.len(),
+            class_names: self.class_names.clone(),
+            channels: 3,
+            height,
+            width,
+            mean: IMAGENET.mean.to_vec(),
+            std: IMAGENET.std.to_vec(),
+            train: self.train.len(),
+            test: self.test.len(),
+            source: format!("the images in {}", self.path.display()),
+        }
+    }
+
+    /// Decodes every file and counts the bytes of all pixels.
+    ///
+    /// # Errors
+    /// A file is broken: the first of them, and how many there are.
+    pub(crate) fn verify(&self) -> Result<u64> {
+        let (mut bytes, mut faults) = (0, Vec::new());
+        for files in [&self.train, &self.test] {
+            // In parts: the images of a large set do not fit into memory.
+            for start in (0..files.len()).step_by(4096) {
+                let keep: Vec<i64> = (start..files.len().min(start + 4096)).map(|at| at as i64).collect();
+                for image in files.select(&keep).decoded() {
+                    match image {
+                        Ok(image) => bytes += image.pixels.len() as u64,
+                        Err(fault) => faults.push(fault),
+                    }
+                }
+            }
+        }
+        for fault in faults.iter().skip(1) {
+            tracing::warn!("{fault}");
+        }
+        let more = faults.len().saturating_sub(1);
+        match faults.into_iter().next() {
+            None => Ok(bytes),
+            Some(fault) if more == 0 => Err(fault.into()),
+            Some(fault) => Err(fault.among(more)),
+        }
+    }
+
+    /// All images in memory.
+    ///
+    /// # Errors
+    /// A file is broken, images differ in size, or they are too many.
+    pub(crate) fn load(&self, name: &str) -> Result<Source> {
+        /// As many as an import takes.
+        const MOST: u64 = 64 << 30;
+        let mut first: Option<(PathBuf, (i64, i64))> = None;
+        let mut parts = Vec::new();
+        for files in [&self.train, &self.test] {
+            let mut pixels = Vec::new();
+            for (at, image) in files.decoded().into_iter().enumerate() {
+                let image = image?;
+                let (path, size) = first.get_or_insert_with(|| (files.path(at), image.size));
+                if *size != image.size {
+                    let shown = |path: &Path, size: (i64, i64)| {
+                        format!("{} is {}x{}", path.display(), size.0, size.1)
+                    };
+                    let (one, other) = (shown(path, *size), shown(&files.path(at), image.size));
+                    let wanted =
+                        format!("Stream, as the images differ in size: {one}, {other} (height x width)");
+                    return Err(setting("data.storage", "Device", &wanted));
+                }
+                pixels.extend_from_slice(&image.pixels);
+                if pixels.len() as u64 > MOST {
+                    return Err(setting("data.storage", "Device", "Stream: the pixels are more than 64 GiB"));
+                }
+            }
+            let (_, (height, width)) =
+                first.as_ref().ok_or_else(|| refused(&self.path, "it has no image", WANTED))?;
+            let pixels = Tensor::f_from_slice(&pixels)?.f_view([files.len() as i64, 3, *height, *width])?;
+            parts.push(Part { labels: files.labels.clone(), pixels });
+        }
+        let size = first.map_or((0, 0), |(_, size)| size);
+        let [train, test] =
+            <[Part; 2]>::try_from(parts).map_err(|_| refused(&self.path, "it has no two splits", WANTED))?;
+        Ok(Source { info: self.info(name, size), train, test })
+    }
+}
