@@ -155,8 +155,9 @@ fn a_signal_ends_a_run_while_batches_are_made_ahead() {
     let flags = ["--set", "evaluate.every=5000", "--device", "cpu", "--threads", "1"];
     let child = place.command(&[&long[..], &flags].concat()).spawn().expect("the program starts");
     let begin = std::time::Instant::now();
-    // Once a checkpoint is there, steps go by.
-    while !file_of(&place, "run", 2).exists() && begin.elapsed() < super::PATIENCE {
+    // Once metrics are there, steps go by.
+    let metrics = || fs::metadata(place.path("run/metrics.jsonl")).map_or(0, |file| file.len());
+    while metrics() == 0 && begin.elapsed() < super::PATIENCE {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     let status = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status();

@@ -88,7 +88,8 @@ unsafe extern "C" {
     pub(crate) fn admix_is_channels_last(tensor: Handle, result: *mut bool) -> Fault;
     pub(crate) fn admix_set_data(target: Handle, value: Handle) -> Fault;
 
-    pub(crate) fn admix_host_bytes(rank: usize, size: *const i64, pinned: bool, result: *mut Handle) -> Fault;
+    pub(crate) fn admix_host_bytes(rank: usize, size: *const i64, pinned: bool, result: *mut Handle)
+    -> Fault;
 
     pub(crate) fn admix_cpu_rng_state(state: *mut Handle) -> Fault;
     pub(crate) fn admix_set_cpu_rng_state(state: Handle) -> Fault;

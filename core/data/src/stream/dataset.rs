@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use admix_api::Streams;
 use admix_torch::{Device, Kind, Tensor};
 
-use crate::augment::{Augmentation, Interpolation, Pipeline, Shift};
+use crate::augment::{Augmentation, Interpolation, Shift};
 use crate::config::DataConfig;
 use crate::dataset::{Law, Resident, first_of_each_class, normalisation, own_normalisation, upload};
 use crate::{Batch, Dataset, Error, Info, Result, Split, View};

@@ -217,7 +217,7 @@ impl Job {
             let filter = self.set.filter;
             for (number, part) in parts.iter_mut().enumerate() {
                 let bytes = match &self.request.make {
-                    Make::Whole(size) => cropper.crop(&picture, Window::whole(picture.size), filter, *size),
+                    Make::Whole(_) => Ok(cropper.whole(&picture)),
                     Make::Centre { shorter, size } => cropper.centre(&picture, *shorter, *size, filter),
                     Make::Drawn(_) | Make::Given(_) => {
                         let View { top, left, height, width, .. } = views[number][at];

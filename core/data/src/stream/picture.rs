@@ -3,8 +3,9 @@
 //! A crop is cut out before it is resized, so that no pixel beyond its edge weighs in, as for torchvision's
 //! `resized_crop` and for crops on the device.
 
-use fast_image_resize::images::{CroppedImage, Image, ImageRef};
-use fast_image_resize::{FilterType, IntoImageView, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedCroppedImage, TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
 
 use crate::augment::Interpolation;
@@ -13,26 +14,47 @@ use crate::augment::Interpolation;
 pub(crate) struct Picture {
     /// Height and width.
     pub size: (i64, i64),
-    /// 3 for pixels of RGB in one layer, 1 for a layer for each channel.
-    depth: usize,
-    /// Layers one after the other, each `[H, W, depth]`.
-    pixels: Vec<u8>,
-    layers: usize,
+    channels: usize,
+    pixels: Pixels,
+}
+
+enum Pixels {
+    /// `[H, W, 3]`.
+    Rgb(Vec<u8>),
+    /// `[C, H, W]`.
+    Planes(Vec<u8>),
 }
 
 impl Picture {
     pub(crate) fn rgb(image: RgbImage) -> Self {
         let size = (i64::from(image.height()), i64::from(image.width()));
-        Self { size, depth: 3, pixels: image.into_raw(), layers: 1 }
+        Self { size, channels: 3, pixels: Pixels::Rgb(image.into_raw()) }
     }
 
     /// `[channels, H, W]`.
     pub(crate) fn planes(channels: usize, size: (i64, i64), pixels: Vec<u8>) -> Self {
-        Self { size, depth: 1, pixels, layers: channels }
+        Self { size, channels, pixels: Pixels::Planes(pixels) }
     }
 
     pub(crate) fn channels(&self) -> usize {
-        self.layers * self.depth
+        self.channels
+    }
+
+    /// Pixels of RGB, made in `scratch` if need be: resizing knows no other, so that one filter is compiled once. An image
+    /// of one channel has it three times.
+    fn pixels<'a>(&'a self, scratch: &'a mut Vec<u8>) -> &'a [u8] {
+        match &self.pixels {
+            Pixels::Rgb(pixels) => pixels,
+            Pixels::Planes(planes) => {
+                let plane = (self.size.0 * self.size.1) as usize;
+                let last = self.channels.min(3) - 1;
+                scratch.clear();
+                scratch.extend(
+                    (0..plane).flat_map(|at| [0, 1, 2].map(|c: usize| planes[c.min(last) * plane + at])),
+                );
+                scratch
+            }
+        }
     }
 }
 
@@ -76,6 +98,8 @@ fn scaled((height, width): (i64, i64), shorter: i64) -> (i64, i64) {
 #[derive(Default)]
 pub(crate) struct Cropper {
     resizer: Resizer,
+    /// Pixels of an image that came in planes.
+    pixels: Vec<u8>,
     /// After the columns.
     narrow: Vec<u8>,
     /// After both passes, rows of pixels.
@@ -87,7 +111,19 @@ pub(crate) struct Cropper {
 }
 
 impl Cropper {
-    /// A part of an image at this height and width: bytes `[C, h, w]`. The part must be within the image.
+    /// An image as it is: bytes `[C, H, W]`.
+    pub(crate) fn whole<'a>(&'a mut self, picture: &'a Picture) -> &'a [u8] {
+        match &picture.pixels {
+            Pixels::Planes(planes) => planes,
+            Pixels::Rgb(pixels) => {
+                split(pixels, 3, &mut self.planes);
+                &self.planes
+            }
+        }
+    }
+
+    /// A part of an image of 1 or 3 channels at this height and width: bytes `[C, h, w]`. The part must be within the
+    /// image.
     pub(crate) fn crop(
         &mut self,
         picture: &Picture,
@@ -95,13 +131,11 @@ impl Cropper {
         filter: Interpolation,
         to: (i64, i64),
     ) -> Result<&[u8], String> {
-        self.planes.clear();
-        for layer in layers(picture) {
-            let Self { resizer, narrow, small, .. } = self;
-            resize(resizer, &layer?, window, filter, to, narrow, small)?;
-            split(small, picture.depth, &mut self.planes);
-        }
-        Ok(&self.planes)
+        let Self { resizer, pixels, narrow, small, planes, .. } = self;
+        let pixels = picture.pixels(pixels);
+        resize(resizer, (pixels, picture.size), window, filter, to, narrow, small)?;
+        split(small, picture.channels, planes);
+        Ok(planes)
     }
 
     /// The centre of an image whose shorter side was brought to `shorter`, at `size` pixels a side: bytes `[C, size, size]`.
@@ -112,37 +146,42 @@ impl Cropper {
         size: i64,
         filter: Interpolation,
     ) -> Result<&[u8], String> {
-        self.planes.clear();
-        let whole = scaled(picture.size, shorter);
-        for layer in layers(picture) {
-            let Self { resizer, narrow, small, scaled, .. } = self;
-            resize(resizer, &layer?, Window::whole(picture.size), filter, whole, narrow, scaled)?;
-            let layer = view(scaled, whole, picture.depth)?;
-            resize(resizer, &layer, Window::centre(whole, size), filter, (size, size), narrow, small)?;
-            split(small, picture.depth, &mut self.planes);
-        }
-        Ok(&self.planes)
+        let Self { resizer, pixels, narrow, small, scaled: large, planes } = self;
+        let (pixels, whole) = (picture.pixels(pixels), scaled(picture.size, shorter));
+        resize(resizer, (pixels, picture.size), Window::whole(picture.size), filter, whole, narrow, large)?;
+        let window = Window::centre(whole, size);
+        resize(resizer, (large, whole), window, filter, (size, size), narrow, small)?;
+        split(small, picture.channels, planes);
+        Ok(planes)
     }
 }
 
-fn view(pixels: &[u8], (height, width): (i64, i64), depth: usize) -> Result<ImageRef<'_>, String> {
-    let kind = if depth == 3 { PixelType::U8x3 } else { PixelType::U8 };
-    ImageRef::new(width as u32, height as u32, pixels, kind).map_err(|error| error.to_string())
-}
-
-fn layers(picture: &Picture) -> impl Iterator<Item = Result<ImageRef<'_>, String>> {
-    let len = (picture.size.0 * picture.size.1) as usize * picture.depth;
-    picture.pixels.chunks_exact(len).map(|layer| view(layer, picture.size, picture.depth))
-}
-
-/// Resizes a part of one layer into `out`.
+/// Resizes a part of an image, rows of RGB, into `out`.
 fn resize(
     resizer: &mut Resizer,
-    layer: &ImageRef<'_>,
+    from: (&[u8], (i64, i64)),
     window: Window,
     filter: Interpolation,
-    (height, width): (i64, i64),
+    to: (i64, i64),
     narrow: &mut Vec<u8>,
+    out: &mut Vec<u8>,
+) -> Result<(), String> {
+    if window.height == to.0 || window.width == to.1 {
+        return pass(resizer, from, window, filter, to, out);
+    }
+    // The crate's own order is rows first; Pillow's is columns first, and 8 bits lie between the two.
+    let between = (window.height, to.1);
+    pass(resizer, from, window, filter, between, narrow)?;
+    pass(resizer, (narrow, between), Window::whole(between), filter, to, out)
+}
+
+/// Resizes along one axis, or copies.
+fn pass(
+    resizer: &mut Resizer,
+    (pixels, (height, width)): (&[u8], (i64, i64)),
+    window: Window,
+    filter: Interpolation,
+    to: (i64, i64),
     out: &mut Vec<u8>,
 ) -> Result<(), String> {
     let filter = match filter {
@@ -150,50 +189,31 @@ fn resize(
         Interpolation::Bicubic => FilterType::CatmullRom,
     };
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false);
-    let kind = layer.pixel_type();
-    let Window { top, left, height: from, width: across } = window;
-    let part = CroppedImage::new(layer, left as u32, top as u32, across as u32, from as u32)
+    let whole = TypedImageRef::<U8x3>::from_buffer(width as u32, height as u32, pixels)
         .map_err(|error| error.to_string())?;
-    let mut pass = |source: &dyn Fn(&mut Resizer, &mut Image<'_>) -> Result<(), String>,
-                    (height, width): (i64, i64),
-                    into: &mut Vec<u8>| {
-        into.resize((height * width) as usize * kind.size(), 0);
-        let mut image = Image::from_slice_u8(width as u32, height as u32, into, kind)
-            .map_err(|error| error.to_string())?;
-        source(resizer, &mut image)
-    };
-    if from == height || across == width {
-        return pass(&|resizer, image| run(resizer, &part, image, &options), (height, width), out);
-    }
-    // The crate's own order is rows first; Pillow's is columns first, and 8 bits lie between the two.
-    pass(&|resizer, image| run(resizer, &part, image, &options), (from, width), narrow)?;
-    let between =
-        ImageRef::new(width as u32, from as u32, narrow, kind).map_err(|error| error.to_string())?;
-    pass(&|resizer, image| run(resizer, &between, image, &options), (height, width), out)
+    let Window { top, left, height, width } = window;
+    let part = TypedCroppedImage::new(whole, left as u32, top as u32, width as u32, height as u32)
+        .map_err(|error| error.to_string())?;
+    out.resize(3 * (to.0 * to.1) as usize, 0);
+    let mut image =
+        TypedImage::<U8x3>::from_buffer(to.1 as u32, to.0 as u32, out).map_err(|error| error.to_string())?;
+    resizer.resize_typed(&part, &mut image, &options).map_err(|error| error.to_string())
 }
 
-fn run(
-    resizer: &mut Resizer,
-    from: &impl IntoImageView,
-    to: &mut Image<'_>,
-    options: &ResizeOptions,
-) -> Result<(), String> {
-    resizer.resize(from, to, options).map_err(|error| error.to_string())
-}
-
-/// Adds rows of pixels as one plane for each channel.
-fn split(pixels: &[u8], depth: usize, planes: &mut Vec<u8>) {
-    let start = planes.len();
-    if depth == 1 {
-        planes.extend_from_slice(pixels);
-        return;
-    }
-    planes.resize(start + pixels.len(), 0);
+/// Rows of RGB as planes, the first `channels` of them.
+fn split(pixels: &[u8], channels: usize, planes: &mut Vec<u8>) {
     let plane = pixels.len() / 3;
-    let (red, rest) = planes[start..].split_at_mut(plane);
-    let (green, blue) = rest.split_at_mut(plane);
-    for (((pixel, red), green), blue) in pixels.chunks_exact(3).zip(red).zip(green).zip(blue) {
-        (*red, *green, *blue) = (pixel[0], pixel[1], pixel[2]);
+    planes.resize(channels * plane, 0);
+    if let [red, green, blue] = &mut planes.chunks_exact_mut(plane.max(1)).collect::<Vec<_>>()[..] {
+        for (((pixel, red), green), blue) in
+            pixels.chunks_exact(3).zip(red.iter_mut()).zip(green.iter_mut()).zip(blue.iter_mut())
+        {
+            (*red, *green, *blue) = (pixel[0], pixel[1], pixel[2]);
+        }
+    } else {
+        for (channel, plane) in planes.chunks_exact_mut(plane.max(1)).enumerate() {
+            plane.iter_mut().zip(pixels.chunks_exact(3)).for_each(|(to, pixel)| *to = pixel[channel]);
+        }
     }
 }
 
@@ -224,7 +244,9 @@ mod tests {
     fn planes_and_pixels_give_the_same() {
         let picture = ramp(40, 30);
         let (mut planes, mut cropper) = (Vec::new(), Cropper::default());
-        split(&picture.pixels, 3, &mut planes);
+        let mut scratch = Vec::new();
+        split(picture.pixels(&mut scratch), 3, &mut planes);
+        assert_eq!(cropper.whole(&picture), planes);
         let other = Picture::planes(3, picture.size, planes);
         assert_eq!((picture.channels(), other.channels()), (3, 3));
         let window = Window { top: 1, left: 2, height: 33, width: 21 };
@@ -236,11 +258,9 @@ mod tests {
 
     #[test]
     fn no_pixel_beyond_the_crop_weighs_in() {
-        let mut picture = ramp(12, 12);
-        picture.pixels.fill(255);
-        for y in 3..9 {
-            picture.pixels[(y * 12 + 3) * 3..(y * 12 + 9) * 3].fill(0);
-        }
+        let inside = |at: u32| (3..9).contains(&at);
+        let frame = |x, y| if inside(x) && inside(y) { image::Rgb([0; 3]) } else { image::Rgb([255; 3]) };
+        let picture = Picture::rgb(RgbImage::from_fn(12, 12, frame));
         let window = Window { top: 3, left: 3, height: 6, width: 6 };
         let found = Cropper::default()
             .crop(&picture, window, Interpolation::Bicubic, (4, 9))

@@ -353,20 +353,20 @@ fn no_more_batches_are_made_ahead_than_are_said() {
 fn folders_that_are_no_dataset_are_refused_with_a_way_out() {
     let picture = || encode(&photo(20, 20, 1), ImageFormat::Png);
     let good = ["train/a/1.png", "train/b/1.png", "val/a/1.png"];
-    let with = |more: &[&str]| [&good[..], more].concat();
+    let with = |more: &'static str| [&good[..], &[more]].concat();
     let cases: [(&str, Vec<&str>, &str); 8] = [
         ("no split", vec!["x/a/1.png"], "it has no `train` folder"),
         ("no test split", vec!["train/a/1.png", "train/b/1.png"], "it has no `val` and no `test` folder"),
         ("no class", vec!["train/1.png", "val/a/1.png"], "it has no class folder"),
         ("one class", vec!["train/a/1.png", "val/a/1.png"], "it has 1 class folders, 2 to 65536 are needed"),
-        ("an empty class", with(&["train/c/1.txt"]), "class folder `c` holds no JPEG or PNG file"),
+        ("an empty class", with("train/c/1.txt"), "class folder `c` holds no JPEG or PNG file"),
         (
             "no test image",
             vec!["train/a/1.png", "train/b/1.png", "val/1.png"],
             "it has no image in a class folder",
         ),
-        ("another class", with(&["val/c/1.png"]), "class folder `c` is not in"),
-        ("two folders", with(&["training/a/1.png"]), "are there; keep one of the two folders"),
+        ("another class", with("val/c/1.png"), "class folder `c` is not in"),
+        ("two folders", with("training/a/1.png"), "are there; keep one of the two folders"),
     ];
     for (what, files, wanted) in cases {
         let root = tempfile::tempdir().unwrap();

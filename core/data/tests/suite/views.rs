@@ -50,7 +50,8 @@ fn a_view_does_not_depend_on_the_number_of_views_nor_on_its_neighbours() {
     let first = one.train_views(&index(40), Streams::new(3), 0, 0).unwrap();
     let both = two.train_views(&index(40), Streams::new(3), 0, 0).unwrap();
     assert_eq!(first.images, both.views[0]);
-    let Augmentation::Views(views) = one.augmentation(40, &mut Streams::new(3).draws("augment", "", 0, 0)).unwrap()
+    let Augmentation::Views(views) =
+        one.augmentation(40, &mut Streams::new(3).draws("augment", "", 0, 0)).unwrap()
     else {
         panic!("not views");
     };
@@ -62,7 +63,10 @@ fn a_view_does_not_depend_on_the_number_of_views_nor_on_its_neighbours() {
 #[test]
 fn the_two_views_of_an_image_are_drawn_independently() {
     let data = open(&two_views(Moco::default()));
-    let draw = |name: &str| match data.augmentation(4000, &mut Streams::new(3).draws("augment", name, 0, 0)).unwrap() {
+    let draw = |name: &str| match data
+        .augmentation(4000, &mut Streams::new(3).draws("augment", name, 0, 0))
+        .unwrap()
+    {
         Augmentation::Views(views) => views,
         other => panic!("{other:?}"),
     };
