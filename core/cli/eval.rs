@@ -189,8 +189,10 @@ fn probe(
             None | Some(Preset::Paper) => LinearPreset::Paper,
             Some(Preset::Code) => LinearPreset::Code,
         };
-        let preset = LinearProbe::preset(preset, &dataset.info().name);
+        let preset = LinearProbe::preset(preset, &recipe.data);
+        let chosen = args.changes.set.iter().any(|change| change.path.starts_with("data.augment"));
         let settings = LinearProbe {
+            augment: preset.augment.filter(|_| !chosen),
             cached: protocol == Protocol::LinearCached,
             epochs: flags.epochs.unwrap_or(preset.epochs),
             batch: flags.batch.unwrap_or(preset.batch),

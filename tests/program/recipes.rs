@@ -42,7 +42,10 @@ fn small(text: &str) -> Vec<String> {
     let flags = ["--set", &data, "--set", &narrow(text, "0.015625"), "--set", "batch=4", "--set", "epochs=1"];
     let mut flags = flags.map(String::from).to_vec();
     if text.contains("bn_groups:") {
-        flags.extend(["--set", "bn_groups=1", "--set", "neck=Mlp(hidden: 8, out: 8)"].map(String::from));
+        flags.extend(["--set", "bn_groups=1"].map(String::from));
+    }
+    if text.contains("neck:") {
+        flags.extend(["--set", "neck=Mlp(hidden: 8, out: 8)"].map(String::from));
     }
     if text.contains("Odc(") {
         flags.extend(["--set", "clusterers.odc=Odc(k: 2, min_size: 1)"].map(String::from));

@@ -3,7 +3,7 @@
 use admix_api::{Draws, Streams};
 use admix_torch::{Device, Kind, Tensor};
 
-use crate::augment::{Augmentation, Gather, Pipeline, Shift, View};
+use crate::augment::{Augment, Augmentation, Gather, Pipeline, Shift, View};
 use crate::config::{DataConfig, setting};
 use crate::sources::{self, Part, Source};
 use crate::{Error, Info, Result, Split};
@@ -44,6 +44,10 @@ impl Resident {
         let pixels = part.pixels.f_to_device(device)?;
         let labels = Tensor::f_from_slice(&part.labels)?.f_to_device(device)?;
         Ok(Self { pixels, labels, n: part.labels.len() })
+    }
+
+    fn shallow_clone(&self) -> Self {
+        Self { pixels: self.pixels.shallow_clone(), labels: self.labels.shallow_clone(), n: self.n }
     }
 }
 
@@ -124,6 +128,25 @@ impl Dataset {
             shift,
             device,
             info,
+        })
+    }
+
+    /// The same images under another law of augmentation, in one view; nothing is copied.
+    ///
+    /// # Errors
+    /// The law is out of its range, or libtorch's own.
+    pub fn augmented_by(&self, augment: &Augment) -> Result<Self> {
+        let config = DataConfig { augment: augment.clone(), ..DataConfig::default() };
+        config.validate()?;
+        Ok(Self {
+            info: self.info.clone(),
+            train: self.train.shallow_clone(),
+            test: self.test.shallow_clone(),
+            views: 1,
+            law: Law::of(&config, &self.info, self.device)?,
+            scale: self.scale.shallow_clone(),
+            shift: self.shift.shallow_clone(),
+            device: self.device,
         })
     }
 

@@ -58,7 +58,7 @@ pub fn probes(session: &Session, dataset: &Dataset, recipe: &Recipe) -> Result<B
             Protocol::Knn => knn(session, dataset, None, &Knn::default(), recipe.evaluate.batch)?,
             Protocol::Linear | Protocol::LinearCached => {
                 let cached = *protocol == Protocol::LinearCached;
-                let settings = LinearProbe::preset(LinearPreset::Paper, &dataset.info().name);
+                let settings = LinearProbe::preset(LinearPreset::Paper, &recipe.data);
                 let settings = LinearProbe { cached, ..settings };
                 linear(session, dataset, None, &settings, recipe.evaluate.batch, &mut |_, _| {})?.last
             }
