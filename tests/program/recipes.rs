@@ -31,7 +31,9 @@ fn narrow(text: &str, width: &str) -> String {
 fn small(text: &str) -> Vec<String> {
     let (classes, channels) = match text {
         _ if text.contains("\"fashion-mini\"") => (10, 1),
-        _ if text.contains("\"cifar10\"") => (10, 3),
+        _ if text.contains("\"cifar10\"") || text.contains("\"stl10\"") => (10, 3),
+        _ if text.contains("\"tiny_imagenet\"") => (200, 3),
+        _ if text.contains("\"imagenet\"") => (1000, 3),
         _ if text.contains("\"cifar100\"") || text.contains("classes: 100") => (100, 3),
         _ => panic!("which data?\n{text}"),
     };
