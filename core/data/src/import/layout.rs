@@ -200,7 +200,7 @@ fn label(source: &Path, images: Vec<(Placed, Rgb)>, skipped: &mut [(String, Stri
         // Found: every class of either split is one of training.
         let label = arranged.class_names.binary_search(&class).unwrap_or_default() as u16;
         match split {
-            Split::Train => arranged.train.push((label, image)),
+            Split::Train | Split::Labelled => arranged.train.push((label, image)),
             Split::Test => arranged.test.push((label, image)),
         }
     }

@@ -19,7 +19,7 @@ use serde::Serialize;
 use crate::config::{check_name, setting};
 use crate::info::{CIFAR, IMAGENET};
 use crate::sources::{self, packed};
-use crate::{Error, Info, Result};
+use crate::{Error, Info, Result, TrainSplit};
 use archive::RawFile;
 use decode::Rgb;
 
@@ -115,6 +115,8 @@ pub fn import(source: &Path, name: &str, root: &Path, options: ImportOptions<'_>
         std: normalisation.std.to_vec(),
         train: set.train.len(),
         test: set.test.len(),
+        unlabelled: 0,
+        split: TrainSplit::Train,
         source: source.file_name().unwrap_or(source.as_os_str()).to_string_lossy().into_owned(),
     };
     let bytes = packed::write(&path, &info, &pictures(&set.train), &pictures(&set.test), options.force)?;
