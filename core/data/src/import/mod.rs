@@ -3,12 +3,13 @@
 //! Layouts: `<split>/<class>/<files>` with splits named `train` or `training` and `test`, `val` or `validation`, or
 //! `<class>/<files>` alone, when `test_per_class` says how many images of each class to hold out; each of them
 //! possibly inside one top folder. Files below a class folder belong to it at any depth. Classes are numbered in the
-//! order of their names, images sorted by name within their class. An archive is read as a stream, nothing is unpacked
+//! order of their names, images sorted by name within their class. Tiny ImageNet is understood as it is published. An archive is read as a stream, nothing is unpacked
 //! to the disk; images are decoded in parallel.
 
 mod archive;
 mod decode;
 mod layout;
+mod tiny_imagenet;
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -64,6 +65,10 @@ pub(crate) struct Decoded {
     /// Folders and file name.
     pub parts: Vec<String>,
     pub image: std::result::Result<Rgb, String>,
+    /// Its class, where that is not its folder.
+    pub class: Option<String>,
+    /// Its contents, of a list that a layout needs.
+    pub text: Option<Vec<u8>>,
 }
 
 impl Decoded {
@@ -158,7 +163,12 @@ fn decode_chunks(
     for chunk in receiver {
         let size = options.size;
         let work = |RawFile { parts, bytes }: RawFile| {
-            let mut file = Decoded { parts, image: Err(String::new()) };
+            let mut file = Decoded { parts, image: Err(String::new()), class: None, text: None };
+            if file.parts.last().is_some_and(|name| tiny_imagenet::is_wanted(name)) && !file.hidden() {
+                file.text = Some(bytes.unwrap_or_default());
+                file.image = Err("a list, not an image".into());
+                return file;
+            }
             // A file above the class folders, or a hidden one, is left out whatever it holds.
             if file.parts.len() > 1 && !file.hidden() {
                 file.image = bytes.and_then(|bytes| decode::decode(&bytes, size));
