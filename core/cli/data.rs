@@ -152,6 +152,7 @@ pub fn print_info(info: &Info, format: Format) -> Result<()> {
         return output::print_json(info);
     }
     let numbers = |values: &[f32]| values.iter().map(|v| format!("{v:.4}")).collect::<Vec<_>>().join(", ");
+    let number = |images: usize| output::thousands(images as u64);
     let row = |name: &str, value: String| vec![name.to_string(), value];
     const SHOWN: usize = 20;
     let mut names = info.class_names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
@@ -163,11 +164,15 @@ pub fn print_info(info: &Info, format: Format) -> Result<()> {
         row("source", info.source.clone()),
         row(
             "images",
-            format!(
-                "{} for training, {} for testing",
-                output::thousands(info.train as u64),
-                output::thousands(info.test as u64)
-            ),
+            match info.unlabelled {
+                0 => format!("{} for training, {} for testing", number(info.train), number(info.test)),
+                more => format!(
+                    "{} for training, {} for testing, {} without labels (data.split)",
+                    number(info.train),
+                    number(info.test),
+                    number(more)
+                ),
+            },
         ),
         row("size", format!("{} channels, {}x{} pixels", info.channels, info.height, info.width)),
         row("classes", format!("{}: {names}", info.classes)),
@@ -201,6 +206,8 @@ mod tests {
             std: vec![],
             train: 1000,
             test: 10,
+            unlabelled: 0,
+            split: admix_data::TrainSplit::Train,
             source: "x".into(),
         };
         let skipped = (0..25).map(|i| (format!("{i}.jpg"), "not an image".to_string())).collect();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use admix_api::Streams;
-use admix_data::{Dataset, Split};
+use admix_data::{Dataset, Split, TrainSplit};
 use admix_engine::{
     Accuracy, Knn, LinearPreset, LinearProbe, MixerReport, Protocol, Recipe, Session, evaluate, knn, linear,
     mixer_report,
@@ -127,7 +127,12 @@ pub fn eval(args: &EvalArgs) -> Result<()> {
     let registry = libraries::registry()?;
     let checkpoint = checkpoints::open(&args.run, args.best, device)?;
     let recipe = checkpoints::recipe(&checkpoint, &args.changes.set, &registry)?;
-    let dataset = Dataset::open(&recipe.data, device, Streams::new(recipe.seed))?;
+    let mut data = recipe.data.clone();
+    if args.protocol != "test" {
+        // Only `test` looks at what was trained on (for BatchNorms of momentum networks); the rest of a large set stays on disk.
+        data.split = TrainSplit::Train;
+    }
+    let dataset = Dataset::open(&data, device, Streams::new(recipe.seed))?;
     let mut session = checkpoints::session(&checkpoint, &recipe, &registry, &dataset, device)?;
     let clock = checkpoint.header.clock;
     let facts = json!({

@@ -5,19 +5,26 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::augment::{Augment, unheeded};
-use crate::{Error, Result};
+use crate::{Error, Result, TrainSplit};
 
 /// Most views of an image in a batch.
 const MOST_VIEWS: usize = 8;
+/// Folds of STL-10.
+pub(crate) const FOLDS: usize = 10;
 
 /// The `data` part of a recipe.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataConfig {
-    /// `fashion-mini` (embedded), `fashion-mnist`, `cifar10`, `cifar100`, `toy`, or a set imported by `admix data import`.
+    /// `fashion-mini` (embedded), `fashion-mnist`, `cifar10`, `cifar100`, `stl10`, `tiny_imagenet`, `toy`, or a set
+    /// imported by `admix data import`.
     pub name: String,
     /// The folder that holds the datasets.
     pub root: PathBuf,
+    /// Which images are trained on; evaluation takes those with labels.
+    pub split: TrainSplit,
+    /// Of the training images with labels take one of the predefined folds, 0 to 9; for `stl10`.
+    pub fold: Option<usize>,
     /// Keep the first so many training images of each class, in the order of the files; a smaller class stays whole.
     pub per_class: Option<usize>,
     /// Views of each training image in a batch, each augmented on its own, 1 to 8; self-supervised methods take 2.
@@ -42,6 +49,8 @@ impl Default for DataConfig {
         Self {
             name: "fashion-mini".into(),
             root: "data".into(),
+            split: TrainSplit::Train,
+            fold: None,
             per_class: None,
             views: 1,
             augment: Augment::default(),
@@ -83,6 +92,14 @@ impl DataConfig {
     /// Names the first field out of its range.
     pub fn validate(&self) -> Result<()> {
         check_name("data.name", &self.name)?;
+        if let Some(fold) = self.fold.filter(|fold| *fold >= FOLDS) {
+            return Err(setting("data.fold", fold, "0 to 9, or None for all images"));
+        }
+        if let Some(most) = self.per_class.filter(|_| !self.split.labelled()) {
+            let wanted =
+                format!("None with `data.split` {}: images without labels have no class", self.split);
+            return Err(setting("data.per_class", most, &wanted));
+        }
         if self.per_class == Some(0) {
             return Err(setting("data.per_class", "0", "at least 1, or None for all images"));
         }

@@ -6,13 +6,15 @@ use admix_torch::{Device, Kind, Tensor};
 use crate::augment::{Augment, Augmentation, Gather, Pipeline, Shift, View};
 use crate::config::{DataConfig, setting};
 use crate::sources::{self, Part, Source};
-use crate::{Error, Info, Result, Split};
+use crate::{Error, Info, Result, Split, TrainSplit};
 
 /// A dataset, resident on a device as bytes.
 #[derive(Debug)]
 pub struct Dataset {
     info: Info,
     train: Resident,
+    /// The training images with labels, where `train` is another set.
+    labelled: Option<Resident>,
     test: Resident,
     views: usize,
     law: Law,
@@ -41,14 +43,50 @@ struct Resident {
 
 impl Resident {
     fn new(part: &Part, device: Device) -> Result<Self> {
-        let pixels = part.pixels.f_to_device(device)?;
-        let labels = Tensor::f_from_slice(&part.labels)?.f_to_device(device)?;
-        Ok(Self { pixels, labels, n: part.labels.len() })
+        Self::of(&[part], device)
     }
 
     fn shallow_clone(&self) -> Self {
         Self { pixels: self.pixels.shallow_clone(), labels: self.labels.shallow_clone(), n: self.n }
     }
+
+    /// Several parts of one shape of image, one behind the other.
+    fn of(parts: &[&Part], device: Device) -> Result<Self> {
+        let labels: Vec<i64> = parts.iter().flat_map(|part| part.labels.iter().copied()).collect();
+        let pixels = match parts {
+            [part] if part.pixels.is_contiguous() => part.pixels.f_to_device(device)?,
+            _ => joined(parts, device)?,
+        };
+        Ok(Self { pixels, n: labels.len(), labels: Tensor::f_from_slice(&labels)?.f_to_device(device)? })
+    }
+
+    /// The first `n` images, in the same memory.
+    fn first(&self, n: usize) -> Result<Self> {
+        let len = n as i64;
+        Ok(Self { pixels: self.pixels.f_narrow(0, 0, len)?, labels: self.labels.f_narrow(0, 0, len)?, n })
+    }
+}
+
+/// Pixels of all parts, row after row, in one piece of memory on the device.
+fn joined(parts: &[&Part], device: Device) -> Result<Tensor> {
+    /// Images that go over at once: neither host nor device ever holds a second copy of a large set.
+    const PIECE: usize = 4096;
+    let images = parts.iter().map(|part| part.labels.len()).sum::<usize>() as i64;
+    let shape: Vec<i64> = parts.first().map(|part| part.pixels.size()).unwrap_or_default();
+    let shape: Vec<i64> = [images].into_iter().chain(shape.into_iter().skip(1)).collect();
+    let whole = Tensor::f_empty(shape.as_slice(), (Kind::Uint8, device))?;
+    let mut done = 0;
+    for part in parts {
+        let n = part.labels.len();
+        for start in (0..n).step_by(PIECE) {
+            let len = PIECE.min(n - start) as i64;
+            // In the order of the file; the copy on the device sorts it.
+            let piece = part.pixels.f_narrow(0, start as i64, len)?.f_to_device(device)?;
+            whole.f_narrow(0, done, len)?.f_copy_(&piece)?;
+            done += len;
+        }
+    }
+    Ok(whole)
 }
 
 /// Images ready for a network.
@@ -58,7 +96,7 @@ pub struct Batch {
     pub images: Tensor,
     /// All views of the same images, each `[N, C, H, W]` f32, normalised; at least one.
     pub views: Vec<Tensor>,
-    /// `[N]` i64.
+    /// `[N]` i64; -1 for an image without a label.
     pub labels: Tensor,
     /// `[N]` i64: the images' positions in their split.
     pub index: Tensor,
@@ -95,7 +133,7 @@ impl Dataset {
     /// A setting out of range, a dataset that is unknown, missing or damaged, or a device without room for it.
     pub fn open(config: &DataConfig, device: Device, streams: Streams) -> Result<Self> {
         config.validate()?;
-        let Source { mut info, mut train, test } = sources::open(config, streams)?;
+        let Source { mut info, mut train, test, unlabelled } = sources::open(config, streams)?;
         if let Some(most) = config.per_class {
             train = train.select(&first_of_each_class(&train.labels, &info, most))?;
             info.train = train.labels.len();
@@ -110,17 +148,32 @@ impl Dataset {
             }
             *own = given.iter().map(|&v| v as f32).collect();
         }
+        let (train, labelled) = match (&unlabelled, config.split) {
+            (Some(part), TrainSplit::Unlabelled) => {
+                (Resident::new(part, device)?, Some(Resident::new(&train, device)?))
+            }
+            (Some(part), TrainSplit::TrainUnlabelled) => {
+                let both = Resident::of(&[&train, part], device)?;
+                let first = both.first(train.labels.len())?;
+                (both, Some(first))
+            }
+            _ => (Resident::new(&train, device)?, None),
+        };
+        info.train = train.n;
+        info.split = if labelled.is_some() { config.split } else { TrainSplit::Train };
         let law = Law::of(config, &info, device)?;
         let (scale, shift) = normalisation(&info, device)?;
         tracing::info!(
             name = info.name,
             source = info.source,
+            split = %info.split,
             train = info.train,
             test = info.test,
             "dataset opened"
         );
         Ok(Self {
-            train: Resident::new(&train, device)?,
+            train,
+            labelled,
             test: Resident::new(&test, device)?,
             views: config.views,
             law,
@@ -141,6 +194,7 @@ impl Dataset {
         Ok(Self {
             info: self.info.clone(),
             train: self.train.shallow_clone(),
+            labelled: self.labelled.as_ref().map(Resident::shallow_clone),
             test: self.test.shallow_clone(),
             views: 1,
             law: Law::of(&config, &self.info, self.device)?,
@@ -165,7 +219,7 @@ impl Dataset {
         self.len(split) == 0
     }
 
-    /// Labels of a split, `[n]` i64 on the device.
+    /// Labels of a split, `[n]` i64 on the device; -1 for an image without one.
     pub fn labels(&self, split: Split) -> &Tensor {
         &self.resident(split).labels
     }
@@ -173,6 +227,7 @@ impl Dataset {
     fn resident(&self, split: Split) -> &Resident {
         match split {
             Split::Train => &self.train,
+            Split::Labelled => self.labelled.as_ref().unwrap_or(&self.train),
             Split::Test => &self.test,
         }
     }
@@ -182,7 +237,15 @@ impl Dataset {
     /// # Errors
     /// libtorch's own.
     pub fn order(&self, draws: &mut Draws) -> Result<Tensor> {
-        upload(&draws.permutation(self.train.n), self.device)
+        self.order_of(Split::Train, draws)
+    }
+
+    /// The order of one pass over a split, `[n]` i64 on the device.
+    ///
+    /// # Errors
+    /// libtorch's own.
+    pub fn order_of(&self, split: Split, draws: &mut Draws) -> Result<Tensor> {
+        upload(&draws.permutation(self.len(split)), self.device)
     }
 
     /// Views of each training image in a batch.
@@ -239,6 +302,20 @@ impl Dataset {
     /// There is no augmentation, one of them differs in size from `index`, is of another law than the dataset's, or
     /// reaches beyond the images.
     pub fn augmented_batch(&self, index: &Tensor, augmentations: &[Augmentation]) -> Result<Batch> {
+        self.augmented_batch_of(Split::Train, index, augmentations)
+    }
+
+    /// The same for the images of any split.
+    ///
+    /// # Errors
+    /// As [`Dataset::augmented_batch`].
+    pub fn augmented_batch_of(
+        &self,
+        split: Split,
+        index: &Tensor,
+        augmentations: &[Augmentation],
+    ) -> Result<Batch> {
+        let part = self.resident(split);
         for augmentation in augmentations {
             let n = augmentation.len();
             if index.size() != [n as i64] {
@@ -254,7 +331,7 @@ impl Dataset {
             Law::Shift { gather, .. } => {
                 let shifted = |augmentation: &Augmentation| match augmentation {
                     Augmentation::Shift(shift) => {
-                        self.normalised(&gather.augmented(&self.train.pixels, index, shift)?)
+                        self.normalised(&gather.augmented(&part.pixels, index, shift)?)
                     }
                     Augmentation::Views(_) => Err(other_law("views", "shifts")),
                 };
@@ -271,12 +348,12 @@ impl Dataset {
                 }
                 let each = index.numel() as i64;
                 let index = index.f_repeat([augmentations.len() as i64])?;
-                let images = self.normalised(&pipeline.views(&self.train.pixels, &index, &all)?)?;
-                let part = |view: i64| Ok(images.f_narrow(0, view * each, each)?);
-                (0..augmentations.len() as i64).map(part).collect::<Result<Vec<Tensor>>>()?
+                let images = self.normalised(&pipeline.views(&part.pixels, &index, &all)?)?;
+                let view = |view: i64| Ok(images.f_narrow(0, view * each, each)?);
+                (0..augmentations.len() as i64).map(view).collect::<Result<Vec<Tensor>>>()?
             }
         };
-        let labels = self.train.labels.f_index_select(0, index)?;
+        let labels = part.labels.f_index_select(0, index)?;
         Batch::of_views(views, labels, index.shallow_clone()).ok_or_else(|| Error::Shape {
             what: "a batch",
             got: "no view".into(),

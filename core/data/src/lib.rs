@@ -19,7 +19,7 @@ pub use config::{DataConfig, ToyConfig};
 pub use dataset::{Batch, Dataset};
 pub use error::{Error, Malformed, Result};
 pub use import::{ImportOptions, ImportReport, import};
-pub use info::{Info, Split};
+pub use info::{Info, Split, TrainSplit};
 
 /// The parsers of foreign bytes, for fuzzing only.
 #[doc(hidden)]
@@ -28,4 +28,7 @@ pub mod parse {
     pub use crate::sources::cifar::{CIFAR10, CIFAR100, Cifar, parse as cifar};
     pub use crate::sources::idx::{IdxImages, parse_images as idx_images, parse_labels as idx_labels};
     pub use crate::sources::packed::{Header, parse_header as packed_header, parse_labels as packed_labels};
+    pub use crate::sources::stl10::{
+        parse_class_names as stl10_class_names, parse_folds as stl10_folds, parse_labels as stl10_labels,
+    };
 }

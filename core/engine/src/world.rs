@@ -6,7 +6,7 @@ use admix_api::{
     Argument, Entry, Hidden, Init, Loss, Mixed, Mixer, MixerContext, Needs, Origin, Pairing, PluginKind,
     Reader, Registry, Store, Streams,
 };
-use admix_data::Info;
+use admix_data::{Info, TrainSplit};
 use admix_models::{Linear, Network};
 use admix_torch::{Device, Kind, Reduction, Tensor};
 
@@ -184,6 +184,8 @@ pub struct World {
     pub bn_groups: i64,
     /// Clusterers.
     pub banks: Vec<BankUnit>,
+    /// Which images are trained on: only `Train` are all labelled.
+    pub split: TrainSplit,
     /// Stages whose features a mixer reads: passes keep them.
     pub kept_stages: Vec<usize>,
     /// What images are normalised by, `(pixel - mean) / std` with pixels in [0, 1]: mean and standard deviation, both
@@ -202,6 +204,8 @@ pub struct Shape {
     pub classes: i64,
     /// Number of training images; 0 if unknown.
     pub samples: usize,
+    /// Which images are trained on: only `Train` are all labelled.
+    pub split: TrainSplit,
     /// Mean of each channel that images are normalised by, pixels in [0, 1]. Empty: they are not.
     pub mean: Vec<f64>,
     /// Standard deviation of each channel, in the same way.
@@ -211,14 +215,14 @@ pub struct Shape {
 impl Shape {
     /// Data of which no more is known: images that are not normalised.
     pub fn new(channels: i64, classes: i64) -> Self {
-        Self { channels, classes, samples: 0, mean: Vec::new(), std: Vec::new() }
+        Self { channels, classes, samples: 0, split: TrainSplit::Train, mean: Vec::new(), std: Vec::new() }
     }
 
     /// That of a data set.
     pub fn of(info: &Info) -> Self {
         let wide = |numbers: &[f32]| numbers.iter().map(|number| f64::from(*number)).collect();
         let plain = Self::new(info.channels, info.classes as i64);
-        Self { samples: info.train, mean: wide(&info.mean), std: wide(&info.std), ..plain }
+        Self { samples: info.train, split: info.split, mean: wide(&info.mean), std: wide(&info.std), ..plain }
     }
 }
 
@@ -440,6 +444,7 @@ impl World {
             queues,
             bn_groups,
             banks,
+            split: shape.split,
             kept_stages,
             normalisation,
             found_inf,

@@ -8,5 +8,7 @@ mod importing;
 mod packed;
 mod parsers;
 mod sources;
+mod stl10;
 mod support;
+mod tiny_imagenet;
 mod views;

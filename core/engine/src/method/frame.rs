@@ -239,6 +239,13 @@ impl Frame {
         if let Some(id) = self.inputs.get(&input) {
             return Ok(*id);
         }
+        let split = self.world.borrow().split;
+        if input == Input::Labels && !split.labelled() {
+            return Err(Error::Input(format!(
+                "`t.labels`: the images that are trained on have no labels, or not all of them, as `data.split` is {split}: \
+                 choose a method that needs none, such as \"moco\", or train on the labelled images, data: (split: Train)"
+            )));
+        }
         let shape = match (input, &self.batch) {
             (Input::Images, Some(batch)) => batch.images.size4().ok().map(|(n, c, h, w)| [n, c, h, w]),
             (Input::View(view), Some(batch)) => {

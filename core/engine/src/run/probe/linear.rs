@@ -116,12 +116,13 @@ pub fn linear(
     let streams = world.streams.fork("linear");
     let mut classifier = Classifier::new(net, dataset.info().classes as i64, settings, streams)?;
     let (test, test_labels) = all_features(net, dataset, Split::Test, batch)?;
-    let cache = if settings.cached { Some(all_features(net, dataset, Split::Train, batch)?) } else { None };
-    let total = dataset.len(Split::Train);
+    let cache =
+        if settings.cached { Some(all_features(net, dataset, Split::Labelled, batch)?) } else { None };
+    let total = dataset.len(Split::Labelled);
     let mut last = None;
     let mut best_top1 = f64::NEG_INFINITY;
     for epoch in 0..settings.epochs {
-        let order = dataset.order(&mut streams.draws("order", "", epoch, 0))?;
+        let order = dataset.order_of(Split::Labelled, &mut streams.draws("order", "", epoch, 0))?;
         for (step, start) in (0..total).step_by(settings.batch).enumerate() {
             let count = settings.batch.min(total - start);
             let index = order.f_narrow(0, start as i64, count as i64)?;
@@ -131,7 +132,8 @@ pub fn linear(
                 }
                 None => {
                     let mut draws = streams.draws("augment", "", epoch, step as u64);
-                    let images = dataset.train_batch(&index, &dataset.augmentation(count, &mut draws))?;
+                    let view = dataset.augmentation(count, &mut draws);
+                    let images = dataset.augmented_batch_of(Split::Labelled, &index, &[view])?;
                     (features(net, &images.images)?, images.labels)
                 }
             };

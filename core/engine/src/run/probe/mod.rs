@@ -114,7 +114,7 @@ fn all_features(net: &Net, dataset: &Dataset, split: Split, batch: usize) -> Res
 /// # Errors
 /// A training or test image has none.
 pub(super) fn needs_labels(dataset: &Dataset, protocol: Protocol) -> Result<()> {
-    for (split, word) in [(Split::Train, "training"), (Split::Test, "test")] {
+    for (split, word) in [(Split::Labelled, "training"), (Split::Test, "test")] {
         let labels = dataset.labels(split);
         if labels.numel() == 0 || labels.f_min()?.f_int64_value(&[])? < 0 {
             return Err(Error::Input(format!(
