@@ -9,6 +9,7 @@ mod pictures;
 mod probes;
 mod recipes;
 mod resume;
+mod sets;
 
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;

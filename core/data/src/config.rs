@@ -96,7 +96,8 @@ impl DataConfig {
             return Err(setting("data.fold", fold, "0 to 9, or None for all images"));
         }
         if let Some(most) = self.per_class.filter(|_| !self.split.labelled()) {
-            let wanted = format!("None with `data.split` {}: images without labels have no class", self.split);
+            let wanted =
+                format!("None with `data.split` {}: images without labels have no class", self.split);
             return Err(setting("data.per_class", most, &wanted));
         }
         if self.per_class == Some(0) {

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::{Decoded, tiny_imagenet};
 use super::decode::Rgb;
+use super::{Decoded, tiny_imagenet};
 use crate::config::setting;
 use crate::{Error, Result, Split};
 

@@ -50,16 +50,20 @@ pub(super) fn understand(
 ) -> Result<Option<Classes>> {
     let Some(top) = top(files) else { return Ok(None) };
     let depth = top.len();
-    let below = |file: &Decoded| -> Vec<String> { file.parts.strip_prefix(top.as_slice()).unwrap_or_default().to_vec() };
+    let below = |file: &Decoded| -> Vec<String> {
+        file.parts.strip_prefix(top.as_slice()).unwrap_or_default().to_vec()
+    };
     let text = |parts: &[&str]| -> Result<Option<&str>> {
         let Some(file) = files.iter().find(|file| below(file) == parts) else { return Ok(None) };
         let bytes = file.text.as_deref().unwrap_or_default();
         let text = std::str::from_utf8(bytes);
         Ok(Some(text.map_err(|_| wrong(source, format!("`{}` is not text", parts.join("/"))))?))
     };
-    let classes = classes(source, text(&[CLASSES])?.unwrap_or_default(), text(&[WORDS])?.unwrap_or_default())?;
-    let annotations = text(&["val", ANNOTATIONS])?
-        .ok_or_else(|| wrong(source, format!("`val/{ANNOTATIONS}` is not there, which gives validation images their class")))?;
+    let classes =
+        classes(source, text(&[CLASSES])?.unwrap_or_default(), text(&[WORDS])?.unwrap_or_default())?;
+    let annotations = text(&["val", ANNOTATIONS])?.ok_or_else(|| {
+        wrong(source, format!("`val/{ANNOTATIONS}` is not there, which gives validation images their class"))
+    })?;
     let mut given = annotated(source, annotations, &classes)?;
     for file in files.iter_mut() {
         let parts = file.parts.get(depth..).unwrap_or_default();
@@ -73,7 +77,9 @@ pub(super) fn understand(
         }
     }
     if let Some((name, (line, _))) = given.into_iter().min_by_key(|(_, (line, _))| *line) {
-        let problem = format!("line {line} of `val/{ANNOTATIONS}` is about `{name}`, which is not there in `val/images`");
+        let problem = format!(
+            "line {line} of `val/{ANNOTATIONS}` is about `{name}`, which is not there in `val/images`"
+        );
         return Err(wrong(source, problem));
     }
     let (mut tests, mut boxes) = (0, 0);
@@ -85,7 +91,9 @@ pub(super) fn understand(
         boxes += usize::from(list);
         !test && !list && file.text.is_none()
     });
-    for (place, count, what) in [("test", tests, "images without labels"), ("train", boxes, "files of bounding boxes")] {
+    for (place, count, what) in
+        [("test", tests, "images without labels"), ("train", boxes, "files of bounding boxes")]
+    {
         if count > 0 {
             skipped.push((place.into(), format!("{count} {what}")));
         }
@@ -141,7 +149,8 @@ impl Classes {
         if let Some((wnid, _)) = self.0.iter().find(|(wnid, _)| !set.class_names.contains(wnid)) {
             return Err(wrong(source, format!("class `{wnid}` of {CLASSES} has no training image")));
         }
-        let numbers: Vec<u16> = set.class_names.iter().map(|wnid| place(wnid).unwrap_or_default() as u16).collect();
+        let numbers: Vec<u16> =
+            set.class_names.iter().map(|wnid| place(wnid).unwrap_or_default() as u16).collect();
         for images in [&mut set.train, &mut set.test] {
             images.iter_mut().for_each(|(label, _)| *label = numbers[usize::from(*label)]);
             images.sort_by_key(|(label, _)| *label);

@@ -135,7 +135,12 @@ pub(crate) fn load(root: &Path, set: &Cifar) -> Result<Source> {
         split: TrainSplit::Train,
         source: format!("binary files in {}", folder.display()),
     };
-    Ok(Source { train: Part::new(&train, 3, 32, 32)?, test: Part::new(&test, 3, 32, 32)?, unlabelled: None, info })
+    Ok(Source {
+        train: Part::new(&train, 3, 32, 32)?,
+        test: Part::new(&test, 3, 32, 32)?,
+        unlabelled: None,
+        info,
+    })
 }
 
 #[cfg(test)]

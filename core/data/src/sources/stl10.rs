@@ -113,7 +113,8 @@ pub(crate) fn is_whole(root: &Path) -> bool {
 pub(crate) fn read_through(root: &Path) -> Result<u64> {
     let folder = folder(root);
     let mut bytes = 0;
-    for path in FILES.iter().chain([&UNLABELLED]).map(|name| folder.join(name)).filter(|path| path.is_file()) {
+    for path in FILES.iter().chain([&UNLABELLED]).map(|name| folder.join(name)).filter(|path| path.is_file())
+    {
         let mut file = fs::File::open(&path).at("open", &path)?;
         bytes += io::copy(&mut file, &mut io::sink()).at("read", &path)?;
     }

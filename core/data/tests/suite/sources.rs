@@ -175,7 +175,10 @@ fn missing_data_says_where_it_was_sought_and_how_to_get_it() {
 #[test]
 fn an_unknown_name_suggests_the_nearest() {
     let text = refused(&config("cifar-1O"));
-    assert!(text.contains("known: fashion-mini, fashion-mnist, cifar10, cifar100, stl10, tiny_imagenet, toy"), "{text}");
+    assert!(
+        text.contains("known: fashion-mini, fashion-mnist, cifar10, cifar100, stl10, tiny_imagenet, toy"),
+        "{text}"
+    );
     assert!(text.contains("Did you mean `cifar10"), "{text}");
     assert!(text.contains("admix data import PATH --name cifar-1O"), "{text}");
     for name in ["", "../cifar10", "a/b", ".hidden", "a\\b", "-x"] {
@@ -255,6 +258,8 @@ fn the_catalogue_lists_all_and_says_what_is_there() {
             ("fashion-mnist", Status::Ready),
             ("cifar10", Status::Missing),
             ("cifar100", Status::Missing),
+            ("stl10", Status::Missing),
+            ("tiny_imagenet", Status::Missing),
             ("toy", Status::Ready),
             ("mine", Status::Damaged),
         ]

@@ -84,7 +84,8 @@ fn images_without_labels_are_trained_on_and_those_with_labels_stay_at_hand() {
     assert_eq!(data.order(&mut draws).unwrap().size(), [5]);
     let order = data.order_of(Split::Labelled, &mut draws).unwrap();
     assert_eq!(order.size(), [6]);
-    let batch = data.augmented_batch_of(Split::Labelled, &order, &[data.augmentation(6, &mut draws)]).unwrap();
+    let batch =
+        data.augmented_batch_of(Split::Labelled, &order, &[data.augmentation(6, &mut draws)]).unwrap();
     let clean = data.clean_batch(Split::Labelled, 0, 6).unwrap();
     assert_eq!(batch.images, clean.images.index_select(0, &order));
     assert_eq!(batch.labels, clean.labels.index_select(0, &order));
@@ -135,7 +136,10 @@ fn files_that_do_not_fit_are_named() {
     fs::write(folder.join("unlabeled_X.bin"), &images(0..2)[1..]).unwrap();
     open(&set);
     let text = refused(&unlabelled);
-    assert!(text.contains("unlabeled_X.bin: the file has 55295 bytes; expected a multiple of 27648"), "{text}");
+    assert!(
+        text.contains("unlabeled_X.bin: the file has 55295 bytes; expected a multiple of 27648"),
+        "{text}"
+    );
     fs::remove_file(folder.join("unlabeled_X.bin")).unwrap();
     let text = refused(&unlabelled);
     assert!(text.contains("unlabeled_X.bin, which `data.split` needs"), "{text}");
@@ -163,7 +167,10 @@ fn the_catalogue_knows_it_and_a_check_reads_all_its_bytes() {
 fn a_set_without_unlabelled_images_says_which_has_some() {
     let set = DataConfig { split: TrainSplit::Unlabelled, ..config("fashion-mini") };
     let text = refused(&set);
-    assert!(text.starts_with("`data.split` is Unlabelled, expected Train: `fashion-mini` has no images"), "{text}");
+    assert!(
+        text.starts_with("`data.split` is Unlabelled, expected Train: `fashion-mini` has no images"),
+        "{text}"
+    );
     assert!(text.contains("stl10"), "{text}");
     let read: DataConfig = ron::from_str(r#"(name: "stl10", split: Unlabelled, fold: Some(3))"#).unwrap();
     assert_eq!((read.split, read.fold), (TrainSplit::Unlabelled, Some(3)));

@@ -24,7 +24,8 @@ fn files() -> Files {
         ("words.txt".into(), b"n01\tgoldfish, Carassius auratus\nn03\tship\nn09\tother\n".to_vec()),
         (
             "val/val_annotations.txt".into(),
-            b"val_0.JPEG\tn01\t0\t32\t44\t62\nval_1.JPEG\tn03\t5\t5\t9\t9\nval_2.JPEG\tn01\t0\t0\t1\t1\n".to_vec(),
+            b"val_0.JPEG\tn01\t0\t32\t44\t62\nval_1.JPEG\tn03\t5\t5\t9\t9\nval_2.JPEG\tn01\t0\t0\t1\t1\n"
+                .to_vec(),
         ),
         ("test/images/test_0.JPEG".into(), jpeg(200)),
         ("test/images/test_1.JPEG".into(), jpeg(210)),
@@ -75,8 +76,10 @@ fn the_published_layout_is_understood_in_a_folder_and_in_archives() {
         assert_eq!(numbers(data.labels(Split::Train)), [0, 0, 1, 1, 2, 2]);
         assert_eq!(numbers(data.labels(Split::Test)), [0, 1, 1]);
         assert_eq!(data.info().mean, [0.485, 0.456, 0.406]);
-        let pixel = |split, at, channel| data.u8_images(split, &[at]).unwrap().int64_value(&[0, channel, 4, 4]);
-        let near = |found: i64, wanted: i64| assert!((found - wanted).abs() < 6, "{source}: {found} {wanted}");
+        let pixel =
+            |split, at, channel| data.u8_images(split, &[at]).unwrap().int64_value(&[0, channel, 4, 4]);
+        let near =
+            |found: i64, wanted: i64| assert!((found - wanted).abs() < 6, "{source}: {found} {wanted}");
         near(pixel(Split::Train, 0, 0), 90);
         near(pixel(Split::Test, 0, 0), 70);
         near(pixel(Split::Test, 2, 0), 80);

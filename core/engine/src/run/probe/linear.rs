@@ -104,7 +104,8 @@ pub fn linear(
     let streams = world.streams.fork("linear");
     let mut classifier = Classifier::new(net, dataset.info().classes as i64, settings, streams)?;
     let (test, test_labels) = all_features(net, dataset, Split::Test, batch)?;
-    let cache = if settings.cached { Some(all_features(net, dataset, Split::Labelled, batch)?) } else { None };
+    let cache =
+        if settings.cached { Some(all_features(net, dataset, Split::Labelled, batch)?) } else { None };
     let total = dataset.len(Split::Labelled);
     let mut last = None;
     let mut best_top1 = f64::NEG_INFINITY;

@@ -1,0 +1,105 @@
+//! Pre-training on images without labels, and measuring what was learned with those that have some.
+
+use serde_json::Value;
+
+use super::Place;
+
+const IMAGE: usize = 3 * 96 * 96;
+
+/// MoCo v2 on the unlabelled images, some milliseconds a step.
+const RECIPE: &str = r#"(
+    epochs: 1,
+    batch: 4,
+    data: (name: "stl10", split: Unlabelled, views: 2, augment: Moco(size: 16)),
+    model: ConvNet(widths: [4, 8], strides: [2, 2]),
+    heads: [],
+    neck: Mlp(hidden: 8, out: 8),
+    queues: {"keys": (length: 8)},
+    pairs: [(from: "q", to: "k", when: BeforeStep, momentum: 0.99)],
+    method: "moco",
+    optimizer: Sgd(lr: 0.03),
+)"#;
+
+/// STL-10 with 20 training images and 10 test images, of a brightness for each class, and 8 images without labels.
+fn place() -> Place {
+    let place = Place::new();
+    let class = |image: usize| (image % 10) as u8;
+    let images = |n: usize| -> Vec<u8> {
+        (0..n).flat_map(|image| (0..IMAGE).map(move |at| 20 * class(image) + (at % 7) as u8)).collect()
+    };
+    let labels = |n: usize| -> Vec<u8> { (0..n).map(|image| 1 + class(image)).collect() };
+    let folds: String = (0..10).map(|fold| format!("{fold} {}\n", fold + 10)).collect();
+    for (name, contents) in [
+        ("train_X.bin", images(20)),
+        ("train_y.bin", labels(20)),
+        ("test_X.bin", images(10)),
+        ("test_y.bin", labels(10)),
+        ("unlabeled_X.bin", images(8)),
+        ("fold_indices.txt", folds.into_bytes()),
+    ] {
+        place.write(&format!("data/stl10_binary/{name}"), contents);
+    }
+    place.write("r.ron", RECIPE);
+    place
+}
+
+fn json(place: &Place, arguments: &[&str]) -> Value {
+    let said = place.compute(&[arguments, &["--format", "json"]].concat()).good().stdout;
+    serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
+}
+
+#[test]
+fn unlabelled_images_are_learned_from_and_labelled_ones_measure() {
+    let place = place();
+    let run = ["run", "r.ron", "--out", "run", "--max-steps", "2", "--set", "evaluate=(probes: [Knn])"];
+    place.compute(&run).good();
+    let facts = std::fs::read_to_string(place.path("run/run.json")).expect("facts");
+    assert!(facts.contains(r#""train_images": 8"#), "{facts}");
+    for protocol in ["knn", "linear", "linear-cached"] {
+        let mut arguments = vec!["eval", "run", "--protocol", protocol];
+        if protocol != "knn" {
+            arguments.extend(["--epochs", "2", "--batch", "8"]);
+        }
+        let found = json(&place, &arguments);
+        let head = &found["heads"][format!("{protocol}_q")];
+        assert_eq!(head["images"], 10, "{found}");
+        assert!(head["loss"].as_f64().is_some_and(|loss| loss > 0.0), "{found}");
+    }
+    // Nothing but the labelled images is needed to measure, and fewer of them than a batch had will do.
+    std::fs::remove_file(place.path("data/stl10_binary/unlabeled_X.bin")).expect("removed");
+    let found = json(&place, &["eval", "run", "--protocol", "knn", "--set", "data.fold=3", "--k", "1"]);
+    // One class is known.
+    assert_eq!(found["heads"]["knn_q"]["top1"], 10.0, "{found}");
+    place
+        .compute(&["run", "r.ron", "--out", "again"])
+        .refused(2, &["`data.name` cannot be opened", "unlabeled_X.bin, which `data.split` needs"]);
+}
+
+#[test]
+fn what_is_trained_on_is_shown_and_labels_that_are_not_there_are_missed() {
+    let place = place();
+    let said = place.admix(&["show", "r.ron"]).good().stdout;
+    let row = said.lines().find(|line| line.starts_with("data.split")).expect("a row");
+    assert!(row.contains("Unlabelled") && row.contains("recipe"), "{row}");
+    let supervised = RECIPE
+        .replace("moco", "mixup")
+        .replace(r#"neck: Mlp(hidden: 8, out: 8),"#, "")
+        .replace(r#"queues: {"keys": (length: 8)},"#, "")
+        .replace(r#"pairs: [(from: "q", to: "k", when: BeforeStep, momentum: 0.99)],"#, "")
+        .replace("heads: [],", r#"heads: ["one"],"#)
+        .replace("views: 2,", "");
+    place.write("s.ron", &supervised);
+    for split in ["Unlabelled", "TrainUnlabelled"] {
+        let set = format!("data.split={split}");
+        place
+            .compute(&["check", "s.ron", "--set", &set])
+            .refused(2, &["`t.labels`", &format!("`data.split` is {split}"), "moco", "split: Train"]);
+    }
+    place.compute(&["check", "s.ron", "--set", "data.split=Train"]).good();
+    place
+        .compute(&["check", "r.ron", "--set", "data.name=\"toy\""])
+        .refused(2, &["`data.split` is Unlabelled", "`toy` has no images without labels", "stl10"]);
+    place
+        .compute(&["check", "r.ron", "--set", "data.per_class=2"])
+        .refused(2, &["`data.per_class` is 2", "images without labels have no class"]);
+}
