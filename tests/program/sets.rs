@@ -1,5 +1,8 @@
 //! Pre-training on images without labels, and measuring what was learned with those that have some.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
 use serde_json::Value;
 
 use super::Place;
@@ -102,4 +105,39 @@ fn what_is_trained_on_is_shown_and_labels_that_are_not_there_are_missed() {
     place
         .compute(&["check", "r.ron", "--set", "data.per_class=2"])
         .refused(2, &["`data.per_class` is 2", "images without labels have no class"]);
+}
+
+/// Answers one request, then is gone; returns the address of a file on it.
+fn serve(answer: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/file", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        let (mut request, mut byte) = (Vec::new(), [0]);
+        while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte).expect("a request") == 1 {
+            request.push(byte[0]);
+        }
+        stream.write_all(answer.as_bytes()).expect("an answer");
+    });
+    url
+}
+
+#[test]
+fn data_get_tells_bad_input_from_failed_downloads() {
+    let place = Place::new();
+    let get = |name: &str, url: &str| place.admix(&["data", "get", name, "--url", url]);
+    place.admix(&["data", "get", "cifar1O"]).refused(2, &["`NAME` is `cifar1O`", "Did you mean `cifar10`"]);
+    place.admix(&["data", "get", "imagenet"]).refused(2, &["https://image-net.org", "admix data import"]);
+    get("stl10", "stl10.tar.gz").refused(2, &["`--url` is `stl10.tar.gz`", "http://"]);
+    place.admix(&["data", "get", "stl10", "--mirror", "x"]).bad_flag(&["--mirror"]);
+    let url = serve("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    get("stl10", &url).refused(1, &["cannot get", &url, "404 Not Found"]);
+    // The server is gone.
+    get("stl10", &url).refused(1, &["cannot get", &url]);
+    let url = serve("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbad");
+    get("stl10", &url).refused(1, &["bae60998ffe4923b131e3d6e4c19993e", "91f7769df0f17e558f3565bffb0c7dfb"]);
+    let left = std::fs::read_dir(place.path("data")).expect("a folder").count();
+    assert_eq!(left, 0, "the file was removed");
+    let said = place.admix(&["data", "get", "toy"]).good().stdout;
+    assert!(said.contains("toy is ready in data (was there already)"), "{said}");
 }
