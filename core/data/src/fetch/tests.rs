@@ -47,7 +47,7 @@ fn answer(status: &str, headers: &str, length: usize, body: &[u8]) -> Vec<u8> {
 }
 
 fn content() -> Vec<u8> {
-    (0..100_000_u32).map(|i| (i * i / 7) as u8).collect()
+    (0..100_000_u64).map(|i| (i * i / 7) as u8).collect()
 }
 
 fn sum(bytes: &[u8]) -> String {
@@ -86,7 +86,8 @@ fn a_whole_file_arrives_once() {
 #[test]
 fn a_download_that_was_cut_off_goes_on_where_it_stopped() {
     let folder = tempfile::tempdir().unwrap();
-    let (first, rest) = content().split_at(40_000).to_owned_pair();
+    let mut first = content();
+    let rest = first.split_off(40_000);
     let server = Server::start(vec![
         answer("200 OK", "ETag: \"one\"\r\n", 100_000, &first),
         answer(
@@ -109,17 +110,6 @@ fn a_download_that_was_cut_off_goes_on_where_it_stopped() {
         "{}",
         requests[1]
     );
-}
-
-/// Owned halves.
-trait OwnedPair {
-    fn to_owned_pair(&self) -> (Vec<u8>, Vec<u8>);
-}
-
-impl OwnedPair for (&[u8], &[u8]) {
-    fn to_owned_pair(&self) -> (Vec<u8>, Vec<u8>) {
-        (self.0.to_vec(), self.1.to_vec())
-    }
 }
 
 #[test]
