@@ -9,6 +9,7 @@ mod pictures;
 mod probes;
 mod recipes;
 mod resume;
+mod sets;
 mod unlabelled;
 
 use std::io::Read;

@@ -9,6 +9,7 @@ mod catalogue;
 mod config;
 mod dataset;
 mod error;
+mod fetch;
 mod import;
 mod info;
 mod sources;
@@ -18,6 +19,7 @@ pub use catalogue::{Entry, Status, Verified, catalogue, info, verify};
 pub use config::{DataConfig, ToyConfig};
 pub use dataset::{Batch, Dataset};
 pub use error::{Error, Malformed, Result};
+pub use fetch::{Fetched, GetOptions, GetReport, get};
 pub use import::{ImportOptions, ImportReport, import};
 pub use info::{Info, Split, TrainSplit};
 

@@ -6,7 +6,7 @@
 //! order of their names, images sorted by name within their class. Tiny ImageNet is understood as it is published. An archive is read as a stream, nothing is unpacked
 //! to the disk; images are decoded in parallel.
 
-mod archive;
+pub(crate) mod archive;
 mod decode;
 mod layout;
 mod tiny_imagenet;

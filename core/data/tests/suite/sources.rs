@@ -258,6 +258,8 @@ fn the_catalogue_lists_all_and_says_what_is_there() {
             ("fashion-mnist", Status::Ready),
             ("cifar10", Status::Missing),
             ("cifar100", Status::Missing),
+            ("stl10", Status::Missing),
+            ("tiny_imagenet", Status::Missing),
             ("toy", Status::Ready),
             ("mine", Status::Damaged),
         ]
