@@ -55,10 +55,19 @@ fn small(text: &str) -> Vec<String> {
     flags
 }
 
+/// What makes a run another one on generated images: everything but the data, the length and the learning rate.
+fn trained(text: &str) -> String {
+    let code = text.lines().map(|line| line.split("//").next().unwrap_or_default().trim());
+    let apart = ["epochs:", "batch:", "data:", "optimizer:", "evaluate:", "queues:", "params:"];
+    let lines: Vec<&str> = code.filter(|line| !apart.iter().any(|field| line.starts_with(field))).collect();
+    lines.join("\n")
+}
+
 #[test]
-fn every_recipe_takes_two_steps_and_passes_its_check() {
+fn every_recipe_passes_its_check_and_each_kind_of_run_takes_two_steps() {
     let all = bundled();
     assert!(all.len() >= 14, "{}", all.len());
+    let mut seen = BTreeSet::new();
     for (name, _, text) in all {
         let place = Place::new();
         let flags = small(&text);
@@ -66,12 +75,16 @@ fn every_recipe_takes_two_steps_and_passes_its_check() {
             let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
             [words(first), flags.clone(), words(more)].concat()
         };
-        let run =
-            with(&["run", &name], &["--out", "run", "--max-steps", "2", "--device", "cpu", "--threads", "1"]);
-        let outcome = place.admix(&run.iter().map(String::as_str).collect::<Vec<_>>()).good();
-        assert!(outcome.stdout.contains("2 steps"), "{name}: {}", outcome.stdout);
-        assert_eq!(outcome.stderr, "", "{name}");
-        assert!(place.path("run/checkpoints/step-00000002.safetensors").exists(), "{name}");
+        if seen.insert(trained(&text)) {
+            let run = with(
+                &["run", &name],
+                &["--out", "run", "--max-steps", "2", "--device", "cpu", "--threads", "1"],
+            );
+            let outcome = place.admix(&run.iter().map(String::as_str).collect::<Vec<_>>()).good();
+            assert!(outcome.stdout.contains("2 steps"), "{name}: {}", outcome.stdout);
+            assert_eq!(outcome.stderr, "", "{name}");
+            assert!(place.path("run/checkpoints/step-00000002.safetensors").exists(), "{name}");
+        }
         let check = with(&["check", &name], &["--device", "cpu", "--threads", "1"]);
         let outcome = place.admix(&check.iter().map(String::as_str).collect::<Vec<_>>()).good();
         assert!(outcome.stdout.contains("is good"), "{name}: {}", outcome.stdout);
