@@ -85,6 +85,8 @@ checks! {
     ssl_step_c_default: ssl::ssl_step_c_default,
     ssl_step_i_code: ssl_code::ssl_step_i_code,
     ssl_step_i_pairfixed: ssl_code::ssl_step_i_pairfixed,
+    ssl_step_c_code: ssl_code::ssl_step_c_code,
+    ssl_step_c_pairfixed: ssl_code::ssl_step_c_pairfixed,
     supervised_step_automix: steps::supervised_step_automix,
     supervised_step_amix: steps::supervised_step_amix,
     supervised_step_default: steps::supervised_step_default,
@@ -94,6 +96,8 @@ checks! {
 pub const UNUSED: &[(&str, &str, &str)] = &[
     ("ssl_step_i_code", "bn_shuffle_*", "orders of samples that cancel on one device"),
     ("ssl_step_i_pairfixed", "bn_shuffle_*", "the same"),
+    ("ssl_step_c_code", "bn_shuffle_*", "the same"),
+    ("ssl_step_c_pairfixed", "bn_shuffle_*", "the same"),
     ("mixers_puzzlemix_64", "mean", "only differences of images count"),
     ("mixers_puzzlemix_mask", "mean", "only differences of images count"),
 ];

@@ -257,6 +257,8 @@ fn image_facts(recipe: &Recipe) -> Result<Info> {
         "fashion-mini" | "fashion-mnist" => (10, 1, (28, 28)),
         "cifar10" => (10, 3, (32, 32)),
         "cifar100" => (100, 3, (32, 32)),
+        "stl10" => (10, 3, (96, 96)),
+        "tiny_imagenet" => (200, 3, (64, 64)),
         "toy" => {
             let toy = &recipe.data.toy;
             (toy.classes, toy.channels, (toy.size, toy.size))
@@ -279,6 +281,8 @@ fn image_facts(recipe: &Recipe) -> Result<Info> {
         std: vec![1.0; channels as usize],
         train: 1000 * recipe.batch * recipe.accumulate,
         test: 0,
+        unlabelled: 0,
+        split: recipe.data.split,
         source: "made on the spot".into(),
     })
 }

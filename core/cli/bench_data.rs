@@ -125,6 +125,7 @@ fn loader(recipe: &Recipe, dataset: &Dataset, epoch: u64) -> Result<Loader> {
     let streams = Streams::new(recipe.seed);
     let total = dataset.len(Split::Train);
     Ok(dataset.loader(Pass {
+        split: Split::Train,
         order: streams.draws("order", "", epoch, 0).permutation(total),
         batch: recipe.batch,
         batches: 0..total / recipe.batch,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use admix_api::Registry;
 use admix_data::Dataset;
-use admix_engine::{Checkpoint, Method, Override, Recipe, RunFolder, Session, Shape, session_of};
+use admix_engine::{Checkpoint, Method, Override, Recipe, RunFolder, Session, Shape};
 use admix_torch::Device;
 use anyhow::Result;
 
@@ -55,15 +55,11 @@ pub fn session(
 ) -> Result<Session> {
     let header = &checkpoint.header;
     let method = Method::compile(&header.script, &header.script_file)?;
-    let (classes, samples) = (classes(checkpoint), clustered(checkpoint));
-    let mut session = if classes.is_some() || samples.is_some() {
-        let mut shape = Shape::of(dataset.info());
-        shape.classes = classes.unwrap_or(shape.classes);
-        shape.samples = samples.unwrap_or(shape.samples);
-        Session::build(recipe, method, registry, shape, header.clock, device)?
-    } else {
-        session_of(recipe, method, registry, dataset.info(), device)?
-    };
+    let mut shape = Shape::of(dataset.info());
+    shape.classes = classes(checkpoint).unwrap_or(shape.classes);
+    shape.samples = clustered(checkpoint).unwrap_or(shape.samples);
+    // Not `session_of`: what is measured may have fewer images than a batch of the training had.
+    let mut session = Session::build(recipe, method, registry, shape, header.clock, device)?;
     session.load(&checkpoint.tensors)?;
     session.set_clock(header.clock);
     Ok(session)

@@ -1,9 +1,9 @@
-//! `admix data`: import, info, verify.
+//! `admix data`: get, import, info, verify.
 
 use std::path::PathBuf;
 use std::time::Instant;
 
-use admix_data::{ImportOptions, ImportReport, Info};
+use admix_data::{GetOptions, ImportOptions, ImportReport, Info};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -21,6 +21,10 @@ pub enum DataCommand {
     ///
     /// Layout: SPLIT/CLASS/FILES with splits train and test (or val), or CLASS/FILES with --test-per-class.
     Import(ImportArgs),
+    /// Download a dataset from where it is published, compare it with its checksum and make it ready.
+    ///
+    /// A download that was cut off goes on where it stopped.
+    Get(GetArgs),
     /// Print what is known of a dataset.
     Info(NamedArgs),
     /// Read every byte of a dataset and compare it with its checksum.
@@ -51,6 +55,21 @@ pub struct ImportArgs {
     format: Format,
 }
 
+/// Flags of `admix data get`.
+#[derive(Args)]
+pub struct GetArgs {
+    /// The dataset: cifar10, cifar100, fashion-mnist, stl10 or tiny_imagenet.
+    name: String,
+    /// The folder that holds the datasets.
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    root: PathBuf,
+    /// Another address of the same archive; for fashion-mnist, of the folder of its four files.
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
 /// Flags of `admix data info` and `verify`.
 #[derive(Args)]
 pub struct NamedArgs {
@@ -75,6 +94,7 @@ fn size(text: &str) -> Result<(i64, i64), String> {
 pub fn data(command: &DataCommand) -> Result<()> {
     admix_torch::open_cuda(admix_torch::Wanted::Cpu)?;
     match command {
+        DataCommand::Get(args) => get(args),
         DataCommand::Import(args) => import(args),
         DataCommand::Info(args) => print_info(&admix_data::info(&args.name, &args.root)?, args.format),
         DataCommand::Verify(args) => verify(args),
@@ -104,6 +124,40 @@ fn import(args: &ImportArgs) -> Result<()> {
         Format::Json => output::print_json(&json!({ "report": report, "seconds": seconds })),
         Format::Text => output::print(&told(&report, seconds)),
     }
+}
+
+fn get(args: &GetArgs) -> Result<()> {
+    let begin = Instant::now();
+    let bar = output::bar(|| ProgressBar::new(0).with_style(style()));
+    let progress = |done: u64, total: u64| {
+        if let Some(bar) = &bar {
+            bar.set_length(total);
+            bar.set_position(done);
+        }
+    };
+    let options = GetOptions { url: args.url.as_deref(), progress: &progress };
+    let report = admix_data::get(&args.name, &args.root, options);
+    output::end_bar();
+    let report = report?;
+    let seconds = begin.elapsed().as_secs_f64();
+    if args.format == Format::Json {
+        return output::print_json(&json!({ "report": report, "seconds": seconds }));
+    }
+    let mut text = String::new();
+    for file in &report.files {
+        text.push_str(&match (file.downloaded, file.resumed_from) {
+            (false, _) => format!("{} was there; its checksum fits\n", file.url),
+            (true, 0) => format!("{}: {}, its checksum fits\n", file.url, output::bytes(file.bytes)),
+            (true, before) => format!(
+                "{}: {}, of which {} were there; its checksum fits\n",
+                file.url,
+                output::bytes(file.bytes),
+                output::bytes(before)
+            ),
+        });
+    }
+    let how = if report.files.is_empty() { "was there already".into() } else { output::duration(seconds) };
+    output::print(&format!("{text}{} is ready in {} ({how})", report.name, report.root.display()))
 }
 
 fn style() -> ProgressStyle {
@@ -152,6 +206,7 @@ pub fn print_info(info: &Info, format: Format) -> Result<()> {
         return output::print_json(info);
     }
     let numbers = |values: &[f32]| values.iter().map(|v| format!("{v:.4}")).collect::<Vec<_>>().join(", ");
+    let number = |images: usize| output::thousands(images as u64);
     let row = |name: &str, value: String| vec![name.to_string(), value];
     const SHOWN: usize = 20;
     let mut names = info.class_names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
@@ -163,11 +218,15 @@ pub fn print_info(info: &Info, format: Format) -> Result<()> {
         row("source", info.source.clone()),
         row(
             "images",
-            format!(
-                "{} for training, {} for testing",
-                output::thousands(info.train as u64),
-                output::thousands(info.test as u64)
-            ),
+            match info.unlabelled {
+                0 => format!("{} for training, {} for testing", number(info.train), number(info.test)),
+                more => format!(
+                    "{} for training, {} for testing, {} without labels (data.split)",
+                    number(info.train),
+                    number(info.test),
+                    number(more)
+                ),
+            },
         ),
         row("size", format!("{} channels, {}x{} pixels", info.channels, info.height, info.width)),
         row("classes", format!("{}: {names}", info.classes)),
@@ -201,6 +260,8 @@ mod tests {
             std: vec![],
             train: 1000,
             test: 10,
+            unlabelled: 0,
+            split: admix_data::TrainSplit::Train,
             source: "x".into(),
         };
         let skipped = (0..25).map(|i| (format!("{i}.jpg"), "not an image".to_string())).collect();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use admix_api::Streams;
-use admix_data::{Dataset, Split};
+use admix_data::{Dataset, Split, TrainSplit};
 use admix_engine::{
     Accuracy, Knn, LinearPreset, LinearProbe, MixerReport, Protocol, Recipe, Session, evaluate, knn, linear,
     mixer_report,
@@ -127,7 +127,12 @@ pub fn eval(args: &EvalArgs) -> Result<()> {
     let registry = libraries::registry()?;
     let checkpoint = checkpoints::open(&args.run, args.best, device)?;
     let recipe = checkpoints::recipe(&checkpoint, &args.changes.set, &registry)?;
-    let dataset = Dataset::open(&recipe.data, device, Streams::new(recipe.seed))?;
+    let mut data = recipe.data.clone();
+    if args.protocol != "test" {
+        // Only `test` looks at what was trained on (for BatchNorms of momentum networks); the rest of a large set stays on disk.
+        data.split = TrainSplit::Train;
+    }
+    let dataset = Dataset::open(&data, device, Streams::new(recipe.seed))?;
     let mut session = checkpoints::session(&checkpoint, &recipe, &registry, &dataset, device)?;
     let clock = checkpoint.header.clock;
     let facts = json!({
@@ -189,8 +194,10 @@ fn probe(
             None | Some(Preset::Paper) => LinearPreset::Paper,
             Some(Preset::Code) => LinearPreset::Code,
         };
-        let preset = LinearProbe::preset(preset, &dataset.info().name);
+        let preset = LinearProbe::preset(preset, &recipe.data);
+        let chosen = args.changes.set.iter().any(|change| change.path.starts_with("data.augment"));
         let settings = LinearProbe {
+            augment: preset.augment.filter(|_| !chosen),
             cached: protocol == Protocol::LinearCached,
             epochs: flags.epochs.unwrap_or(preset.epochs),
             batch: flags.batch.unwrap_or(preset.batch),

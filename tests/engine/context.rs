@@ -19,6 +19,8 @@ fn info(mean: [f32; 3], std: [f32; 3]) -> Info {
         std: std.to_vec(),
         train: 64,
         test: 8,
+        unlabelled: 0,
+        split: Default::default(),
         source: String::new(),
     }
 }

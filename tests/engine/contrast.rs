@@ -10,7 +10,7 @@ use admix_torch::{Device, Kind, Tensor};
 use super::{differing, recipe};
 
 /// What the three methods share. `{}` takes more fields.
-fn text(method: &str, more: &str) -> String {
+pub fn text(method: &str, more: &str) -> String {
     let mixer = match method {
         "moco" => r#""mix": MixUp(partner: Derangement)"#,
         _ => r#""amix": AMix(stage: 2, adjust: 1.0, dropout: 0.2, init_std: 0.3, partner: Derangement)"#,
@@ -34,9 +34,14 @@ fn text(method: &str, more: &str) -> String {
     )
 }
 
-fn session_of(method: &str, script: &str, more: &str) -> Session {
+pub fn session_of(method: &str, script: &str, more: &str) -> Session {
+    built(&text(method, more), script)
+}
+
+/// A session of 16 samples on two views, with its clusters, if it has a clusterer.
+pub fn built(text: &str, script: &str) -> Session {
     admix_torch::set_threads(1);
-    let recipe = recipe(&text(method, more)).unwrap_or_else(|error| panic!("{error}"));
+    let recipe = recipe(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
     let registry = admix_engine::registry().expect("a registry");
     let method = Method::compile(script, "test.rhai").expect("a method");
     let clock = Clock { step: 0, steps: 60, epoch: 0, epochs: 2 };
@@ -58,22 +63,22 @@ fn wave(number: i64, n: i64) -> Tensor {
 }
 
 /// Two views that differ.
-fn views(number: i64) -> [Tensor; 2] {
+pub fn views(number: i64) -> [Tensor; 2] {
     [wave(number, 8), wave(number, 8) * 0.8 + wave(number + 50, 8) * 0.3]
 }
 
-fn batch(views: [Tensor; 2]) -> Batch {
+pub fn batch(views: [Tensor; 2]) -> Batch {
     let labels = Tensor::zeros([8], (Kind::Int64, Device::Cpu));
     let index = Tensor::arange(8, (Kind::Int64, Device::Cpu));
     Batch::of_views(views.into(), labels, index).expect("a batch")
 }
 
-fn step(session: &mut Session, views: [Tensor; 2]) -> StepReport {
+pub fn step(session: &mut Session, views: [Tensor; 2]) -> StepReport {
     let options = StepOptions { detail: true, ..StepOptions::default() };
     session.step_with(vec![batch(views)], &options).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn term(report: &StepReport, name: &str) -> f64 {
+pub fn term(report: &StepReport, name: &str) -> f64 {
     let found = report.losses.iter().find(|(own, _)| own == name);
     found.unwrap_or_else(|| panic!("no term {name}")).1.double_value(&[])
 }
@@ -345,6 +350,67 @@ fn k_encodes_view_0_no_further_than_the_mixer_reads() {
         "let p = t.pass(\"k\", x); let z = p.features(\"amix\"); p.finish();",
     );
     assert!((updates(&again) - 3.0).abs() < 0.01);
+}
+
+/// Leak 9, the other half: a mix goes through BatchNorm groups of a batch dealt out anew, as keys do.
+#[test]
+fn a_mix_shares_statistics_with_its_own_group_alone_and_groups_are_dealt_out_anew() {
+    // What the networks make of the mixes, put where it can be read: into the queue.
+    let read = |method: &str| match method {
+        "amix_i" => leaky(method, "t.enqueue(\"keys\", key);", "t.enqueue(\"keys\", detach(guess));"),
+        "amix_c" => leaky(method, "t.enqueue(\"keys\", key);", "t.enqueue(\"keys\", unit(detach(raw)));"),
+        _ => leaky(
+            method,
+            "t.learn(#{ mix: t.loss(\"info_nce\", t.pass(\"q\", mixed).unit(), told, queue) });",
+            "let seen = t.pass(\"q\", mixed).unit();
+             t.learn(#{ mix: t.loss(\"info_nce\", seen, told, queue) });
+             t.enqueue(\"keys\", detach(seen));",
+        )
+        .replace("    t.enqueue(\"keys\", key);\n", ""),
+    };
+    // Which of the mixes are seen otherwise where sample 3 alone is mixed with another image.
+    let moved = |method: &str, more: &str, number: u64| -> Vec<i64> {
+        let embeddings = |partner: i64| {
+            let mut session = session_of(method, &read(method), more);
+            session.set_clock(Clock { step: number, ..session.clock() });
+            if method != "moco" {
+                // A mask of 1/2 everywhere: nothing but its own pair makes a mix.
+                let _guard = admix_torch::no_grad();
+                let _ = session.tensors()["mixer.amix.value.fc1.weight"].shallow_clone().zero_();
+            }
+            let partners = [1, 2, 0, partner, 5, 6, 7, 4];
+            let plan = || Plan::given(0.4, &partners).with("dropout_key", Value::Int(7));
+            let draws = ["mix", "attempt", "lesson"];
+            let options = StepOptions {
+                plans: draws.into_iter().map(|draw| (draw.to_string(), plan())).collect(),
+                detail: true,
+                ..StepOptions::default()
+            };
+            let report = session.step_with(vec![batch(views(0))], &options).unwrap_or_else(|e| panic!("{e}"));
+            let draw = if method == "moco" { "mix" } else { "attempt" };
+            (report.mixes[draw].images.copy(), keys(&session))
+        };
+        let (one, other) = (embeddings(5), embeddings(6));
+        let differs = |a: &Tensor, b: &Tensor| -> Vec<i64> {
+            (0..8).filter(|i| !a.get(*i).equal(&b.get(*i))).collect()
+        };
+        assert_eq!(differs(&one.0, &other.0), [3], "{method}: one mix alone is another image");
+        differs(&one.1, &other.1)
+    };
+    for method in METHODS {
+        let mut mates = std::collections::BTreeSet::new();
+        for number in 0..6 {
+            let moved = moved(method, "bn_groups: 4,", number);
+            assert!(moved.len() == 2 && moved.contains(&3), "{method}, step {number}: {moved:?}");
+            mates.extend(moved);
+        }
+        assert!(mates.len() > 3, "{method}: always the same group, {mates:?}");
+        assert_eq!(
+            moved(method, "", 0).len(),
+            8,
+            "{method}: without groups each mix is seen with all others"
+        );
+    }
 }
 
 /// Leak 10: weights that sum to 1 over the clusters make the losses of clusters about 1/K as large.

@@ -3,6 +3,8 @@
 mod choice;
 mod context;
 mod contrast;
+mod contrast_mixers;
+mod freeze;
 mod gradients;
 mod hidden;
 mod method;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use admix_api::{Ask, MixInput, Plan, Registry, Streams, Value, unit};
 use admix_data::Batch;
 use admix_engine::{
-    Clock, Execution, Method, Queue, Recipe, Scheduled, Session, Shape, StepOptions, bundled,
+    Clock, Execution, Method, Queue, Recipe, Scheduled, Session, Shape, StepOptions, StepReport, bundled,
 };
 use admix_torch::{Device, Kind, Tensor};
 
@@ -70,19 +70,69 @@ pub fn golden_name(own: &str) -> Option<String> {
     Some(format!("neck_{net}.{}", rest.strip_prefix("neck.")?))
 }
 
+/// The fields of a recipe with the file's bank and its two heads; none if it has no bank. `settings` are more of the bank's.
+pub fn clusterers(golden: &Golden, settings: &str) -> String {
+    let Some(centroids) = golden.find("memory.before.centroids") else { return String::new() };
+    format!(
+        "embedding_heads: {{\"online\": (), \"offline\": ()}},
+         clusterers: {{\"odc\": Odc(k: {}, min_size: 1, {settings})}},",
+        centroids.size()[0]
+    )
+}
+
+/// How many samples the file's bank has; 0 if there is none.
+pub fn banked(golden: &Golden) -> usize {
+    golden.find("memory.before.features").map_or(0, |bank| bank.size()[0] as usize)
+}
+
+/// What a term of a step came to, before weighting.
+pub fn term(report: &StepReport, name: &str) -> Tensor {
+    let found = report.losses.iter().find(|(own, _)| own == name);
+    found.map(|(_, value)| value.copy()).unwrap_or_else(|| panic!("no term {name}"))
+}
+
+/// Every gradient of the step against the file's, whose names begin with `prefix`.
+pub fn check_gradients(golden: &Golden, prefix: &str, report: &StepReport, tolerance: Tolerance) {
+    let prefix = format!("{prefix}grad.");
+    for (name, gradient) in &report.gradients {
+        golden.check(&format!("{prefix}{}", golden_name(name).expect("a name")), gradient, tolerance);
+    }
+    let expected = golden.names().filter(|name| name.starts_with(&prefix)).count();
+    assert_eq!(report.gradients.len(), expected, "every gradient of the file, and no other");
+}
+
+/// Whether this is a tensor of the bank; if so it is checked against what the step left in the file's. Centroids stay.
+pub fn check_bank(golden: &Golden, prefix: &str, own: &str, tensor: &Tensor) -> bool {
+    let Some(part) = own.strip_prefix("bank.odc.") else { return false };
+    match part {
+        "counts" => {
+            let labels = golden.get(&format!("{prefix}memory.after.labels"));
+            let counts = labels.bincount::<Tensor>(None, tensor.size()[0]);
+            assert!(tensor.equal(&counts), "counts follow the labels");
+        }
+        "centroids" => golden.check("memory.before.centroids", tensor, Tolerance::EXACT),
+        "labels" => golden.check(&format!("{prefix}memory.after.labels"), tensor, Tolerance::EXACT),
+        _ => golden.check(&format!("{prefix}memory.after.{part}"), tensor, VALUES),
+    }
+    true
+}
+
+/// The keys that a step wrote into the queue from this pointer on, `[N, D]`.
+pub fn enqueued(session: &Session, pointer: i64, samples: i64) -> Tensor {
+    let queue = session.tensors()["queue.keys.entries"].copy();
+    let columns =
+        (Tensor::arange(samples, (Kind::Int64, queue.device())) + pointer).remainder(queue.size()[1]);
+    queue.index_select(1, &columns).transpose(0, 1)
+}
+
 fn session(golden: &Golden, method: &str) -> Session {
     let single = |name: &str| golden.number(name);
     assert_eq!((single("lam_margin"), single("weight_decay.gamma")), (0.0, 0.0));
-    let bank = golden.find("memory.before.features");
-    let (clusters, cluster) = match &bank {
-        None => (String::new(), ""),
-        Some(_) => (
-            format!(
-                "embedding_heads: {{\"online\": (), \"offline\": ()}},
-                 clusterers: {{\"odc\": Odc(k: {}, momentum: {:?}, min_size: 1)}},",
-                golden.get("memory.before.centroids").size()[0],
-                single("memory.momentum"),
-            ),
+    let samples = banked(golden);
+    let (clusters, cluster) = match samples {
+        0 => (String::new(), ""),
+        _ => (
+            clusterers(golden, &format!("momentum: {:?}", single("memory.momentum"))),
             ", \"cluster\": CrossEntropy(class_weight: WeightedMean)",
         ),
     };
@@ -101,7 +151,6 @@ fn session(golden: &Golden, method: &str) -> Session {
         single("weight_decay"),
         temperature = single("temperature"),
     );
-    let samples = bank.map_or(0, |bank| bank.size()[0] as usize);
     filled(golden, method, &golden.get("step0.view_q"), &fields, samples)
 }
 
@@ -250,10 +299,7 @@ fn two_steps(golden: &Golden, method: &str, execution: Execution) {
         let batch = Batch::of_views(vec![view_q.copy(), view_k.copy()], labels, index).expect("a batch");
         let report = session.step_with(vec![batch], &options).expect("a training step");
 
-        let loss = |term: &str| {
-            let found = report.losses.iter().find(|(name, _)| name == term);
-            found.map(|(_, value)| value.copy()).unwrap_or_else(|| panic!("no term {term}"))
-        };
+        let loss = |name: &str| term(&report, name);
         let mut total = loss("mask") * golden.number("mask_loss_weight");
         golden.check(&at("loss.mask_weighted"), &total, VALUES);
         let mut terms = vec![("moco", "moco", 1.0), ("mix", "backbone_mix", 1.0), ("main", "main", 1.0)];
@@ -280,26 +326,11 @@ fn two_steps(golden: &Golden, method: &str, execution: Execution) {
         golden.check(&at("image_mixed_mixblock"), &report.mixes["attempt"].images, IMAGES);
         golden.check(&at("image_mixed_backbone"), &report.mixes["lesson"].images, IMAGES);
 
-        for (name, gradient) in &report.gradients {
-            let name = golden_name(name).expect("a name");
-            golden.check(&at(&format!("grad.{name}")), gradient, GRADIENTS);
-        }
-        let expected = golden.names().filter(|name| name.starts_with(&at("grad."))).count();
-        assert_eq!(report.gradients.len(), expected, "step {step}: every gradient of the file, and no other");
+        check_gradients(golden, &at(""), &report, GRADIENTS);
 
         let after = session.tensors();
         for (own, tensor) in &after {
-            if let Some(part) = own.strip_prefix("bank.odc.") {
-                match part {
-                    "counts" => {
-                        let counts =
-                            golden.get(&at("memory.after.labels")).bincount::<Tensor>(None, tensor.size()[0]);
-                        assert!(tensor.equal(&counts), "counts follow the labels");
-                    }
-                    "centroids" => golden.check("memory.before.centroids", tensor, Tolerance::EXACT),
-                    "labels" => golden.check(&at("memory.after.labels"), tensor, Tolerance::EXACT),
-                    _ => golden.check(&at(&format!("memory.after.{part}")), tensor, VALUES),
-                }
+            if check_bank(golden, &at(""), own, tensor) {
                 continue;
             }
             let name = golden_name(own).expect("a name");
@@ -328,10 +359,7 @@ fn two_steps(golden: &Golden, method: &str, execution: Execution) {
         );
 
         // What belongs to k as it was in the step: frozen, it still is so.
-        let queue = &after["queue.keys.entries"];
-        let columns =
-            (Tensor::arange(samples, (Kind::Int64, Device::Cpu)) + pointer).remainder(queue.size()[1]);
-        golden.check(&at("key"), &queue.index_select(1, &columns).transpose(0, 1), VALUES);
+        golden.check(&at("key"), &enqueued(&session, pointer, samples), VALUES);
         looking(&mut session, |session| {
             let raw = embedding(session, "k", &golden.get(&at("image_mixed_mixblock")));
             golden.check(&at("embedding_mixblock"), &unit(&raw).expect("unit"), VALUES);

@@ -1,4 +1,4 @@
-//! One step of AMix-I as the authors' code takes it, through the bundled script.
+//! One step of AMix-I and of AMix-C as the authors' code takes them, through the bundled scripts.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,10 @@ use admix_data::Batch;
 use admix_engine::{Scheduled, StepOptions};
 use admix_torch::{Kind, Tensor};
 
-use super::ssl::{both, embedding, filled, golden_name, looking, plan};
+use super::ssl::{
+    banked, both, check_bank, check_gradients, clusterers, embedding, enqueued, filled, golden_name, looking,
+    plan, term,
+};
 use super::{Golden, Tolerance};
 
 const VALUES: Tolerance = Tolerance::absolute(1e-5);
@@ -21,6 +24,14 @@ pub fn ssl_step_i_pairfixed(golden: &Golden) {
     one_step(golden, true);
 }
 
+pub fn ssl_step_c_code(golden: &Golden) {
+    one_step(golden, false);
+}
+
+pub fn ssl_step_c_pairfixed(golden: &Golden) {
+    one_step(golden, true);
+}
+
 /// A number uniform in [0, 1) that the law Beta(2, 2) makes this one of.
 fn before_beta(x: &Tensor) -> Tensor {
     let x = x.to_kind(Kind::Double);
@@ -30,21 +41,36 @@ fn before_beta(x: &Tensor) -> Tensor {
 fn one_step(golden: &Golden, pair_fixed: bool) {
     let weights = golden.numbers("weights.bb_mix__bb_ssl__mb_main__mb_auxi__mb_mask");
     let [bb_mix, bb_ssl, main, bce, mask] = weights[..] else { panic!("five weights") };
+    let samples = banked(golden);
+    let clustered = samples > 0;
+    // The code sums over samples, with weights that sum to 1 over the clusters, and adjusts by pseudo labels.
+    let (method, by_label, cluster, heads) = match clustered {
+        true => (
+            "code/amix_c",
+            ", same_cluster: Blend",
+            ", \"cluster\": CrossEntropy(class_weight: OverSamples)",
+            format!(", \"online\": {main:?}, \"online_mix\": {main:?}"),
+        ),
+        false => ("code/amix_i", "", "", String::new()),
+    };
+    let clusters = clusterers(golden, "reweight: SumOne");
     let fields = format!(
-        "params: {{\"pair_fixed\": {pair_fixed}}},
-         weights: {{\"mix\": {bb_mix:?}, \"moco\": {bb_ssl:?}, \"main\": {main:?}, \"bce\": {bce:?}, \"mask\": {mask:?}}},
+        "{clusters} params: {{\"pair_fixed\": {pair_fixed}}},
+         weights: {{\"mix\": {bb_mix:?}, \"moco\": {bb_ssl:?}, \"main\": {main:?}, \"bce\": {bce:?}, \"mask\": {mask:?}{heads}}},
          mixers: {{\"amix\": AMix(preset: Code, stage: 2, rescale: Off, adjust: 1.0, adjust_margin: {:?},
-                                lam_margin: {:?}, partner: Derangement)}},
+                                lam_margin: {:?}, partner: Derangement{by_label})}},
          losses: {{\"info_nce\": InfoNce(temperature: {temperature:?}), \"bce\": Bce(temperature: {temperature:?}),
-                   \"mask\": Mask(preset: Code, mode: L1Variance)}},",
+                   \"mask\": Mask(preset: Code, mode: L1Variance){cluster}}},",
         golden.number("mean_margin"),
         golden.number("lam_margin"),
         temperature = golden.number("temperature"),
     );
     let view = |name: &str| golden.get(name);
-    let mut session = filled(golden, "code/amix_i", &view("view_q"), &fields, 0);
+    let mut session = filled(golden, method, &view("view_q"), &fields, samples);
     let (view_q, view_k) = (view("view_q"), view("view_k"));
     let samples = view_q.size()[0];
+    let index =
+        golden.find("sample_ids").unwrap_or_else(|| Tensor::arange(samples, (Kind::Int64, view_q.device())));
     let pointer = session.tensors()["queue.keys.pointer"].int64_value(&[0]);
     let ours = |which: &str| {
         let partner = golden.integers(&format!("index_{which}"));
@@ -79,16 +105,19 @@ fn one_step(golden: &Golden, pair_fixed: bool) {
         detail: true,
         ..StepOptions::default()
     };
-    let index = Tensor::arange(samples, (Kind::Int64, view_q.device()));
+    if clustered {
+        let weights = session.world().banks[0].bank.class_weight().expect("weights");
+        golden.check("class_weight", &weights, VALUES);
+    }
     let batch =
         Batch::of_views(vec![view_q.copy(), view_k.copy()], index.zeros_like(), index).expect("a batch");
     let report = session.step_with(vec![batch], &options).unwrap_or_else(|error| panic!("{error}"));
 
-    let loss = |term: &str| {
-        let found = report.losses.iter().find(|(name, _)| name == term);
-        found.map(|(_, value)| value.copy()).unwrap_or_else(|| panic!("no term {term}"))
-    };
-    let of_mixer = loss("main") * main + loss("bce") * bce;
+    let loss = |name: &str| term(&report, name);
+    let mut of_mixer = loss("main") * main + loss("bce") * bce;
+    if clustered {
+        of_mixer += (loss("online") + loss("online_mix")) * main;
+    }
     golden.check("loss.moco", &loss("moco"), VALUES);
     golden.check("loss.backbone_mix", &loss("mix"), VALUES);
     golden.check("loss.mixblock_total", &of_mixer, VALUES);
@@ -100,18 +129,19 @@ fn one_step(golden: &Golden, pair_fixed: bool) {
     }
     let adjusted = report.mixes["lesson"].mask.as_ref().expect("a mask");
     golden.check("mask_backbone_adjusted", &both(adjusted), VALUES);
-    for (name, gradient) in &report.gradients {
-        golden.check(&format!("grad.{}", golden_name(name).expect("a name")), gradient, GRADIENTS);
-    }
-    let expected = golden.names().filter(|name| name.starts_with("grad.")).count();
-    assert_eq!(report.gradients.len(), expected, "every gradient of the file, and no other");
+    check_gradients(golden, "", &report, GRADIENTS);
     for (own, tensor) in session.tensors().iter().filter(|(own, _)| !own.starts_with("optimizer.")) {
-        golden.check(&format!("after.{}", golden_name(own).expect("a name")), tensor, VALUES);
+        if !check_bank(golden, "", own, tensor) {
+            golden.check(&format!("after.{}", golden_name(own).expect("a name")), tensor, VALUES);
+        }
     }
-    let queue = session.tensors()["queue.keys.entries"].copy();
-    let columns =
-        (Tensor::arange(samples, (Kind::Int64, queue.device())) + pointer).remainder(queue.size()[1]);
-    golden.check("key_of_k_view", &queue.index_select(1, &columns).transpose(0, 1), VALUES);
+    if clustered {
+        let (name, changed) = &report.logged[0];
+        assert_eq!(name, "odc_changed");
+        golden.check("change_ratio", changed, VALUES);
+        golden.check("memory.after.centroids", &golden.get("memory.before.centroids"), Tolerance::EXACT);
+    }
+    golden.check("key_of_k_view", &enqueued(&session, pointer, samples), VALUES);
     looking(&mut session, |session| {
         let views = Tensor::cat(&[&view_q, &view_k], 0);
         let keys = admix_api::unit(&embedding(session, "k", &views)).expect("unit");

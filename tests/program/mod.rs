@@ -9,7 +9,9 @@ mod pictures;
 mod probes;
 mod recipes;
 mod resume;
+mod sets;
 mod streaming;
+mod unlabelled;
 
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;

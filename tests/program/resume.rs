@@ -274,6 +274,68 @@ fn a_run_stopped_by_a_signal_saves_and_goes_on_with_the_same_bits() {
     }
 }
 
+/// AMix-C on generated images: everything that a run without labels keeps from step to step, and every kind of draw.
+const WITHOUT_LABELS: &str = r#"(
+    epochs: 9, batch: 8, log_every: 1,
+    data: (name: "toy", views: 2, augment: Moco(), toy: (train: 160, test: 32, classes: 4, size: 16)),
+    model: ConvNet(widths: [8, 8, 8], strides: [2, 2, 2]), heads: [], neck: Mlp(hidden: 16, out: 8), bn_groups: 2,
+    embedding_heads: {"online": (), "offline": ()},
+    queues: {"keys": (length: 56)},
+    pairs: [
+        (from: "q", to: "k", when: BeforeStep, momentum: 0.9),
+        (from: "online", to: "offline", when: BeforeStep, copy: true),
+    ],
+    method: "amix_c",
+    mixers: {"amix": AMix(stage: 2, per: Sample, adjust: 0.5, partner: Derangement)},
+    losses: {"cluster": CrossEntropy(class_weight: WeightedMean)},
+    clusterers: {"odc": Odc(k: 6, every: 3, min_size: 20)},
+    optimizer: Sgd(lr: 0.1),
+    evaluate: (probes: [Knn]),
+    checkpoint: (every_steps: Some(3), keep: 30),
+)"#;
+
+#[test]
+fn a_run_without_labels_killed_in_an_epoch_ends_with_the_bits_of_one_that_was_not() {
+    let place = Place::new();
+    place.write("r.ron", WITHOUT_LABELS);
+    let flags = ["run", "r.ron", "--device", "cpu", "--threads", "1", "--out"];
+    let mut program = Watched::start(place.command(&with(&flags, &["parts"])));
+    assert!(program.until(|line| step_of(line).is_some_and(|step| step >= 8)), "{}", program.said);
+    program.child.kill().expect("killed");
+    assert_eq!(finish(program.child).signal, Some(9));
+    // In the middle of the first epoch, of the second, of the third; 20 steps each.
+    let mut resumed = Vec::new();
+    for end in ["27", "47"] {
+        let outcome = place.admix(&with(&flags, &["parts", "--resume", "--max-steps", end])).good();
+        resumed.extend(resumed_at(&outcome.stdout));
+    }
+    assert!(resumed.len() == 2 && (6..20).contains(&resumed[0]) && resumed[1] == 27, "{resumed:?}");
+    place.admix(&with(&flags, &["whole", "--max-steps", "47"])).good();
+    let (whole, parts) = (file_of(&place, "whole", 47), file_of(&place, "parts", 47));
+    same_state(&whole, &parts);
+    assert_eq!(metrics(&place.path("whole")), metrics(&place.path("parts")));
+
+    // All of it is in the checkpoint, and has moved since the run was last stopped.
+    let (before, after) = (checkpoint(&file_of(&place, "parts", 27)), checkpoint(&whole));
+    for name in [
+        "queue.keys.entries",
+        "queue.keys.pointer",
+        "bank.odc.features",
+        "bank.odc.labels",
+        "bank.odc.centroids",
+        "head.online.fc.weight",
+        "head.offline.fc.weight",
+        "net.q.neck.fc1.weight",
+        "net.k.neck.fc1.weight",
+        "net.k.backbone.bn3.running_mean",
+        "mixer.amix.value.fc1.weight",
+        "optimizer.momentum.head.online.fc.weight",
+        "optimizer.momentum.mixer.amix.value.fc1.weight",
+    ] {
+        assert!(!before.tensors[name].equal(&after.tensors[name]), "{name} did not move");
+    }
+}
+
 /// What is done to a checkpoint's bytes, and in words.
 fn damages(whole: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let header = u64::from_le_bytes(whole[..8].try_into().expect("eight bytes")) as usize;

@@ -266,6 +266,7 @@ fn every_command_and_flag_in_the_text_exists() {
     assert!(names.contains(&"run".to_string()), "{help}");
     let mut known = format!("{}{help}", xtask_help());
     let more = [
+        "data get",
         "data import",
         "data info",
         "data verify",

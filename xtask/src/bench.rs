@@ -89,7 +89,7 @@ enum Strict {
     No,
 }
 
-/// Runs `bench overhead|peer|puzzlemix|comixup`.
+/// Runs `bench NAME`.
 pub fn run(repo: &Repo, mut args: Args) -> Result<()> {
     let which = args.positional();
     let mut options = Options {
@@ -110,8 +110,9 @@ pub fn run(repo: &Repo, mut args: Args) -> Result<()> {
             args.finish()?;
             contests(repo, overhead(repo, &options)?, &options)
         }
-        Some("policies") => {
-            let ask = policies::Ask::of(&mut args)?;
+        Some(name @ ("policies" | "ssl")) => {
+            let family = if name == "ssl" { &policies::SSL } else { &policies::POLICIES };
+            let ask = policies::Ask::of(family, &mut args)?;
             args.finish()?;
             let met = policies::run(repo, &options, &ask)?;
             ensure!(met || options.strict == Strict::No, "a limit is missed");
@@ -128,7 +129,7 @@ pub fn run(repo: &Repo, mut args: Args) -> Result<()> {
         other => {
             let name = other.unwrap_or("nothing");
             Err(Usage(format!(
-                "bench: the benchmarks are `overhead`, `peer`, `policies`, `puzzlemix` and `comixup`, not `{name}`"
+                "bench: the benchmarks are `overhead`, `peer`, `policies`, `ssl`, `puzzlemix` and `comixup`, not `{name}`"
             ))
             .into())
         }

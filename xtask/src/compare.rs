@@ -11,13 +11,14 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::args::Args;
+use crate::compare_ssl;
 use crate::repo::{Profile, Repo};
 use crate::setup;
 
 /// The dataset's name, and its archive among the shared material.
 pub const DATASET: (&str, &str) = ("cifar10", "data/cifar10-jpeg.tar.xz");
 /// The recipes, `<name>.ron` in this folder.
-const RECIPES: &str = "configs/cifar10/r18";
+pub const RECIPES: &str = "configs/cifar10/r18";
 /// Those compared unless `--methods` says otherwise.
 const METHODS: &str =
     "vanilla,mixup,cutmix,manifoldmix,resizemix,fmix,saliencymix,puzzlemix,co_mixup,automix,amix,amix_code";
@@ -83,6 +84,9 @@ struct Outcome {
 
 /// Runs `compare`.
 pub fn run(repo: &Repo, mut args: Args) -> Result<()> {
+    if args.switch("--ssl") {
+        return compare_ssl::run(repo, args);
+    }
     let data = args.value("--data")?.map_or_else(|| repo.shared().join(DATASET.1), PathBuf::from);
     let out = repo.root().join(args.value("--out")?.unwrap_or_else(|| "runs/compare".into()));
     let methods = args.value("--methods")?.unwrap_or_else(|| METHODS.into());
@@ -100,7 +104,12 @@ pub fn run(repo: &Repo, mut args: Args) -> Result<()> {
     let admix = repo.build_admix(profile)?;
     import(repo, &admix, &data)?;
     for method in &methods {
-        train(repo, &admix, method, &budget, &out, &passed_on)?;
+        let run = Run {
+            name: method,
+            recipe: format!("{RECIPES}/{method}.ron"),
+            overrides: budget.overrides(method),
+        };
+        train(repo, &admix, &run, &out, &passed_on)?;
     }
     let mut outcomes = Vec::new();
     for method in &methods {
@@ -141,25 +150,28 @@ pub fn import(repo: &Repo, admix: &Path, data: &Path) -> Result<()> {
     repo.program(admix).args(["data", "import"]).arg(data).args(["--name", DATASET.0]).run()
 }
 
+/// A run of the comparison.
+#[derive(Debug)]
+pub struct Run<'a> {
+    /// Its name, and that of its folder.
+    pub name: &'a str,
+    /// The recipe's file.
+    pub recipe: String,
+    /// What it overrides in the recipe, as `path=value`.
+    pub overrides: Vec<String>,
+}
+
 /// Trains one method unless it is finished.
-fn train(
-    repo: &Repo,
-    admix: &Path,
-    method: &str,
-    budget: &Budget,
-    out: &Path,
-    passed_on: &[String],
-) -> Result<()> {
-    let folder = out.join(method);
-    let overrides = budget.overrides(method);
-    same_settings(out, method, &[&overrides[..], passed_on].concat())?;
+pub fn train(repo: &Repo, admix: &Path, run: &Run<'_>, out: &Path, passed_on: &[String]) -> Result<()> {
+    let Run { name, recipe, overrides } = run;
+    let folder = out.join(name);
+    same_settings(out, name, &[&overrides[..], passed_on].concat())?;
     if is_finished(&folder) {
-        println!("{method}: finished already");
+        println!("{name}: finished already");
         return Ok(());
     }
-    let mut cmd =
-        repo.program(admix).arg("run").arg(format!("{RECIPES}/{method}.ron")).arg("--out").arg(&folder);
-    for setting in &overrides {
+    let mut cmd = repo.program(admix).arg("run").arg(recipe).arg("--out").arg(&folder);
+    for setting in overrides {
         cmd = cmd.args(["--set", setting]);
     }
     cmd = cmd.args(passed_on);
@@ -208,16 +220,17 @@ fn read(folder: &Path) -> Result<Outcome> {
     };
     let run: Value = serde_json::from_str(&text("run.json")?).context("run.json")?;
     let run = flatten(&run);
-    Ok(Outcome {
-        heads: accuracies(&text("metrics.jsonl")?),
-        seconds: SECONDS.iter().find_map(|key| run.get(*key).copied()),
-    })
+    Ok(Outcome { heads: accuracies(&text("metrics.jsonl")?), seconds: seconds(&run) })
 }
 
-/// Best, last and median accuracy of every head in the lines of a `metrics.jsonl`. A line that was cut by a
-/// crash is passed over: the run that resumed wrote it again.
-fn accuracies(lines: &str) -> BTreeMap<String, Accuracy> {
-    // By epoch: a resumed run may write an epoch twice, and then the later line counts.
+/// The wall time of a run, from its flattened `run.json`.
+pub fn seconds(run: &BTreeMap<String, f64>) -> Option<f64> {
+    SECONDS.iter().find_map(|key| run.get(*key).copied())
+}
+
+/// The accuracies of every head in the lines of a `metrics.jsonl`, by epoch. A line that was cut by a crash is passed
+/// over: the run that resumed wrote it again. A resumed run may write an epoch twice, and then the later line counts.
+pub fn curves(lines: &str) -> BTreeMap<String, BTreeMap<u64, f64>> {
     let mut series: BTreeMap<String, BTreeMap<u64, f64>> = BTreeMap::new();
     for (number, line) in lines.lines().enumerate() {
         let Ok(record) = serde_json::from_str::<Value>(line) else { continue };
@@ -228,6 +241,12 @@ fn accuracies(lines: &str) -> BTreeMap<String, Accuracy> {
             }
         }
     }
+    series
+}
+
+/// Best, last and median accuracy of every head.
+fn accuracies(lines: &str) -> BTreeMap<String, Accuracy> {
+    let series = curves(lines);
     let summary = |values: Vec<f64>| Accuracy {
         best: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
         last: values[values.len() - 1],
@@ -237,7 +256,7 @@ fn accuracies(lines: &str) -> BTreeMap<String, Accuracy> {
 }
 
 /// All numbers in `value`, by their path with dots between the keys.
-fn flatten(value: &Value) -> BTreeMap<String, f64> {
+pub fn flatten(value: &Value) -> BTreeMap<String, f64> {
     fn walk(value: &Value, path: &str, out: &mut BTreeMap<String, f64>) {
         match value {
             Value::Object(fields) => {

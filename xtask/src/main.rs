@@ -5,6 +5,7 @@
 mod args;
 mod bench;
 mod compare;
+mod compare_ssl;
 mod fashion_mnist;
 mod fuzz;
 mod golden;
@@ -38,11 +39,17 @@ cargo xtask COMMAND
   check                        formatting, lints and documentation, warnings are errors
   compare [--data PATH] [--out DIR] [--methods A,B] [--width X] [--epochs N] [--per-class N] [--release] [-- ARGS]
                                train the methods on CIFAR-10 at one budget; resumes; ARGS go to `admix run`
+  compare --ssl [--data PATH] [--out DIR] [--methods A,B] [--protocols A,B] [--width X] [--epochs N] [--per-class N] [--lr X]
+          [--bn-groups N] [--release] [-- ARGS]
+                               the same for self-supervised methods: without labels, then k-NN and a linear classifier
+                               on their features; ARGS go to `admix run` and `admix eval`
   bench overhead|peer [--rounds N] [--steps N] [--warmup N] [--threads N] [--strict] [--batch N] [--methods A,B] [--cases A,B]
                                time ours against training by hand, or against PyTorch, in turn
   bench policies [--methods A,B] [--batch N] [--alone] [--rounds N] [--steps N] [--warmup N] [--threads N] [--strict]
                                time steps of the policies against one that mixes nothing and against PyTorch, all in turn
                                (--alone: without PyTorch)
+  bench ssl [--batch N] [--alone] [--rounds N] [--steps N] [--warmup N] [--threads N] [--strict]
+                               time a step of AMix-I against one of MoCo v2, and both against PyTorch, all in turn
   bench puzzlemix --quality|--speed [--problems N] [--data PATH] [-- ARGS]
                                train a small network on CIFAR-10, pose problems with its saliency, and hold the masks of
                                PuzzleMix's solvers against the optimum, or time them; ARGS go to `admix bench puzzlemix`

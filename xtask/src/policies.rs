@@ -1,4 +1,4 @@
-//! `bench policies`: what a policy adds to a training step, against a step that mixes nothing and against PyTorch.
+//! `bench policies` and `bench ssl`: what steps cost in steps of a plainer method, and against PyTorch.
 //!
 //! All sides take turns; the one that goes first changes every round. The seed changes with the round, so that what a
 //! policy draws (the grid of PuzzleMix) is not the same every time. What is compared are medians over the rounds, of the
@@ -13,43 +13,77 @@ use crate::bench::{self, Libtorch, Options, Peer, Side, Times, median, range};
 use crate::repo::{Profile, Repo};
 use crate::setup;
 
-/// The step that mixes nothing: ours and the peer's.
+/// Steps that are measured against one of them.
+#[derive(Debug)]
+pub struct Family {
+    /// What `bench` calls it.
+    pub name: &'static str,
+    /// Images per step unless `--batch` says otherwise.
+    batch: usize,
+    /// The step that the others are held against, ours and the peer's: its recipe is `configs/bench/<base>.ron`.
+    base: &'static str,
+    /// The others: the name, the recipe, what changes it, and the most that a step may cost in steps of the base.
+    steps: &'static [(&'static str, &'static str, Option<&'static str>, f64)],
+    /// Steps of the peer beside its base, by the name of ours that each is told beside.
+    peer: &'static [(&'static str, &'static str)],
+}
+
 const VANILLA: &str = "configs/bench/vanilla.ron";
-/// Policies, their change to a recipe, the recipe, and the most that a step may cost in steps without mixing.
-const POLICIES: &[(&str, &str, Option<&str>, f64)] = &[
-    ("puzzlemix", "configs/bench/puzzlemix.ron", None, 1.75),
-    ("mixup", VANILLA, Some("mixers.mix=MixUp()"), 1.03),
-    ("cutmix", VANILLA, Some("mixers.mix=CutMix()"), 1.03),
-    ("resizemix", VANILLA, Some("mixers.mix=ResizeMix()"), 1.03),
-    ("fmix", VANILLA, Some("mixers.mix=FMix()"), 1.03),
-    ("saliencymix", VANILLA, Some("mixers.mix=SaliencyMix()"), 1.03),
-];
-/// The most that our step without mixing may cost in the peer's.
+
+/// Policies, against a step that mixes nothing. The peer has PuzzleMix's two passes without a mask: what no PuzzleMix can
+/// be below.
+pub const POLICIES: Family = Family {
+    name: "policies",
+    batch: 100,
+    base: "vanilla",
+    steps: &[
+        ("puzzlemix", "configs/bench/puzzlemix.ron", None, 1.75),
+        ("mixup", VANILLA, Some("mixers.mix=MixUp()"), 1.03),
+        ("cutmix", VANILLA, Some("mixers.mix=CutMix()"), 1.03),
+        ("resizemix", VANILLA, Some("mixers.mix=ResizeMix()"), 1.03),
+        ("fmix", VANILLA, Some("mixers.mix=FMix()"), 1.03),
+        ("saliencymix", VANILLA, Some("mixers.mix=SaliencyMix()"), 1.03),
+    ],
+    peer: &[("puzzlemix", "puzzlemix_saliency")],
+};
+
+/// Self-supervised methods, against MoCo v2 alone.
+pub const SSL: Family = Family {
+    name: "ssl",
+    batch: 64,
+    base: "moco",
+    steps: &[("amix_i", "configs/bench/amix_i.ron", None, 2.6)],
+    peer: &[("amix_i", "amix_i")],
+};
+
+/// The most that our step of the base may cost in the peer's.
 const PEER_LIMIT: f64 = 1.03;
 
 /// What is measured.
 #[derive(Debug)]
 pub struct Ask {
-    policies: Vec<String>,
+    family: &'static Family,
+    steps: Vec<String>,
     batch: usize,
     /// Without the peer.
     alone: bool,
 }
 
 impl Ask {
-    /// Takes the flags of `bench policies`.
+    /// Takes the flags of `bench policies` and its like.
     ///
     /// # Errors
-    /// A policy that is not known.
-    pub fn of(args: &mut Args) -> Result<Self> {
-        let known: Vec<&str> = POLICIES.iter().map(|(name, ..)| *name).collect();
+    /// A name that is not known.
+    pub fn of(family: &'static Family, args: &mut Args) -> Result<Self> {
+        let known: Vec<&str> = family.steps.iter().map(|(name, ..)| *name).collect();
         let named = args.value("--methods")?.unwrap_or_else(|| known.join(","));
-        let policies: Vec<String> = named.split(',').map(String::from).collect();
-        if let Some(unknown) = policies.iter().find(|name| !known.contains(&name.as_str())) {
+        let steps: Vec<String> = named.split(',').map(String::from).collect();
+        if let Some(unknown) = steps.iter().find(|name| !known.contains(&name.as_str())) {
             let known = known.join(", ");
-            return Err(Usage(format!("bench: the policies are {known}, not `{unknown}`")).into());
+            return Err(Usage(format!("bench {}: there is {known}, not `{unknown}`", family.name)).into());
         }
-        Ok(Self { policies, batch: args.parsed("--batch", 100)?, alone: args.switch("--alone") })
+        let batch = args.parsed("--batch", family.batch)?;
+        Ok(Self { family, steps, batch, alone: args.switch("--alone") })
     }
 }
 
@@ -67,6 +101,7 @@ pub fn run(repo: &Repo, options: &Options, ask: &Ask) -> Result<bool> {
     let peer = if ask.alone { None } else { Some(Peer::find(repo)?) };
     setup::ensure_done(repo)?;
     let admix = repo.build_admix(Profile::Release)?;
+    let Family { name: family, base, steps, .. } = ask.family;
     let batch = ask.batch.to_string();
     let ours = |name: &str, recipe: &str, change: Option<&str>| {
         let mut command = bench::step(&admix, recipe, options);
@@ -75,30 +110,35 @@ pub fn run(repo: &Repo, options: &Options, ask: &Ask) -> Result<bool> {
         }
         Side { name: name.into(), command, libtorch: Libtorch::Linked }
     };
-    let mut sides = vec![ours("vanilla", VANILLA, None)];
+    let mut sides = vec![ours(base, &format!("configs/bench/{base}.ron"), None)];
     let mut limits = Vec::new();
     for (name, recipe, change, most) in
-        POLICIES.iter().filter(|(name, ..)| ask.policies.iter().any(|p| p == name))
+        steps.iter().filter(|(name, ..)| ask.steps.iter().any(|wanted| wanted == name))
     {
         limits.push(Limit { of: sides.len(), over: 0, most: Some(*most) });
         sides.push(ours(name, recipe, *change));
     }
     if let Some(peer) = &peer {
-        limits.push(Limit { of: 0, over: sides.len(), most: Some(PEER_LIMIT) });
-        sides.push(peer.side("vanilla", &batch, options));
-        if let Some(puzzlemix) = sides.iter().position(|side| side.name == "puzzlemix") {
-            // The peer's two passes without a mask: what no PuzzleMix can be below.
-            limits.push(Limit { of: puzzlemix, over: sides.len(), most: None });
-            sides.push(peer.side("puzzlemix_saliency", &batch, options));
+        let peers_base = sides.len();
+        limits.push(Limit { of: 0, over: peers_base, most: Some(PEER_LIMIT) });
+        sides.push(peer.side(base, &batch, options));
+        for (name, theirs) in ask.family.peer {
+            if let Some(ours) = sides.iter().position(|side| side.name == *name) {
+                limits.push(Limit { of: ours, over: sides.len(), most: None });
+                limits.push(Limit { of: sides.len(), over: peers_base, most: None });
+                sides.push(peer.side(theirs, &batch, options));
+            }
         }
     }
 
-    println!("\npolicies: batch {batch}, {} threads, {} rounds", options.threads, options.rounds);
+    println!("\n{family}: batch {batch}, {} threads, {} rounds", options.threads, options.rounds);
     let times = in_turn(options.rounds, sides.len(), |round, side| {
         let side = &sides[side];
         let seed = ["--set".to_string(), format!("seed={round}")];
         let more: &[String] = if side.libtorch == Libtorch::Linked { &seed } else { &[] };
-        bench::times(repo, side, more)
+        let took = bench::times(repo, side, more)?;
+        eprintln!("round {} of {}: {} {:.1} ms", round + 1, options.rounds, side.name, took.median);
+        Ok(took)
     })?;
     let names: Vec<&str> = sides.iter().map(|side| side.name.as_str()).collect();
     let (text, met) = report(&names, &times, &limits);

@@ -868,16 +868,24 @@ class LossInput {
   /** Labels of the sources of each sample, [N, S] int64. Needs the argument "target". */
   Tensor labels() const { return (*this)["target"]; }
   /** Their shares, [N, S] float32, rows of which sum to 1. */
-  Tensor shares() const {
-    const admix_named* target = detail::find(list_, count_, "target");
-    if (!target || !target->weight) throw Error("the loss got no target: name \"target\" among its arguments");
-    return *detail::tensor(target->weight);
-  }
+  Tensor shares() const { return weight("target"); }
+  /** Keys of the sources of each embedding, [N, S, D]. Needs the argument "contrast". */
+  Tensor keys() const { return (*this)["contrast"]; }
+  /** Their shares, [N, S] float32, rows of which sum to 1. */
+  Tensor key_shares() const { return weight("contrast"); }
 
   /** For the glue below. */
   LossInput(const admix_named* list, size_t count) : list_(list), count_(count) {}
 
  private:
+  Tensor weight(const char* name) const {
+    const admix_named* found = detail::find(list_, count_, name);
+    if (!found || !found->weight) {
+      throw Error(std::string("the loss got no ") + name + ": name \"" + name + "\" among its arguments");
+    }
+    return *detail::tensor(found->weight);
+  }
+
   const admix_named* list_;
   size_t count_;
 };

@@ -6,20 +6,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::augment::{Augment, unheeded};
 use crate::stream::Storage;
-use crate::{Error, Result};
+use crate::{Error, Result, TrainSplit};
 
 /// Most views of an image in a batch.
 const MOST_VIEWS: usize = 8;
+/// Folds of STL-10.
+pub(crate) const FOLDS: usize = 10;
 
 /// The `data` part of a recipe.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataConfig {
-    /// `fashion-mini` (embedded), `fashion-mnist`, `cifar10`, `cifar100`, `toy`, a set imported by `admix data import`, or a folder
-    /// `<root>/<name>/{train,val}/<class>/<files>` of images.
+    /// `fashion-mini` (embedded), `fashion-mnist`, `cifar10`, `cifar100`, `stl10`, `tiny_imagenet`, `toy`, a set imported by
+    /// `admix data import`, or a folder `<root>/<name>/{train,val}/<class>/<files>` of images, such as `imagenet`.
     pub name: String,
     /// The folder that holds the datasets.
     pub root: PathBuf,
+    /// Which images are trained on; evaluation takes those with labels.
+    pub split: TrainSplit,
+    /// Of the training images with labels take one of the predefined folds, 0 to 9; for `stl10`.
+    pub fold: Option<usize>,
     /// Where pixels are: on the device, or read as they are needed.
     pub storage: Storage,
     /// Threads that read, decode, crop and resize, 1 to 1024; for `storage: Stream`. As many as the machine has cores by
@@ -55,6 +61,8 @@ impl Default for DataConfig {
             storage: Storage::Auto,
             workers: None,
             test_resize: None,
+            split: TrainSplit::Train,
+            fold: None,
             per_class: None,
             views: 1,
             augment: Augment::default(),
@@ -96,6 +104,14 @@ impl DataConfig {
     /// Names the first field out of its range.
     pub fn validate(&self) -> Result<()> {
         check_name("data.name", &self.name)?;
+        if let Some(fold) = self.fold.filter(|fold| *fold >= FOLDS) {
+            return Err(setting("data.fold", fold, "0 to 9, or None for all images"));
+        }
+        if let Some(most) = self.per_class.filter(|_| !self.split.labelled()) {
+            let wanted =
+                format!("None with `data.split` {}: images without labels have no class", self.split);
+            return Err(setting("data.per_class", most, &wanted));
+        }
         if self.per_class == Some(0) {
             return Err(setting("data.per_class", "0", "at least 1, or None for all images"));
         }

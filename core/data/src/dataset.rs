@@ -3,18 +3,20 @@
 use admix_api::{Draws, Streams};
 use admix_torch::{Device, Kind, Tensor};
 
-use crate::augment::{Augmentation, Gather, Pipeline, Shift, View};
+use crate::augment::{Augment, Augmentation, Gather, Pipeline, Shift, View};
 use crate::config::{DataConfig, setting};
 use crate::loader::{Loader, Pass};
 use crate::sources::{Part, Source};
 use crate::stream::{self, Drawn, Stream, Worked};
-use crate::{Error, Info, Result, Split};
+use crate::{Error, Info, Result, Split, TrainSplit};
 
 /// A dataset, resident on a device as bytes or streamed to it.
 #[derive(Debug)]
 pub struct Dataset {
     pub(crate) info: Info,
     pub(crate) train: Resident,
+    /// The training images with labels, where `train` is another set.
+    pub(crate) labelled: Option<Resident>,
     pub(crate) test: Resident,
     pub(crate) views: usize,
     pub(crate) law: Law,
@@ -45,9 +47,7 @@ pub(crate) struct Resident {
 
 impl Resident {
     fn new(part: &Part, device: Device) -> Result<Self> {
-        let pixels = part.pixels.f_to_device(device)?;
-        let labels = Tensor::f_from_slice(&part.labels)?.f_to_device(device)?;
-        Ok(Self { pixels, labels, n: part.labels.len() })
+        Self::of(&[part], device)
     }
 
     /// A split whose images are elsewhere.
@@ -56,6 +56,48 @@ impl Resident {
         let pixels = Tensor::f_empty(size, (Kind::Uint8, device))?;
         Ok(Self { pixels, labels: Tensor::f_from_slice(labels)?.f_to_device(device)?, n: labels.len() })
     }
+
+    fn shallow_clone(&self) -> Self {
+        Self { pixels: self.pixels.shallow_clone(), labels: self.labels.shallow_clone(), n: self.n }
+    }
+
+    /// Several parts of one shape of image, one behind the other.
+    fn of(parts: &[&Part], device: Device) -> Result<Self> {
+        let labels: Vec<i64> = parts.iter().flat_map(|part| part.labels.iter().copied()).collect();
+        let pixels = match parts {
+            [part] if part.pixels.is_contiguous() => part.pixels.f_to_device(device)?,
+            _ => joined(parts, device)?,
+        };
+        Ok(Self { pixels, n: labels.len(), labels: Tensor::f_from_slice(&labels)?.f_to_device(device)? })
+    }
+
+    /// The first `n` images, in the same memory.
+    fn first(&self, n: usize) -> Result<Self> {
+        let len = n as i64;
+        Ok(Self { pixels: self.pixels.f_narrow(0, 0, len)?, labels: self.labels.f_narrow(0, 0, len)?, n })
+    }
+}
+
+/// Pixels of all parts, row after row, in one piece of memory on the device.
+fn joined(parts: &[&Part], device: Device) -> Result<Tensor> {
+    /// Images that go over at once: neither host nor device ever holds a second copy of a large set.
+    const PIECE: usize = 4096;
+    let images = parts.iter().map(|part| part.labels.len()).sum::<usize>() as i64;
+    let shape: Vec<i64> = parts.first().map(|part| part.pixels.size()).unwrap_or_default();
+    let shape: Vec<i64> = [images].into_iter().chain(shape.into_iter().skip(1)).collect();
+    let whole = Tensor::f_empty(shape.as_slice(), (Kind::Uint8, device))?;
+    let mut done = 0;
+    for part in parts {
+        let n = part.labels.len();
+        for start in (0..n).step_by(PIECE) {
+            let len = PIECE.min(n - start) as i64;
+            // In the order of the file; the copy on the device sorts it.
+            let piece = part.pixels.f_narrow(0, start as i64, len)?.f_to_device(device)?;
+            whole.f_narrow(0, done, len)?.f_copy_(&piece)?;
+            done += len;
+        }
+    }
+    Ok(whole)
 }
 
 /// Images ready for a network.
@@ -65,7 +107,7 @@ pub struct Batch {
     pub images: Tensor,
     /// All views of the same images, each `[N, C, H, W]` f32, normalised; at least one.
     pub views: Vec<Tensor>,
-    /// `[N]` i64.
+    /// `[N]` i64; -1 for an image without a label.
     pub labels: Tensor,
     /// `[N]` i64: the images' positions in their split.
     pub index: Tensor,
@@ -107,23 +149,38 @@ impl Dataset {
         if stream::streamed(config) {
             return Self::open_streamed(config, device, streams);
         }
-        let Source { mut info, mut train, test } = stream::source(config, streams)?;
+        let Source { mut info, mut train, test, unlabelled } = stream::source(config, streams)?;
         if let Some(most) = config.per_class {
             train = train.select(&first_of_each_class(&train.labels, &info, most))?;
             info.train = train.labels.len();
         }
         own_normalisation(config, &mut info)?;
+        let (train, labelled) = match (&unlabelled, config.split) {
+            (Some(part), TrainSplit::Unlabelled) => {
+                (Resident::new(part, device)?, Some(Resident::new(&train, device)?))
+            }
+            (Some(part), TrainSplit::TrainUnlabelled) => {
+                let both = Resident::of(&[&train, part], device)?;
+                let first = both.first(train.labels.len())?;
+                (both, Some(first))
+            }
+            _ => (Resident::new(&train, device)?, None),
+        };
+        info.train = train.n;
+        info.split = if labelled.is_some() { config.split } else { TrainSplit::Train };
         let law = Law::of(config, &info, device)?;
         let (scale, shift) = normalisation(&info, device)?;
         tracing::info!(
             name = info.name,
             source = info.source,
+            split = %info.split,
             train = info.train,
             test = info.test,
             "dataset opened"
         );
         Ok(Self {
-            train: Resident::new(&train, device)?,
+            train,
+            labelled,
             test: Resident::new(&test, device)?,
             views: config.views,
             law,
@@ -132,6 +189,29 @@ impl Dataset {
             device,
             info,
             stream: None,
+        })
+    }
+
+    /// The same images under another law of augmentation, in one view; nothing is copied.
+    ///
+    /// # Errors
+    /// The law is out of its range, or libtorch's own.
+    pub fn augmented_by(&self, augment: &Augment) -> Result<Self> {
+        let config = DataConfig { augment: augment.clone(), ..DataConfig::default() };
+        config.validate()?;
+        let law = Law::of(&config, &self.info, self.device)?;
+        let stream = self.stream.as_ref().map(|stream| stream.under(augment.moco(), law.view(&self.info)));
+        Ok(Self {
+            info: self.info.clone(),
+            train: self.train.shallow_clone(),
+            labelled: self.labelled.as_ref().map(Resident::shallow_clone),
+            test: self.test.shallow_clone(),
+            views: 1,
+            law,
+            scale: self.scale.shallow_clone(),
+            shift: self.shift.shallow_clone(),
+            device: self.device,
+            stream,
         })
     }
 
@@ -150,7 +230,7 @@ impl Dataset {
         self.len(split) == 0
     }
 
-    /// Labels of a split, `[n]` i64 on the device.
+    /// Labels of a split, `[n]` i64 on the device; -1 for an image without one.
     pub fn labels(&self, split: Split) -> &Tensor {
         &self.resident(split).labels
     }
@@ -158,6 +238,7 @@ impl Dataset {
     fn resident(&self, split: Split) -> &Resident {
         match split {
             Split::Train => &self.train,
+            Split::Labelled => self.labelled.as_ref().unwrap_or(&self.train),
             Split::Test => &self.test,
         }
     }
@@ -167,7 +248,15 @@ impl Dataset {
     /// # Errors
     /// libtorch's own.
     pub fn order(&self, draws: &mut Draws) -> Result<Tensor> {
-        upload(&draws.permutation(self.train.n), self.device)
+        self.order_of(Split::Train, draws)
+    }
+
+    /// The order of one pass over a split, `[n]` i64 on the device.
+    ///
+    /// # Errors
+    /// libtorch's own.
+    pub fn order_of(&self, split: Split, draws: &mut Draws) -> Result<Tensor> {
+        upload(&draws.permutation(self.len(split)), self.device)
     }
 
     /// Views of each training image in a batch.
@@ -177,10 +266,7 @@ impl Dataset {
 
     /// Height and width of the views of training images.
     pub fn view_size(&self) -> (i64, i64) {
-        match &self.law {
-            Law::Shift { .. } => (self.info.height, self.info.width),
-            Law::Views(pipeline) => pipeline.to(),
-        }
+        self.law.view(&self.info)
     }
 
     /// Draws what happens to each of `n` training images in one view.
@@ -234,10 +320,10 @@ impl Dataset {
     /// libtorch's own; an image that cannot be read.
     pub fn train_views(&self, index: &Tensor, streams: Streams, epoch: u64, position: u64) -> Result<Batch> {
         let (purpose, views) = ("augment".into(), self.view_names());
-        self.drawn_batch(index, &Drawn { streams, purpose, views, epoch, step: position })
+        self.drawn_batch(Split::Train, index, &Drawn { streams, purpose, views, epoch, step: position })
     }
 
-    pub(crate) fn drawn_batch(&self, index: &Tensor, drawn: &Drawn) -> Result<Batch> {
+    pub(crate) fn drawn_batch(&self, split: Split, index: &Tensor, drawn: &Drawn) -> Result<Batch> {
         if let Some(stream) = &self.stream {
             return self.of_drawn(stream.ask_views(self.positions(index)?, drawn.clone())?, drawn);
         }
@@ -247,7 +333,7 @@ impl Dataset {
             .iter()
             .map(|name| self.drawn(n, &mut streams.draws(purpose, name, *epoch, *step)))
             .collect();
-        self.augmented_batch(index, &views)
+        self.augmented_batch_of(split, index, &views)
     }
 
     /// Training images `index` (`[N]` i64 on the device, each below `len(Split::Train)`), augmented and normalised.
@@ -265,6 +351,20 @@ impl Dataset {
     /// There is no augmentation, one of them differs in size from `index`, is of another law than the dataset's, or
     /// reaches beyond the images.
     pub fn augmented_batch(&self, index: &Tensor, augmentations: &[Augmentation]) -> Result<Batch> {
+        self.augmented_batch_of(Split::Train, index, augmentations)
+    }
+
+    /// The same for the images of any split.
+    ///
+    /// # Errors
+    /// As [`Dataset::augmented_batch`].
+    pub fn augmented_batch_of(
+        &self,
+        split: Split,
+        index: &Tensor,
+        augmentations: &[Augmentation],
+    ) -> Result<Batch> {
+        let part = self.resident(split);
         for augmentation in augmentations {
             let n = augmentation.len();
             if index.size() != [n as i64] {
@@ -283,7 +383,7 @@ impl Dataset {
             Law::Shift { gather, .. } => {
                 let shifted = |augmentation: &Augmentation| match augmentation {
                     Augmentation::Shift(shift) => {
-                        self.normalised(&gather.augmented(&self.train.pixels, index, shift)?)
+                        self.normalised(&gather.augmented(&part.pixels, index, shift)?)
                     }
                     Augmentation::Views(_) => Err(other_law("views", "shifts")),
                 };
@@ -300,12 +400,12 @@ impl Dataset {
                 }
                 let each = index.numel() as i64;
                 let index = index.f_repeat([augmentations.len() as i64])?;
-                let images = self.normalised(&pipeline.views(&self.train.pixels, &index, &all)?)?;
-                let part = |view: i64| Ok(images.f_narrow(0, view * each, each)?);
-                (0..augmentations.len() as i64).map(part).collect::<Result<Vec<Tensor>>>()?
+                let images = self.normalised(&pipeline.views(&part.pixels, &index, &all)?)?;
+                let view = |view: i64| Ok(images.f_narrow(0, view * each, each)?);
+                (0..augmentations.len() as i64).map(view).collect::<Result<Vec<Tensor>>>()?
             }
         };
-        let labels = self.train.labels.f_index_select(0, index)?;
+        let labels = part.labels.f_index_select(0, index)?;
         Batch::of_views(views, labels, index.shallow_clone()).ok_or_else(|| Error::Shape {
             what: "a batch",
             got: "no view".into(),
@@ -367,6 +467,14 @@ impl Dataset {
 }
 
 impl Law {
+    /// Height and width of a view.
+    pub(crate) fn view(&self, info: &Info) -> (i64, i64) {
+        match self {
+            Self::Shift { .. } => (info.height, info.width),
+            Self::Views(pipeline) => pipeline.to(),
+        }
+    }
+
     pub(crate) fn of(config: &DataConfig, info: &Info, device: Device) -> Result<Self> {
         if let Some(moco) = config.augment.moco() {
             return Ok(Self::Views(Pipeline::new(moco, info, device)?));

@@ -87,6 +87,16 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// A file that could not be downloaded.
+    #[error("cannot get {url}: {problem}; {remedy}")]
+    Download {
+        /// Its address.
+        url: String,
+        /// What went wrong.
+        problem: String,
+        /// What to do.
+        remedy: String,
+    },
     /// An entry that no honest image archive holds.
     #[error("{}: entry `{entry}` {why}; nothing was written. Remove the entry and pack the images again", path.display())]
     Refused {

@@ -21,8 +21,14 @@ pub struct Info {
     pub mean: Vec<f32>,
     /// Standard deviation of each channel, pixels in [0, 1].
     pub std: Vec<f32>,
-    /// Number of training images.
+    /// Number of images that are trained on.
     pub train: usize,
+    /// Number of images without labels that the set has besides, whether they are trained on or not.
+    #[serde(default)]
+    pub unlabelled: usize,
+    /// Which images are trained on.
+    #[serde(default)]
+    pub split: TrainSplit,
     /// Number of test images.
     pub test: usize,
     /// Where it comes from.
@@ -40,10 +46,41 @@ impl Info {
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[serde(rename_all = "lowercase")]
 pub enum Split {
-    /// Learned from.
+    /// Learned from: what `data.split` says.
     Train,
+    /// The training images that have labels, whatever is learned from: what protocols put classifiers on.
+    Labelled,
     /// Evaluated on.
     Test,
+}
+
+/// Which images are trained on.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum TrainSplit {
+    /// The training images that have labels.
+    #[default]
+    Train,
+    /// The images without labels; their label is -1.
+    Unlabelled,
+    /// The training images that have labels, then those without.
+    TrainUnlabelled,
+}
+
+impl TrainSplit {
+    /// Whether every image has a label.
+    pub fn labelled(self) -> bool {
+        self == Self::Train
+    }
+}
+
+impl std::fmt::Display for TrainSplit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Train => "Train",
+            Self::Unlabelled => "Unlabelled",
+            Self::TrainUnlabelled => "TrainUnlabelled",
+        })
+    }
 }
 
 /// Mean and standard deviation of the channels.

@@ -9,6 +9,7 @@ mod catalogue;
 mod config;
 mod dataset;
 mod error;
+mod fetch;
 mod import;
 mod info;
 mod loader;
@@ -20,8 +21,9 @@ pub use catalogue::{Entry, Status, Verified, catalogue, info, verify};
 pub use config::{DataConfig, ToyConfig};
 pub use dataset::{Batch, Dataset};
 pub use error::{Error, Malformed, Result};
+pub use fetch::{Fetched, GetOptions, GetReport, get};
 pub use import::{ImportOptions, ImportReport, import};
-pub use info::{Info, Split};
+pub use info::{Info, Split, TrainSplit};
 pub use loader::{AHEAD, Loader, Pass};
 pub use stream::{Storage, Worked};
 
@@ -32,4 +34,7 @@ pub mod parse {
     pub use crate::sources::cifar::{CIFAR10, CIFAR100, Cifar, parse as cifar};
     pub use crate::sources::idx::{IdxImages, parse_images as idx_images, parse_labels as idx_labels};
     pub use crate::sources::packed::{Header, parse_header as packed_header, parse_labels as packed_labels};
+    pub use crate::sources::stl10::{
+        parse_class_names as stl10_class_names, parse_folds as stl10_folds, parse_labels as stl10_labels,
+    };
 }

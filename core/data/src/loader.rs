@@ -9,12 +9,14 @@ use admix_torch::Tensor;
 
 use crate::dataset::upload;
 use crate::stream::{Drawn, Ticket};
-use crate::{Batch, Dataset, Error, Result};
+use crate::{Batch, Dataset, Error, Result, Split};
 
 /// What a pass goes through.
 #[derive(Debug, Clone)]
 pub struct Pass {
-    /// Positions of training images.
+    /// Of which images: `Train` or `Labelled`.
+    pub split: Split,
+    /// Positions in that split.
     pub order: Vec<i64>,
     /// Images of a batch; the last one takes what is left.
     pub batch: usize,
@@ -84,7 +86,7 @@ impl Loader {
         let source = match &dataset.stream {
             None => Supply::Device(upload(&pass.order, dataset.device)?),
             Some(_) => {
-                dataset.checked(crate::Split::Train, &pass.order)?;
+                dataset.checked(pass.split, &pass.order)?;
                 Supply::Threads(VecDeque::with_capacity(AHEAD))
             }
         };
@@ -119,7 +121,7 @@ impl Loader {
             Supply::Device(order) => {
                 let index = order.f_narrow(0, range.start as i64, range.len() as i64)?;
                 self.next += 1;
-                dataset.drawn_batch(&index, &drawn)?
+                dataset.drawn_batch(self.pass.split, &index, &drawn)?
             }
             Supply::Threads(tickets) => {
                 let Some(ticket) = tickets.pop_front() else {

@@ -1,14 +1,16 @@
 //! Scripts that come with the program.
 
 /// Path below `scripts/` and text of each bundled script: methods, then mixers and losses in folders of their own.
-const SCRIPTS: [(&str, &str); 12] = [
+const SCRIPTS: [(&str, &str); 14] = [
     ("amix.rhai", include_str!("../../../scripts/amix.rhai")),
     ("amix_c.rhai", include_str!("../../../scripts/amix_c.rhai")),
     ("amix_i.rhai", include_str!("../../../scripts/amix_i.rhai")),
     ("co_mixup.rhai", include_str!("../../../scripts/co_mixup.rhai")),
     ("mixup.rhai", include_str!("../../../scripts/mixup.rhai")),
     ("moco.rhai", include_str!("../../../scripts/moco.rhai")),
+    ("moco_puzzlemix.rhai", include_str!("../../../scripts/moco_puzzlemix.rhai")),
     ("puzzlemix.rhai", include_str!("../../../scripts/puzzlemix.rhai")),
+    ("code/amix_c.rhai", include_str!("../../../scripts/code/amix_c.rhai")),
     ("code/amix_i.rhai", include_str!("../../../scripts/code/amix_i.rhai")),
     ("mixers/attentive.rhai", include_str!("../../../scripts/mixers/attentive.rhai")),
     ("mixers/cutmix.rhai", include_str!("../../../scripts/mixers/cutmix.rhai")),

@@ -105,11 +105,18 @@ impl Group {
     }
 }
 
+/// Whether a parameter of this name is what `group` names, or lies in it.
+pub(crate) fn is_in(name: &str, group: &str) -> bool {
+    name.strip_prefix(group).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
 #[derive(Debug)]
 struct Parameter {
     name: String,
     tensor: Tensor,
     weight_decay: f64,
+    /// Whether this step leaves it as it is.
+    frozen: bool,
     /// SGD: the momentum; AdamW: both moments and the step count.
     state: Vec<(&'static str, Tensor)>,
 }
@@ -160,13 +167,36 @@ impl Optimizer {
         };
         let decay = self.groups[group].weight_decay.unwrap_or_else(|| self.config.weight_decay());
         let weight_decay = if hints.weight_decay { decay } else { 0.0 };
-        self.groups[group].parameters.push(Parameter { name, tensor, weight_decay, state });
+        self.groups[group].parameters.push(Parameter { name, tensor, weight_decay, frozen: false, state });
         Ok(())
     }
 
     /// All parameters with their names.
     pub fn parameters(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         self.groups.iter().flat_map(|g| &g.parameters).map(|p| (p.name.as_str(), &p.tensor))
+    }
+
+    /// Lets no gradient reach the parameters of a group until [`thaw`](Self::thaw): those whose names are `prefix`, or begin
+    /// with it and a dot. A step leaves them as they are, their state included.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    pub fn freeze(&mut self, prefix: &str) -> Result<()> {
+        let all = self.groups.iter_mut().flat_map(|group| &mut group.parameters);
+        for parameter in all.filter(|parameter| is_in(&parameter.name, prefix)) {
+            let _ = parameter.tensor.f_set_requires_grad(false)?;
+            parameter.frozen = true;
+        }
+        Ok(())
+    }
+
+    /// Ends what [`freeze`](Self::freeze) began.
+    pub fn thaw(&mut self) {
+        let all = self.groups.iter_mut().flat_map(|group| &mut group.parameters);
+        for parameter in all.filter(|parameter| parameter.frozen) {
+            let _ = parameter.tensor.set_requires_grad(true);
+            parameter.frozen = false;
+        }
     }
 
     /// State tensors, as `optimizer.<kind>.<parameter>`.

@@ -6,7 +6,7 @@ use admix_api::{
     Argument, Entry, Hidden, Init, Loss, Mixed, Mixer, MixerContext, Needs, Origin, Pairing, PluginKind,
     Reader, Registry, Store, Streams,
 };
-use admix_data::Info;
+use admix_data::{Info, TrainSplit};
 use admix_models::{Linear, Network};
 use admix_torch::{Device, Kind, Reduction, Tensor};
 
@@ -184,6 +184,8 @@ pub struct World {
     pub bn_groups: i64,
     /// Clusterers.
     pub banks: Vec<BankUnit>,
+    /// Which images are trained on: only `Train` are all labelled.
+    pub split: TrainSplit,
     /// Stages whose features a mixer reads: passes keep them.
     pub kept_stages: Vec<usize>,
     /// What images are normalised by, `(pixel - mean) / std` with pixels in [0, 1]: mean and standard deviation, both
@@ -202,6 +204,8 @@ pub struct Shape {
     pub classes: i64,
     /// Number of training images; 0 if unknown.
     pub samples: usize,
+    /// Which images are trained on: only `Train` are all labelled.
+    pub split: TrainSplit,
     /// Mean of each channel that images are normalised by, pixels in [0, 1]. Empty: they are not.
     pub mean: Vec<f64>,
     /// Standard deviation of each channel, in the same way.
@@ -211,14 +215,14 @@ pub struct Shape {
 impl Shape {
     /// Data of which no more is known: images that are not normalised.
     pub fn new(channels: i64, classes: i64) -> Self {
-        Self { channels, classes, samples: 0, mean: Vec::new(), std: Vec::new() }
+        Self { channels, classes, samples: 0, split: TrainSplit::Train, mean: Vec::new(), std: Vec::new() }
     }
 
     /// That of a data set.
     pub fn of(info: &Info) -> Self {
         let wide = |numbers: &[f32]| numbers.iter().map(|number| f64::from(*number)).collect();
         let plain = Self::new(info.channels, info.classes as i64);
-        Self { samples: info.train, mean: wide(&info.mean), std: wide(&info.std), ..plain }
+        Self { samples: info.train, split: info.split, mean: wide(&info.mean), std: wide(&info.std), ..plain }
     }
 }
 
@@ -440,6 +444,7 @@ impl World {
             queues,
             bn_groups,
             banks,
+            split: shape.split,
             kept_stages,
             normalisation,
             found_inf,
@@ -465,19 +470,33 @@ impl World {
     }
 
     /// Saliency `[N, H, W]` of images `[N, C, H, W]` with labels `[N]`: of the cross-entropy of the first trained network
-    /// and its first head, in evaluation mode. No gradient of a parameter is computed.
+    /// and its first head, in evaluation mode. Without classifiers it is that of the first head on embeddings for the
+    /// cluster that it finds likeliest, whatever the labels. No gradient of a parameter is computed.
     ///
     /// # Errors
     /// No network or head, or shapes that do not fit.
     pub fn saliency(&self, images: &Tensor, labels: &Tensor) -> Result<Tensor> {
         let net = self.nets.iter().find(|net| net.trained).or(self.nets.first());
         let network = &net.ok_or_else(|| Error::Input("there is no network".into()))?.network;
-        let heads = network.head_names();
-        let head = heads.first().ok_or_else(|| Error::Input("the network has no head".into()))?;
         let _graph = admix_torch::with_grad();
         let leaf = images.f_detach()?.f_set_requires_grad(true)?;
-        let logits = network.forward_head(head, &network.backbone().forward(&leaf, false)?, false)?;
-        let loss = logits.f_cross_entropy_loss::<Tensor>(labels, None, Reduction::Mean, -100, 0.0)?;
+        let map = network.backbone().forward(&leaf, false)?;
+        let classifiers = network.head_names();
+        let (logits, labels) = match (classifiers.first(), self.heads.iter().find(|unit| unit.trained)) {
+            (Some(head), _) => (network.forward_head(head, &map, false)?, labels.shallow_clone()),
+            (None, Some(unit)) => {
+                let logits = unit.forward(&network.embed(&map, false)?)?;
+                let likeliest = logits.f_detach()?.f_argmax(1, false)?;
+                (logits, likeliest)
+            }
+            (None, None) => {
+                return Err(Error::Input(
+                    "there is no head to take a saliency from: neither in `heads` nor in `embedding_heads`"
+                        .into(),
+                ));
+            }
+        };
+        let loss = logits.f_cross_entropy_loss::<Tensor>(&labels, None, Reduction::Mean, -100, 0.0)?;
         let gradient = admix_torch::gradients(&[loss], &[leaf], false, false)?.into_iter().flatten().next();
         let gradient =
             gradient.ok_or_else(|| Error::Input("the logits do not depend on the images".into()))?;

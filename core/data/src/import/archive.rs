@@ -103,7 +103,7 @@ pub(crate) fn read(source: &Path, sender: &SyncSender<Chunk>) -> Result<()> {
 }
 
 /// Folders and file name of an entry, or what is wrong with them.
-fn parts(path: &Path, entry: &str) -> Result<Vec<String>> {
+pub(crate) fn parts(path: &Path, entry: &str) -> Result<Vec<String>> {
     let refuse = |why: &str| Error::Refused {
         path: path.into(),
         entry: entry.escape_debug().to_string(),
@@ -123,7 +123,7 @@ fn parts(path: &Path, entry: &str) -> Result<Vec<String>> {
     Ok(parts.into_iter().map(str::to_owned).collect())
 }
 
-fn refuse_link(path: &Path, entry: &str) -> Error {
+pub(crate) fn refuse_link(path: &Path, entry: &str) -> Error {
     let entry = entry.escape_debug().to_string();
     Error::Refused { path: path.into(), entry, why: "is a link, which may point anywhere".into() }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::Decoded;
 use super::decode::Rgb;
+use super::{Decoded, tiny_imagenet};
 use crate::config::setting;
 use crate::{Error, Result, Split};
 
@@ -74,9 +74,10 @@ struct Placed {
 /// Sorts decoded files into classes and splits.
 pub(crate) fn arrange(source: &Path, files: Vec<Decoded>, test_per_class: usize) -> Result<Arranged> {
     let mut skipped = Vec::new();
-    let (files, hidden): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| !file.hidden());
+    let (mut files, hidden): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| !file.hidden());
     skipped.extend(hidden.iter().map(|file| (file.name(), "a hidden file".to_owned())));
 
+    let listed = tiny_imagenet::understand(source, &mut files, &mut skipped)?;
     let layout = Layout::of(files.iter().map(|file| file.parts.as_slice()));
     let mut placed = Vec::with_capacity(files.len());
     for file in files {
@@ -88,6 +89,9 @@ pub(crate) fn arrange(source: &Path, files: Vec<Decoded>, test_per_class: usize)
     drop_second_test_split(&mut placed, layout, &mut skipped);
     let placed = decoded_only(source, placed, &mut skipped)?;
     let mut arranged = label(source, placed, &mut skipped)?;
+    if let Some(classes) = listed {
+        classes.number(source, &mut arranged)?;
+    }
     hold_out(source, &mut arranged, layout, test_per_class)?;
     skipped.sort();
     Ok(Arranged { skipped, ..arranged })
@@ -103,7 +107,10 @@ fn place(file: Decoded, layout: Layout) -> Result<Placed, (Decoded, &'static str
         false => Some(Split::Train),
     };
     match split {
-        Some(split) => Ok(Placed { split, class: file.parts[at].clone(), file }),
+        Some(split) => {
+            let class = file.class.clone().unwrap_or_else(|| file.parts[at].clone());
+            Ok(Placed { split, class, file })
+        }
         None => Err((file, "neither in a training nor in a test folder")),
     }
 }
@@ -200,7 +207,7 @@ fn label(source: &Path, images: Vec<(Placed, Rgb)>, skipped: &mut [(String, Stri
         // Found: every class of either split is one of training.
         let label = arranged.class_names.binary_search(&class).unwrap_or_default() as u16;
         match split {
-            Split::Train => arranged.train.push((label, image)),
+            Split::Train | Split::Labelled => arranged.train.push((label, image)),
             Split::Test => arranged.test.push((label, image)),
         }
     }

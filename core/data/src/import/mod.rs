@@ -3,12 +3,13 @@
 //! Layouts: `<split>/<class>/<files>` with splits named `train` or `training` and `test`, `val` or `validation`, or
 //! `<class>/<files>` alone, when `test_per_class` says how many images of each class to hold out; each of them
 //! possibly inside one top folder. Files below a class folder belong to it at any depth. Classes are numbered in the
-//! order of their names, images sorted by name within their class. An archive is read as a stream, nothing is unpacked
+//! order of their names, images sorted by name within their class. Tiny ImageNet is understood as it is published. An archive is read as a stream, nothing is unpacked
 //! to the disk; images are decoded in parallel.
 
-mod archive;
+pub(crate) mod archive;
 pub(crate) mod decode;
 pub(crate) mod layout;
+mod tiny_imagenet;
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -19,7 +20,7 @@ use serde::Serialize;
 use crate::config::{check_name, setting};
 use crate::info::{CIFAR, IMAGENET};
 use crate::sources::{self, packed};
-use crate::{Error, Info, Result};
+use crate::{Error, Info, Result, TrainSplit};
 use archive::RawFile;
 use decode::Rgb;
 
@@ -64,6 +65,10 @@ pub(crate) struct Decoded {
     /// Folders and file name.
     pub parts: Vec<String>,
     pub image: std::result::Result<Rgb, String>,
+    /// Its class, where that is not its folder.
+    pub class: Option<String>,
+    /// Its contents, of a list that a layout needs.
+    pub text: Option<Vec<u8>>,
 }
 
 impl Decoded {
@@ -115,6 +120,8 @@ pub fn import(source: &Path, name: &str, root: &Path, options: ImportOptions<'_>
         std: normalisation.std.to_vec(),
         train: set.train.len(),
         test: set.test.len(),
+        unlabelled: 0,
+        split: TrainSplit::Train,
         source: source.file_name().unwrap_or(source.as_os_str()).to_string_lossy().into_owned(),
     };
     let bytes = packed::write(&path, &info, &pictures(&set.train), &pictures(&set.test), options.force)?;
@@ -156,7 +163,12 @@ fn decode_chunks(
     for chunk in receiver {
         let size = options.size;
         let work = |RawFile { parts, bytes }: RawFile| {
-            let mut file = Decoded { parts, image: Err(String::new()) };
+            let mut file = Decoded { parts, image: Err(String::new()), class: None, text: None };
+            if file.parts.last().is_some_and(|name| tiny_imagenet::is_wanted(name)) && !file.hidden() {
+                file.text = Some(bytes.unwrap_or_default());
+                file.image = Err("a list, not an image".into());
+                return file;
+            }
             // A file above the class folders, or a hidden one, is left out whatever it holds.
             if file.parts.len() > 1 && !file.hidden() {
                 file.image = bytes.and_then(|bytes| decode::decode(&bytes, size));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{Absent, Images, Part, Source, class_names, read_file};
 use crate::error::Malformed;
 use crate::info::CIFAR;
-use crate::{Info, Result};
+use crate::{Info, Result, TrainSplit};
 
 const PIXELS: usize = 3 * 32 * 32;
 
@@ -36,7 +36,7 @@ pub static CIFAR10: Cifar = Cifar {
     test: "test_batch.bin",
     label_bytes: 1,
     classes: &["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"],
-    how_to_get: "download `cifar-10-binary.tar.gz` from the data set's home page and unpack it into the data folder; \
+    how_to_get: "`admix data get cifar10`; or download `cifar-10-binary.tar.gz` from the data set's home page and unpack it into the data folder; \
                  or import a folder or archive of its images: `admix data import PATH --name cifar10`",
 };
 
@@ -48,7 +48,7 @@ pub static CIFAR100: Cifar = Cifar {
     test: "test.bin",
     label_bytes: 2,
     classes: &FINE,
-    how_to_get: "download `cifar-100-binary.tar.gz` from the data set's home page and unpack it into the data folder; \
+    how_to_get: "`admix data get cifar100`; or download `cifar-100-binary.tar.gz` from the data set's home page and unpack it into the data folder; \
                  or import a folder or archive of its images: `admix data import PATH --name cifar100`",
 };
 
@@ -131,9 +131,16 @@ pub(crate) fn load(root: &Path, set: &Cifar) -> Result<Source> {
         std: CIFAR.std.to_vec(),
         train: train.labels.len(),
         test: test.labels.len(),
+        unlabelled: 0,
+        split: TrainSplit::Train,
         source: format!("binary files in {}", folder.display()),
     };
-    Ok(Source { train: Part::new(&train, 3, 32, 32)?, test: Part::new(&test, 3, 32, 32)?, info })
+    Ok(Source {
+        train: Part::new(&train, 3, 32, 32)?,
+        test: Part::new(&test, 3, 32, 32)?,
+        unlabelled: None,
+        info,
+    })
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use liblzma::read::XzDecoder;
 use super::{Images, Part, Source, class_names};
 use crate::error::{At, Malformed};
 use crate::info::FASHION;
-use crate::{Info, Result};
+use crate::{Info, Result, TrainSplit};
 
 const PACKED: &[u8] = include_bytes!("../../assets/fashion-mnist-mini.bin.xz");
 const WHERE: &str = "assets/fashion-mnist-mini.bin.xz";
@@ -44,11 +44,14 @@ pub(crate) fn load() -> Result<Source> {
         std: FASHION.std.to_vec(),
         train: train.labels.len(),
         test: test.labels.len(),
+        unlabelled: 0,
+        split: TrainSplit::Train,
         source: "embedded in the program".into(),
     };
     Ok(Source {
         train: Part::new(&train, 1, height, width)?,
         test: Part::new(&test, 1, height, width)?,
+        unlabelled: None,
         info,
     })
 }

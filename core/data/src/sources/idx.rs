@@ -9,9 +9,9 @@ use flate2::read::MultiGzDecoder;
 use super::{Absent, Images, Part, Source, class_names, fashion_mini, read_file};
 use crate::error::{At, Malformed};
 use crate::info::FASHION;
-use crate::{Info, Result};
+use crate::{Info, Result, TrainSplit};
 
-pub(crate) const HOW_TO_GET: &str = "download the four `*-ubyte.gz` files from the data set's home page (Zalando's fashion-mnist on GitHub) or install \
+pub(crate) const HOW_TO_GET: &str = "`admix data get fashion-mnist`; or download the four `*-ubyte.gz` files from the data set's home page (Zalando's fashion-mnist on GitHub) or install \
      Debian's package `dataset-fashion-mnist`, and put the files there, unpacked or not; \
      or train on the embedded subset, `fashion-mini`";
 
@@ -168,11 +168,14 @@ pub(crate) fn load(root: &Path) -> Result<Source> {
         std: FASHION.std.to_vec(),
         train: train.labels.len(),
         test: test.labels.len(),
+        unlabelled: 0,
+        split: TrainSplit::Train,
         source: format!("IDX files in {}", folder.display()),
     };
     Ok(Source {
         train: Part::new(&train, 1, height, width)?,
         test: Part::new(&test, 1, height, width)?,
+        unlabelled: None,
         info,
     })
 }

@@ -4,6 +4,8 @@ pub(crate) mod cifar;
 pub(crate) mod fashion_mini;
 pub(crate) mod idx;
 pub(crate) mod packed;
+pub(crate) mod stl10;
+pub(crate) mod tiny_imagenet;
 pub(crate) mod toy;
 
 use std::fs::File;
@@ -13,8 +15,8 @@ use std::path::{Path, PathBuf};
 use admix_api::{Streams, did_you_mean};
 use admix_torch::{Device, Kind, Tensor};
 
-use crate::config::{DataConfig, ToyConfig, check_name};
-use crate::error::At;
+use crate::config::{DataConfig, check_name, setting};
+use crate::error::{At, Malformed};
 use crate::{Error, Info, Result};
 
 /// A whole dataset in host memory.
@@ -22,9 +24,11 @@ pub(crate) struct Source {
     pub info: Info,
     pub train: Part,
     pub test: Part,
+    /// Images without labels, if they were asked for.
+    pub unlabelled: Option<Part>,
 }
 
-/// One split: labels `[n]` and pixels `[n, C, H, W]`, one byte each.
+/// One split: labels `[n]`, -1 for an image without one, and pixels `[n, C, H, W]`, one byte each, in any order in memory.
 pub(crate) struct Part {
     pub labels: Vec<i64>,
     pub pixels: Tensor,
@@ -61,7 +65,9 @@ pub(crate) struct Builtin {
     pub how_to_get: &'static str,
     /// Files of which the first missing one decides that the set is missing; `None` for a set without files.
     missing: fn(&Path) -> Option<Absent>,
-    load: fn(&Path, &ToyConfig, Streams) -> Result<Source>,
+    load: fn(&Path, &DataConfig, Streams) -> Result<Source>,
+    /// Whether it has images without labels, and folds.
+    parts: bool,
 }
 
 /// Which files are not there.
@@ -78,6 +84,7 @@ pub(crate) const BUILTIN: &[Builtin] = &[
         how_to_get: "nothing to do",
         missing: |_| None,
         load: |_, _, _| fashion_mini::load(),
+        parts: false,
     },
     Builtin {
         name: "fashion-mnist",
@@ -85,6 +92,7 @@ pub(crate) const BUILTIN: &[Builtin] = &[
         how_to_get: idx::HOW_TO_GET,
         missing: idx::missing,
         load: |root, _, _| idx::load(root),
+        parts: false,
     },
     Builtin {
         name: "cifar10",
@@ -92,6 +100,7 @@ pub(crate) const BUILTIN: &[Builtin] = &[
         how_to_get: cifar::CIFAR10.how_to_get,
         missing: |root| cifar::missing(root, &cifar::CIFAR10),
         load: |root, _, _| cifar::load(root, &cifar::CIFAR10),
+        parts: false,
     },
     Builtin {
         name: "cifar100",
@@ -99,13 +108,31 @@ pub(crate) const BUILTIN: &[Builtin] = &[
         how_to_get: cifar::CIFAR100.how_to_get,
         missing: |root| cifar::missing(root, &cifar::CIFAR100),
         load: |root, _, _| cifar::load(root, &cifar::CIFAR100),
+        parts: false,
+    },
+    Builtin {
+        name: "stl10",
+        summary: "STL-10, 5,000 + 8,000 images, 10 classes, 96x96 RGB, and 100,000 without labels; from its binary version",
+        how_to_get: stl10::HOW_TO_GET,
+        missing: stl10::missing,
+        load: |root, config, _| stl10::load(root, config.split, config.fold),
+        parts: true,
+    },
+    Builtin {
+        name: "tiny_imagenet",
+        summary: "Tiny ImageNet, 100,000 + 10,000 images, 200 classes, 64x64 RGB; from an import of its archive",
+        how_to_get: tiny_imagenet::HOW_TO_GET,
+        missing: tiny_imagenet::missing,
+        load: |root, _, _| Err(tiny_imagenet::not_imported(root)),
+        parts: false,
     },
     Builtin {
         name: "toy",
         summary: "coloured gratings made on the spot from the run's seed; its size is set in the recipe (data.toy)",
         how_to_get: "nothing to do",
         missing: |_| None,
-        load: |_, config, streams| toy::load(config, streams),
+        load: |_, config, streams| toy::load(&config.toy, streams),
+        parts: false,
     },
 ];
 
@@ -131,16 +158,36 @@ pub(crate) fn open(config: &DataConfig, streams: Streams) -> Result<Source> {
     check_name("data.name", name)?;
     let file = packed::path(root, name);
     if !is_reserved(name) && file.exists() {
+        check_parts(config, false)?;
         return packed::load(&file, name);
     }
     let Some(set) = Builtin::named(name) else {
         return Err(unknown(name, root));
     };
+    check_parts(config, set.parts)?;
     if let Some(Absent { folder, expected }) = set.absent(root) {
         let how_to_get = set.how_to_get.into();
         return Err(Error::Missing { name: name.clone(), folder, expected, how_to_get });
     }
-    (set.load)(root, &config.toy, streams)
+    (set.load)(root, config, streams)
+}
+
+/// Refuses `data.split` and `data.fold` for a dataset that has neither images without labels nor folds.
+fn check_parts(config: &DataConfig, has_parts: bool) -> Result<()> {
+    let having = || -> Vec<&str> { BUILTIN.iter().filter(|set| set.parts).map(|set| set.name).collect() };
+    let name = &config.name;
+    if !has_parts && !config.split.labelled() {
+        let wanted = format!(
+            "Train: `{name}` has no images without labels ({} has, in the files that it is published in)",
+            having().join(", ")
+        );
+        return Err(setting("data.split", config.split, &wanted));
+    }
+    if let Some(fold) = config.fold.filter(|_| !has_parts) {
+        let wanted = format!("None: `{name}` has no folds ({} has)", having().join(", "));
+        return Err(setting("data.fold", fold, &wanted));
+    }
+    Ok(())
 }
 
 /// Every name that `data.name` may have.
@@ -158,6 +205,14 @@ pub(crate) fn unknown(name: &str, root: &Path) -> Error {
     let known = known_names(root);
     let hint = did_you_mean(name, known.iter().map(String::as_str));
     Error::Unknown { name: name.into(), known: known.join(", "), hint }
+}
+
+/// The first `len` bytes of a file, mapped into memory: pages are read when they are needed, and shared by all processes.
+pub(crate) fn mapped(path: &Path, len: u64) -> Result<Tensor> {
+    let text = path.to_str().ok_or_else(|| {
+        Malformed::new("the path is not valid UTF-8", "a path in UTF-8").within(path, "rename the folder")
+    })?;
+    Ok(Tensor::f_from_file(text, false, len as i64, (Kind::Uint8, Device::Cpu))?)
 }
 
 /// A raw file, read whole after its size was found sane.

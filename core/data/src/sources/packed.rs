@@ -24,12 +24,12 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use admix_torch::{Device, Kind, Tensor};
+use admix_torch::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{Part, Source};
+use super::{Part, Source, mapped};
 use crate::error::{At, Malformed};
-use crate::{Error, Info, Result};
+use crate::{Error, Info, Result, TrainSplit};
 
 const MAGIC: &[u8; 8] = b"ADMIXPK1";
 const VERSION: u32 = 1;
@@ -160,6 +160,8 @@ fn check(text: Text) -> Option<Info> {
         std,
         train: train as usize,
         test: test as usize,
+        unlabelled: 0,
+        split: TrainSplit::Train,
         source,
     })
 }
@@ -230,11 +232,7 @@ pub(crate) fn load(path: &Path, name: &str) -> Result<Source> {
     let mut train = parse_labels(&labels, info.classes).map_err(|error| error.within(path, REMEDY))?;
     let test = train.split_off(info.train);
 
-    let text = path.to_str().ok_or_else(|| {
-        Malformed::new("the path is not valid UTF-8", "a path in UTF-8").within(path, "rename the folder")
-    })?;
-    let whole =
-        Tensor::f_from_file(text, false, (header.offset + header.len) as i64, (Kind::Uint8, Device::Cpu))?;
+    let whole = mapped(path, header.offset + header.len)?;
     let mut start = (header.offset + aligned(header.label_bytes())) as i64;
     let mut pixels = |n: usize| -> Result<Tensor> {
         let len = (n * info.image_bytes()) as i64;
@@ -247,7 +245,7 @@ pub(crate) fn load(path: &Path, name: &str) -> Result<Source> {
         Part { labels: test, pixels: pixels(info.test)? },
     );
     let source = format!("{}, from {}", path.display(), info.source);
-    Ok(Source { info: Info { name: name.into(), source, ..header.info }, train, test })
+    Ok(Source { info: Info { name: name.into(), source, ..header.info }, train, test, unlabelled: None })
 }
 
 /// One image on its way into a file.

@@ -8,7 +8,7 @@ use admix_api::{Draws, Streams};
 
 use super::{Images, Part, Source};
 use crate::config::ToyConfig;
-use crate::{Info, Result};
+use crate::{Info, Result, TrainSplit};
 
 pub(crate) fn load(config: &ToyConfig, streams: Streams) -> Result<Source> {
     let &ToyConfig { classes, train, test, size, channels } = config;
@@ -32,9 +32,11 @@ pub(crate) fn load(config: &ToyConfig, streams: Streams) -> Result<Source> {
         std: vec![0.25; channels as usize],
         train,
         test,
+        unlabelled: 0,
+        split: TrainSplit::Train,
         source: "generated from the seed".into(),
     };
-    Ok(Source { train: split("train", train)?, test: split("test", test)?, info })
+    Ok(Source { train: split("train", train)?, test: split("test", test)?, unlabelled: None, info })
 }
 
 /// Appends one image `[C, H, W]`: a wave in the class's direction, of random phase, in the class's colour, with noise.

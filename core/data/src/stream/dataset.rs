@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use admix_api::Streams;
 use admix_torch::{Device, Kind, Tensor};
 
-use crate::augment::{Augmentation, Interpolation, Shift};
-use crate::config::DataConfig;
+use crate::augment::{Augmentation, Interpolation, Moco, Shift};
+use crate::config::{DataConfig, setting};
 use crate::dataset::{Law, Resident, first_of_each_class, normalisation, own_normalisation, upload};
-use crate::{Batch, Dataset, Error, Info, Result, Split, View};
+use crate::{Batch, Dataset, Error, Info, Result, Split, TrainSplit, View};
 
 use super::images::Images;
 use super::job::{Done, Drawn, Job, Make, Request, Set, Ticket};
@@ -91,6 +91,21 @@ impl Stream {
         ticket.wait()
     }
 
+    /// The same images and threads under another law.
+    pub(crate) fn under(&self, law: Option<Moco>, view: (i64, i64)) -> Self {
+        let filter = law.as_ref().map_or(Interpolation::Bilinear, |moco| moco.interpolation);
+        let (train, test) = (Arc::clone(&self.set.train), Arc::clone(&self.set.test));
+        let set = Set { train, test, law, view, filter, channels: self.set.channels };
+        Self {
+            set: Arc::new(set),
+            pool: Arc::clone(&self.pool),
+            clean: self.clean,
+            ahead: Mutex::new(None),
+            pinned: self.pinned,
+            one_size: self.one_size,
+        }
+    }
+
     pub(crate) fn worked(&self) -> Worked {
         self.pool.worked()
     }
@@ -103,6 +118,11 @@ impl Stream {
 impl Dataset {
     /// Opens a dataset whose images are read as they are needed.
     pub(crate) fn open_streamed(config: &DataConfig, device: Device, streams: Streams) -> Result<Self> {
+        if config.split != TrainSplit::Train {
+            let wanted =
+                "Train where images are streamed (`data.storage`): the others are held on the device";
+            return Err(setting("data.split", config.split, wanted));
+        }
         let moco = config.augment.moco();
         let few = |labels: &[i64], info: &Info| {
             config.per_class.map(|most| first_of_each_class(labels, info, most))
@@ -130,11 +150,9 @@ impl Dataset {
         };
         own_normalisation(config, &mut info)?;
         let law = Law::of(config, &info, device)?;
-        let view = match &law {
-            Law::Shift { .. } => (info.height, info.width),
-            Law::Views(pipeline) => pipeline.to(),
-        };
+        let view = law.view(&info);
         let filter = moco.as_ref().map_or(Interpolation::Bilinear, |moco| moco.interpolation);
+        let (train, test) = (Arc::new(train), Arc::new(test));
         let set = Set { train, test, law: moco, view, filter, channels: info.channels };
         let stream = Stream {
             set: Arc::new(set),
@@ -155,6 +173,7 @@ impl Dataset {
         );
         Ok(Self {
             train: Resident::without_pixels(&labels.0, &info, device)?,
+            labelled: None,
             test: Resident::without_pixels(&labels.1, &info, device)?,
             views: config.views,
             law,

@@ -16,7 +16,7 @@ use crate::import::decode;
 use crate::import::layout::split_of;
 use crate::info::IMAGENET;
 use crate::sources::{Part, Source};
-use crate::{Error, Info, Result, Split};
+use crate::{Error, Info, Result, Split, TrainSplit};
 
 use super::images::Fault;
 
@@ -103,7 +103,7 @@ fn splits(path: &Path) -> Result<BTreeMap<&'static str, PathBuf>> {
         let name = entry.file_name();
         let Some(name) = name.to_str().filter(|_| is_folder(&entry)) else { continue };
         let kind = match split_of(name) {
-            Some(Split::Train) => "train",
+            Some(Split::Train | Split::Labelled) => "train",
             Some(Split::Test) if name.eq_ignore_ascii_case("test") => "test",
             Some(Split::Test) => "val",
             None => continue,
@@ -274,6 +274,8 @@ impl Folder {
             std: IMAGENET.std.to_vec(),
             train: self.train.len(),
             test: self.test.len(),
+            unlabelled: 0,
+            split: TrainSplit::Train,
             source: format!("the images in {}", self.path.display()),
         }
     }
@@ -343,6 +345,6 @@ impl Folder {
         let size = first.map_or((0, 0), |(_, size)| size);
         let [train, test] =
             <[Part; 2]>::try_from(parts).map_err(|_| refused(&self.path, "it has no two splits", WANTED))?;
-        Ok(Source { info: self.info(name, size), train, test })
+        Ok(Source { info: self.info(name, size), train, test, unlabelled: None })
     }
 }

@@ -20,8 +20,8 @@ use super::pool::Pool;
 
 /// What threads know of a dataset.
 pub(crate) struct Set {
-    pub train: Images,
-    pub test: Images,
+    pub train: Arc<Images>,
+    pub test: Arc<Images>,
     /// What views are drawn by; `None` where images stay whole.
     pub law: Option<Moco>,
     /// Height and width of a view.
@@ -33,7 +33,8 @@ pub(crate) struct Set {
 impl Set {
     pub(crate) fn images(&self, split: Split) -> &Images {
         match split {
-            Split::Train => &self.train,
+            // A streamed set has no images without labels.
+            Split::Train | Split::Labelled => &self.train,
             Split::Test => &self.test,
         }
     }

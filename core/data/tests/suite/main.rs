@@ -8,6 +8,8 @@ mod importing;
 mod packed;
 mod parsers;
 mod sources;
+mod stl10;
 mod streaming;
 mod support;
+mod tiny_imagenet;
 mod views;

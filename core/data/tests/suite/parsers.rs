@@ -25,6 +25,10 @@ fn feed(bytes: &[u8]) {
         let _ = parse::packed_header(bytes, len);
     }
     let _ = parse::packed_labels(bytes, 10);
+    if let Ok(labels) = parse::stl10_labels(bytes) {
+        assert!(labels.len() == bytes.len() && labels.iter().all(|label| (0..10).contains(label)));
+    }
+    let _ = (parse::stl10_folds(bytes, 50), parse::stl10_class_names(bytes));
 }
 
 /// A header whose checksum fits, so that the fields behind it are reached.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use admix_api::Streams;
-use admix_data::{DataConfig, Dataset, Split, Status, ToyConfig, catalogue, info, verify};
+use admix_data::{DataConfig, Dataset, Split, Status, ToyConfig, TrainSplit, catalogue, info, verify};
 use admix_torch::Device;
 
 use crate::support::{bytes, config, error, gz, numbers, open};
@@ -175,7 +175,10 @@ fn missing_data_says_where_it_was_sought_and_how_to_get_it() {
 #[test]
 fn an_unknown_name_suggests_the_nearest() {
     let text = refused(&config("cifar-1O"));
-    assert!(text.contains("known: fashion-mini, fashion-mnist, cifar10, cifar100, toy"), "{text}");
+    assert!(
+        text.contains("known: fashion-mini, fashion-mnist, cifar10, cifar100, stl10, tiny_imagenet, toy"),
+        "{text}"
+    );
     assert!(text.contains("Did you mean `cifar10"), "{text}");
     assert!(text.contains("admix data import PATH --name cifar-1O"), "{text}");
     for name in ["", "../cifar10", "a/b", ".hidden", "a\\b", "-x"] {
@@ -189,6 +192,14 @@ fn settings_out_of_range_are_named() {
     let toy = |toy| DataConfig { toy, ..config("toy") };
     for (set, field) in [
         (DataConfig { per_class: Some(0), ..config("toy") }, "data.per_class"),
+        (DataConfig { fold: Some(10), ..config("stl10") }, "data.fold"),
+        (DataConfig { fold: Some(0), ..config("toy") }, "data.fold"),
+        (DataConfig { split: TrainSplit::Unlabelled, ..config("toy") }, "data.split"),
+        (DataConfig { split: TrainSplit::TrainUnlabelled, ..config("cifar10") }, "data.split"),
+        (
+            DataConfig { split: TrainSplit::Unlabelled, per_class: Some(5), ..config("stl10") },
+            "data.per_class",
+        ),
         (DataConfig { crop: Some(0), ..config("toy") }, "data.crop"),
         (DataConfig { crop: Some(-4), ..config("toy") }, "data.crop"),
         (DataConfig { crop: Some(16), ..config("toy") }, "data.crop"),
@@ -247,6 +258,8 @@ fn the_catalogue_lists_all_and_says_what_is_there() {
             ("fashion-mnist", Status::Ready),
             ("cifar10", Status::Missing),
             ("cifar100", Status::Missing),
+            ("stl10", Status::Missing),
+            ("tiny_imagenet", Status::Missing),
             ("toy", Status::Ready),
             ("mine", Status::Damaged),
         ]

@@ -63,6 +63,7 @@ fn pass(data: &Dataset, epoch: u64, batch: usize, from: usize) -> Pass {
     let streams = Streams::new(3);
     let total = data.len(Split::Train);
     Pass {
+        split: Split::Train,
         order: streams.draws("order", "", epoch, 0).permutation(total),
         batch,
         batches: from..total.div_ceil(batch),

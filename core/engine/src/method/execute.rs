@@ -304,6 +304,10 @@ impl Values {
                     }
                 }
             }
+            Op::Freeze { group } => {
+                world.optimizer.freeze(group)?;
+                Cell::Done
+            }
             Op::Log { name, value } => {
                 let value = self.tensor(*value)?.f_detach()?.f_to_kind(Kind::Float)?.f_mean(Kind::Float)?;
                 self.report.logged.push((name.clone(), value));

@@ -93,6 +93,8 @@ pub struct Frame {
     /// Passes of this step that were dealt out to BatchNorm groups.
     pub(crate) passes: usize,
     terms: HashMap<String, usize>,
+    /// Groups that this step leaves as they are, as "net.q", and the lines that say so.
+    pub(crate) frozen: Vec<(String, usize)>,
     /// Nodes whose graph a verb has used up: which, and its line.
     pub(crate) spent: HashMap<Id, (&'static str, usize)>,
     /// Every term learned so far in this session, for the check of `weights`.
@@ -123,6 +125,7 @@ impl Frame {
             draws: HashMap::new(),
             passes: 0,
             terms: HashMap::new(),
+            frozen: Vec::new(),
             spent: HashMap::new(),
             learned: BTreeSet::new(),
         }
@@ -140,11 +143,16 @@ impl Frame {
         self.draws.clear();
         self.passes = 0;
         self.terms.clear();
+        self.frozen.clear();
         self.spent.clear();
     }
 
-    /// Ends a step: lets go of the batch and all handles.
+    /// Ends a step: lets go of the batch, all handles and what was frozen.
     pub fn end(&mut self) -> StepReport {
+        if !self.frozen.is_empty() {
+            self.world.borrow_mut().optimizer.thaw();
+            self.frozen.clear();
+        }
         self.mode = Mode::Clock;
         self.batch = None;
         self.values.cells.clear();
@@ -231,6 +239,13 @@ impl Frame {
         if let Some(id) = self.inputs.get(&input) {
             return Ok(*id);
         }
+        let split = self.world.borrow().split;
+        if input == Input::Labels && !split.labelled() {
+            return Err(Error::Input(format!(
+                "`t.labels`: the images that are trained on have no labels, or not all of them, as `data.split` is {split}: \
+                 choose a method that needs none, such as \"moco\", or train on the labelled images, data: (split: Train)"
+            )));
+        }
         let shape = match (input, &self.batch) {
             (Input::Images, Some(batch)) => batch.images.size4().ok().map(|(n, c, h, w)| [n, c, h, w]),
             (Input::View(view), Some(batch)) => {
@@ -264,7 +279,7 @@ impl Frame {
 
     pub(crate) fn pass(&mut self, run: Run, input: Id, at: (usize, usize)) -> Result<Id> {
         let Run { net, train } = run;
-        let trained = self.world.borrow().nets[net].trained;
+        let trained = self.net_learns(net);
         // A mix may happen inside of the network; then partners of another view pass through it too.
         let partners = match &self.trace.nodes[input].op {
             Op::Mix(mix) => mix.inputs.iter().find(|(name, _)| name == "partner_images").map(|(_, id)| *id),
@@ -398,8 +413,9 @@ impl Frame {
                     unit.mixer.plan(&ask, &mut draws)?
                 }
             };
-            (named, index, plan, unit.trained())
+            (named, index, plan, unit.trained().then(|| format!("mixer.{}", unit.name)))
         };
+        let trained = trained.is_some_and(|mixer| self.moves(&mixer));
         let graph = !quiet && (trained || inputs.iter().any(|(_, id)| self.graph(*id)));
         let parents = if quiet { Vec::new() } else { self.with_graph(inputs.iter().map(|(_, id)| *id)) };
         let images = inputs.iter().find(|(name, _)| name == "images").map(|(_, id)| *id);
@@ -525,6 +541,7 @@ impl Frame {
             })?;
             (head, world.heads[head].trained)
         };
+        let trained = trained && self.moves(&format!("head.{name}"));
         let parents = self.with_graph([input]);
         let graph = trained || !parents.is_empty();
         self.push(Op::Head { head, input }, at, graph, parents, None)
@@ -615,11 +632,11 @@ impl Frame {
         }
         let ids: Vec<Id> = weighted.iter().map(|(_, id, _)| *id).collect();
         if !ids.is_empty() && !ids.iter().any(|id| self.reaches_parameters(*id)) {
-            return Err(Error::Input(
+            return Err(Error::Input(format!(
                 "no term of this `learn` reaches a trained parameter: pass a trained network, or a mix made by \
-                 `t.mix` of a mixer with parameters"
-                    .into(),
-            ));
+                 `t.mix` of a mixer with parameters{}",
+                self.frozen_note()
+            )));
         }
         if let Some(input) = input_grad {
             self.check_input_grad(input, &ids)?;
@@ -647,6 +664,33 @@ impl Frame {
 
     pub(crate) fn log(&mut self, name: &str, value: Id, at: (usize, usize)) -> Result<()> {
         self.push(Op::Log { name: name.into(), value }, at, false, Vec::new(), None).map(drop)
+    }
+
+    /// The line of the step's first `learn`, if there was one.
+    pub(crate) fn learned_at(&self) -> Option<usize> {
+        self.terms.values().copied().min()
+    }
+
+    /// Whether a network is trained, and moves in this step.
+    pub(crate) fn net_learns(&self, net: usize) -> bool {
+        let name = {
+            let world = self.world.borrow();
+            world.nets[net].trained.then(|| format!("net.{}", world.nets[net].name))
+        };
+        name.is_some_and(|name| self.moves(&name))
+    }
+
+    /// Whether a mixer reads this key of a mix beside the images.
+    pub(crate) fn needs(&self, mixer: &str, key: &str) -> Result<bool> {
+        const KEYS: [&str; 3] = ["features", "saliency", "pseudo"];
+        if !KEYS.contains(&key) {
+            let hint = did_you_mean(key, KEYS);
+            return Err(Error::Input(format!("a mixer may need {}, not `{key}`{hint}", list(KEYS))));
+        }
+        let world = self.world.borrow();
+        let unit =
+            world.mixers.iter().find(|m| m.name == mixer).ok_or_else(|| unknown_mixer(&world, mixer))?;
+        Ok(unit.needs.keys().0.contains(&key))
     }
 
     pub(crate) fn has_mixer(&self, name: &str) -> bool {

@@ -120,13 +120,20 @@ impl Frame {
         }
     }
 
-    /// Whether the graph of a node leads to a parameter: of a trained network, or of a mixer that has some.
+    /// Whether the graph of a node leads to a parameter that moves in this step: of a trained network, of a mixer that has
+    /// some, of a head.
     pub(crate) fn reaches_parameters(&self, id: Id) -> bool {
         let world = self.world.borrow();
         self.ancestors(id).into_iter().any(|id| match &self.trace.nodes[id].op {
-            Op::Pass { net, .. } => world.nets[*net].trained,
-            Op::Mix(mix) => world.mixers[mix.mixer].trained(),
-            Op::Head { head, .. } => world.heads[*head].trained,
+            Op::Pass { net, .. } => self.net_learns(*net),
+            Op::Mix(mix) => {
+                let unit = &world.mixers[mix.mixer];
+                unit.trained() && self.moves(&format!("mixer.{}", unit.name))
+            }
+            Op::Head { head, .. } => {
+                let unit = &world.heads[*head];
+                unit.trained && self.moves(&format!("head.{}", unit.name))
+            }
             _ => false,
         })
     }

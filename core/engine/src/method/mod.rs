@@ -3,6 +3,7 @@
 mod draws;
 mod execute;
 mod frame;
+mod freeze;
 mod gradient;
 mod host;
 pub(crate) mod operand;

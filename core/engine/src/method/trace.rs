@@ -191,6 +191,11 @@ pub enum Op {
         /// What.
         verb: BankVerb,
     },
+    /// From here on the parameters of a group get no gradient in this step, and its optimiser leaves them alone.
+    Freeze {
+        /// As parameters are named: "net.q.backbone", "mixer.amix".
+        group: String,
+    },
     /// A value for the log.
     Log {
         /// Its key.

@@ -64,7 +64,7 @@ pub struct TargetHandle {
 }
 
 /// Every name that can follow `t.`, for suggestions.
-pub const STEP_VERBS: [&str; 32] = [
+pub const STEP_VERBS: [&str; 34] = [
     "images",
     "views",
     "queue",
@@ -97,6 +97,8 @@ pub const STEP_VERBS: [&str; 32] = [
     "step",
     "steps",
     "has_mixer",
+    "needs",
+    "freeze",
 ];
 /// Every name that can follow another handle.
 pub const HANDLE_VERBS: [&str; 13] = [
@@ -663,6 +665,19 @@ fn step(engine: &mut Engine) {
               d: Dynamic,
               e: Dynamic|
               -> Outcome<TensorHandle> { loss(&context, t, name, &[a, b, c, d, e]) },
+    );
+    engine.register_fn(
+        "needs",
+        |context: NativeCallContext<'_>, t: &mut Step, mixer: &str, key: &str| -> Outcome<bool> {
+            t.0.borrow().needs(mixer, key).map_err(|e| refuse(e, context.call_position()))
+        },
+    );
+    engine.register_fn(
+        "freeze",
+        |context: NativeCallContext<'_>, t: &mut Step, group: &str| -> Outcome<()> {
+            let frozen = t.0.borrow_mut().freeze(group, place(&context));
+            frozen.map_err(|e| refuse(e, context.call_position()))
+        },
     );
     engine.register_fn("has_mixer", |t: &mut Step, name: &str| t.0.borrow().has_mixer(name));
     engine.register_fn(

@@ -56,6 +56,7 @@ pub fn evaluate(session: &Session, dataset: &Dataset, recipe: &Recipe) -> Result
             let epoch = session.clock().epoch;
             let mut draws = world.streams.draws("reestimate", &net.name, epoch, 0);
             let mut loader = dataset.loader(Pass {
+                split: Split::Train,
                 order: draws.permutation(dataset.len(Split::Train)),
                 batch: per,
                 batches: 0..batches,

@@ -123,6 +123,7 @@ fn loader(run: &Run, epoch: u64, per_epoch: u64) -> Result<Loader> {
     let parts = run.recipe.accumulate;
     let streams = run.session.world().streams;
     Ok(run.dataset.loader(Pass {
+        split: Split::Train,
         order: streams.draws("order", "", epoch, 0).permutation(run.dataset.len(Split::Train)),
         batch: run.recipe.batch,
         batches: run.batch_in_epoch as usize * parts..per_epoch as usize * parts,

@@ -53,7 +53,7 @@ pub fn knn(
     let _guard = admix_torch::no_grad();
     let world = session.world();
     let net = probed(&world, net)?;
-    let (bank, labels) = all_features(net, dataset, Split::Train, batch)?;
+    let (bank, labels) = all_features(net, dataset, Split::Labelled, batch)?;
     let bank = admix_api::unit(&bank)?;
     let classes = dataset.info().classes as i64;
     let total = dataset.len(Split::Test);

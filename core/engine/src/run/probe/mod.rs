@@ -58,7 +58,7 @@ pub fn probes(session: &Session, dataset: &Dataset, recipe: &Recipe) -> Result<B
             Protocol::Knn => knn(session, dataset, None, &Knn::default(), recipe.evaluate.batch)?,
             Protocol::Linear | Protocol::LinearCached => {
                 let cached = *protocol == Protocol::LinearCached;
-                let settings = LinearProbe::preset(LinearPreset::Paper, &dataset.info().name);
+                let settings = LinearProbe::preset(LinearPreset::Paper, &recipe.data);
                 let settings = LinearProbe { cached, ..settings };
                 linear(session, dataset, None, &settings, recipe.evaluate.batch, &mut |_, _| {})?.last
             }
@@ -114,7 +114,7 @@ fn all_features(net: &Net, dataset: &Dataset, split: Split, batch: usize) -> Res
 /// # Errors
 /// A training or test image has none.
 pub(super) fn needs_labels(dataset: &Dataset, protocol: Protocol) -> Result<()> {
-    for (split, word) in [(Split::Train, "training"), (Split::Test, "test")] {
+    for (split, word) in [(Split::Labelled, "training"), (Split::Test, "test")] {
         let labels = dataset.labels(split);
         if labels.numel() == 0 || labels.f_min()?.f_int64_value(&[])? < 0 {
             return Err(Error::Input(format!(
