@@ -83,7 +83,7 @@ fn what_is_trained_on_is_shown_and_labels_that_are_not_there_are_missed() {
     let place = place();
     let said = place.admix(&["show", "r.ron"]).good().stdout;
     let row = said.lines().find(|line| line.starts_with("data.split")).expect("a row");
-    assert!(row.contains("Unlabelled") && row.contains("recipe"), "{row}");
+    assert!(row.contains("Unlabelled") && row.contains("line "), "{row}");
     let supervised = RECIPE
         .replace("moco", "mixup")
         .replace(r#"neck: Mlp(hidden: 8, out: 8),"#, "")
