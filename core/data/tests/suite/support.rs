@@ -20,6 +20,7 @@ pub fn open(config: &DataConfig) -> Dataset {
     Dataset::open(config, Device::Cpu, Streams::new(1)).unwrap()
 }
 
+#[track_caller]
 pub fn error<T>(result: admix_data::Result<T>) -> String {
     result.err().expect("an error").to_string()
 }
