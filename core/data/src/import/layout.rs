@@ -83,7 +83,7 @@ pub(crate) fn arrange(source: &Path, files: Vec<Decoded>, test_per_class: usize)
     for file in files {
         match place(file, layout) {
             Ok(file) => placed.push(file),
-            Err((file, why)) => skipped.push((file.name(), why.into())),
+            Err((name, why)) => skipped.push((name, why.into())),
         }
     }
     drop_second_test_split(&mut placed, layout, &mut skipped);
@@ -97,10 +97,11 @@ pub(crate) fn arrange(source: &Path, files: Vec<Decoded>, test_per_class: usize)
     Ok(Arranged { skipped, ..arranged })
 }
 
-fn place(file: Decoded, layout: Layout) -> Result<Placed, (Decoded, &'static str)> {
+/// A file's place, or its name and why it has none.
+fn place(file: Decoded, layout: Layout) -> Result<Placed, (String, &'static str)> {
     let at = layout.class_at();
     if file.parts.len() < at + 2 {
-        return Err((file, "not in a class folder"));
+        return Err((file.name(), "not in a class folder"));
     }
     let split = match layout.splits {
         true => split_of(&file.parts[layout.above]),
@@ -111,7 +112,7 @@ fn place(file: Decoded, layout: Layout) -> Result<Placed, (Decoded, &'static str
             let class = file.class.clone().unwrap_or_else(|| file.parts[at].clone());
             Ok(Placed { split, class, file })
         }
-        None => Err((file, "neither in a training nor in a test folder")),
+        None => Err((file.name(), "neither in a training nor in a test folder")),
     }
 }
 
