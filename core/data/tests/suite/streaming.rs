@@ -31,7 +31,7 @@ fn photo(height: u32, width: u32, seed: u32) -> RgbImage {
 fn folder(root: &Path, train: usize, sizes: &[(u32, u32)]) -> PathBuf {
     let file = |split: &str, at: usize| {
         let (height, width) = sizes[at % sizes.len()];
-        let format = if at % 2 == 0 { ImageFormat::Png } else { ImageFormat::Jpeg };
+        let format = if at.is_multiple_of(2) { ImageFormat::Png } else { ImageFormat::Jpeg };
         let class = if at % 4 < 2 { "ant" } else { "bee" };
         (format!("{split}/{class}/{at:03}.JPEG"), encode(&photo(height, width, at as u32 + 1), format))
     };
@@ -264,7 +264,9 @@ fn the_first_images_of_each_class_are_kept_and_named_classes_are_numbered_in_ord
 
 #[test]
 fn a_broken_file_is_named_when_it_is_first_used() {
-    let broken: [(&str, &dyn Fn(Vec<u8>) -> Option<Vec<u8>>, &str); 5] = [
+    /// What is left of a file's bytes; `None`: not even the file.
+    type Spoil<'a> = &'a dyn Fn(Vec<u8>) -> Option<Vec<u8>>;
+    let broken: [(&str, Spoil<'_>, &str); 5] = [
         ("its end is cut off", &|bytes| Some(bytes[..bytes.len() / 2].to_vec()), "its end is missing"),
         ("a text", &|_| Some(b"<html>not found</html>".to_vec()), "neither JPEG nor PNG"),
         ("nothing", &|_| Some(Vec::new()), "the file is empty"),
