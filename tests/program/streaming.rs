@@ -135,7 +135,7 @@ fn a_folder_that_is_not_as_it_should_be_is_told_before_anything_starts() {
     let place = pictures();
     let dry = |more: &[&str]| place.compute(&[&["run", "stream.ron", "--dry-run"], more].concat());
     dry(&[]).good();
-    let parts = ["stream.ron:5:", "`data.augment` is Shift", "`Moco(size: 224)`"];
+    let parts = ["--set data.augment=Shift", "`data.augment` is Shift", "`Moco(size: 224)`"];
     dry(&["--set", "data.augment=Shift", "--set", "data.test_resize=None"]).refused(2, &parts);
     dry(&["--set", "data.workers=0"]).refused(2, &["`data.workers` is 0", "1 to 1024 threads"]);
     let missing = ["`data.name` cannot be opened", "imagenet/train/<class>/*.JPEG", "image-net.org"];
