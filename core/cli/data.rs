@@ -103,13 +103,7 @@ pub fn data(command: &DataCommand) -> Result<()> {
 
 fn import(args: &ImportArgs) -> Result<()> {
     let begin = Instant::now();
-    let bar = output::bar(|| ProgressBar::new(0).with_style(style()));
-    let progress = |done: u64, total: u64| {
-        if let Some(bar) = &bar {
-            bar.set_length(total);
-            bar.set_position(done);
-        }
-    };
+    let progress = progress();
     let options = ImportOptions {
         force: args.force,
         size: args.size,
@@ -128,13 +122,7 @@ fn import(args: &ImportArgs) -> Result<()> {
 
 fn get(args: &GetArgs) -> Result<()> {
     let begin = Instant::now();
-    let bar = output::bar(|| ProgressBar::new(0).with_style(style()));
-    let progress = |done: u64, total: u64| {
-        if let Some(bar) = &bar {
-            bar.set_length(total);
-            bar.set_position(done);
-        }
-    };
+    let progress = progress();
     let options = GetOptions { url: args.url.as_deref(), progress: &progress };
     let report = admix_data::get(&args.name, &args.root, options);
     output::end_bar();
@@ -158,6 +146,17 @@ fn get(args: &GetArgs) -> Result<()> {
     }
     let how = if report.files.is_empty() { "was there already".into() } else { output::duration(seconds) };
     output::print(&format!("{text}{} is ready in {} ({how})", report.name, report.root.display()))
+}
+
+/// Shows bytes done of bytes in all, where there is a terminal; the bar goes with `output::end_bar`.
+fn progress() -> impl Fn(u64, u64) {
+    let bar = output::bar(|| ProgressBar::new(0).with_style(style()));
+    move |done, total| {
+        if let Some(bar) = &bar {
+            bar.set_length(total);
+            bar.set_position(done);
+        }
+    }
 }
 
 fn style() -> ProgressStyle {

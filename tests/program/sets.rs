@@ -127,7 +127,7 @@ fn data_get_tells_bad_input_from_failed_downloads() {
     let place = Place::new();
     let get = |name: &str, url: &str| place.admix(&["data", "get", name, "--url", url]);
     place.admix(&["data", "get", "cifar1O"]).refused(2, &["`NAME` is `cifar1O`", "Did you mean `cifar10`"]);
-    place.admix(&["data", "get", "imagenet"]).refused(2, &["https://image-net.org", "admix data import"]);
+    place.admix(&["data", "get", "imagenet"]).refused(2, &["https://image-net.org", "imagenet/train/CLASS/"]);
     get("stl10", "stl10.tar.gz").refused(2, &["`--url` is `stl10.tar.gz`", "http://"]);
     place.admix(&["data", "get", "stl10", "--mirror", "x"]).bad_flag(&["--mirror"]);
     let url = serve("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");

@@ -135,7 +135,7 @@ fn not_published(name: &str) -> Error {
     let wanted = match name.starts_with("imagenet") || name.starts_with("ilsvrc") {
         true => format!(
             "one of {known}: ImageNet is given only to registered people; register at https://image-net.org, download it there \
-             and import its folder with `admix data import FOLDER --name {name} --size HxW`"
+             and unpack it into `{name}/train/CLASS/` and `{name}/val/CLASS/` of the data folder, where recipes read it"
         ),
         false => format!(
             "one of {known}; bring your own with `admix data import PATH --name {name}`{}",

@@ -3,8 +3,8 @@
 //! Layouts: `<split>/<class>/<files>` with splits named `train` or `training` and `test`, `val` or `validation`, or
 //! `<class>/<files>` alone, when `test_per_class` says how many images of each class to hold out; each of them
 //! possibly inside one top folder. Files below a class folder belong to it at any depth. Classes are numbered in the
-//! order of their names, images sorted by name within their class. Tiny ImageNet is understood as it is published. An archive is read as a stream, nothing is unpacked
-//! to the disk; images are decoded in parallel.
+//! order of their names, images sorted by name within their class. Tiny ImageNet is understood as it is published. An
+//! archive is read as a stream, nothing is unpacked to the disk; images are decoded in parallel.
 
 pub(crate) mod archive;
 pub(crate) mod decode;

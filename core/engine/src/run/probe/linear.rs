@@ -108,7 +108,8 @@ pub fn linear(
         )));
     }
     needs_labels(dataset, settings.protocol())?;
-    let own = settings.augment.as_ref().map(|augment| dataset.augmented_by(augment)).transpose()?;
+    let augment = settings.augment.as_ref().filter(|_| !settings.cached);
+    let own = augment.map(|augment| dataset.augmented_by(augment)).transpose()?;
     let dataset = own.as_ref().unwrap_or(dataset);
     let world = session.world();
     let net = probed(&world, net)?;
