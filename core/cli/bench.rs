@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::bench_comixup::{self, ComixupArgs};
 use crate::bench_data::{self, DataArgs};
+use crate::bench_floor::{self, FloorArgs};
 use crate::bench_library::{self, LibraryBenchArgs};
 use crate::bench_mixers::{self, MixersArgs};
 use crate::bench_puzzlemix::{self, PuzzleArgs};
@@ -35,6 +36,8 @@ pub enum BenchCommand {
     Step(StepArgs),
     /// Time the training batches of a recipe without any network: reading, decoding, augmentation.
     Data(DataArgs),
+    /// Time the passes of a recipe's network, of which its steps are made.
+    Floor(FloorArgs),
     /// Time the scripted CutMix against the same tensor operations called from Rust, on tiny images.
     Scripts(ScriptsArgs),
     /// What the way into a plugin library and back costs.
@@ -118,6 +121,7 @@ pub fn bench(command: &BenchCommand) -> Result<()> {
     let args = match command {
         BenchCommand::Step(args) => args,
         BenchCommand::Data(args) => return bench_data::data(args),
+        BenchCommand::Floor(args) => return bench_floor::floor(args),
         BenchCommand::Scripts(args) => return bench_scripts::scripts(args),
         BenchCommand::Library(args) => return bench_library::library(args),
         BenchCommand::Mixers(args) => return bench_mixers::mixers(args),
@@ -252,7 +256,7 @@ fn real_batches(recipe: &Recipe, dataset: &Dataset) -> Result<Vec<Batch>> {
 }
 
 /// What is known of a dataset without its files.
-fn image_facts(recipe: &Recipe) -> Result<Info> {
+pub fn image_facts(recipe: &Recipe) -> Result<Info> {
     let (classes, channels, (height, width)) = match recipe.data.name.as_str() {
         "fashion-mini" | "fashion-mnist" => (10, 1, (28, 28)),
         "cifar10" => (10, 3, (32, 32)),
@@ -287,7 +291,8 @@ fn image_facts(recipe: &Recipe) -> Result<Info> {
     })
 }
 
-fn random_batch(recipe: &Recipe, info: &Info, number: usize, device: Device) -> Result<Batch> {
+/// Random images `[N, C, H, W]` of mean 0 and variance 1, as many views as the recipe says.
+pub fn random_batch(recipe: &Recipe, info: &Info, number: usize, device: Device) -> Result<Batch> {
     let n = recipe.batch as i64;
     let key = Tensor::from(number as i64).f_to_device(device)?;
     // Mean 0, variance 1, as of normalised images.

@@ -4,6 +4,7 @@ mod backbones;
 mod bench;
 mod bench_comixup;
 mod bench_data;
+mod bench_floor;
 mod bench_library;
 mod bench_mixers;
 mod bench_pairs;

@@ -8,8 +8,12 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 
 use crate::args::{Args, Usage};
+use crate::floor;
+use crate::gpu;
+use crate::memory;
 use crate::policies;
 use crate::process::Cmd;
 use crate::puzzlemix;
@@ -27,9 +31,12 @@ const OVERHEAD: &[(&str, &str, Option<&str>, Limit)] = &[
     ("configs/bench/amix_default.ron", "resnet18", None, Limit::Ratio(1.01)),
 ];
 /// The methods of `bench peer`: `configs/bench/<method>.ron` against the peer's `--method <method>`.
-const PEER_METHODS: &str = "vanilla,amix";
-/// What the comparison with the peer may show.
-const PEER_LIMIT: Limit = Limit::Ratio(1.03);
+const PEER_METHODS: &str = "vanilla,mixup,cutmix,automix,amix,moco,amix_i";
+/// The networks of `bench peer`: the width in that of a ResNet-18, the batch, and the most that our step may cost in
+/// the peer's. In the small one it is dispatch that counts.
+const PEER_SIZES: &[(f64, usize, f64)] = &[(1.0, 32, 1.0), (0.125, 16, 0.92)];
+/// Channels of the first stage of a ResNet-18.
+const FIRST_WIDTH: f64 = 64.0;
 
 /// How far the first side may be behind the second.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -118,18 +125,37 @@ pub fn run(repo: &Repo, mut args: Args) -> Result<()> {
             ensure!(met || options.strict == Strict::No, "a limit is missed");
             Ok(())
         }
+        Some("floor") => {
+            let ask = floor::Ask::of(&mut args)?;
+            args.finish()?;
+            floor::run(repo, &options, &ask)
+        }
+        Some("memory") => {
+            let methods = args.value("--methods")?.unwrap_or_else(|| "amix".into());
+            let batch = args.parsed("--batch", 100)?;
+            args.finish()?;
+            memory::run(repo, &options, &methods, batch)
+        }
+        Some("gpu") => {
+            let ask = gpu::Ask::of(&mut args)?;
+            args.finish()?;
+            gpu::run(repo, &options, &ask)
+        }
         Some("puzzlemix") => puzzlemix::run(repo, ("puzzlemix", "--problems"), args),
         Some("comixup") => puzzlemix::run(repo, ("comixup", "--parts"), args),
         Some("peer") => {
             let methods = args.value("--methods")?.unwrap_or_else(|| PEER_METHODS.into());
-            let batch = args.parsed("--batch", 32)?;
+            let width = args.value("--width")?;
+            let batch = args.value("--batch")?;
+            let sizes = sizes(width.as_deref(), batch.as_deref())?;
             args.finish()?;
-            contests(repo, peer(repo, &options, &methods, batch)?, &options)
+            contests(repo, peer(repo, &options, &methods, &sizes)?, &options)
         }
         other => {
             let name = other.unwrap_or("nothing");
             Err(Usage(format!(
-                "bench: the benchmarks are `overhead`, `peer`, `policies`, `ssl`, `puzzlemix` and `comixup`, not `{name}`"
+                "bench: the benchmarks are `overhead`, `peer`, `floor`, `memory`, `gpu`, `policies`, `ssl`, `puzzlemix` and \
+                 `comixup`, not `{name}`"
             ))
             .into())
         }
@@ -169,26 +195,49 @@ fn overhead(repo: &Repo, options: &Options) -> Result<Vec<Contest>> {
         .collect())
 }
 
+/// Which networks and batches `bench peer` compares: all of [`PEER_SIZES`], or those of this width, or of this batch
+/// (with the limit of the first).
+fn sizes(width: Option<&str>, batch: Option<&str>) -> Result<Vec<(f64, usize, f64)>> {
+    let wrong = |flag: &str, text: &str| Usage(format!("bench peer: {flag} {text}: not a valid value"));
+    let mut sizes = PEER_SIZES.to_vec();
+    if let Some(text) = width {
+        let width: f64 = text.parse().map_err(|_| wrong("--width", text))?;
+        sizes.retain(|(own, ..)| *own == width);
+        if sizes.is_empty() {
+            sizes.push((width, PEER_SIZES[0].1, PEER_SIZES[0].2));
+        }
+    }
+    if let Some(text) = batch {
+        let batch: usize = text.parse().map_err(|_| wrong("--batch", text))?;
+        sizes.truncate(1);
+        sizes[0].1 = batch;
+    }
+    Ok(sizes)
+}
+
 /// The bench recipes against PyTorch, with the Python of `ADMIX_PEER_PYTHON`.
-fn peer(repo: &Repo, options: &Options, methods: &str, batch: usize) -> Result<Vec<Contest>> {
+fn peer(repo: &Repo, options: &Options, methods: &str, sizes: &[(f64, usize, f64)]) -> Result<Vec<Contest>> {
     let peer = Peer::find(repo)?;
     setup::ensure_done(repo)?;
     let admix = repo.build_admix(Profile::Release)?;
-    let batch = batch.to_string();
-    let contest = |method: &str| {
+    let contest = |method: &str, (width, batch, most): &(f64, usize, f64)| {
         let recipe = format!("configs/bench/{method}.ron");
-        let ours =
-            step(&admix, &recipe, options).into_iter().chain(["--set".into(), format!("batch={batch}")]);
+        let mut ours = step(&admix, &recipe, options);
+        for change in [format!("batch={batch}"), format!("model.width={width}")] {
+            ours.extend(["--set".into(), change]);
+        }
+        let mut theirs = peer.side(method, &batch.to_string(), options);
+        theirs.command.extend(["--base".into(), (width * FIRST_WIDTH).round().to_string()]);
         Contest {
-            title: format!("peer: {method}, batch {batch}, {} threads", options.threads),
+            title: format!("peer: {method}, width {width}, batch {batch}, {} threads", options.threads),
             sides: [
-                Side { name: "admix".into(), command: ours.collect(), libtorch: Libtorch::Linked },
-                Side { name: "pytorch".into(), ..peer.side(method, &batch, options) },
+                Side { name: "admix".into(), command: ours, libtorch: Libtorch::Linked },
+                Side { name: "pytorch".into(), ..theirs },
             ],
-            limit: PEER_LIMIT,
+            limit: Limit::Ratio(*most),
         }
     };
-    Ok(methods.split(',').map(contest).collect())
+    Ok(sizes.iter().flat_map(|size| methods.split(',').map(move |method| contest(method, size))).collect())
 }
 
 /// The PyTorch program and the Python that runs it.
@@ -228,6 +277,16 @@ impl Peer {
 }
 
 impl Options {
+    /// Steps that are timed in a run.
+    pub fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// Whether a missed limit is a failure.
+    pub fn strict(&self) -> bool {
+        self.strict == Strict::Yes
+    }
+
     /// The flags that every side understands.
     fn flags(&self) -> Vec<String> {
         [("--steps", self.steps), ("--warmup", self.warmup), ("--threads", self.threads)]
@@ -278,8 +337,14 @@ pub struct Times {
     pub mean: f64,
 }
 
-/// Runs a side once, with more arguments at its end.
+/// Runs a side once, with more arguments at its end; its times.
 pub fn times(repo: &Repo, side: &Side, more: &[String]) -> Result<Times> {
+    let facts = facts(repo, side, more)?;
+    milliseconds(&facts).with_context(|| side.command.join(" "))
+}
+
+/// Runs a side once, with more arguments at its end; the JSON object that it prints.
+pub fn facts(repo: &Repo, side: &Side, more: &[String]) -> Result<Value> {
     let program = &side.command[0];
     let cmd = match side.libtorch {
         Libtorch::Linked => repo.program(program),
@@ -288,13 +353,17 @@ pub fn times(repo: &Repo, side: &Side, more: &[String]) -> Result<Times> {
     let cmd = cmd.args(&side.command[1..]).args(more);
     let line = cmd.line();
     let output = cmd.output()?;
-    milliseconds(&String::from_utf8_lossy(&output)).with_context(|| format!("`{line}`"))
+    last_object(&String::from_utf8_lossy(&output)).with_context(|| format!("`{line}` printed no JSON line"))
 }
 
-/// The times in the last line that is a JSON object.
-fn milliseconds(output: &str) -> Result<Times> {
-    let object = output.lines().rev().find_map(|l| serde_json::from_str::<serde_json::Value>(l).ok());
-    let object = object.context("it printed no JSON line")?;
+/// The last line that is a JSON object.
+fn last_object(output: &str) -> Option<Value> {
+    let read = |line: &str| serde_json::from_str::<Value>(line).ok();
+    output.lines().rev().find_map(|line| read(line).filter(Value::is_object))
+}
+
+/// The times that a side told.
+fn milliseconds(object: &Value) -> Result<Times> {
     let median = object["ms_per_step"].as_f64().context("its JSON line has no `ms_per_step`")?;
     let mean = object["mean_ms_per_step"].as_f64().unwrap_or(median);
     for value in [median, mean] {
@@ -388,6 +457,15 @@ mod tests {
     }
 
     #[test]
+    fn the_sizes_of_the_peer_can_be_chosen() {
+        assert_eq!(sizes(None, None).unwrap(), PEER_SIZES);
+        assert_eq!(sizes(Some("0.125"), None).unwrap(), [(0.125, 16, 0.92)]);
+        assert_eq!(sizes(Some("0.5"), Some("8")).unwrap(), [(0.5, 8, 1.0)]);
+        assert_eq!(sizes(None, Some("100")).unwrap(), [(1.0, 100, 1.0)]);
+        assert!(sizes(None, Some("many")).is_err());
+    }
+
+    #[test]
     fn the_report_compares_medians_with_the_limit() {
         let times = [vec![11.0, 10.2, 30.0], vec![10.0, 10.0, 12.0]];
         let (text, met) = report(["a", "b"], &times, Limit::Ratio(1.05));
@@ -400,12 +478,13 @@ mod tests {
 
     #[test]
     fn the_last_json_line_counts() {
-        let last = milliseconds("warming up\n{\"ms_per_step\": 2}\n{\"ms_per_step\": 1.5}\n").unwrap();
-        assert_eq!(last, Times { median: 1.5, mean: 1.5 });
-        let both = milliseconds("{\"ms_per_step\": 2, \"mean_ms_per_step\": 3.0}").unwrap();
+        let last = |text: &str| milliseconds(&last_object(text).expect("a JSON line"));
+        let two = last("warming up\n{\"ms_per_step\": 2}\n{\"ms_per_step\": 1.5}\n3\n").unwrap();
+        assert_eq!(two, Times { median: 1.5, mean: 1.5 });
+        let both = last("{\"ms_per_step\": 2, \"mean_ms_per_step\": 3.0}").unwrap();
         assert_eq!(both, Times { median: 2.0, mean: 3.0 });
-        assert!(milliseconds("{\"ms\": 2}").is_err());
-        assert!(milliseconds("").is_err());
-        assert!(milliseconds("{\"ms_per_step\": 0}").is_err());
+        assert!(last("{\"ms\": 2}").is_err());
+        assert!(last("{\"ms_per_step\": 0}").is_err());
+        assert!(last_object("").is_none());
     }
 }

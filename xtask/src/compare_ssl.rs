@@ -50,7 +50,7 @@ const OVERRIDES: &[&str] = &[
     "model.width={width}",
     "epochs={epochs}",
     "data.per_class={per_class}",
-    "batch=128",
+    "batch={batch}",
     "bn_groups={bn_groups}",
     "neck=Mlp(hidden: 512, out: 128)",
     "queues.keys.length=2048",
@@ -74,6 +74,7 @@ struct Budget {
     width: f64,
     epochs: usize,
     per_class: usize,
+    batch: usize,
     lr: f64,
     bn_groups: usize,
     every: usize,
@@ -88,6 +89,7 @@ impl Budget {
                 .replace("{width}", &self.width.to_string())
                 .replace("{epochs}", &self.epochs.to_string())
                 .replace("{per_class}", &self.per_class.to_string())
+                .replace("{batch}", &self.batch.to_string())
                 .replace("{lr}", &self.lr.to_string())
                 .replace("{bn_groups}", &self.bn_groups.to_string())
                 .replace("{every}", &self.every.to_string())
@@ -124,6 +126,7 @@ pub fn run(repo: &Repo, mut args: Args) -> Result<()> {
         width: args.parsed("--width", 0.25)?,
         epochs,
         per_class: args.parsed("--per-class", 500)?,
+        batch: args.parsed("--batch", 64)?,
         lr: args.parsed("--lr", 0.06)?,
         bn_groups: args.parsed("--bn-groups", 8)?,
         every: (epochs / 4).max(1),
@@ -208,11 +211,12 @@ fn table(outcomes: &[(&str, Outcome)], budget: &Budget) -> String {
         outcomes.first().map_or(Vec::new(), |(_, first)| first.top1.keys().collect());
     let names: Vec<String> = protocols.iter().map(|name| format!(" {name} |")).collect();
     let mut text = format!(
-        "CIFAR-10 without labels, ResNet-18 width {}, {} training images per class, {} epochs, batch 128, lr {}. Top-1 test \
+        "CIFAR-10 without labels, ResNet-18 width {}, {} training images per class, {} epochs, batch {}, lr {}. Top-1 test \
          accuracy.\n\n| method |{} k-NN by epoch | wall time |\n|---|{}---|---|\n",
         budget.width,
         budget.per_class,
         budget.epochs,
+        budget.batch,
         budget.lr,
         names.concat(),
         "---|".repeat(protocols.len()),
@@ -233,13 +237,13 @@ mod tests {
     use super::*;
 
     const BUDGET: Budget =
-        Budget { width: 0.25, epochs: 40, per_class: 500, lr: 0.06, bn_groups: 8, every: 10 };
+        Budget { width: 0.25, epochs: 40, per_class: 500, batch: 64, lr: 0.06, bn_groups: 8, every: 10 };
 
     #[test]
     fn all_methods_have_the_same_budget() {
         for method in METHODS {
             let overrides = BUDGET.overrides(method);
-            for shared in ["model.width=0.25", "epochs=40", "data.per_class=500", "batch=128"] {
+            for shared in ["model.width=0.25", "epochs=40", "data.per_class=500", "batch=64"] {
                 assert!(overrides.iter().any(|s| s == shared), "{}: {shared}", method.name);
             }
             assert!(overrides.iter().all(|s| !s.contains("{width") && !s.contains("{e")), "{overrides:?}");

@@ -7,9 +7,12 @@ mod bench;
 mod compare;
 mod compare_ssl;
 mod fashion_mnist;
+mod floor;
 mod fuzz;
 mod golden;
+mod gpu;
 mod libtorch;
+mod memory;
 mod policies;
 mod process;
 mod puzzlemix;
@@ -39,12 +42,21 @@ cargo xtask COMMAND
   check                        formatting, lints and documentation, warnings are errors
   compare [--data PATH] [--out DIR] [--methods A,B] [--width X] [--epochs N] [--per-class N] [--release] [-- ARGS]
                                train the methods on CIFAR-10 at one budget; resumes; ARGS go to `admix run`
-  compare --ssl [--data PATH] [--out DIR] [--methods A,B] [--protocols A,B] [--width X] [--epochs N] [--per-class N] [--lr X]
-          [--bn-groups N] [--release] [-- ARGS]
+  compare --ssl [--data PATH] [--out DIR] [--methods A,B] [--protocols A,B] [--width X] [--epochs N] [--per-class N]
+          [--batch N] [--lr X] [--bn-groups N] [--release] [-- ARGS]
                                the same for self-supervised methods: without labels, then k-NN and a linear classifier
                                on their features; ARGS go to `admix run` and `admix eval`
-  bench overhead|peer [--rounds N] [--steps N] [--warmup N] [--threads N] [--strict] [--batch N] [--methods A,B] [--cases A,B]
-                               time ours against training by hand, or against PyTorch, in turn
+  bench overhead [--cases A,B] [--rounds N] [--steps N] [--warmup N] [--threads N] [--strict]
+                               time ours against training by hand, in turn
+  bench peer [--methods A,B] [--width X] [--batch N] [--rounds N] [--steps N] [--warmup N] [--threads N] [--strict]
+                               time ours against PyTorch, in turn: a ResNet-18 and one of width 1/8, where dispatch counts
+  bench floor [--methods A,B] [--batch N] [--rounds N] [--steps N] [--warmup N] [--threads N] [-- ARGS]
+                               hold steps against the passes over the network that they are made of; ARGS go to `admix`
+  bench memory [--methods A,B] [--batch N]
+                               the most memory that steps need, in that of a step that mixes nothing
+  bench gpu [--admix PATH] [--rehearse] [--rounds N] [--steps N] [--warmup N]
+                               all that is promised of a GPU, against PyTorch eager and compiled; fails on a miss
+                               (--admix: a built program, so that no cargo is needed; --rehearse: on the CPU, tiny)
   bench policies [--methods A,B] [--batch N] [--alone] [--rounds N] [--steps N] [--warmup N] [--threads N] [--strict]
                                time steps of the policies against one that mixes nothing and against PyTorch, all in turn
                                (--alone: without PyTorch)

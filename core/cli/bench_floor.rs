@@ -1,0 +1,188 @@
+//! `admix bench floor`: what a network's passes cost on this device, of which every training step is made.
+//!
+//! No method can be below the passes that it is made of; `cargo xtask bench floor` holds steps against them. Optimiser,
+//! momentum, mixing and losses are left out.
+
+use admix_api::{Store, Streams};
+use admix_engine::Recipe;
+use admix_models::Network;
+use admix_torch::{Device, Tensor, backward, clear_grads, gradients, no_grad, threads};
+use anyhow::{Context, Result};
+use clap::Args;
+use serde::Serialize;
+
+use crate::bench::{image_facts, random_batch};
+use crate::bench_pairs::all_in_turn;
+use crate::device::DeviceArgs;
+use crate::libraries;
+use crate::output::{self, Format};
+use crate::recipes::RecipeArgs;
+
+/// Flags of `admix bench floor`.
+#[derive(Args)]
+pub struct FloorArgs {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// The stage whose map a mixer reads: a pass up to there is timed too.
+    #[arg(long, default_value_t = 3)]
+    stage: usize,
+    /// How often every pass is timed.
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    #[command(flatten)]
+    device: DeviceArgs,
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// Median milliseconds of a pass of one batch.
+#[derive(Debug, Serialize)]
+struct Report {
+    recipe: String,
+    device: String,
+    threads: usize,
+    batch: usize,
+    /// In train mode without a graph: what a momentum network pays for keys.
+    forward_ms: f64,
+    /// The same, up to `stage`.
+    features_ms: f64,
+    stage: usize,
+    /// Forward and backward to all parameters.
+    training_ms: f64,
+    /// Forward and backward to the images alone: parameters get no gradient.
+    input_ms: f64,
+}
+
+/// Times the passes of a recipe's network.
+pub fn floor(args: &FloorArgs) -> Result<()> {
+    let device = args.device.open()?;
+    let registry = libraries::registry()?;
+    let recipe = args.recipe.read(&[], &registry)?;
+    let report = time(&recipe, args.stage, args.rounds, device)?;
+    match args.format {
+        Format::Json => output::print_json(&report),
+        Format::Text => output::print(&told(&report)),
+    }
+}
+
+/// A network of the recipe's form, with its parameters.
+struct Net {
+    network: Network,
+    parameters: Vec<Tensor>,
+}
+
+impl Net {
+    fn new(recipe: &Recipe, classes: i64, channels: i64, device: Device) -> Result<Self> {
+        let store = Store::new(device, Streams::new(recipe.seed));
+        let network = Network::build(&store.root(), &recipe.model, &recipe.heads, classes, channels)?;
+        let network = match &recipe.neck {
+            Some(neck) => network.with_neck(&store.root(), neck)?,
+            None => network,
+        };
+        let parameters = store.parameters().into_iter().map(|(_, tensor, _)| tensor).collect();
+        Ok(Self { network, parameters })
+    }
+
+    /// A scalar at the end of a pass of all layers.
+    fn end(&self, images: &Tensor) -> Result<Tensor> {
+        let map = self.network.backbone().forward(images, true)?;
+        let output = match self.network.head_names().first() {
+            Some(head) => self.network.forward_head(head, &map, true)?,
+            None => self.network.embed(&map, true)?,
+        };
+        Ok(output.f_square()?.f_mean(None)?)
+    }
+}
+
+fn time(recipe: &Recipe, stage: usize, rounds: u32, device: Device) -> Result<Report> {
+    let info = image_facts(recipe)?;
+    let images = random_batch(recipe, &info, 0, device)?.images;
+    let net = || Net::new(recipe, info.classes as i64, info.channels, device);
+    let (trained, frozen) = (net()?, net()?);
+    for parameter in &frozen.parameters {
+        let _ = parameter.f_set_requires_grad(false)?;
+    }
+    // A pass is over when its value can be read.
+    let read = |value: &Tensor| -> Result<()> {
+        value.f_mean(None)?.f_double_value(&[]).map(drop).map_err(Into::into)
+    };
+    let forward = || {
+        let _guard = no_grad();
+        read(&frozen.end(&images)?)
+    };
+    let features = || {
+        let _guard = no_grad();
+        read(&frozen.network.backbone().stage_range(0..=stage, &images, true)?)
+    };
+    let training = || {
+        let loss = trained.end(&images)?;
+        backward(&loss)?;
+        clear_grads(&trained.parameters)?;
+        read(&loss)
+    };
+    let input = || {
+        let leaf = images.f_detach()?.f_set_requires_grad(true)?;
+        let found = gradients(&[frozen.end(&leaf)?], &[leaf], false, false)?.pop().flatten();
+        read(&found.context("the images have no gradient")?)
+    };
+    let costs = all_in_turn(
+        rounds,
+        vec![Box::new(forward), Box::new(features), Box::new(training), Box::new(input)],
+    )?;
+    Ok(Report {
+        recipe: recipe.file.clone(),
+        device: format!("{device:?}").to_lowercase(),
+        threads: threads(),
+        batch: recipe.batch,
+        forward_ms: costs[0].ms,
+        features_ms: costs[1].ms,
+        stage,
+        training_ms: costs[2].ms,
+        input_ms: costs[3].ms,
+    })
+}
+
+fn told(report: &Report) -> String {
+    let row = |name: String, ms: f64| {
+        vec![name, format!("{ms:.3} ms"), format!("{:.2} forward passes", ms / report.forward_ms)]
+    };
+    let rows = [
+        row("forward".into(), report.forward_ms),
+        row(format!("forward to stage {}", report.stage), report.features_ms),
+        row("forward, backward".into(), report.training_ms),
+        row("forward, backward to the images".into(), report.input_ms),
+    ];
+    format!(
+        "{}: batch {}, {} ({} threads)\n{}",
+        report.recipe,
+        report.batch,
+        report.device,
+        report.threads,
+        output::table(&rows)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pass_is_timed_with_heads_and_with_a_neck() {
+        let registry = admix_engine::registry().expect("plugins");
+        let model = "model: ConvNet(widths: [4, 4, 4], strides: [1, 2, 2])";
+        for rest in [
+            "heads: [\"one\"]",
+            "heads: [], neck: Some(Mlp(hidden: 8, out: 4)), data: (name: \"toy\", views: 2)",
+        ] {
+            let text = format!("(epochs: 1, batch: 4, method: \"mixup\", {model}, {rest})");
+            let recipe = Recipe::parse(&text, "x", &[], &registry).expect("a recipe");
+            let report = time(&recipe, 2, 1, Device::Cpu).expect("times");
+            assert!(
+                [report.forward_ms, report.features_ms, report.training_ms, report.input_ms]
+                    .iter()
+                    .all(|ms| *ms > 0.0),
+                "{report:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! `bench gpu`: everything that is promised of a GPU, measured in one go and held against its limits.
+//!
+//! It needs no cargo where `--admix` names a built program, so that a machine with a GPU and without Rust can run it. With
+//! `--rehearse` the same programs run on the CPU at a toy size: their ratios mean nothing then, that they run does.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::args::Args;
+use crate::bench::{self, Libtorch, Options, Peer, Side, median, range};
+use crate::floor;
+use crate::repo::{Profile, Repo};
+use crate::setup;
+
+/// How a program is run for one check.
+#[derive(Debug, Clone, PartialEq)]
+struct Setting {
+    /// What tables call it.
+    name: &'static str,
+    batch: usize,
+    /// Overrides of our recipes.
+    changes: Vec<String>,
+    /// The same for the peer.
+    peer: Vec<String>,
+}
+
+/// Which of a side's figures.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Figure {
+    Milliseconds,
+    /// Until the host has asked for everything.
+    HostMilliseconds,
+    /// The most memory of the device at once.
+    Memory,
+    /// Operations in a step that make the host wait.
+    Syncs,
+    Loss,
+}
+
+/// What a figure may be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Limit {
+    Most(f64),
+    Least(f64),
+    /// As far from 1 at most.
+    Near(f64),
+    Told,
+}
+
+/// One line of the verdict: a figure of a side, by that of another.
+#[derive(Debug, Clone, PartialEq)]
+struct Check {
+    what: String,
+    figure: Figure,
+    of: usize,
+    over: Option<usize>,
+    limit: Limit,
+}
+
+/// Flags of `bench gpu`.
+#[derive(Debug)]
+pub struct Ask {
+    admix: Option<PathBuf>,
+    rehearse: bool,
+}
+
+impl Ask {
+    /// Takes the flags.
+    ///
+    /// # Errors
+    /// A flag without a value.
+    pub fn of(args: &mut Args) -> Result<Self> {
+        Ok(Self { admix: args.value("--admix")?.map(PathBuf::from), rehearse: args.switch("--rehearse") })
+    }
+}
+
+/// Measures, prints, and fails if a limit is missed.
+pub fn run(repo: &Repo, options: &Options, ask: &Ask) -> Result<()> {
+    let peer = Peer::find(repo)?;
+    let admix = match &ask.admix {
+        Some(admix) => admix.canonicalize().with_context(|| format!("--admix {}", admix.display()))?,
+        None => {
+            setup::ensure_done(repo)?;
+            repo.build_admix(Profile::Release)?
+        }
+    };
+    let mut plan = Plan::new(&admix, &peer, options, ask.rehearse);
+    plan.fill();
+    let mut found: Vec<Vec<Value>> = vec![Vec::new(); plan.sides.len()];
+    for round in 0..options.rounds {
+        for turn in 0..plan.sides.len() {
+            let side = (round + turn) % plan.sides.len();
+            found[side].push(bench::facts(repo, &plan.sides[side], &[])?);
+            eprintln!("round {} of {}: {}", round + 1, options.rounds, plan.sides[side].name);
+        }
+    }
+    let (text, mut met) = report(&plan.sides, &plan.checks, &found)?;
+    println!("\n{text}");
+    let small = &plan.small;
+    let flags: Vec<&str> =
+        plan.ours.iter().map(String::as_str).chain(small.changes.iter().flat_map(|c| ["--set", c])).collect();
+    met &= floor::measure(repo, &admix, options, &floor::Ask::all(small.batch, &flags, 1.10))?;
+    ensure!(met || ask.rehearse, "a limit is missed");
+    Ok(())
+}
+
+/// What runs and what is asked of it.
+struct Plan<'a> {
+    admix: &'a Path,
+    peer: &'a Peer,
+    options: &'a Options,
+    /// Flags of ours, and of the peer.
+    ours: Vec<String>,
+    theirs: Vec<String>,
+    small: Setting,
+    large: Setting,
+    sides: Vec<Side>,
+    checks: Vec<Check>,
+}
+
+impl<'a> Plan<'a> {
+    fn new(admix: &'a Path, peer: &'a Peer, options: &'a Options, rehearse: bool) -> Self {
+        let words = |text: &str| -> Vec<String> { text.split_whitespace().map(String::from).collect() };
+        let setting =
+            |name, batch, changes, peer| Setting { name, batch, changes: words(changes), peer: words(peer) };
+        let (ours, theirs, small, large) = if rehearse {
+            (
+                "--device cpu",
+                "--device cpu",
+                setting(
+                    "ResNet-18, width 1/8, 16 px",
+                    4,
+                    "model.width=0.125 data.toy.size=16",
+                    "--base 8 --size 16",
+                ),
+                setting(
+                    "ResNet-50, width 1/8, 64 px",
+                    2,
+                    "model.depth=50 model.width=0.125 data.toy.size=64",
+                    "--depth 50 --base 8 --size 64",
+                ),
+            )
+        } else {
+            (
+                "--device cuda --precision bf16",
+                "--device cuda --precision bf16 --channels-last",
+                setting("ResNet-18, 32 px", 100, "", ""),
+                setting(
+                    "ResNet-50, 224 px",
+                    128,
+                    "model.depth=50 model.stem=Large data.toy.size=224",
+                    "--depth 50 --size 224",
+                ),
+            )
+        };
+        let (ours, theirs) = (words(ours), words(theirs));
+        Self { admix, peer, options, ours, theirs, small, large, sides: Vec::new(), checks: Vec::new() }
+    }
+
+    /// All sides and checks.
+    fn fill(&mut self) {
+        let (small, large) = (self.small.clone(), self.large.clone());
+        let times = Figure::Milliseconds;
+        let vanilla = self.admix(&small, "vanilla", &[]);
+        let amix = self.admix(&small, "amix", &[]);
+        let eager = self.pytorch(&small, "vanilla", &[]);
+        self.check("vanilla, images/s of PyTorch's", times, eager, Some(vanilla), Limit::Least(2.0));
+        let eager = self.pytorch(&small, "amix", &[]);
+        self.check("amix, images/s of PyTorch's", times, eager, Some(amix), Limit::Least(3.0));
+        let compiled = self.pytorch(&small, "amix", &["--compile"]);
+        self.check("amix, images/s of compiled PyTorch's", times, compiled, Some(amix), Limit::Least(1.5));
+        self.check("amix, host ms per step", Figure::HostMilliseconds, amix, None, Limit::Most(0.1));
+        self.check("amix, peak memory of vanilla's", Figure::Memory, amix, Some(vanilla), Limit::Most(1.3));
+        self.check("amix / vanilla", times, amix, Some(vanilla), Limit::Told);
+        let puzzlemix = self.admix(&small, "puzzlemix", &[]);
+        self.check("puzzlemix / vanilla", times, puzzlemix, Some(vanilla), Limit::Most(1.75));
+        for policy in ["MixUp", "CutMix", "ResizeMix", "FMix", "SaliencyMix"] {
+            let side = self.admix(&small, "vanilla", &["--set", &format!("mixers.mix={policy}()")]);
+            let what = format!("{policy} / vanilla");
+            self.check(&what, times, side, Some(vanilla), Limit::Most(1.03));
+        }
+        let moco = self.admix(&small, "moco", &[]);
+        let amix_i = self.admix(&small, "amix_i", &[]);
+        self.check("amix_i / moco", times, amix_i, Some(moco), Limit::Most(2.6));
+        for (method, side) in
+            [("vanilla", vanilla), ("amix", amix), ("puzzlemix", puzzlemix), ("amix_i", amix_i)]
+        {
+            self.check(
+                &format!("{method}, host syncs per step"),
+                Figure::Syncs,
+                side,
+                None,
+                Limit::Most(0.0),
+            );
+        }
+        for (method, captured) in [("amix", amix), ("amix_i", amix_i), ("puzzlemix", puzzlemix)] {
+            let eager = self.admix(&small, method, &["--capture", "off"]);
+            let what = format!("{method}, loss captured / not captured");
+            self.check(&what, Figure::Loss, captured, Some(eager), Limit::Near(1e-3));
+        }
+        let ours = self.admix(&large, "amix", &[]);
+        let eager = self.pytorch(&large, "amix", &[]);
+        self.check("amix, images/s of PyTorch's", times, eager, Some(ours), Limit::Least(1.0));
+        let compiled = self.pytorch(&large, "amix", &["--compile"]);
+        self.check("amix, images/s of compiled PyTorch's", times, compiled, Some(ours), Limit::Told);
+    }
+
+    fn admix(&mut self, setting: &Setting, method: &str, more: &[&str]) -> usize {
+        let mut command = bench::step(self.admix, &format!("configs/bench/{method}.ron"), self.options);
+        command.extend(self.ours.clone());
+        for change in [format!("batch={}", setting.batch)].iter().chain(&setting.changes) {
+            command.extend(["--set".to_string(), change.clone()]);
+        }
+        command.extend(more.iter().map(ToString::to_string));
+        let name = format!(
+            "{}: {}",
+            setting.name,
+            [method].iter().chain(more).copied().collect::<Vec<_>>().join(" ")
+        );
+        self.side(Side { name, command, libtorch: Libtorch::Linked })
+    }
+
+    fn pytorch(&mut self, setting: &Setting, method: &str, more: &[&str]) -> usize {
+        let mut side = self.peer.side(method, &setting.batch.to_string(), self.options);
+        side.command.extend(self.theirs.iter().chain(&setting.peer).cloned());
+        side.command.extend(more.iter().map(ToString::to_string));
+        side.name = format!(
+            "{}: PyTorch {}",
+            setting.name,
+            [method].iter().chain(more).copied().collect::<Vec<_>>().join(" ")
+        );
+        self.side(side)
+    }
+
+    fn side(&mut self, side: Side) -> usize {
+        self.sides.push(side);
+        self.sides.len() - 1
+    }
+
+    fn check(&mut self, what: &str, figure: Figure, of: usize, over: Option<usize>, limit: Limit) {
+        self.checks.push(Check { what: what.into(), figure, of, over, limit });
+    }
+}
+
+impl Figure {
+    fn field(self) -> &'static str {
+        match self {
+            Self::Milliseconds => "ms_per_step",
+            Self::HostMilliseconds => "host_ms",
+            Self::Memory => "cuda_peak_bytes",
+            Self::Syncs => "host_syncs_per_step",
+            Self::Loss => "loss",
+        }
+    }
+}
+
+impl Limit {
+    fn met(self, value: f64) -> bool {
+        match self {
+            Self::Most(most) => value <= most,
+            Self::Least(least) => value >= least,
+            Self::Near(far) => (value - 1.0).abs() <= far,
+            Self::Told => true,
+        }
+    }
+
+    fn verdict(self, value: f64) -> String {
+        let text = match self {
+            Self::Most(most) => format!("at most {most}"),
+            Self::Least(least) => format!("at least {least}"),
+            Self::Near(far) => format!("1 within {far}"),
+            Self::Told => return "told".into(),
+        };
+        format!("{text}: {}", if self.met(value) { "met" } else { "MISSED" })
+    }
+}
+
+/// The tables, and whether every limit is met. A figure that a side does not tell (the memory of a device that there is
+/// not) is a miss.
+fn report(sides: &[Side], checks: &[Check], found: &[Vec<Value>]) -> Result<(String, bool)> {
+    let figures = |side: usize, figure: Figure| -> Option<Vec<f64>> {
+        found[side].iter().map(|facts| facts[figure.field()].as_f64()).collect()
+    };
+    let mut text = format!("{:<58}{:>12}{:>12}{:>12}\n", "program", "median ms", "min ms", "max ms");
+    for (side, Side { name, .. }) in sides.iter().enumerate() {
+        let times =
+            figures(side, Figure::Milliseconds).with_context(|| format!("{name}: no `ms_per_step`"))?;
+        let (low, high) = range(&times);
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{name:<58}{:>12.3}{low:>12.3}{high:>12.3}", median(&times));
+    }
+    text.push('\n');
+    let mut all_met = true;
+    for Check { what, figure, of, over, limit } in checks {
+        let by_round = match over {
+            None => figures(*of, *figure),
+            Some(over) => figures(*of, *figure)
+                .zip(figures(*over, *figure))
+                .map(|(of, over)| of.iter().zip(over).map(|(of, over)| of / over).collect()),
+        };
+        let Some(by_round) = by_round else {
+            all_met &= *limit == Limit::Told;
+            let _ = writeln!(text, "{what}: `{}` was not told: MISSED", figure.field());
+            continue;
+        };
+        let value = median(&by_round);
+        let (low, high) = range(&by_round);
+        all_met &= limit.met(value);
+        let _ =
+            writeln!(text, "{what}: {value:.4} (by round {low:.4} to {high:.4}); {}", limit.verdict(value));
+    }
+    Ok((text, all_met))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn side(name: &str) -> Side {
+        Side { name: name.into(), command: Vec::new(), libtorch: Libtorch::Own }
+    }
+
+    fn check(figure: Figure, over: Option<usize>, limit: Limit) -> Check {
+        Check { what: "amix".into(), figure, of: 0, over, limit }
+    }
+
+    #[test]
+    fn every_limit_is_judged_by_the_median_over_rounds() {
+        let ours =
+            [2.0, 1.0, 1.0].map(|ms| serde_json::json!({"ms_per_step": ms, "loss": 2.0, "host_ms": 0.05}));
+        let theirs = [3.0, 3.0, 9.0].map(|ms| serde_json::json!({"ms_per_step": ms, "loss": 2.001}));
+        let (sides, found) = ([side("admix"), side("pytorch")], [ours.to_vec(), theirs.to_vec()]);
+        let met = |check: Check| report(&sides, &[check], &found).unwrap();
+        let (text, ok) = met(check(Figure::Milliseconds, Some(1), Limit::Most(0.4)));
+        assert!(ok && text.contains("amix: 0.3333 (by round 0.1111 to 0.6667); at most 0.4: met"), "{text}");
+        assert!(!met(check(Figure::Milliseconds, Some(1), Limit::Least(0.4))).1);
+        assert!(met(check(Figure::Loss, Some(1), Limit::Near(1e-3))).1);
+        assert!(!met(check(Figure::Loss, Some(1), Limit::Near(1e-4))).1);
+        assert!(met(check(Figure::HostMilliseconds, None, Limit::Most(0.1))).1);
+    }
+
+    #[test]
+    fn a_figure_that_is_not_told_is_a_miss() {
+        let found = [vec![serde_json::json!({"ms_per_step": 1.0, "cuda_peak_bytes": null})]];
+        let (text, met) =
+            report(&[side("admix")], &[check(Figure::Memory, None, Limit::Most(1.0))], &found).unwrap();
+        assert!(!met && text.contains("`cuda_peak_bytes` was not told: MISSED"), "{text}");
+        let told = check(Figure::Memory, None, Limit::Told);
+        assert!(report(&[side("admix")], &[told], &found).unwrap().1);
+    }
+}
