@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use admix_api::{Streams, uniform_field};
 use admix_data::{Batch, Dataset, Info, Split};
-use admix_engine::{Execution, Recipe, Session, StepOptions, StepReport, method_of, session_of};
+use admix_engine::{Execution, Precision, Recipe, Session, StepOptions, StepReport, method_of, session_of};
 use admix_torch::{Device, Kind, SyncCounter, Tensor, peak_rss_bytes, rss_bytes, threads};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand, ValueEnum};
@@ -18,7 +18,7 @@ use crate::bench_library::{self, LibraryBenchArgs};
 use crate::bench_mixers::{self, MixersArgs};
 use crate::bench_puzzlemix::{self, PuzzleArgs};
 use crate::bench_scripts::{self, ScriptsArgs};
-use crate::device::DeviceArgs;
+use crate::device::{DeviceArgs, PrecisionArgs};
 use crate::failure::bad_input;
 use crate::libraries;
 use crate::output::{self, Format};
@@ -26,9 +26,6 @@ use crate::recipes::RecipeArgs;
 
 /// Different batches that the steps take in turn.
 const BATCHES: usize = 4;
-/// Steps that are watched for host syncs, after the timed ones: watching costs time.
-const WATCHED: u64 = 3;
-
 /// What to time.
 #[derive(Subcommand)]
 pub enum BenchCommand {
@@ -64,6 +61,9 @@ pub struct StepArgs {
     /// Steps before them.
     #[arg(long, default_value_t = 5)]
     warmup: u32,
+    /// Steps that are watched for host syncs, after the timed ones: watching costs time.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    watched: u32,
     /// Random images of the dataset's size, so that no data are needed.
     #[arg(long)]
     synthetic: bool,
@@ -72,6 +72,8 @@ pub struct StepArgs {
     execution: How,
     #[command(flatten)]
     device: DeviceArgs,
+    #[command(flatten)]
+    precision: PrecisionArgs,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
@@ -96,11 +98,19 @@ struct Report {
     batch: usize,
     steps: u32,
     execution: How,
-    /// Median.
+    precision: Precision,
+    /// Median, from the call until the device is done.
     ms_per_step: f64,
     min_ms_per_step: f64,
     /// What a run pays, where steps differ in their work.
     mean_ms_per_step: f64,
+    /// Median time until the call returns: what the host has to do. On the CPU that is the whole step.
+    host_ms: f64,
+    /// Median time until the device is done; none on the CPU, which is host and device in one.
+    device_ms: Option<f64>,
+    /// Share of all time, 0 to 1, that the host waits for the device after it has asked for a step. Near 0, the device
+    /// waits for the host.
+    waiting: f64,
     /// At the median.
     images_per_s: f64,
     /// The most memory of the process at once; on a GPU its own is apart.
@@ -112,6 +122,8 @@ struct Report {
     host_syncs_per_step: f64,
     /// Their names in one step.
     host_syncs: Vec<String>,
+    /// Such operations of solvers on the host and of clusterers between steps, which are counted apart.
+    host_syncs_apart_per_step: f64,
     /// The sum of all terms of the last step, weighted as the method says.
     loss: f64,
 }
@@ -130,6 +142,7 @@ pub fn bench(command: &BenchCommand) -> Result<()> {
     };
     let device = args.device.open()?;
     let registry = libraries::registry()?;
+    let precision = args.precision.open(device)?;
     let recipe = args.recipe.read(&[], &registry)?;
     let method = method_of(&recipe, args.script.as_ref())?;
     let (mut session, batches) = if args.synthetic {
@@ -142,6 +155,7 @@ pub fn bench(command: &BenchCommand) -> Result<()> {
         let session = session_of(&recipe, method, &registry, dataset.info(), device)?;
         (session, real_batches(&recipe, &dataset)?)
     };
+    session.set_precision(precision);
     let report = time(args, &recipe, &mut session, &batches, device)?;
     match args.format {
         Format::Json => output::print_json(&report),
@@ -173,20 +187,23 @@ fn time(
     for _ in 0..args.warmup {
         wait_for(&step(session)?)?;
     }
-    let mut times = Vec::new();
+    let (mut times, mut of_host) = (Vec::new(), Vec::new());
     let mut last = None;
     for _ in 0..args.steps {
         let begin = Instant::now();
         let report = step(session)?;
+        of_host.push(begin.elapsed().as_secs_f64() * 1e3);
         wait_for(&report)?;
         times.push(begin.elapsed().as_secs_f64() * 1e3);
         last = Some(report);
     }
     let loss = total(session, &last.context("no step was timed")?)?;
     let peak_rss_bytes = peak_rss_bytes()?;
-    let (host_syncs_per_step, host_syncs) = watch(|| step(session).map(drop))?;
+    let watched = watch(args.watched, || step(session).map(drop))?;
 
+    let (whole, host): (f64, f64) = (times.iter().sum(), of_host.iter().sum());
     times.sort_by(f64::total_cmp);
+    of_host.sort_by(f64::total_cmp);
     let ms_per_step = median(&times);
     let batch = recipe.batch * recipe.accumulate;
     Ok(Report {
@@ -196,15 +213,20 @@ fn time(
         batch,
         steps: args.steps,
         execution: args.execution,
+        precision: session.world().precision,
         ms_per_step,
         min_ms_per_step: times[0],
-        mean_ms_per_step: times.iter().sum::<f64>() / times.len() as f64,
+        mean_ms_per_step: whole / times.len() as f64,
+        host_ms: median(&of_host),
+        device_ms: device.is_cuda().then_some(ms_per_step),
+        waiting: if device.is_cuda() && whole > 0.0 { 1.0 - host / whole } else { 0.0 },
         images_per_s: batch as f64 / ms_per_step * 1e3,
         peak_rss_bytes,
         base_rss_bytes,
         cuda_peak_bytes: admix_torch::cuda_peak_bytes(device),
-        host_syncs_per_step,
-        host_syncs,
+        host_syncs_per_step: watched.per_step,
+        host_syncs: watched.of_first,
+        host_syncs_apart_per_step: watched.apart_per_step,
         loss,
     })
 }
@@ -217,16 +239,24 @@ fn wait_for(report: &StepReport) -> Result<()> {
     Ok(())
 }
 
-fn watch(mut step: impl FnMut() -> Result<()>) -> Result<(f64, Vec<String>)> {
+/// Host syncs of some steps.
+struct Watched {
+    per_step: f64,
+    of_first: Vec<String>,
+    apart_per_step: f64,
+}
+
+fn watch(steps: u32, mut step: impl FnMut() -> Result<()>) -> Result<Watched> {
     let counter = SyncCounter::start();
     let mut of_first = Vec::new();
-    for i in 0..WATCHED {
+    for i in 0..steps {
         step()?;
         if i == 0 {
             of_first = counter.names();
         }
     }
-    Ok((counter.count() as f64 / WATCHED as f64, of_first))
+    let over = |count: u64| count as f64 / f64::from(steps);
+    Ok(Watched { per_step: over(counter.count()), of_first, apart_per_step: over(counter.count_apart()) })
 }
 
 fn total(session: &Session, report: &StepReport) -> Result<f64> {
@@ -310,7 +340,7 @@ fn told(report: &Report) -> String {
     let row = |name: &str, value: String| vec![name.to_string(), value];
     let mut rows = vec![
         row("recipe", report.recipe.clone()),
-        row("device", format!("{} ({} threads)", report.device, report.threads)),
+        row("device", format!("{} ({} threads), {}", report.device, report.threads, report.precision.name())),
         row(
             "step",
             format!(
@@ -336,7 +366,19 @@ fn told(report: &Report) -> String {
     } else {
         format!(": {}", report.host_syncs.join(", "))
     };
+    if let Some(device_ms) = report.device_ms {
+        let text = format!(
+            "{:.3} ms of {device_ms:.3} ms, then it waits: {:.0} % of the time",
+            report.host_ms,
+            100.0 * report.waiting
+        );
+        rows.push(row("host", text));
+    }
     rows.push(row("host syncs", format!("{} per step{names}", report.host_syncs_per_step)));
+    if report.host_syncs_apart_per_step > 0.0 {
+        let text = format!("{} per step, of solvers and clusterers", report.host_syncs_apart_per_step);
+        rows.push(row("counted apart", text));
+    }
     rows.push(row("loss", format!("{:.4}", report.loss)));
     output::table(&rows)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use admix_engine::{Method, Prepared, ScriptKind, ScriptedLoss, ScriptedMixer, prepare};
+use admix_engine::{Method, Precision, Prepared, ScriptKind, ScriptedLoss, ScriptedMixer, prepare};
 use anyhow::Result;
 use clap::Args;
 
@@ -37,7 +37,7 @@ pub fn check(args: &CheckArgs) -> Result<()> {
     let recipe =
         RecipeArgs { recipe: args.what.clone(), changes: args.changes.clone() }.read(&[], &registry)?;
     let Prepared { recipe, session, dataset, warnings } =
-        prepare(recipe, args.script.as_ref(), &registry, device)?;
+        prepare(recipe, args.script.as_ref(), &registry, device, Precision::default())?;
     warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
     output::print(&format!(
         "{} is good: {} steps on {}; three dry steps of {} went through",

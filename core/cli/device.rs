@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use admix_engine::Precision;
 use admix_torch::{CudaState, Device, Wanted};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -79,28 +80,56 @@ impl DeviceArgs {
     }
 }
 
-/// What a step computes in.
+/// Flags of every command that trains.
+#[derive(Args, Debug, Clone, Copy)]
+pub struct PrecisionArgs {
+    /// What networks and mixers compute in; auto: bf16 on a GPU, fp32 on the CPU.
+    #[arg(long, value_enum, default_value_t)]
+    precision: Choose,
+    /// Let a GPU round what it multiplies in fp32 to 10 bits (TF32): faster, less exact.
+    #[arg(long)]
+    tf32: bool,
+}
+
+/// What `--precision` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Precision {
-    /// 32-bit floats throughout.
+enum Choose {
+    /// bf16 on a GPU, fp32 on the CPU.
     #[default]
+    Auto,
+    /// 32-bit floats throughout.
     Fp32,
-    /// 16-bit brain floats in matrix products, on GPUs.
+    /// 16-bit brain floats in products and convolutions, on GPUs. Parameters and losses stay fp32.
     Bf16,
 }
 
-impl Precision {
-    /// Refuses what this program cannot do on this device.
-    pub fn check(self, device: Device) -> Result<()> {
-        match (self, device) {
-            (Self::Fp32, _) => Ok(()),
-            (Self::Bf16, Device::Cpu) => Err(bad_input(
+impl PrecisionArgs {
+    /// Sets the process up for this precision on an open device, and tells which it is.
+    ///
+    /// # Errors
+    /// A precision that the device is no good for.
+    pub fn open(self, device: Device) -> Result<Precision> {
+        let precision = self.choose(device)?;
+        if device.is_cuda() {
+            admix_torch::set_tf32(self.tf32).context("--tf32")?;
+        }
+        Ok(precision)
+    }
+
+    fn choose(self, device: Device) -> Result<Precision> {
+        if self.tf32 && !device.is_cuda() {
+            return Err(bad_input(
+                "--tf32 is refused on the CPU: only GPUs have such units, so it would change nothing; leave the flag out",
+            ));
+        }
+        match (self.precision, device) {
+            (Choose::Auto, device) if device.is_cuda() => Ok(Precision::Bf16),
+            (Choose::Auto | Choose::Fp32, _) => Ok(Precision::Fp32),
+            (Choose::Bf16, Device::Cpu) => Err(bad_input(
                 "--precision bf16 is refused on the CPU: without bf16 units a step takes 13 to 20 times as long as in \
                  fp32; leave the flag out",
             )),
-            (Self::Bf16, _) => Err(bad_input(
-                "--precision bf16 is not built yet, on GPUs neither; leave the flag out to train in fp32",
-            )),
+            (Choose::Bf16, _) => Ok(Precision::Bf16),
         }
     }
 }
@@ -125,9 +154,22 @@ mod tests {
     }
 
     #[test]
-    fn half_precision_is_refused_with_a_reason() {
-        let message = Precision::Bf16.check(Device::Cpu).expect_err("refused").to_string();
+    fn what_a_cpu_is_no_good_for_is_refused_with_a_reason() {
+        let choose = |precision, tf32, device| PrecisionArgs { precision, tf32 }.choose(device);
+        let message = choose(Choose::Bf16, false, Device::Cpu).expect_err("refused").to_string();
         assert!(message.contains("13 to 20 times"), "{message}");
-        assert!(Precision::Fp32.check(Device::Cpu).is_ok());
+        let message = choose(Choose::Auto, true, Device::Cpu).expect_err("refused").to_string();
+        assert!(message.contains("--tf32"), "{message}");
+    }
+
+    #[test]
+    fn the_precision_follows_the_device_unless_it_is_named() {
+        let choose =
+            |precision, device| PrecisionArgs { precision, tf32: false }.choose(device).expect("good");
+        assert_eq!(choose(Choose::Auto, Device::Cpu), Precision::Fp32);
+        assert_eq!(choose(Choose::Fp32, Device::Cpu), Precision::Fp32);
+        assert_eq!(choose(Choose::Auto, Device::Cuda(0)), Precision::Bf16);
+        assert_eq!(choose(Choose::Fp32, Device::Cuda(0)), Precision::Fp32);
+        assert_eq!(choose(Choose::Bf16, Device::Cuda(0)), Precision::Bf16);
     }
 }

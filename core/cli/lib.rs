@@ -26,6 +26,7 @@ mod picture;
 mod plugin;
 mod plugin_new;
 mod plugins;
+mod profile;
 mod progress;
 mod recipes;
 mod run;
@@ -103,8 +104,12 @@ pub fn main() -> ExitCode {
 fn start() -> ExitCode {
     let cli = Cli::parse();
     libraries::remember(&cli.libraries);
-    let outcome = log::start(&cli.log, cli.log_format).and_then(|()| match cli.command {
-        Command::Run(args) => run::run(&args),
+    let profiler = match &cli.command {
+        Command::Run(args) => args.profiler(),
+        _ => None,
+    };
+    let outcome = log::start(&cli.log, cli.log_format, profiler.as_ref()).and_then(|()| match cli.command {
+        Command::Run(args) => run::run(&args, profiler.as_ref()),
         Command::Show(args) => show::show(&args),
         Command::Check(args) => check::check(&args),
         Command::Plugins(args) => plugins::plugins(&args),

@@ -5,14 +5,17 @@ use std::str::FromStr;
 
 use anyhow::Result;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::failure::bad_input;
 use crate::output::{self, Format};
+use crate::profile::Profiler;
 
-/// Starts telling events that pass `filter`.
-pub fn start(filter: &str, format: Format) -> Result<()> {
+/// Starts telling events that pass `filter`, and gives the spans of steps to a profiler, if there is one.
+pub fn start(filter: &str, format: Format, profiler: Option<&Profiler>) -> Result<()> {
     let refuse = |why: String| {
         bad_input(format!(
             "--log {filter}: {why}; expected error, warn, info, debug, trace or off, or parts such as admix_engine=debug"
@@ -22,10 +25,15 @@ pub fn start(filter: &str, format: Format) -> Result<()> {
         return Err(refuse(format!("`{word}` is no level")));
     }
     let filter = EnvFilter::builder().parse(filter).map_err(|error| refuse(error.to_string()))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Stderr);
-    match format {
-        Format::Text => builder.with_target(false).without_time().with_ansi(false).init(),
-        Format::Json => builder.json().init(),
+    let told = tracing_subscriber::fmt::layer().with_writer(Stderr);
+    let told = match format {
+        Format::Text => told.with_target(false).without_time().with_ansi(false).boxed(),
+        Format::Json => told.json().boxed(),
+    };
+    let layers = tracing_subscriber::registry().with(told.with_filter(filter));
+    match profiler {
+        Some(profiler) => layers.with(profiler.layer()).init(),
+        None => layers.init(),
     }
     Ok(())
 }

@@ -138,8 +138,9 @@ fn accuracies(heads: &BTreeMap<String, Accuracy>) -> String {
     heads.iter().map(|(name, head)| format!("{name} {:.2} %", head.top1)).collect::<Vec<_>>().join("  ")
 }
 
-/// The end of a run: every head in a table, with the reported one first.
-pub fn results(summary: &Summary) -> String {
+/// The end of a run: every head in a table, with the reported one first. `stopped_by` is the flag that ended it early, if
+/// it did not get to its end.
+pub fn results(summary: &Summary, stopped_by: &str) -> String {
     let mut names: Vec<&String> = summary.heads.keys().collect();
     names.sort_by_key(|name| Some(*name) != summary.report.as_ref());
     let mut rows = vec![["head", "best", "last", "median of last 10", "top-5"].map(String::from).to_vec()];
@@ -162,7 +163,7 @@ pub fn results(summary: &Summary) -> String {
     let _ = writeln!(
         text,
         "{} {} epochs, {} steps, {}",
-        if summary.finished { "done:" } else { "stopped by --max-steps after" },
+        if summary.finished { "done:".into() } else { format!("stopped by {stopped_by} after") },
         summary.epoch,
         output::thousands(summary.step),
         output::duration(summary.seconds)
@@ -191,7 +192,7 @@ mod tests {
             skipped: 0,
             folder: "runs/x".into(),
         };
-        let text = results(&summary);
+        let text = results(&summary, "--max-steps");
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[2].starts_with("one_q  90.00 %  70.00 %"), "{text}");
         assert!(lines[3].starts_with("mix_k"), "{text}");

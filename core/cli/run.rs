@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use admix_api::Registry;
-use admix_engine::{Checkpoint, Event, Prepared, Recipe, Run, RunFolder, RunOptions, prepare};
+use admix_engine::{Checkpoint, Event, Precision, Prepared, Recipe, Run, RunFolder, RunOptions, prepare};
 use admix_torch::Device;
 use anyhow::{Context, Result};
 use clap::Args;
@@ -14,10 +14,11 @@ use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::device::{DeviceArgs, Precision};
+use crate::device::{DeviceArgs, PrecisionArgs};
 use crate::failure::bad_input;
 use crate::libraries;
 use crate::output::{self, Format};
+use crate::profile::Profiler;
 use crate::progress::{self, Progress};
 use crate::recipes::{RecipeArgs, change};
 use crate::samples;
@@ -32,9 +33,8 @@ pub struct RunArgs {
     script: Option<PathBuf>,
     #[command(flatten)]
     device: DeviceArgs,
-    /// What a step computes in.
-    #[arg(long, value_enum, default_value_t)]
-    precision: Precision,
+    #[command(flatten)]
+    precision: PrecisionArgs,
     /// The run folder. Default: runs/RECIPE, numbered if that is taken.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -50,6 +50,11 @@ pub struct RunArgs {
     /// Stop after this many optimiser steps in all.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_steps: Option<u64>,
+    /// Train this many steps (after 3 others), tell where their time goes, save the state and stop. The spans are in
+    /// profile.json of the run folder, for Perfetto or chrome://tracing.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(conflicts_with_all = ["max_steps", "dry_run"])]
+    profile: Option<u64>,
     /// Do everything up to the first batch, and write nothing.
     #[arg(long)]
     dry_run: bool,
@@ -57,17 +62,24 @@ pub struct RunArgs {
     format: Format,
 }
 
-/// Trains a recipe.
-pub fn run(args: &RunArgs) -> Result<()> {
+impl RunArgs {
+    /// The profiler that these flags ask for.
+    pub fn profiler(&self) -> Option<Profiler> {
+        self.profile.map(Profiler::new)
+    }
+}
+
+/// Trains a recipe. `profiler` is the one that the flags asked for, already listening.
+pub fn run(args: &RunArgs, profiler: Option<&Profiler>) -> Result<()> {
     let device = args.device.open()?;
-    args.precision.check(device)?;
+    let precision = args.precision.open(device)?;
     let registry = Rc::new(libraries::registry()?);
     let seed = args.seed.map(|seed| change("seed", seed));
     let recipe = args.recipe.read(seed.as_slice(), &registry)?;
     let mut progress = Progress::new(args.format, reported(&recipe));
     let (out, resume) = resume_from(args.out.clone(), args.resume.clone(), device, &mut progress)?;
     if args.dry_run {
-        return dry_run(args, recipe, resume.flatten().as_deref(), &registry, device);
+        return dry_run(args, recipe, resume.flatten().as_deref(), &registry, device, precision);
     }
     let options = RunOptions {
         script: args.script.clone(),
@@ -75,6 +87,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
         resume,
         allow_changed_script: args.allow_changed_script,
         max_steps: args.max_steps,
+        precision,
         ..RunOptions::default()
     };
     let mut run = Run::begin(recipe, &options, &registry, device, &mut |event| progress.show(event))?;
@@ -86,15 +99,22 @@ pub fn run(args: &RunArgs) -> Result<()> {
         }
         Ok(())
     }));
+    if let Some(profiler) = profiler {
+        run.stop_after(profiler.start(run.session.clock(), device));
+    }
     let stop = Arc::new(AtomicI32::new(0));
     watch_signals(&stop)?;
     let outcome = run.train(&stop, &mut |event| progress.show(event));
     output::end_bar();
     let summary = outcome?;
+    let profile = profiler.map(|profiler| profiler.finish(&run.folder)).transpose()?;
 
     let samples = newest_picture(&run.folder);
     match args.format {
         Format::Json => {
+            if let Some(profile) = &profile {
+                output::print_json(profile)?;
+            }
             let mut end = json!({ "event": "finished", "samples": samples });
             if let (Some(end), serde_json::Value::Object(facts)) =
                 (end.as_object_mut(), serde_json::to_value(&summary)?)
@@ -104,7 +124,11 @@ pub fn run(args: &RunArgs) -> Result<()> {
             output::print_json(&end)
         }
         Format::Text => {
-            let mut text = format!("\n{}", progress::results(&summary));
+            let stopped_by = if profile.is_some() { "--profile" } else { "--max-steps" };
+            let mut text = format!("\n{}", progress::results(&summary, stopped_by));
+            if let Some(profile) = &profile {
+                text = format!("\n{}{text}", profile.told());
+            }
             if let Some(path) = samples {
                 text.push_str(&format!("mixed samples: {}\n", path.display()));
             }
@@ -171,9 +195,10 @@ fn dry_run(
     from: Option<&Path>,
     registry: &Registry,
     device: Device,
+    precision: Precision,
 ) -> Result<()> {
     let Prepared { recipe, session, dataset, warnings } =
-        prepare(recipe, args.script.as_ref(), registry, device)?;
+        prepare(recipe, args.script.as_ref(), registry, device, precision)?;
     if let Some(path) = from {
         Checkpoint::read(path, device)?.check_fits(&recipe, session.method(), args.allow_changed_script)?;
     }

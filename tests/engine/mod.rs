@@ -9,10 +9,13 @@ mod gradients;
 mod hidden;
 mod method;
 mod pairing;
+mod precision;
 mod puzzlemix;
 mod recorded;
 mod scripts;
 mod shares;
+mod syncs;
+mod toy;
 
 use std::collections::BTreeMap;
 

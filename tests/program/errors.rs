@@ -343,6 +343,8 @@ fn a_gpu_that_is_not_there_is_told_with_a_way_out() {
     place.admix(&["run", "r.ron", "--device", "gpu"]).bad_flag(&["--device", "expected auto, cpu, cuda"]);
     let half = ["run", "r.ron", "--device", "cpu", "--precision", "bf16"];
     place.admix(&half).refused(2, &["--precision bf16", "leave the flag out"]);
+    let rounded = ["run", "r.ron", "--device", "cpu", "--tf32"];
+    place.admix(&rounded).refused(2, &["--tf32", "CPU", "leave the flag out"]);
 }
 
 #[test]

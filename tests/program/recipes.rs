@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Place, files_below, repository};
 
 /// Every bundled recipe: its name, its path and its text.
-fn bundled() -> Vec<(String, String, String)> {
+pub fn bundled() -> Vec<(String, String, String)> {
     let root = repository().join("configs");
     let files = files_below(&root).into_iter();
     files
@@ -28,7 +28,7 @@ fn narrow(text: &str, width: &str) -> String {
 }
 
 /// The same recipe on generated images, with the fewest channels, and the same number of classes.
-fn small(text: &str) -> Vec<String> {
+pub fn small(text: &str) -> Vec<String> {
     let (classes, channels) = match text {
         _ if text.contains("\"fashion-mini\"") => (10, 1),
         _ if text.contains("\"cifar10\"") || text.contains("\"stl10\"") => (10, 3),

@@ -13,6 +13,7 @@ mod params;
 mod plan;
 mod read;
 mod registry;
+pub mod spans;
 
 pub use admix_torch::{Autocast, SyncCounter, rng_fingerprint, threads};
 pub use draws::{Draws, Streams};

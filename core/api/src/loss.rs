@@ -102,6 +102,19 @@ impl LossInput {
         Ok(self.with("mask", mask.shallow_clone()).with("lambda", lambda.shallow_clone()))
     }
 
+    /// The same, floats of 16 bits as float32: losses are computed in that or better.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    pub fn float32_or_better(mut self) -> Result<Self> {
+        for tensor in self.tensors.values_mut() {
+            if matches!(tensor.kind(), Kind::Half | Kind::BFloat16) {
+                *tensor = tensor.f_to_kind(Kind::Float)?;
+            }
+        }
+        Ok(self)
+    }
+
     /// A tensor that must be there.
     ///
     /// # Errors

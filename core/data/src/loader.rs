@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use admix_api::Streams;
+use admix_api::{Streams, spans};
 use admix_torch::Tensor;
 
 use crate::dataset::upload;
@@ -130,7 +130,9 @@ impl Loader {
                 };
                 self.next += 1;
                 let begin = Instant::now();
+                let waiting = spans::part(|| "data: waiting".into(), 0);
                 drop(ticket.settle());
+                drop(waiting);
                 self.waited += begin.elapsed();
                 let batch = dataset.of_drawn(ticket, &drawn)?;
                 self.ask(dataset)?;

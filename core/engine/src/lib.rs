@@ -4,8 +4,10 @@ pub mod bundled;
 mod choice;
 mod cluster;
 mod error;
+mod memory_format;
 mod method;
 mod optimizer;
+mod precision;
 mod queue;
 mod recipe;
 mod run;
@@ -19,6 +21,7 @@ pub use cluster::{BankUnit, ClustererConfig, Odc, OdcBank, Reweight, k_means};
 pub use error::{Error, Result};
 pub use method::{Clock, Method, MixReport, Param, Scheduled, StepReport, Takes, VERBS, Verb};
 pub use optimizer::{AdamW, OptimizerConfig, Sgd};
+pub use precision::Precision;
 pub use queue::{Queue, QueueConfig, QueueUnit};
 pub use recipe::{
     CheckpointConfig, EmbeddingHeadConfig, EvaluateConfig, GroupConfig, Origin, Override, PairConfig, Recipe,

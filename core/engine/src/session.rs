@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use admix_api::{Ask, Draws, MixInput, Plan, Registry, Value};
+use admix_api::{Ask, Draws, MixInput, Plan, Registry, Value, spans};
 use admix_data::Batch;
 use admix_torch::{Device, Kind, Tensor};
 
@@ -89,7 +89,7 @@ impl Session {
         frame.clock = clock;
         frame.params = parameters(recipe, &method)?;
         let frame = Rc::new(RefCell::new(frame));
-        let session = Self {
+        let mut session = Self {
             world,
             frame,
             method,
@@ -101,6 +101,9 @@ impl Session {
             moved: false,
             clustering: Duration::ZERO,
         };
+        if device.is_cuda() {
+            session.use_channels_last()?;
+        }
         let known = session.method.weights(&session.frame)?;
         if let Some(unknown) = recipe.weights.keys().find(|name| !known.contains_key(*name)) {
             return Err(recipe.field_error(
@@ -219,7 +222,13 @@ impl Session {
         let _ = self.world.borrow_mut().found_inf.f_zero_()?;
         let mut report = StepReport::default();
         let count = batches.len();
+        // Ends before weights change.
+        let low = {
+            let world = self.world.borrow();
+            world.precision.enter(world.device)?
+        };
         for (part, batch) in batches.into_iter().enumerate() {
+            let batch = self.world.borrow().formatted(batch)?;
             self.frame.borrow_mut().draw_step = self.clock.step * count as u64 + part as u64;
             let step = match options.execution {
                 Execution::Direct => {
@@ -231,6 +240,7 @@ impl Session {
             };
             report.absorb(step);
         }
+        drop(low);
         if options.detail {
             for (name, tensor) in self.world.borrow().optimizer.parameters() {
                 if let Some(gradient) = admix_torch::grad_of(tensor) {
@@ -241,9 +251,12 @@ impl Session {
         self.moved = true;
         {
             let world = &mut *self.world.borrow_mut();
+            let timed = spans::part(|| "optimiser".into(), 0);
             world.optimizer.step(&rates, &world.found_inf)?;
             world.optimizer.clear()?;
+            drop(timed);
             let _guard = admix_torch::no_grad();
+            let _timed = spans::part(|| "mixers and queues after the step".into(), 0);
             for unit in &mut world.mixers {
                 unit.mixer.after_step()?;
             }
@@ -269,7 +282,9 @@ impl Session {
             return Ok(());
         }
         let begin = Instant::now();
+        let _apart = admix_torch::apart();
         for unit in &mut world.banks {
+            let _timed = spans::part(|| format!("clusterer {}", unit.name), 0);
             let mut draws = world.streams.draws("cluster", &unit.name, self.clock.epoch, self.clock.step);
             unit.bank.after_step(self.clock.step, &mut draws)?;
         }
@@ -328,6 +343,7 @@ impl Session {
         let mut first = None;
         for pair in self.world.borrow_mut().pairs.iter_mut().filter(|p| p.when == when) {
             let momentum = scheduled.ema.unwrap_or(pair.momentum);
+            let _timed = spans::part(|| format!("pair {} to {}", pair.from, pair.to), 0);
             pair.follow(momentum)?;
             if !pair.copy {
                 first.get_or_insert(momentum);

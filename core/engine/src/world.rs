@@ -13,6 +13,7 @@ use admix_torch::{Device, Kind, Reduction, Tensor};
 use crate::cluster::BankUnit;
 use crate::method::vocabulary;
 use crate::optimizer::{Group, Optimizer};
+use crate::precision::Precision;
 use crate::queue::{Queue, QueueUnit};
 use crate::recipe::{Recipe, When};
 use crate::{Error, Result};
@@ -193,6 +194,10 @@ pub struct World {
     pub normalisation: (Tensor, Tensor),
     /// 0-dim float32: not zero when this step's update must be skipped.
     pub found_inf: Tensor,
+    /// What steps and evaluations compute in.
+    pub precision: Precision,
+    /// Whether kernels and images have their channels innermost in memory.
+    pub channels_last: bool,
 }
 
 /// The data that networks and mixers are built for.
@@ -448,6 +453,8 @@ impl World {
             kept_stages,
             normalisation,
             found_inf,
+            precision: Precision::default(),
+            channels_last: false,
         })
     }
 

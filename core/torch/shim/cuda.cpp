@@ -3,6 +3,8 @@
 
 #include <ATen/Context.h>
 #include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+#include <c10/util/Exception.h>
 #include <dlfcn.h>
 
 #include <string>
@@ -15,6 +17,10 @@ c10::DeviceAllocator* cuda_allocator() {
   auto* allocator = dynamic_cast<c10::DeviceAllocator*>(c10::GetAllocator(at::kCUDA));
   return allocator && allocator->initialized() ? allocator : nullptr;
 }
+
+struct Silent : c10::WarningHandler {
+  void process(const c10::Warning&) override {}
+};
 
 }  // namespace
 
@@ -52,6 +58,31 @@ char* admix_cuda_peak_bytes(int index, int64_t* bytes) {
 char* admix_reset_cuda_peak(int index) {
   return guarded([&] {
     if (auto* allocator = cuda_allocator()) allocator->resetPeakStats(static_cast<c10::DeviceIndex>(index));
+  });
+}
+
+char* admix_synchronize(int index) {
+  return guarded([&] {
+    c10::impl::VirtualGuardImpl(at::kCUDA).synchronizeDevice(static_cast<c10::DeviceIndex>(index));
+  });
+}
+
+// By the calls that keep libtorch's two sets of switches alike: it refuses to read them where they differ. That these
+// calls are the older ones is no concern of a user's.
+char* admix_set_tf32(bool allowed) {
+  return guarded([&] {
+    Silent silent;
+    c10::WarningUtils::WarningHandlerGuard quiet(&silent);
+    at::globalContext().setAllowTF32CuDNN(allowed);
+    at::globalContext().setFloat32MatmulPrecision(allowed ? "high" : "highest");
+  });
+}
+
+char* admix_tf32(bool* allowed) {
+  return guarded([&] {
+    Silent silent;
+    c10::WarningUtils::WarningHandlerGuard quiet(&silent);
+    *allowed = at::globalContext().allowTF32CuDNN() && at::globalContext().allowTF32CuBLAS();
   });
 }
 

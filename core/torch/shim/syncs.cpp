@@ -14,6 +14,8 @@ namespace {
 thread_local int uncounted = 0;
 // Inside a counted operation: what it calls belongs to it (`item` calls `_local_scalar_dense`).
 thread_local int depth = 0;
+// Inside of work that is allowed to wait.
+thread_local int may_wait = 0;
 
 constexpr std::string_view kSyncs[] = {
     "aten::item",          "aten::_local_scalar_dense", "aten::is_nonzero",         "aten::equal",
@@ -28,12 +30,17 @@ struct Counter : c10::DebugInfoBase {
   void add(const std::string& name) {
     for (auto* counter = this; counter; counter = counter->outer) {
       std::lock_guard<std::mutex> lock(counter->mutex);
-      counter->names.push_back(name);
+      if (may_wait) {
+        ++counter->apart;
+      } else {
+        counter->names.push_back(name);
+      }
     }
   }
   Counter* const outer;  // lives longer: counters nest
   std::mutex mutex;
   std::vector<std::string> names;
+  uint64_t apart = 0;
 };
 
 constexpr auto kSlot = c10::DebugInfoKind::TEST_INFO_2;
@@ -114,6 +121,14 @@ uint64_t admix_syncs_count(void* session) {
   std::lock_guard<std::mutex> lock(counter.mutex);
   return counter.names.size();
 }
+
+uint64_t admix_syncs_apart(void* session) {
+  auto& counter = *static_cast<Session*>(session)->counter;
+  std::lock_guard<std::mutex> lock(counter.mutex);
+  return counter.apart;
+}
+
+void admix_set_apart(int by) { may_wait += by; }
 
 char* admix_syncs_stop(void* session) {
   return guarded([&] { delete static_cast<Session*>(session); });

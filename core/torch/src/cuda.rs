@@ -136,6 +136,35 @@ pub fn reset_cuda_peak(device: Device) -> Result<()> {
     }
 }
 
+/// Waits until a CUDA device has done everything it was asked for; nothing happens for other devices.
+///
+/// For measuring: a training step never calls it. Errors: a CUDA device that is not there, and errors of the work that
+/// was waited for.
+pub fn synchronize(device: Device) -> Result<()> {
+    match device {
+        Device::Cuda(index) => check(shim::admix_synchronize(index as c_int)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether float32 products and convolutions on CUDA may round what they multiply to 10 bits of mantissa (TF32), in this
+/// process from now on. libtorch's own default is yes for convolutions, no for products.
+///
+/// Errors: libtorch refused.
+pub fn set_tf32(allowed: bool) -> Result<()> {
+    check(shim::admix_set_tf32(allowed))
+}
+
+/// Whether both may.
+///
+/// Errors: libtorch refused.
+pub fn tf32() -> Result<bool> {
+    let mut allowed = false;
+    // SAFETY: the out-pointer is valid for the call.
+    check(unsafe { shim::admix_tf32(&mut allowed) })?;
+    Ok(allowed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +178,21 @@ mod tests {
     #[test]
     fn libtorch_is_found_where_it_was_loaded_from() -> Result<()> {
         assert!(libtorch_folder()?.join("libtorch_cpu.so").exists());
+        Ok(())
+    }
+
+    #[test]
+    fn a_cpu_has_nothing_to_wait_for_and_a_missing_gpu_is_an_error() {
+        assert!(synchronize(Device::Cpu).is_ok());
+        assert!(synchronize(Device::Cuda(1 << 6)).is_err());
+    }
+
+    #[test]
+    fn tf32_is_allowed_for_products_and_convolutions_together() -> Result<()> {
+        set_tf32(true)?;
+        assert!(tf32()?);
+        set_tf32(false)?;
+        assert!(!tf32()?);
         Ok(())
     }
 

@@ -19,7 +19,7 @@ mod scalar;
 mod shim;
 mod syncs;
 
-pub use cuda::{CudaState, Wanted, cuda_peak_bytes, open_cuda, reset_cuda_peak};
+pub use cuda::{CudaState, Wanted, cuda_peak_bytes, open_cuda, reset_cuda_peak, set_tf32, synchronize, tf32};
 pub use ema::{copy_all, ema};
 pub use error::{Error, Result};
 pub use grads::{backward, backward_keep, clear_grads, grad_norm, grad_of, gradients, nonfinite, take_grads};
@@ -30,5 +30,5 @@ pub use memory_format::{channels_last, is_channels_last, set_data};
 pub use optim::{AdamWOptions, SgdOptions, fused_adamw, fused_sgd};
 pub use rng::{cpu_rng_state, rng_fingerprint, set_cpu_rng_state, set_threads, threads};
 pub use scalar::scalar;
-pub use syncs::SyncCounter;
+pub use syncs::{Apart, SyncCounter, apart};
 pub use tch::{Device, IndexOp, Kind, NewAxis, Reduction, Scalar, Shape, TchError, Tensor, TensorIndexer};

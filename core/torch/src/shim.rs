@@ -98,6 +98,8 @@ unsafe extern "C" {
     pub(crate) fn admix_syncs_start(session: *mut *mut c_void) -> Fault;
     pub(crate) fn admix_syncs_names(session: *mut c_void, names: *mut *mut c_char) -> Fault;
     pub(crate) fn admix_syncs_count(session: *mut c_void) -> u64;
+    pub(crate) fn admix_syncs_apart(session: *mut c_void) -> u64;
+    pub(crate) safe fn admix_set_apart(by: c_int);
     pub(crate) fn admix_syncs_stop(session: *mut c_void) -> Fault;
 
     pub(crate) safe fn admix_has_cuda_driver() -> bool;
@@ -105,6 +107,9 @@ unsafe extern "C" {
     pub(crate) fn admix_open_library(path: *const c_char) -> Fault;
     pub(crate) fn admix_cuda_peak_bytes(index: c_int, bytes: *mut i64) -> Fault;
     pub(crate) safe fn admix_reset_cuda_peak(index: c_int) -> Fault;
+    pub(crate) safe fn admix_synchronize(index: c_int) -> Fault;
+    pub(crate) safe fn admix_set_tf32(allowed: bool) -> Fault;
+    pub(crate) fn admix_tf32(allowed: *mut bool) -> Fault;
 }
 
 /// Turns what a shim call returned into a `Result`.

@@ -1,6 +1,7 @@
 //! Counting what makes the host wait for a device.
 
 use std::ffi::c_void;
+use std::marker::PhantomData;
 use std::ptr;
 
 use crate::shim::{self, check, take_text};
@@ -28,7 +29,7 @@ impl SyncCounter {
         SyncCounter { session }
     }
 
-    /// How many such operations ran since the start.
+    /// How many such operations ran since the start, without those [`apart`].
     pub fn count(&self) -> u64 {
         if self.session.is_null() {
             return 0;
@@ -37,7 +38,16 @@ impl SyncCounter {
         unsafe { shim::admix_syncs_count(self.session) }
     }
 
-    /// Their names in order, such as `aten::item`; a name as often as it ran.
+    /// How many of them ran in work that may wait: see [`apart`].
+    pub fn count_apart(&self) -> u64 {
+        if self.session.is_null() {
+            return 0;
+        }
+        // SAFETY: `session` lives until drop.
+        unsafe { shim::admix_syncs_apart(self.session) }
+    }
+
+    /// The names of those that [`count`](Self::count) counts in order, such as `aten::item`; a name as often as it ran.
     pub fn names(&self) -> Vec<String> {
         if self.session.is_null() {
             return Vec::new();
@@ -46,6 +56,25 @@ impl SyncCounter {
         // SAFETY: `session` lives until drop; the out-pointer is valid; on an error `names` stays null.
         drop(check(unsafe { shim::admix_syncs_names(self.session, &mut names) }));
         take_text(names).lines().map(str::to_owned).collect()
+    }
+}
+
+/// Work of this thread that may wait for the device, such as a solver on the host, until dropped: see [`apart`].
+#[derive(Debug)]
+pub struct Apart {
+    _thread: PhantomData<*mut ()>,
+}
+
+/// Counters count what follows apart, until the guard is dropped. Costs next to nothing.
+#[must_use = "what follows is counted as before when the guard is dropped"]
+pub fn apart() -> Apart {
+    shim::admix_set_apart(1);
+    Apart { _thread: PhantomData }
+}
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        shim::admix_set_apart(-1);
     }
 }
 
@@ -158,6 +187,20 @@ mod tests {
         drop(outer);
         let fresh = SyncCounter::start();
         assert_eq!(fresh.count(), 0);
+    }
+
+    #[test]
+    fn work_that_may_wait_is_counted_apart() {
+        let x = ones();
+        let syncs = SyncCounter::start();
+        {
+            let _outer = apart();
+            read(&x);
+            drop(apart());
+            read(&x);
+        }
+        read(&x);
+        assert_eq!((syncs.count(), syncs.count_apart(), syncs.names().len()), (1, 2, 1));
     }
 
     #[test]

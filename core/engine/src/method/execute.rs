@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use admix_api::{Argument, Credit, LossInput, MixInput, Mixed, Plan, Planned};
+use admix_api::{Argument, Credit, LossInput, MixInput, Mixed, Plan, Planned, spans};
 use admix_data::Batch;
 use admix_torch::{Device, Kind, Tensor};
 
 use crate::method::draws::{BACK, FIELD, KEY, NUMBER, ORDER};
+use crate::method::row;
 use crate::method::trace::{BankVerb, Id, Input, MixArguments, Node, Op, Reach};
 use crate::method::vocabulary;
 use crate::world::World;
@@ -15,7 +16,8 @@ use crate::{Error, Result};
 /// A network pass that grows on demand.
 #[derive(Debug)]
 pub struct Pass {
-    net: usize,
+    /// Index of the network.
+    pub(super) net: usize,
     /// Train mode, or evaluation mode.
     train: bool,
     /// Output of the last stage run; the images before that.
@@ -199,6 +201,8 @@ impl Values {
     /// # Errors
     /// A plugin or libtorch refused.
     pub fn execute(&mut self, world: &mut World, batch: &Batch, id: Id, node: &Node) -> Result<()> {
+        let _timed =
+            row::works(&node.op).then(|| spans::part(|| row::row(world, &self.cells, &node.op), node.at.0));
         let _guard = if node.graph || matches!(node.op, Op::Learn { .. }) {
             admix_torch::with_grad()
         } else {
@@ -270,8 +274,14 @@ impl Values {
                 Cell::Tensor(part.ok_or_else(|| Error::Input(format!("this mix has no `{name}`")))?)
             }
             Op::Loss { loss, arguments } => self.loss(world, *loss, arguments)?,
-            Op::Learn { terms, input_grad } => self.learn(terms, *input_grad)?,
-            Op::Gradient { of, input } => self.gradient(*of, *input)?,
+            Op::Learn { terms, input_grad } => {
+                let _full = world.precision.leave(world.device)?;
+                self.learn(terms, *input_grad)?
+            }
+            Op::Gradient { of, input } => {
+                let _full = world.precision.leave(world.device)?;
+                self.gradient(*of, *input)?
+            }
             Op::Draw { like, .. } => {
                 let planned =
                     self.plans.get(&id).ok_or_else(|| Error::Input("a draw without a plan".into()))?;
@@ -293,6 +303,7 @@ impl Values {
                 Cell::Tensor(vocabulary::apply(verb, &operands, sizes)?)
             }
             Op::Bank { bank, verb } => {
+                let _full = world.precision.leave(world.device)?;
                 let unit = &mut world.banks[*bank];
                 match verb {
                     BankVerb::Labels { index } => Cell::Tensor(unit.bank.labels(&self.tensor(*index)?)?),
@@ -427,7 +438,11 @@ impl Values {
         let planned = paired.as_ref().unwrap_or(planned);
         let unit = &mut world.mixers[arguments.mixer];
         let input = MixInput::named(images, arguments.quiet, |name| inputs.get(name));
-        let mixed = unit.mixer.mix(&input, planned)?;
+        let mixed = {
+            // A solver on the host is the one thing in a step that may wait for the device.
+            let _apart = unit.needs.host_solver.then(admix_torch::apart);
+            unit.mixer.mix(&input, planned)?
+        };
         unit.check_hidden(&mixed, images)?;
         if let Some(label) = &unit.watched {
             let health = health(&mixed)?;
@@ -457,6 +472,7 @@ impl Values {
 
     fn loss(&mut self, world: &World, loss: usize, arguments: &[Id]) -> Result<Cell> {
         let unit = &world.losses[loss];
+        let _full = world.precision.leave(world.device)?;
         let mut input = LossInput::default();
         for (argument, id) in unit.arguments.iter().zip(arguments) {
             input = match (argument, &self.cells[*id]) {
@@ -479,6 +495,7 @@ impl Values {
                 }
             };
         }
+        let input = input.float32_or_better()?;
         let value = unit.loss.loss(&input)?;
         if let Some(label) = &unit.watched
             && world.device == Device::Cpu

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use admix_api::{Ask, Partner, Plan, Planned, did_you_mean};
+use admix_api::{Ask, Partner, Plan, Planned, did_you_mean, spans};
 use admix_data::Batch;
 use admix_torch::Tensor;
 use serde::{Deserialize, Serialize};
@@ -410,6 +410,7 @@ impl Frame {
                         progress: self.clock.progress(),
                     };
                     let mut draws = world.streams.draws("mix", &draw, self.clock.epoch, self.draw_step);
+                    let _timed = spans::part(|| format!("plan {}", unit.name), at.0);
                     unit.mixer.plan(&ask, &mut draws)?
                 }
             };

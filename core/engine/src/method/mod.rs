@@ -7,6 +7,7 @@ mod freeze;
 mod gradient;
 mod host;
 pub(crate) mod operand;
+mod row;
 mod trace;
 pub(crate) mod verbs;
 pub(crate) mod vocabulary;

@@ -67,10 +67,13 @@ pub fn evaluate(session: &Session, dataset: &Dataset, recipe: &Recipe) -> Result
                 // Step 0 drew the order.
                 first_step: 1,
             })?;
-            let next = || loader.next_batch(dataset).transpose();
-            net.network.reestimate_batch_norm(
-                std::iter::from_fn(next).map(|batch| -> Result<Tensor> { Ok(batch?.images) }),
-            )?;
+            let mut next = || -> Result<Option<Tensor>> {
+                // What prepares images is no part of the network.
+                let _full = world.precision.leave(world.device)?;
+                Ok(loader.next_batch(dataset)?.map(|batch| batch.images))
+            };
+            let _low = world.precision.enter(world.device)?;
+            net.network.reestimate_batch_norm(std::iter::from_fn(|| next().transpose()))?;
         }
     }
     let total = if recipe.heads.is_empty() { 0 } else { dataset.len(Split::Test) };
@@ -80,7 +83,11 @@ pub fn evaluate(session: &Session, dataset: &Dataset, recipe: &Recipe) -> Result
         let n = recipe.evaluate.batch.min(total - start);
         let batch = dataset.clean_batch(Split::Test, start, n)?;
         for net in &world.nets {
-            for (head, logits) in net.network.forward_eval(&batch.images)? {
+            let all = {
+                let _low = world.precision.enter(world.device)?;
+                net.network.forward_eval(&batch.images)?
+            };
+            for (head, logits) in all {
                 let logits = logits.f_to_kind(Kind::Float)?;
                 let k = 5.min(logits.size2()?.1);
                 let (_, guesses) = logits.f_topk(k, 1, true, true)?;

@@ -17,6 +17,7 @@ use admix_models::BackboneConfig;
 use admix_torch::Device;
 
 use crate::method::{Clock, Method};
+use crate::precision::Precision;
 use crate::recipe::{Override, Recipe};
 use crate::session::Session;
 use crate::world::Shape;
@@ -45,6 +46,8 @@ pub struct RunOptions {
     pub allow_changed_script: bool,
     /// Stop after this many steps in all.
     pub max_steps: Option<u64>,
+    /// What steps and evaluations compute in.
+    pub precision: Precision,
 }
 
 /// Looks at a run between two steps, say to draw pictures. What it changes in the session changes the run.
@@ -183,6 +186,7 @@ pub fn prepare(
     script: Option<&PathBuf>,
     registry: &Registry,
     device: Device,
+    precision: Precision,
 ) -> Result<Prepared> {
     let method = method_of(&recipe, script)?;
     let streams = admix_api::Streams::new(recipe.seed);
@@ -199,6 +203,7 @@ pub fn prepare(
     };
     let toy_method = Method::compile(method.text(), method.file())?;
     let mut toy = session_of(&narrow, toy_method, registry, dataset.info(), device)?;
+    toy.set_precision(precision);
     let info = dataset.info();
     // A multiple of the BatchNorm groups, with two samples in each where the batch has them.
     let samples = (2 * recipe.bn_groups).max(4).min(recipe.batch as i64);
@@ -209,7 +214,8 @@ pub fn prepare(
         dataset.views(),
     )?);
     drop(toy);
-    let session = session_of(&recipe, method, registry, dataset.info(), device)?;
+    let mut session = session_of(&recipe, method, registry, dataset.info(), device)?;
+    session.set_precision(precision);
     Ok(Prepared { recipe, session, dataset, warnings })
 }
 
@@ -255,7 +261,7 @@ impl Run {
         device: Device,
         events: &mut dyn FnMut(&Event),
     ) -> Result<Self> {
-        let prepared = prepare(recipe, options.script.as_ref(), registry, device)?;
+        let prepared = prepare(recipe, options.script.as_ref(), registry, device, options.precision)?;
         for warning in &prepared.warnings {
             events(&Event::Warning { message: warning.clone() });
         }
@@ -324,6 +330,11 @@ impl Run {
     /// A step fails, a checkpoint cannot be written, too many bad steps, a signal.
     pub fn train(&mut self, stop: &AtomicI32, events: &mut dyn FnMut(&Event)) -> Result<Summary> {
         train::train(self, stop, events)
+    }
+
+    /// Ends training after so many steps more, as `max_steps` would.
+    pub fn stop_after(&mut self, steps: u64) {
+        self.max_steps = Some(self.session.clock().step.saturating_add(steps));
     }
 
     /// Results so far.

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
+use admix_api::spans;
 use admix_data::{Batch, Loader, Pass, Split};
 use admix_torch::{Kind, Tensor};
 
 use crate::method::{StepReport, verdict};
+use crate::precision::Precision;
 use crate::run::Run;
 use crate::run::checkpoint::Header;
 use crate::run::evaluate::{Accuracy, evaluate};
@@ -42,7 +44,7 @@ pub(super) fn train(run: &mut Run, stop: &AtomicI32, events: Events<'_>) -> Resu
         epochs: clock.epochs,
         step: clock.step,
         parameters: run.session.world().optimizer.parameters().map(|(_, t)| t.numel() as i64).sum(),
-        device: describe_device(run.session.world().device),
+        device: describe(run),
     });
     let per_epoch = clock.steps / clock.epochs.max(1);
     let mut newest: Option<PathBuf> = run.resumed_from.clone();
@@ -54,8 +56,12 @@ pub(super) fn train(run: &mut Run, stop: &AtomicI32, events: Events<'_>) -> Resu
         let mut loader = loader(run, epoch, per_epoch)?;
         while run.batch_in_epoch < per_epoch {
             pending.since.get_or_insert_with(Instant::now);
+            let timed_step = spans::step(run.session.clock().step + 1);
             let waited = loader.waited();
-            let batches = match batches(run, &mut loader) {
+            let timed = spans::part(|| "data".into(), 0);
+            let batches = batches(run, &mut loader);
+            drop(timed);
+            let batches = match batches {
                 Ok(batches) => batches,
                 Err(error) => {
                     run.history.seconds = before + begin.elapsed().as_secs_f64();
@@ -85,8 +91,10 @@ pub(super) fn train(run: &mut Run, stop: &AtomicI32, events: Events<'_>) -> Resu
             let enough = run.max_steps.is_some_and(|max| step >= max);
             let last = run.batch_in_epoch == per_epoch;
             if save || signal != 0 || enough || last || step.is_multiple_of(run.recipe.log_every) {
+                let _timed = spans::part(|| "metrics".into(), 0);
                 flush(run, &mut pending, newest.as_ref(), events)?;
             }
+            drop(timed_step);
             if !last && (save || signal != 0 || enough) {
                 run.history.seconds = before + begin.elapsed().as_secs_f64();
                 newest = Some(checkpoint(run, false, events)?);
@@ -376,6 +384,9 @@ fn finish(run: &Run, finished: bool) -> Result<Summary> {
         "version": env!("CARGO_PKG_VERSION"),
         "libtorch": admix_torch::handles::libtorch_version(),
         "device": describe_device(run.session.world().device),
+        "precision": run.session.world().precision,
+        "tf32": run.session.world().device.is_cuda() && admix_torch::tf32()?,
+        "channels_last": run.session.world().channels_last,
         "threads": admix_torch::threads(),
         "seed": run.recipe.seed,
         "recipe": run.recipe.file,
@@ -389,6 +400,16 @@ fn finish(run: &Run, finished: bool) -> Result<Summary> {
     });
     run.folder.replace("run.json", serde_json::to_string_pretty(&facts).unwrap_or_default().as_bytes())?;
     Ok(summary)
+}
+
+/// The device, and the precision where it is not float32.
+fn describe(run: &Run) -> String {
+    let world = run.session.world();
+    let device = describe_device(world.device);
+    match world.precision {
+        Precision::Fp32 => device,
+        lower => format!("{device}, {}", lower.name()),
+    }
 }
 
 fn describe_device(device: admix_torch::Device) -> String {

@@ -53,14 +53,14 @@ pub fn knn(
     let _guard = admix_torch::no_grad();
     let world = session.world();
     let net = probed(&world, net)?;
-    let (bank, labels) = all_features(net, dataset, Split::Labelled, batch)?;
+    let (bank, labels) = all_features(&world, net, dataset, Split::Labelled, batch)?;
     let bank = admix_api::unit(&bank)?;
     let classes = dataset.info().classes as i64;
     let total = dataset.len(Split::Test);
     let mut tally = Tally::default();
     for start in (0..total).step_by(batch) {
         let test = dataset.clean_batch(Split::Test, start, batch.min(total - start))?;
-        let queries = admix_api::unit(&features(net, &test.images)?)?;
+        let queries = admix_api::unit(&features(world.precision, net, &test.images)?)?;
         tally.add(&votes(&queries, &bank, &labels, classes, settings)?.f_log()?, &test.labels)?;
     }
     tally.read()

@@ -116,9 +116,12 @@ pub fn linear(
     let frozen = Frozen::of(net)?;
     let streams = world.streams.fork("linear");
     let mut classifier = Classifier::new(net, dataset.info().classes as i64, settings, streams)?;
-    let (test, test_labels) = all_features(net, dataset, Split::Test, batch)?;
-    let cache =
-        if settings.cached { Some(all_features(net, dataset, Split::Labelled, batch)?) } else { None };
+    let (test, test_labels) = all_features(&world, net, dataset, Split::Test, batch)?;
+    let cache = if settings.cached {
+        Some(all_features(&world, net, dataset, Split::Labelled, batch)?)
+    } else {
+        None
+    };
     let total = dataset.len(Split::Labelled);
     let mut last = None;
     let mut best_top1 = f64::NEG_INFINITY;
@@ -148,7 +151,8 @@ pub fn linear(
                     first_step: 0,
                 })?;
                 while let Some(batch) = loader.next_batch(dataset)? {
-                    classifier.learn(&features(net, &batch.images)?, &batch.labels, settings.rate(epoch))?;
+                    let given = features(world.precision, net, &batch.images)?;
+                    classifier.learn(&given, &batch.labels, settings.rate(epoch))?;
                 }
             }
         }
@@ -246,6 +250,7 @@ mod tests {
     use admix_torch::Device;
 
     use super::*;
+    use crate::precision::Precision;
 
     fn net() -> Net {
         let store = Store::new(Device::Cpu, Streams::new(3));
@@ -292,7 +297,7 @@ mod tests {
         let net = net();
         let frozen = Frozen::of(&net).expect("copies");
         let images = Tensor::ones([2, 3, 8, 8], (Kind::Float, Device::Cpu));
-        let _ = features(&net, &images).expect("features");
+        let _ = features(Precision::Fp32, &net, &images).expect("features");
         frozen.check().expect("features in evaluation mode move nothing");
         let _ = net.network.backbone().forward(&images, true).expect("a train-mode pass");
         let message = frozen.check().expect_err("refused").to_string();

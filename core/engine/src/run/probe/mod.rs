@@ -11,6 +11,7 @@ use admix_data::{Dataset, Split};
 use admix_torch::{Device, Kind, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::precision::Precision;
 use crate::recipe::Recipe;
 use crate::run::evaluate::Accuracy;
 use crate::session::Session;
@@ -92,19 +93,28 @@ fn width(net: &Net) -> i64 {
 }
 
 /// Features `[N, C]` float32 of images `[N, C, H, W]`.
-fn features(net: &Net, images: &Tensor) -> Result<Tensor> {
+fn features(precision: Precision, net: &Net, images: &Tensor) -> Result<Tensor> {
     let _guard = admix_torch::no_grad();
-    let map = net.network.backbone().forward(images, false)?;
+    let map = {
+        let _low = precision.enter(images.device())?;
+        net.network.backbone().forward(images, false)?
+    };
     Ok(map.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)?)
 }
 
 /// Features `[n, C]` of a whole split as it is, and its labels `[n]`.
-fn all_features(net: &Net, dataset: &Dataset, split: Split, batch: usize) -> Result<(Tensor, Tensor)> {
+fn all_features(
+    world: &World,
+    net: &Net,
+    dataset: &Dataset,
+    split: Split,
+    batch: usize,
+) -> Result<(Tensor, Tensor)> {
     let total = dataset.len(split);
     let mut parts = Vec::new();
     for start in (0..total).step_by(batch) {
         let images = dataset.clean_batch(split, start, batch.min(total - start))?.images;
-        parts.push(features(net, &images)?);
+        parts.push(features(world.precision, net, &images)?);
     }
     Ok((Tensor::f_cat(&parts, 0)?, dataset.labels(split).shallow_clone()))
 }

@@ -1,0 +1,45 @@
+//! No step of any bundled recipe makes the host wait for the device.
+
+use std::collections::BTreeSet;
+
+use admix_engine::bundled as scripts;
+use admix_torch::SyncCounter;
+
+use super::toy::Toy;
+use crate::program::recipes::bundled;
+
+#[test]
+fn no_step_of_any_bundled_method_and_mixer_reads_anything_back() {
+    let mut seen = BTreeSet::new();
+    let mut watch = |name: &str, text: &str, more: &[&str]| {
+        let mut toy = Toy::new(name, text, more);
+        seen.insert(toy.recipe.method.clone());
+        // In the first step memory is laid out.
+        let first = toy.batch(0);
+        toy.session.step(first).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let batches: Vec<_> = (1..4).map(|step| toy.batch(step)).collect();
+        let counter = SyncCounter::start();
+        for batch in batches {
+            toy.session.step(batch).unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+        assert_eq!(counter.count(), 0, "{name} {more:?}: {:?}", counter.names());
+        // What clusterers do between steps and solvers on the host in them is another count.
+        let world = toy.session.world();
+        if world.banks.is_empty() && !world.mixers.iter().any(|unit| unit.needs.host_solver) {
+            assert_eq!(counter.count_apart(), 0, "{name}");
+        } else if !world.banks.is_empty() {
+            assert!(counter.count_apart() >= 3, "{name}: {}", counter.count_apart());
+        }
+    };
+    for (name, _, text) in bundled() {
+        if name.starts_with("cifar10/r18/") {
+            watch(&name, &text, &[]);
+        }
+        // As the authors' code does it, which no recipe does.
+        if let Some(method) = name.strip_prefix("cifar10/r18/").filter(|m| ["amix_i", "amix_c"].contains(m)) {
+            watch(&name, &text, &[&format!("method=\"code/{method}\"")]);
+        }
+    }
+    let all: BTreeSet<String> = scripts::script_names().map(String::from).collect();
+    assert_eq!(seen, all, "every method was watched");
+}
