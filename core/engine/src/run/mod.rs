@@ -45,6 +45,8 @@ pub struct RunOptions {
     pub allow_changed_script: bool,
     /// Stop after this many steps in all.
     pub max_steps: Option<u64>,
+    /// Capture whole steps and replay them, where the device can.
+    pub capture: bool,
 }
 
 /// Looks at a run between two steps, say to draw pictures. What it changes in the session changes the run.
@@ -305,6 +307,9 @@ impl Run {
             session.start_clusterers((0..total).step_by(per).map(clean))?;
         }
         folder.write_inputs(&recipe, session.method())?;
+        if options.capture {
+            session.capture();
+        }
         Ok(Self {
             recipe,
             session,
