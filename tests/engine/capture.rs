@@ -10,8 +10,8 @@ use std::rc::Rc;
 
 use admix_data::Batch;
 use admix_engine::{
-    CaptureReport, Clock, Error, Execution, Fixed, GraphRecorder, Result, Session, StepOptions, StepReport, Work,
-    bundled,
+    CaptureReport, Clock, Error, Execution, Fixed, GraphRecorder, Result, Session, StepOptions, StepReport,
+    Work, bundled,
 };
 use admix_torch::{GraphId, SyncCounter, Tensor, copy_all};
 
@@ -135,7 +135,8 @@ fn same(direct: &Ran, captured: &Ran, what: &str) {
     assert_eq!(differing(&a, &b), Vec::<String>::new(), "{what}");
     assert_eq!(direct.reports.len(), captured.reports.len());
     for (step, (a, b)) in direct.reports.iter().zip(&captured.reports).enumerate() {
-        let names = |values: &[(String, Tensor)]| values.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        let names =
+            |values: &[(String, Tensor)]| values.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
         for (a, b) in [(&a.losses, &b.losses), (&a.logged, &b.logged), (&a.health, &b.health)] {
             assert_eq!(names(a), names(b), "{what}, step {step}");
             for ((name, a), (_, b)) in a.iter().zip(b) {
@@ -164,7 +165,11 @@ fn alike(
     let report = captured.captures();
     assert_eq!((report.variants, report.replayed_steps as usize), (variants, replays), "{what}: {report:?}");
     assert_eq!(captured.seen.borrow().replays, replays, "{what}");
-    assert_eq!(captured.seen.borrow().syncs, Vec::<String>::new(), "{what}: a captured step waits for nothing");
+    assert_eq!(
+        captured.seen.borrow().syncs,
+        Vec::<String>::new(),
+        "{what}: a captured step waits for nothing"
+    );
     captured
 }
 
@@ -192,7 +197,9 @@ fn bundled_session(name: &str) -> Session {
     match name {
         "amix" => built(AMIX),
         "mixup" => built(&plain(name, r#"mixers: {"mix": CutMix(per: Sample)}"#)),
-        "puzzlemix" => built(&plain(name, r#"mixers: {"mix": PuzzleMix(blocks: [4])}, params: {"adv_p": 0.6}"#)),
+        "puzzlemix" => {
+            built(&plain(name, r#"mixers: {"mix": PuzzleMix(blocks: [4])}, params: {"adv_p": 0.6}"#))
+        }
         "co_mixup" => built(&plain(name, r#"mixers: {"mix": CoMixup(part: 4)}"#)),
         "moco" | "amix_i" | "amix_c" => contrast::session_of(name, script, "bn_groups: 2,"),
         "code/amix_i" | "code/amix_c" => contrast::session_of(name.trim_start_matches("code/"), script, ""),
@@ -219,7 +226,7 @@ fn captured_steps_of_every_bundled_method_end_with_the_bits_of_direct_ones() {
         match name {
             "co_mixup" => {
                 let reasons = ran.captures().reasons;
-                assert_eq!(reasons, ["mixer `mix` (CoMixup) does a part of its work on the host"]);
+                assert_eq!(reasons, ["mixer `mix` (co_mixup) does a part of its work on the host"]);
             }
             _ => assert_eq!(ran.captures().reasons, Vec::<String>::new(), "{name}"),
         }
@@ -322,7 +329,10 @@ fn everything_that_a_replay_reads_stays_in_its_place() {
     ] {
         assert!(names.iter().any(|name| *name == wanted), "{wanted} is not among {names:?}");
     }
-    assert!(names.iter().any(|name| name.starts_with("part 0, plan") && name.ends_with("lambda")), "{names:?}");
+    assert!(
+        names.iter().any(|name| name.starts_with("part 0, plan") && name.ends_with("lambda")),
+        "{names:?}"
+    );
     assert_eq!(seen.places[0]["part 0, images"], seen.places[0]["part 0, view 0"]);
 }
 
@@ -338,7 +348,8 @@ fn steps_that_are_not_finite_are_skipped_by_a_replay_too() {
     for optimizer in ["Sgd(lr: 0.05)", "AdamW(lr: 0.01)"] {
         let text = plain("mixup", "").replace("AdamW(lr: 0.01)", optimizer);
         let ran = alike(&|| session(&text, script, 9).expect("a session"), 9, &one, (1, 7), optimizer);
-        let skipped = |report: &StepReport| report.found_inf.as_ref().expect("a flag").double_value(&[]) != 0.0;
+        let skipped =
+            |report: &StepReport| report.found_inf.as_ref().expect("a flag").double_value(&[]) != 0.0;
         let at: Vec<usize> = (0..9).filter(|step| skipped(&ran.reports[*step])).collect();
         assert_eq!(at, [4, 6], "{optimizer}");
     }
@@ -359,8 +370,8 @@ fn parts_of_an_accumulated_step_have_slots_of_their_own() {
 #[test]
 fn a_group_that_some_steps_freeze_is_captured_both_ways() {
     let (script, _) = bundled::script("amix").expect("the script");
-    let script = script
-        .replace("fn step(t) {", "fn step(t) {\n    if t.step % 2 == 1 { t.freeze(\"q.backbone\"); }");
+    let script =
+        script.replace("fn step(t) {", "fn step(t) {\n    if t.step % 2 == 1 { t.freeze(\"q.backbone\"); }");
     alike(&|| session(AMIX, &script, 12).expect("a session"), 12, &one, (2, 8), "freezing");
 }
 
@@ -401,7 +412,8 @@ fn steps_that_a_graph_cannot_take_are_executed_and_the_reason_is_told_once() {
         assert!(!report.mixes.is_empty() && !report.gradients.is_empty());
     }
     let plan = admix_api::Plan::given(0.4, &[1, 2, 3, 4, 5, 6, 7, 0]);
-    let plan = plan.with("dropout_key", admix_api::Value::Int(1)).with("adjust", admix_api::Value::Float(0.0));
+    let plan =
+        plan.with("dropout_key", admix_api::Value::Int(1)).with("adjust", admix_api::Value::Float(0.0));
     let plans = BTreeMap::from([("attempt".to_string(), plan)]);
     let options = StepOptions { execution: Execution::Captured, plans, ..StepOptions::default() };
     ran.session.step_with(one(6), &options).expect("a step");
@@ -418,7 +430,10 @@ fn a_mixer_whose_results_the_host_looks_at_is_not_captured() {
     let (script, _) = bundled::script("mixup").expect("the script");
     let ran = alike(&|| session(&text, script, 5).expect("a session"), 5, &one, (0, 0), "a script");
     let reasons = ran.captures().reasons;
-    assert!(reasons.len() == 1 && reasons[0].contains("`mix`") && reasons[0].contains("examined"), "{reasons:?}");
+    assert!(
+        reasons.len() == 1 && reasons[0].contains("`mix`") && reasons[0].contains("examined"),
+        "{reasons:?}"
+    );
 }
 
 #[test]

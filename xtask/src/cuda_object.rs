@@ -33,6 +33,7 @@ pub fn build(repo: &Repo, anew: Anew) -> Result<PathBuf> {
     let mut command = Cmd::new(words.next().unwrap_or("c++"))
         .args(words)
         .args(["-std=c++17", "-O1", "-shared", "-fPIC", "-DNDEBUG", "-D_GLIBCXX_USE_CXX11_ABI=1"])
+        .arg("-Wno-interference-size")
         .arg(&source);
     let own = [
         repo.root().join("core/torch/shim"),

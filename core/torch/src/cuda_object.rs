@@ -64,7 +64,8 @@ fn find() -> std::result::Result<PathBuf, String> {
 
 fn open(path: &std::path::Path) -> std::result::Result<CudaObject, String> {
     // SAFETY: opening runs the object's initialisers, which are those of libtorch's headers. The path is the user's own.
-    let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| error.to_string())?;
+    let library =
+        unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| error.to_string())?;
     // A symbol as a function of the type that is wanted.
     macro_rules! symbol {
         ($name:literal) => {

@@ -63,7 +63,7 @@ pub enum Error {
 }
 
 /// The result of every fallible call here.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// An error from libtorch's message, cut before its C++ stack and put on one line.

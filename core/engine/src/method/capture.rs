@@ -256,7 +256,12 @@ impl StepGraphs {
     ///
     /// # Errors
     /// The device refused.
-    pub(crate) fn replay(&mut self, world: &RefCell<World>, key: u64, traced: &[Traced]) -> Result<StepReport> {
+    pub(crate) fn replay(
+        &mut self,
+        world: &RefCell<World>,
+        key: u64,
+        traced: &[Traced],
+    ) -> Result<StepReport> {
         let none = || Error::Input("a step is to be replayed that was never captured".into());
         let Variant { parts, outputs, graph } = self.variants.get(&key).ok_or_else(none)?;
         let device = world.borrow().device;
@@ -316,7 +321,11 @@ fn overwrite(own: &Batch, new: &Batch) -> Result<()> {
 }
 
 /// The work of the device in a step: what is captured. It reads slots, batches and the state where they lie.
-fn work(world: &RefCell<World>, parts: &RefCell<Vec<Part>>, outputs: &RefCell<Option<Outputs>>) -> Result<()> {
+fn work(
+    world: &RefCell<World>,
+    parts: &RefCell<Vec<Part>>,
+    outputs: &RefCell<Option<Outputs>>,
+) -> Result<()> {
     let world = &mut *world.borrow_mut();
     world.open_step()?;
     let mut report = StepReport::default();

@@ -13,10 +13,10 @@ mod trace;
 pub(crate) mod verbs;
 pub(crate) mod vocabulary;
 
-pub use execute::{MixReport, StepReport};
-pub(crate) use execute::{lambda_of, saliency_of, verdict};
 pub use capture::{CaptureReport, CudaRecorder, Fixed, GraphRecorder, Work};
 pub(crate) use capture::{StepGraphs, Turn, refusal};
+pub use execute::{MixReport, StepReport};
+pub(crate) use execute::{lambda_of, saliency_of, verdict};
 pub use frame::{Clock, Frame, Mode};
 pub use host::{Method, Param, Scheduled};
 pub(crate) use recorded::{Recorded, Traced};

@@ -73,7 +73,9 @@ impl Recorded {
         let mut all: Vec<_> =
             numbers.map(|(slot, tensor)| (format!("number {slot}"), tensor.shallow_clone())).collect();
         for (id, planned) in &self.plans {
-            all.extend(planned.values().map(|(name, tensor)| (format!("plan {id}, {name}"), tensor.shallow_clone())));
+            all.extend(
+                planned.values().map(|(name, tensor)| (format!("plan {id}, {name}"), tensor.shallow_clone())),
+            );
         }
         all
     }
@@ -89,7 +91,8 @@ impl Traced {
     /// Whether this is the very work of `other`, up to numbers: [`structure`](Self::structure) without its rounding to a
     /// number.
     pub(crate) fn same_work(&self, other: &Self) -> bool {
-        let forms = |traced: &Self| -> Vec<_> { traced.plans.iter().map(|(id, plan)| (*id, plan.form())).collect() };
+        let forms =
+            |traced: &Self| -> Vec<_> { traced.plans.iter().map(|(id, plan)| (*id, plan.form())).collect() };
         let numbers = |traced: &Self| traced.trace.numbers.len();
         numbers(self) == numbers(other)
             && forms(self) == forms(other)
