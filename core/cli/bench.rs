@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use admix_api::{Streams, uniform_field};
 use admix_data::{Batch, Dataset, Info, Split};
-use admix_engine::{Execution, Precision, Recipe, Session, StepOptions, StepReport, method_of, session_of};
+use admix_engine::{
+    CaptureReport, Execution, Precision, Recipe, Session, StepOptions, StepReport, method_of, session_of,
+};
 use admix_torch::{Device, Kind, SyncCounter, Tensor, peak_rss_bytes, rss_bytes, threads};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand, ValueEnum};
@@ -18,7 +20,7 @@ use crate::bench_library::{self, LibraryBenchArgs};
 use crate::bench_mixers::{self, MixersArgs};
 use crate::bench_puzzlemix::{self, PuzzleArgs};
 use crate::bench_scripts::{self, ScriptsArgs};
-use crate::device::{DeviceArgs, PrecisionArgs};
+use crate::device::{Capture, DeviceArgs, PrecisionArgs, captures};
 use crate::failure::bad_input;
 use crate::libraries;
 use crate::output::{self, Format};
@@ -67,9 +69,12 @@ pub struct StepArgs {
     /// Random images of the dataset's size, so that no data are needed.
     #[arg(long)]
     synthetic: bool,
-    /// How a step is run.
+    /// How a step is run that is not captured.
     #[arg(long, value_enum, default_value_t)]
     execution: How,
+    /// Whether whole steps are captured, after two of their kind, and replayed.
+    #[arg(long, value_enum, default_value_t)]
+    capture: Capture,
     #[command(flatten)]
     device: DeviceArgs,
     #[command(flatten)]
@@ -99,6 +104,8 @@ struct Report {
     steps: u32,
     execution: How,
     precision: Precision,
+    /// What became of capturing, untimed steps included.
+    capture: CaptureReport,
     /// Median, from the call until the device is done.
     ms_per_step: f64,
     min_ms_per_step: f64,
@@ -170,7 +177,11 @@ fn time(
     batches: &[Batch],
     device: Device,
 ) -> Result<Report> {
+    if args.capture == Capture::Auto {
+        session.capture();
+    }
     let execution = match args.execution {
+        _ if session.is_capturing() => Execution::Captured,
         How::Direct => Execution::Direct,
         How::Recorded => Execution::Recorded,
     };
@@ -214,6 +225,7 @@ fn time(
         steps: args.steps,
         execution: args.execution,
         precision: session.world().precision,
+        capture: session.captures(),
         ms_per_step,
         min_ms_per_step: times[0],
         mean_ms_per_step: whole / times.len() as f64,
@@ -348,6 +360,7 @@ fn told(report: &Report) -> String {
                 report.ms_per_step, report.steps, report.min_ms_per_step, report.mean_ms_per_step
             ),
         ),
+        row("capture", captures(&report.capture)),
         row("images", format!("{:.0} per second, {} per step", report.images_per_s, report.batch)),
         row(
             "memory",

@@ -2,10 +2,11 @@
 
 use std::str::FromStr;
 
-use admix_engine::Precision;
+use admix_engine::{CaptureReport, Precision};
 use admix_torch::{CudaState, Device, Wanted};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 
 use crate::failure::bad_input;
 use crate::output;
@@ -134,6 +135,33 @@ impl PrecisionArgs {
     }
 }
 
+/// Whether whole steps are captured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Capture {
+    /// Where the device can: on GPUs, as graphs that are replayed.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
+}
+
+/// What became of capturing, in words.
+pub fn captures(report: &CaptureReport) -> String {
+    let mut text = match report.variants {
+        0 => "nothing captured".to_string(),
+        1 => "1 variant of the step captured".to_string(),
+        many => format!("{many} variants of the step captured"),
+    };
+    if report.variants > 0 {
+        text.push_str(&format!(", {} steps replayed", report.replayed_steps));
+    }
+    if !report.reasons.is_empty() {
+        text.push_str(&format!(": {}", report.reasons.join("; ")));
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,6 +179,14 @@ mod tests {
         for text in ["gpu", "cuda:", "cuda:x", "cuda:-1", ""] {
             assert!(Choice::from_str(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn captures_are_told_with_the_reason_where_there_are_none() {
+        let mut report = CaptureReport { reasons: vec!["a reason".into()], ..CaptureReport::default() };
+        assert_eq!(captures(&report), "nothing captured: a reason");
+        report = CaptureReport { variants: 2, replayed_steps: 7, ..CaptureReport::default() };
+        assert_eq!(captures(&report), "2 variants of the step captured, 7 steps replayed");
     }
 
     #[test]

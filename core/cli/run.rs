@@ -14,7 +14,7 @@ use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::device::{DeviceArgs, PrecisionArgs};
+use crate::device::{Capture, DeviceArgs, PrecisionArgs};
 use crate::failure::bad_input;
 use crate::libraries;
 use crate::output::{self, Format};
@@ -35,6 +35,9 @@ pub struct RunArgs {
     device: DeviceArgs,
     #[command(flatten)]
     precision: PrecisionArgs,
+    /// Whether whole steps are captured and replayed. The numbers do not depend on it.
+    #[arg(long, value_enum, default_value_t)]
+    capture: Capture,
     /// The run folder. Default: runs/RECIPE, numbered if that is taken.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -88,6 +91,7 @@ pub fn run(args: &RunArgs, profiler: Option<&Profiler>) -> Result<()> {
         allow_changed_script: args.allow_changed_script,
         max_steps: args.max_steps,
         precision,
+        capture: args.capture == Capture::Auto,
         ..RunOptions::default()
     };
     let mut run = Run::begin(recipe, &options, &registry, device, &mut |event| progress.show(event))?;

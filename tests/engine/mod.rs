@@ -1,5 +1,6 @@
 //! The engine through its public objects.
 
+mod capture;
 mod choice;
 mod context;
 mod contrast;

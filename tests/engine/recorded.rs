@@ -5,7 +5,7 @@ use admix_engine::{Execution, Method, StepOptions, bundled};
 use super::{AMIX, batch, differing, session};
 
 /// The bundled script with an extra term in the second half of the run.
-fn branching() -> String {
+pub fn branching() -> String {
     let (script, _) = bundled::script("amix").expect("the bundled script");
     let branching = script
         .replace("#{ one: 1.0, mix: 1.0, gen: 1.0, mask: 0.1 }", "#{ one: 1.0, mix: 1.0, gen: 1.0, mask: 0.1, late: 0.5 * t.progress }")

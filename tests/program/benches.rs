@@ -80,3 +80,22 @@ fn what_mixers_cost_is_told_for_every_batch() {
     }
     Place::new().compute(&["bench", "mixers", "--mixer", "mixip"]).refused(2, &["mixip", "mixup"]);
 }
+
+#[test]
+fn runs_and_benchmarks_tell_why_their_steps_were_not_captured() {
+    let place = Place::new();
+    place.write("tiny.ron", TINY);
+    for (capture, reason) in [("auto", "steps are captured on GPUs alone"), ("off", "it was not asked for")] {
+        let wanted = serde_json::json!({ "variants": 0, "replayed_steps": 0, "reasons": [reason] });
+        let bench = ["bench", "step", "tiny.ron", "--synthetic", "--steps", "1", "--warmup", "1"];
+        let flags = ["--capture", capture, "--format", "json"];
+        let outcome = place.compute(&[&bench[..], &flags].concat()).good();
+        let report: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
+        assert_eq!(report["capture"], wanted);
+        let run = ["run", "tiny.ron", "--out", capture, "--max-steps", "1", "--capture", capture];
+        place.compute(&run).good();
+        let facts = std::fs::read_to_string(place.path(capture).join("run.json")).expect("facts");
+        let facts: Value = serde_json::from_str(&facts).expect("JSON");
+        assert_eq!(facts["capture"], wanted);
+    }
+}

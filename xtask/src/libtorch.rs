@@ -16,7 +16,7 @@ pub const VERSION: &str = "2.11.0";
 /// Written last into a folder made from wheels.
 const STAMP: &str = "admix-stamp";
 /// Names a folder with the wheels, for machines without a network.
-const WHEELS_VARIABLE: &str = "ADMIX_WHEELS";
+pub const WHEELS_VARIABLE: &str = "ADMIX_WHEELS";
 
 /// Loads the library named by its argument.
 const LOAD: &str = "import ctypes, sys
@@ -112,7 +112,7 @@ pub fn check_loads(torch: &Path, part: Part) -> Result<()> {
 }
 
 /// The folder that all clones of this user share: `$XDG_CACHE_HOME/admix`, else `~/.cache/admix`.
-fn cache() -> Result<PathBuf> {
+pub fn cache() -> Result<PathBuf> {
     let folder = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
     let base = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")));
     Ok(base.context("neither HOME nor XDG_CACHE_HOME names a folder for the download")?.join("admix"))

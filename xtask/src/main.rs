@@ -6,6 +6,7 @@ mod args;
 mod bench;
 mod compare;
 mod compare_ssl;
+mod cuda_object;
 mod fashion_mnist;
 mod floor;
 mod fuzz;
@@ -36,7 +37,8 @@ const HELP: &str = "\
 cargo xtask COMMAND
 
   setup [--cuda] [--force]     find or fetch libtorch 2.11.0 and link it as .libtorch; 544 MB unless it is here
-                               (--cuda: with the GPU libraries, 2.5 GB; --force: look again, fetch again)
+                               (--cuda: with the GPU libraries, 2.5 GB, and the object for CUDA graphs, compiled here;
+                               --force: look again, fetch again)
   demo                         set up, build, train AMix on the embedded dataset: a few minutes
   test [-- ARGS]               set up, then every test; ARGS go to `cargo test`
   check                        formatting, lints and documentation, warnings are errors
@@ -74,7 +76,7 @@ cargo xtask COMMAND
   help                         this text
 
 Variables: LIBTORCH (a libtorch to use), ADMIX_WHEELS (a folder with the wheels, for set-up without a network),
-XDG_CACHE_HOME (its admix/ holds what was fetched), ADMIX_SHARED (vectors, peer and data; default ../shared),
+XDG_CACHE_HOME (its admix/ holds what was fetched), CUDA_HOME (a CUDA 13 toolkit, for its headers), ADMIX_SHARED (vectors, peer and data; default ../shared),
 ADMIX_PEER_PYTHON (the Python that has PyTorch; default python3).
 Exit codes: 0 done, 1 a step failed, 2 a mistake in the command line, 130 and 143 interrupted.";
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::args::Args;
+use crate::cuda_object;
 use crate::libtorch::{self, Anew, Part, VERSION};
 use crate::process::Cmd;
 use crate::repo::Repo;
@@ -28,6 +29,13 @@ pub fn run(repo: &Repo, mut args: Args) -> Result<()> {
     install(repo, part, anew)?;
     let torch = repo.libtorch().join("torch");
     println!("libtorch {VERSION}: {}", torch.canonicalize().unwrap_or(torch.clone()).display());
+    if part == Part::Cuda {
+        match cuda_object::build(repo, anew) {
+            Ok(object) => println!("CUDA graphs: {}", object.display()),
+            // Training works without it.
+            Err(error) => println!("steps will not be captured as CUDA graphs: {error:#}"),
+        }
+    }
     if part == Part::Cpu && has_gpu() && libtorch::check(&torch, Part::Cuda).is_err() {
         println!("an NVIDIA GPU is here: `cargo xtask setup --cuda` fetches what it needs (2.5 GB)");
     }

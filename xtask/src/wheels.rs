@@ -159,6 +159,20 @@ pub const CUDA: &[Wheel] = &[
     ),
 ];
 
+/// Headers of CUDA 13.0 that neither torch nor the wheels it requires bring: to compile against CUDA, not to run, 3 MB.
+pub const CUDA_HEADERS: &[Wheel] = &[
+    nvidia(
+        "nvidia_cuda_crt-13.0.88-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl",
+        134_086,
+        "2c8043c7c9e02492716426e9919fc78d2c5b3b2a7a768a88e952676b08aa55a4",
+    ),
+    nvidia(
+        "nvidia_cuda_cccl-13.0.85-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl",
+        3_120_526,
+        "e0da7ad981f3a8aff08241b5bfc1af868742a63e2762f53a5171c492ef242649",
+    ),
+];
+
 impl Wheel {
     /// Name and version as pip wants them: `nvidia-cuda-runtime==13.0.96`.
     pub fn pin(&self) -> String {
@@ -283,7 +297,7 @@ mod tests {
 
     #[test]
     fn pins_are_well_formed() {
-        for wheels in [CPU, CUDA] {
+        for wheels in [CPU, CUDA, CUDA_HEADERS] {
             for (i, wheel) in wheels.iter().enumerate() {
                 assert_eq!(wheel.sha256.len(), 64, "{}", wheel.file);
                 assert!(

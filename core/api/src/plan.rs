@@ -111,11 +111,15 @@ impl Plan {
         self.values.iter().map(|(name, value)| (name.as_str(), value))
     }
 
-    /// Tells plans apart that cannot be written over one another: by structure, and by the names of their values.
+    /// Tells plans apart that cannot be written over one another: by structure, and by names, kinds and lengths of
+    /// their values.
     pub fn form(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.structure.hash(&mut hasher);
-        self.values.keys().for_each(|name| name.hash(&mut hasher));
+        for (name, value) in &self.values {
+            name.hash(&mut hasher);
+            value.form().hash(&mut hasher);
+        }
         hasher.finish()
     }
 
@@ -159,7 +163,8 @@ impl Plan {
         Ok(Planned { tensors, structure: self.structure })
     }
 
-    /// Writes the values into the tensors of an earlier plan of the same structure, in place.
+    /// Writes the values into the tensors of an earlier plan of the same structure, in place. Does not wait for the
+    /// device.
     ///
     /// # Errors
     /// Another structure, another set of names or other lengths.
@@ -171,13 +176,23 @@ impl Plan {
         }
         for (name, value) in &self.values {
             let mut target = planned.get(name)?;
-            target.f_copy_(&value.on(Device::Cpu)?)?;
+            target.f_copy_(&value.on(target.device())?)?;
         }
         Ok(())
     }
 }
 
 impl Value {
+    /// Its kind, and its length where it has one.
+    fn form(&self) -> (u8, usize) {
+        match self {
+            Value::Float(_) => (0, 0),
+            Value::Floats(values) => (1, values.len()),
+            Value::Int(_) => (2, 0),
+            Value::Ints(values) => (3, values.len()),
+        }
+    }
+
     fn on(&self, device: Device) -> Result<Tensor> {
         let tensor = match self {
             Value::Float(value) => Tensor::f_from_slice(&[*value as f32])?.f_reshape([0i64; 0])?,
@@ -187,7 +202,12 @@ impl Value {
             Value::Int(value) => Tensor::f_from_slice(&[*value])?.f_reshape([0i64; 0])?,
             Value::Ints(values) => Tensor::f_from_slice(values)?,
         };
-        Ok(if device == Device::Cpu { tensor } else { tensor.f_to_device(device)? })
+        if device == Device::Cpu {
+            return Ok(tensor);
+        }
+        // The memory is pageable: CUDA stages it before the call returns, so it may go, and nothing waits for the steps
+        // before.
+        Ok(tensor.f_internal_to_copy((tensor.kind(), device), true)?)
     }
 }
 

@@ -19,7 +19,10 @@ mod world;
 pub use choice::Weights;
 pub use cluster::{BankUnit, ClustererConfig, Odc, OdcBank, Reweight, k_means};
 pub use error::{Error, Result};
-pub use method::{Clock, Method, MixReport, Param, Scheduled, StepReport, Takes, VERBS, Verb};
+pub use method::{
+    CaptureReport, Clock, CudaRecorder, Fixed, GraphRecorder, Method, MixReport, Param, Scheduled,
+    StepReport, Takes, VERBS, Verb, Work,
+};
 pub use optimizer::{AdamW, OptimizerConfig, Sgd};
 pub use precision::Precision;
 pub use queue::{Queue, QueueConfig, QueueUnit};

@@ -212,12 +212,31 @@ impl Optimizer {
             .collect()
     }
 
-    /// One step with the gradients that are there, then none are. Parameters without a gradient stay as they
-    /// are. Nothing changes where `found_inf` is not zero; a gradient that is not finite makes it so.
+    /// Puts the learning rate of each group into its slot, in place, for the next [`step`](Self::step).
     ///
     /// # Errors
     /// libtorch refused.
-    pub fn step(&mut self, rates: &[f64], found_inf: &Tensor) -> Result<()> {
+    pub fn set_rates(&self, rates: &[f64]) -> Result<()> {
+        for (group, rate) in self.groups.iter().zip(rates) {
+            if let Some(slot) = &group.slot {
+                let _ = slot.shallow_clone().f_fill_(*rate)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The learning rates on the device, 0-dim float32, one for each group.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.groups.iter().filter_map(|group| Some((group.name.as_str(), group.slot.as_ref()?)))
+    }
+
+    /// One step with the gradients that are there, at the rates of [`set_rates`](Self::set_rates). Parameters without a
+    /// gradient stay as they are. Nothing changes where `found_inf` is not zero; a gradient that is not finite makes it
+    /// so. The host gives no number that changes from one step to the next.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    pub fn step(&mut self, found_inf: &Tensor) -> Result<()> {
         let _guard = admix_torch::no_grad();
         let mut all = Vec::new();
         let mut buckets: Vec<Bucket<'_>> = Vec::new();
@@ -238,8 +257,6 @@ impl Optimizer {
         admix_torch::nonfinite(&all, found_inf)?;
         for (group, weight_decay, bucket) in &buckets {
             let Some(lr) = &self.groups[*group].slot else { continue };
-            let mut lr = lr.shallow_clone();
-            let _ = lr.f_fill_(rates[*group])?;
             let parameters: Vec<Tensor> = bucket.iter().map(|(p, _)| p.tensor.shallow_clone()).collect();
             let gradients: Vec<Tensor> = bucket.iter().map(|(_, g)| g.shallow_clone()).collect();
             let state = |slot: usize| -> Vec<Tensor> {
@@ -255,7 +272,7 @@ impl Optimizer {
                         weight_decay: *weight_decay,
                         nesterov: sgd.nesterov,
                     },
-                    &lr,
+                    lr,
                     Some(found_inf),
                 )?,
                 OptimizerConfig::AdamW(adam) => admix_torch::fused_adamw(
@@ -265,7 +282,7 @@ impl Optimizer {
                     &state(1),
                     &state(2),
                     &AdamWOptions { betas: adam.betas, eps: adam.eps, weight_decay: *weight_decay },
-                    &lr,
+                    lr,
                     Some(found_inf),
                 )?,
             }

@@ -10,7 +10,8 @@ use admix_data::Batch;
 use admix_torch::{Device, Kind, Tensor};
 
 use crate::method::{
-    Clock, Frame, Method, MixReport, Mode, Param, Recorded, Scheduled, StepReport, lambda_of, saliency_of,
+    CaptureReport, Clock, CudaRecorder, Frame, GraphRecorder, Method, MixReport, Mode, Param, Recorded,
+    Scheduled, StepGraphs, StepReport, Traced, Turn, lambda_of, refusal, saliency_of,
 };
 use crate::recipe::{Recipe, When};
 use crate::schedule;
@@ -25,6 +26,9 @@ pub enum Execution {
     Direct,
     /// The script only records; then slots are filled and the trace is executed. What a captured graph does.
     Recorded,
+    /// As recorded; where the session captures steps and nothing speaks against it, a trace that was executed twice is
+    /// captured, and from then on replayed.
+    Captured,
 }
 
 /// What a caller may fix or ask for in one step.
@@ -36,7 +40,7 @@ pub struct StepOptions {
     pub schedule: Option<Scheduled>,
     /// Report mixes and gradients too.
     pub detail: bool,
-    /// Direct or recorded.
+    /// Direct, recorded or captured.
     pub execution: Execution,
 }
 
@@ -49,6 +53,10 @@ pub struct Session {
     groups: Vec<String>,
     weight_overrides: BTreeMap<String, f64>,
     recorded: HashMap<u64, Recorded>,
+    /// Where steps are captured.
+    graphs: Option<StepGraphs>,
+    /// Where they are not: why.
+    uncaptured: CaptureReport,
     /// Where a plugin may fail that is not of this program: what a step changes early, and copies from before it.
     before: Option<(Vec<Tensor>, Vec<Tensor>)>,
     /// Whether the optimiser of the newest step has moved.
@@ -97,6 +105,11 @@ impl Session {
             groups,
             weight_overrides: recipe.weights.clone(),
             recorded: HashMap::new(),
+            graphs: None,
+            uncaptured: CaptureReport {
+                reasons: vec!["it was not asked for".into()],
+                ..CaptureReport::default()
+            },
             before,
             moved: false,
             clustering: Duration::ZERO,
@@ -150,6 +163,37 @@ impl Session {
         self.recorded.len()
     }
 
+    /// Captures steps from now on, those of [`Execution::Captured`], where the device can: on CUDA, with the library for
+    /// graphs. Elsewhere [`captures`](Self::captures) tells the reason, and such steps are executed directly.
+    pub fn capture(&mut self) {
+        let device = self.world.borrow().device;
+        let reason = match device {
+            Device::Cuda(index) => match CudaRecorder::open(index) {
+                Ok(recorder) => return self.capture_with(Box::new(recorder)),
+                Err(error) => error.to_string(),
+            },
+            _ => "steps are captured on GPUs alone".to_string(),
+        };
+        self.uncaptured = CaptureReport::default();
+        self.uncaptured.refuse(reason);
+    }
+
+    /// Captures steps from now on, those of [`Execution::Captured`], by this recorder. What was captured before is
+    /// forgotten.
+    pub fn capture_with(&mut self, recorder: Box<dyn GraphRecorder>) {
+        self.graphs = Some(StepGraphs::new(recorder));
+    }
+
+    /// Whether steps are captured, as far as nothing speaks against it.
+    pub fn is_capturing(&self) -> bool {
+        self.graphs.is_some()
+    }
+
+    /// What became of capturing so far.
+    pub fn captures(&self) -> CaptureReport {
+        self.graphs.as_ref().map_or(&self.uncaptured, StepGraphs::report).clone()
+    }
+
     /// The method's parameters, resolved.
     pub fn params(&self) -> BTreeMap<String, Param> {
         self.frame.borrow().params.clone()
@@ -189,7 +233,9 @@ impl Session {
         let result = self.try_step(batches, options);
         if result.is_err() {
             self.frame.borrow_mut().end();
-            self.world.borrow_mut().queues.iter_mut().for_each(|unit| unit.queue.forget());
+            let world = &mut *self.world.borrow_mut();
+            world.optimizer.thaw();
+            world.queues.iter_mut().for_each(|unit| unit.queue.forget());
             if let Some((live, copies)) = &self.before
                 && !self.moved
             {
@@ -217,56 +263,27 @@ impl Session {
             frame.given = options.plans.clone();
             frame.choices = scheduled.choices.clone();
         }
-        self.world.borrow().optimizer.clear()?;
-        let momentum = self.follow(When::BeforeStep, &scheduled)?;
-        let _ = self.world.borrow_mut().found_inf.f_zero_()?;
-        let mut report = StepReport::default();
-        let count = batches.len();
-        // Ends before weights change.
-        let low = {
-            let world = self.world.borrow();
-            world.precision.enter(world.device)?
+        let format = |batch| self.world.borrow().formatted(batch);
+        let batches = batches.into_iter().map(format).collect::<Result<Vec<_>>>()?;
+        self.world.borrow().optimizer.set_rates(&rates)?;
+        let momentum = self.set_momenta(&scheduled)?;
+        let mut report = match options.execution {
+            Execution::Direct => self.directly(batches, options.detail)?,
+            Execution::Recorded => {
+                let traced = self.record(batches, options.detail)?;
+                self.as_recorded(&traced, options.detail)?
+            }
+            Execution::Captured => match self.graphs.take() {
+                None => self.directly(batches, options.detail)?,
+                Some(mut graphs) => {
+                    let report = self.captured(&mut graphs, batches, options);
+                    self.graphs = Some(graphs);
+                    report?
+                }
+            },
         };
-        for (part, batch) in batches.into_iter().enumerate() {
-            let batch = self.world.borrow().formatted(batch)?;
-            self.frame.borrow_mut().draw_step = self.clock.step * count as u64 + part as u64;
-            let step = match options.execution {
-                Execution::Direct => {
-                    self.frame.borrow_mut().begin(batch, Mode::Execute, options.detail, count);
-                    self.method.step(&self.frame)?;
-                    self.frame.borrow_mut().end()
-                }
-                Execution::Recorded => self.step_recorded(batch, options.detail, count)?,
-            };
-            report.absorb(step);
-        }
-        drop(low);
-        if options.detail {
-            for (name, tensor) in self.world.borrow().optimizer.parameters() {
-                if let Some(gradient) = admix_torch::grad_of(tensor) {
-                    report.gradients.insert(name.to_string(), gradient.f_detach_copy()?);
-                }
-            }
-        }
-        self.moved = true;
-        {
-            let world = &mut *self.world.borrow_mut();
-            let timed = spans::part(|| "optimiser".into(), 0);
-            world.optimizer.step(&rates, &world.found_inf)?;
-            world.optimizer.clear()?;
-            drop(timed);
-            let _guard = admix_torch::no_grad();
-            let _timed = spans::part(|| "mixers and queues after the step".into(), 0);
-            for unit in &mut world.mixers {
-                unit.mixer.after_step()?;
-            }
-            for unit in &mut world.queues {
-                unit.queue.advance()?;
-            }
-            report.found_inf = Some(world.found_inf.f_detach_copy()?);
-        }
-        let after = self.follow(When::AfterStep, &scheduled)?;
-        report.momentum = momentum.or(after);
+        self.world.borrow_mut().after_step(false)?;
+        report.momentum = momentum;
         report.rates = rates;
         let mut clock = self.clock;
         clock.step += 1;
@@ -313,15 +330,109 @@ impl Session {
         Ok(())
     }
 
-    /// Records the step, finds (or makes) the place of its slots, fills them and executes the trace.
-    fn step_recorded(&mut self, batch: Batch, detail: bool, accumulate: usize) -> Result<StepReport> {
-        self.frame.borrow_mut().begin(batch, Mode::Record, detail, accumulate);
-        self.method.step(&self.frame)?;
+    /// Begins a part of a step: its own batch, its own draws.
+    fn begin(&self, batch: Batch, mode: Mode, detail: bool, (part, parts): (usize, usize)) {
         let mut frame = self.frame.borrow_mut();
-        let key = frame.structure();
-        let recorded = self.recorded.entry(key).or_default();
-        frame.replay(recorded)?;
-        Ok(frame.end())
+        frame.draw_step = self.clock.step * parts as u64 + part as u64;
+        frame.begin(batch, mode, detail, parts);
+    }
+
+    /// Executes every verb as the script reaches it.
+    fn directly(&mut self, batches: Vec<Batch>, detail: bool) -> Result<StepReport> {
+        let low = self.world.borrow_mut().open_step()?;
+        let mut report = StepReport::default();
+        let parts = batches.len();
+        for (part, batch) in batches.into_iter().enumerate() {
+            self.begin(batch, Mode::Execute, detail, (part, parts));
+            self.method.step(&self.frame)?;
+            report.absorb(self.frame.borrow_mut().end());
+        }
+        drop(low);
+        self.close(report, detail)
+    }
+
+    /// Lets the script record each part of a step.
+    fn record(&self, batches: Vec<Batch>, detail: bool) -> Result<Vec<Traced>> {
+        let parts = batches.len();
+        let part = |(part, batch): (usize, Batch)| {
+            self.begin(batch, Mode::Record, detail, (part, parts));
+            self.method.step(&self.frame)?;
+            self.frame.borrow_mut().traced()
+        };
+        batches.into_iter().enumerate().map(part).collect()
+    }
+
+    /// Executes what was recorded: finds (or makes) the place of each part's slots, and fills them.
+    fn as_recorded(&mut self, traced: &[Traced], detail: bool) -> Result<StepReport> {
+        let mut report = StepReport::default();
+        {
+            let world = &mut *self.world.borrow_mut();
+            let _low = world.open_step()?;
+            for part in traced {
+                let slots = self.recorded.entry(part.structure()).or_default();
+                slots.fill(part, world.device)?;
+                report.absorb(part.execute(world, slots, &part.batch, detail)?);
+            }
+        }
+        self.close(report, detail)
+    }
+
+    /// Replays what was recorded, where it is captured or can be now; else executes it.
+    fn captured(
+        &mut self,
+        graphs: &mut StepGraphs,
+        batches: Vec<Batch>,
+        options: &StepOptions,
+    ) -> Result<StepReport> {
+        let again = batches.iter().map(Batch::shallow_clone).collect();
+        let traced = match self.record(batches, options.detail) {
+            Ok(traced) => traced,
+            Err(error) => {
+                // Some scripts work only where the shape of every value is known. What is wrong otherwise fails again.
+                self.frame.borrow_mut().end();
+                let report = self.directly(again, options.detail)?;
+                graphs.refuse(format!("the script cannot be recorded ahead of its work: {error}"));
+                return Ok(report);
+            }
+        };
+        let reason = match options {
+            StepOptions { detail: true, .. } => Some("details of a step are asked for".to_string()),
+            StepOptions { plans, .. } if !plans.is_empty() => Some("plans are given".to_string()),
+            _ => refusal(&self.world.borrow(), &traced),
+        };
+        if let Some(reason) = reason {
+            graphs.refuse(reason);
+            return self.as_recorded(&traced, options.detail);
+        }
+        let world = self.world.clone();
+        match graphs.turn(&traced) {
+            Turn::Capture(key) if graphs.capture(&world, key, &traced) => {
+                self.moved = true;
+                graphs.replay(&world, key, &traced)
+            }
+            Turn::Replay(key) => {
+                // The device does it as one: nothing tells how far it came.
+                self.moved = true;
+                graphs.replay(&world, key, &traced)
+            }
+            Turn::Record | Turn::Capture(_) => self.as_recorded(&traced, options.detail),
+        }
+    }
+
+    /// What follows the last backward pass.
+    fn close(&mut self, mut report: StepReport, detail: bool) -> Result<StepReport> {
+        let world = &mut *self.world.borrow_mut();
+        if detail {
+            for (name, tensor) in world.optimizer.parameters() {
+                if let Some(gradient) = admix_torch::grad_of(tensor) {
+                    report.gradients.insert(name.to_string(), gradient.f_detach_copy()?);
+                }
+            }
+        }
+        self.moved = true;
+        world.close_step()?;
+        report.found_inf = Some(world.found_inf.f_detach_copy()?);
+        Ok(report)
     }
 
     fn rates(&self, scheduled: &Scheduled) -> Vec<f64> {
@@ -339,17 +450,19 @@ impl Session {
             .collect()
     }
 
-    fn follow(&mut self, when: When, scheduled: &Scheduled) -> Result<Option<f64>> {
-        let mut first = None;
-        for pair in self.world.borrow_mut().pairs.iter_mut().filter(|p| p.when == when) {
+    /// Puts the momentum of each pair into its slot. Returns that of the first pair which is not copied, those before the
+    /// step first.
+    fn set_momenta(&self, scheduled: &Scheduled) -> Result<Option<f64>> {
+        let (mut before, mut after) = (None, None);
+        for pair in &mut self.world.borrow_mut().pairs {
             let momentum = scheduled.ema.unwrap_or(pair.momentum);
-            let _timed = spans::part(|| format!("pair {} to {}", pair.from, pair.to), 0);
-            pair.follow(momentum)?;
+            pair.set_momentum(momentum)?;
+            let first = if pair.when == When::BeforeStep { &mut before } else { &mut after };
             if !pair.copy {
                 first.get_or_insert(momentum);
             }
         }
-        Ok(first)
+        Ok(before.or(after))
     }
 
     /// The mixers that mixes of this name are made by: those that a choice picks from, or the mixer itself.

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use admix_api::{
     Argument, Entry, Hidden, Init, Loss, Mixed, Mixer, MixerContext, Needs, Origin, Pairing, PluginKind,
-    Reader, Registry, Store, Streams,
+    Reader, Registry, Store, Streams, spans,
 };
 use admix_data::{Info, TrainSplit};
 use admix_models::{Linear, Network};
-use admix_torch::{Device, Kind, Reduction, Tensor};
+use admix_torch::{Autocast, Device, Kind, Reduction, Tensor};
 
 use crate::cluster::BankUnit;
 use crate::method::vocabulary;
@@ -76,6 +76,11 @@ impl MixerUnit {
         !self.store.parameters().is_empty()
     }
 
+    /// Whether its part of a step is tensor work alone, so that a captured graph can do it again.
+    pub(crate) fn on_device(&self) -> bool {
+        self.needs.capturable && !self.needs.host_solver
+    }
+
     /// Whether a mix of these images keeps to what its mixer said of mixes inside of networks. Reads nothing back.
     ///
     /// # Errors
@@ -106,6 +111,8 @@ pub struct LossUnit {
     pub loss: Box<dyn Loss>,
     /// As [`MixerUnit::watched`].
     pub watched: Option<String>,
+    /// Whether it comes from a library, of which no more is known than what it computes.
+    pub from_library: bool,
     /// Its arguments in order.
     pub arguments: Vec<Argument>,
 }
@@ -146,16 +153,32 @@ pub struct Pair {
     pub copy: bool,
     sources: Vec<Tensor>,
     targets: Vec<Tensor>,
+    /// 0-dim float32 on the device: 1 - momentum, refilled every step.
     weight: Tensor,
 }
 
 impl Pair {
-    /// Parameters follow: `k = m k + (1 - m) q`, or are copied. Buffers do not.
-    pub fn follow(&mut self, momentum: f64) -> Result<()> {
+    /// Puts the momentum, in [0, 1], into its slot, in place, for the next [`follow`](Self::follow). A pair that is copied
+    /// has none.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    pub fn set_momentum(&mut self, momentum: f64) -> Result<()> {
+        if !self.copy {
+            let _ = self.weight.f_fill_(1.0 - momentum)?;
+        }
+        Ok(())
+    }
+
+    /// Parameters follow: `k = m k + (1 - m) q` with the momentum of [`set_momentum`](Self::set_momentum), or are copied.
+    /// Buffers do not.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    pub fn follow(&self) -> Result<()> {
         if self.copy {
             return Ok(admix_torch::copy_all(&self.targets, &self.sources)?);
         }
-        let _ = self.weight.f_fill_(1.0 - momentum)?;
         Ok(admix_torch::ema(&self.targets, &self.sources, &self.weight)?)
     }
 }
@@ -379,7 +402,9 @@ impl World {
             let loss = choice.config.build()?;
             let entry = registry.find(PluginKind::Loss, &choice.plugin)?;
             let watched = watched(entry, name, &choice.config.resolved());
-            losses.push(LossUnit { name: name.clone(), arguments: loss.arguments(), loss, watched });
+            let from_library = matches!(entry.origin, Origin::Library { .. });
+            let arguments = loss.arguments();
+            losses.push(LossUnit { name: name.clone(), arguments, loss, watched, from_library });
         }
         for name in registry.names(PluginKind::Loss) {
             if losses.iter().any(|l| l.name == name) {
@@ -395,7 +420,9 @@ impl World {
             let config = read(&mut empty).map_err(|e| Error::Input(format!("loss `{name}`: {e}")))?;
             let loss = config.build()?;
             let watched = watched(entry, name, &config.resolved());
-            losses.push(LossUnit { name: name.to_string(), arguments: loss.arguments(), loss, watched });
+            let from_library = matches!(entry.origin, Origin::Library { .. });
+            let arguments = loss.arguments();
+            losses.push(LossUnit { name: name.to_string(), arguments, loss, watched, from_library });
         }
 
         let mut groups = vec![Group::new("net", recipe.lr(), recipe.min_lr, None)];
@@ -462,6 +489,68 @@ impl World {
     pub fn is_watched(&self) -> bool {
         self.mixers.iter().any(|unit| unit.watched.is_some())
             || self.losses.iter().any(|unit| unit.watched.is_some())
+    }
+
+    /// What stands before the passes of a step: no gradients, momentum networks that follow first, nothing found yet. The
+    /// rates and momenta are in their slots. The passes run under what is returned; it ends before weights change.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    pub(crate) fn open_step(&mut self) -> Result<Option<Autocast>> {
+        self.optimizer.clear()?;
+        self.follow(When::BeforeStep)?;
+        let _ = self.found_inf.f_zero_()?;
+        self.precision.enter(self.device)
+    }
+
+    /// What follows the last backward pass of a step: optimiser, mixers, queues, momentum networks. No gradients are left.
+    /// As in [`open_step`](Self::open_step), no number of the host takes part that changes between steps.
+    ///
+    /// # Errors
+    /// A mixer or libtorch refused.
+    pub(crate) fn close_step(&mut self) -> Result<()> {
+        let timed = spans::part(|| "optimiser".into(), 0);
+        self.optimizer.step(&self.found_inf)?;
+        self.optimizer.clear()?;
+        drop(timed);
+        let timed = spans::part(|| "mixers and queues after the step".into(), 0);
+        self.after_step(true)?;
+        for unit in &mut self.queues {
+            unit.queue.advance()?;
+        }
+        drop(timed);
+        self.follow(When::AfterStep)
+    }
+
+    /// What mixers do after a step: those that keep to the device, or the others.
+    ///
+    /// # Errors
+    /// A mixer refused.
+    pub(crate) fn after_step(&mut self, on_device: bool) -> Result<()> {
+        let _guard = admix_torch::no_grad();
+        for unit in self.mixers.iter_mut().filter(|unit| unit.on_device() == on_device) {
+            unit.mixer.after_step()?;
+        }
+        Ok(())
+    }
+
+    fn follow(&self, when: When) -> Result<()> {
+        self.pairs.iter().filter(|pair| pair.when == when).try_for_each(|pair| {
+            let _timed = spans::part(|| format!("pair {} to {}", pair.from, pair.to), 0);
+            pair.follow()
+        })
+    }
+
+    /// Every tensor outside of a step's own that its work on the device reads or writes at a fixed place, by name: the
+    /// state, the rates, the momenta, the flag.
+    pub(crate) fn fixed(&self) -> Vec<(String, Tensor)> {
+        let mut all: Vec<_> = self.tensors().into_iter().collect();
+        all.extend(self.optimizer.slots().map(|(name, slot)| (format!("rate.{name}"), slot.shallow_clone())));
+        all.extend(
+            self.pairs.iter().map(|pair| (format!("momentum.{}", pair.to), pair.weight.shallow_clone())),
+        );
+        all.push(("found_inf".into(), self.found_inf.shallow_clone()));
+        all
     }
 
     /// What a step changes before its optimiser moves: buffers, banks, and networks that follow at its beginning.

@@ -106,7 +106,7 @@ fn open_library(path: &Path) -> Result<()> {
 }
 
 /// Where libtorch's CPU part was loaded from.
-fn libtorch_folder() -> Result<PathBuf> {
+pub(crate) fn libtorch_folder() -> Result<PathBuf> {
     let mut folder = ptr::null_mut();
     // SAFETY: the out-pointer is valid for the call, which hands over a text.
     check(unsafe { shim::admix_libtorch_folder(&mut folder) })?;

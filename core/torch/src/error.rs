@@ -40,6 +40,18 @@ pub enum Error {
         /// The loader's words.
         reason: String,
     },
+    /// The shared object with the calls of CUDA graphs is missing, or cannot be used.
+    #[error(
+        "CUDA graphs need an object that is not there or cannot be used: {}{reason}; make it with `cargo xtask setup --cuda`, \
+         or name it in ADMIX_CUDA_OBJECT",
+        if path.as_os_str().is_empty() { String::new() } else { format!("{}: ", path.display()) }
+    )]
+    CudaObject {
+        /// The object; empty if none was found.
+        path: std::path::PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// A figure of the operating system could not be read.
     #[error("cannot read {field} from /proc/self/status: {reason}")]
     ProcStatus {
@@ -51,7 +63,7 @@ pub enum Error {
 }
 
 /// The result of every fallible call here.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// An error from libtorch's message, cut before its C++ stack and put on one line.

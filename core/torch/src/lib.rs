@@ -5,9 +5,11 @@
 //! included) and nest.
 
 mod cuda;
+mod cuda_object;
 mod ema;
 mod error;
 mod grads;
+mod graphs;
 mod guards;
 pub mod handles;
 mod host_block;
@@ -23,6 +25,7 @@ pub use cuda::{CudaState, Wanted, cuda_peak_bytes, open_cuda, reset_cuda_peak, s
 pub use ema::{copy_all, ema};
 pub use error::{Error, Result};
 pub use grads::{backward, backward_keep, clear_grads, grad_norm, grad_of, gradients, nonfinite, take_grads};
+pub use graphs::{CudaGraphs, DeviceTimer, GraphId, SyncWatch, synchronize_cuda, watch_cuda_syncs};
 pub use guards::{Autocast, GradGuard, ThreadState, grad_enabled, no_grad, with_grad};
 pub use host_block::{HostBlock, HostPart};
 pub use memory::{peak_rss_bytes, rss_bytes};

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use admix_api::{Argument, Credit, LossInput, MixInput, Mixed, Plan, Planned, spans};
+use admix_api::{Argument, Credit, LossInput, MixInput, Mixed, Planned, spans};
 use admix_data::Batch;
 use admix_torch::{Device, Kind, Tensor};
 
 use crate::method::draws::{BACK, FIELD, KEY, NUMBER, ORDER};
+use crate::method::recorded::Recorded;
 use crate::method::row;
 use crate::method::trace::{BankVerb, Id, Input, MixArguments, Node, Op, Reach};
 use crate::method::vocabulary;
@@ -170,15 +171,13 @@ fn no_way_back() -> Error {
 /// Rounding in bf16 stays below.
 const SHARES_MAY_BE_OFF: f64 = 5e-3;
 
-/// The values of one step's handles, its numbers and plans on the device.
+/// The values of one step's handles, with its slots.
 #[derive(Debug, Default)]
 pub struct Values {
     /// By handle.
     pub cells: Vec<Cell>,
-    /// By slot: 0-dim float32.
-    pub numbers: Vec<Tensor>,
-    /// By handle of the mix.
-    pub plans: BTreeMap<Id, Planned>,
+    /// Numbers and plans.
+    pub slots: Recorded,
     /// What came out so far.
     pub report: StepReport,
     /// Whether mixes and gradients are reported.
@@ -284,7 +283,7 @@ impl Values {
             }
             Op::Draw { like, .. } => {
                 let planned =
-                    self.plans.get(&id).ok_or_else(|| Error::Input("a draw without a plan".into()))?;
+                    self.slots.plans.get(&id).ok_or_else(|| Error::Input("a draw without a plan".into()))?;
                 Cell::Tensor(match like {
                     None => planned.get(NUMBER)?,
                     Some(like) => {
@@ -299,7 +298,7 @@ impl Values {
             Op::Tensor { verb, arguments, numbers, sizes } => {
                 let tensors = arguments.iter().map(|id| self.tensor(*id)).collect::<Result<Vec<_>>>()?;
                 let operands: Vec<&Tensor> =
-                    tensors.iter().chain(numbers.iter().map(|slot| &self.numbers[*slot])).collect();
+                    tensors.iter().chain(numbers.iter().map(|slot| &self.slots.numbers[*slot])).collect();
                 Cell::Tensor(vocabulary::apply(verb, &operands, sizes)?)
             }
             Op::Bank { bank, verb } => {
@@ -339,7 +338,7 @@ impl Values {
             }
             _ => (self.tensor(input)?, None),
         };
-        let order = match self.plans.get(&id) {
+        let order = match self.slots.plans.get(&id) {
             Some(plan) => Some((plan.get(ORDER)?, plan.get(BACK)?)),
             None => None,
         };
@@ -433,7 +432,7 @@ impl Values {
             inputs.insert(name, self.tensor(*handle)?);
         }
         let images = inputs.get("images").ok_or_else(|| Error::Input("a mix needs `images`".into()))?;
-        let planned = self.plans.get(&id).ok_or_else(|| Error::Input("a mix without a plan".into()))?;
+        let planned = self.slots.plans.get(&id).ok_or_else(|| Error::Input("a mix without a plan".into()))?;
         let paired = planned.paired(inputs.get("pseudo"))?;
         let planned = paired.as_ref().unwrap_or(planned);
         let unit = &mut world.mixers[arguments.mixer];
@@ -516,7 +515,7 @@ impl Values {
         let mut total: Option<Tensor> = None;
         for (name, value, weight) in terms {
             let value = self.scalar(*value, &format!("the term `{name}`"))?;
-            let weighted = value.f_mul(&self.numbers[*weight])?;
+            let weighted = value.f_mul(&self.slots.numbers[*weight])?;
             self.report.losses.push((name.clone(), value.f_detach()?));
             total = Some(match total {
                 None => weighted,
@@ -573,32 +572,6 @@ impl Values {
     fn let_go(&mut self, id: Id) -> Result<()> {
         let detached = self.tensor(id)?.f_detach()?;
         self.cells[id] = Cell::Tensor(detached);
-        Ok(())
-    }
-
-    /// Puts a plan's values on the device for the mix with this handle.
-    ///
-    /// # Errors
-    /// libtorch refused.
-    pub fn plan(&mut self, world: &World, id: Id, plan: &Plan) -> Result<()> {
-        match self.plans.get(&id) {
-            Some(planned) => plan.fill(planned)?,
-            None => {
-                self.plans.insert(id, plan.on(world.device)?);
-            }
-        }
-        Ok(())
-    }
-
-    /// Puts a number on the device.
-    ///
-    /// # Errors
-    /// libtorch refused.
-    pub fn number(&mut self, world: &World, slot: usize, value: f64) -> Result<()> {
-        match self.numbers.get_mut(slot) {
-            Some(tensor) => drop(tensor.f_fill_(value)?),
-            None => self.numbers.push(Tensor::f_full([0i64; 0], value, (Kind::Float, world.device))?),
-        }
         Ok(())
     }
 }

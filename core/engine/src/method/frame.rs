@@ -4,15 +4,15 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use admix_api::{Ask, Partner, Plan, Planned, did_you_mean, spans};
+use admix_api::{Ask, Partner, Plan, did_you_mean, spans};
 use admix_data::Batch;
-use admix_torch::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::choice::{self, Weights};
 use crate::method::execute::{StepReport, Values};
 use crate::method::gradient::{LEARN, Run};
 use crate::method::host::Param;
+use crate::method::recorded::Traced;
 use crate::method::trace::{BankVerb, Id, Input, MixArguments, Node, Op, Reach, SlotId, Trace};
 use crate::method::vocabulary::without_graph;
 use crate::world::{World, list};
@@ -52,13 +52,6 @@ pub enum Mode {
     Record,
     /// Refused: `weights` and `schedule` only read the clock.
     Clock,
-}
-
-/// The slots of a recorded step, kept from one replay to the next.
-#[derive(Debug, Default)]
-pub struct Recorded {
-    numbers: Vec<Tensor>,
-    plans: BTreeMap<Id, Planned>,
 }
 
 /// Verbs allowed in one step. The bundled methods have some twenty.
@@ -159,33 +152,16 @@ impl Frame {
         std::mem::take(&mut self.values.report)
     }
 
-    /// What tells this trace from others: operations, names, shapes, plan structures. Not the numbers.
-    pub fn structure(&self) -> u64 {
-        let structures: Vec<u64> = self.plans.values().map(Plan::form).collect();
-        self.trace.hash(&structures)
-    }
-
-    /// Executes a recorded trace with the slots of an earlier one of the same structure, refilled in place.
+    /// Ends a step that only recorded, and takes out what it recorded.
     ///
     /// # Errors
-    /// A plugin or libtorch refused.
-    pub fn replay(&mut self, recorded: &mut Recorded) -> Result<()> {
-        self.values.numbers = std::mem::take(&mut recorded.numbers);
-        self.values.plans = std::mem::take(&mut recorded.plans);
-        let world = &mut *self.world.borrow_mut();
-        for (slot, value) in self.trace.numbers.iter().enumerate() {
-            self.values.number(world, slot, *value)?;
-        }
-        for (id, plan) in &self.plans {
-            self.values.plan(world, *id, plan)?;
-        }
-        let Some(batch) = &self.batch else { return Err(Error::Input("no batch".into())) };
-        for (id, node) in self.trace.nodes.iter().enumerate() {
-            self.values.execute(world, batch, id, node)?;
-        }
-        recorded.numbers = std::mem::take(&mut self.values.numbers);
-        recorded.plans = std::mem::take(&mut self.values.plans);
-        Ok(())
+    /// No step is being recorded.
+    pub(crate) fn traced(&mut self) -> Result<Traced> {
+        let batch = self.batch.take().ok_or_else(|| Error::Input("no batch".into()))?;
+        self.mode = Mode::Clock;
+        // Nothing was executed: what the trace freezes, its execution freezes and thaws.
+        self.frozen.clear();
+        Ok(Traced { trace: std::mem::take(&mut self.trace), plans: std::mem::take(&mut self.plans), batch })
     }
 
     /// Records a node and, when executing, runs it.
@@ -221,7 +197,7 @@ impl Frame {
     fn slot(&mut self, value: f64) -> Result<SlotId> {
         let slot = self.trace.number(value);
         if self.mode == Mode::Execute {
-            self.values.number(&self.world.borrow(), slot, value)?;
+            self.values.slots.number(self.world.borrow().device, slot, value)?;
         }
         Ok(slot)
     }
@@ -436,7 +412,7 @@ impl Frame {
     pub(crate) fn planned(&mut self, plan: Plan) -> Result<()> {
         let id = self.trace.nodes.len();
         if self.mode == Mode::Execute {
-            self.values.plan(&self.world.borrow(), id, &plan)?;
+            self.values.slots.plan(self.world.borrow().device, id, &plan)?;
         }
         self.plans.insert(id, plan);
         Ok(())

@@ -1,5 +1,6 @@
 //! Methods: what one training step does, as a script.
 
+mod capture;
 mod draws;
 mod execute;
 mod frame;
@@ -7,13 +8,17 @@ mod freeze;
 mod gradient;
 mod host;
 pub(crate) mod operand;
+mod recorded;
 mod row;
 mod trace;
 pub(crate) mod verbs;
 pub(crate) mod vocabulary;
 
+pub use capture::{CaptureReport, CudaRecorder, Fixed, GraphRecorder, Work};
+pub(crate) use capture::{StepGraphs, Turn, refusal};
 pub use execute::{MixReport, StepReport};
 pub(crate) use execute::{lambda_of, saliency_of, verdict};
-pub use frame::{Clock, Frame, Mode, Recorded};
+pub use frame::{Clock, Frame, Mode};
 pub use host::{Method, Param, Scheduled};
+pub(crate) use recorded::{Recorded, Traced};
 pub use vocabulary::{Takes, VERBS, Verb};

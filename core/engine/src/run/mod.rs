@@ -48,6 +48,8 @@ pub struct RunOptions {
     pub max_steps: Option<u64>,
     /// What steps and evaluations compute in.
     pub precision: Precision,
+    /// Capture whole steps and replay them, where the device can.
+    pub capture: bool,
 }
 
 /// Looks at a run between two steps, say to draw pictures. What it changes in the session changes the run.
@@ -311,6 +313,9 @@ impl Run {
             session.start_clusterers((0..total).step_by(per).map(clean))?;
         }
         folder.write_inputs(&recipe, session.method())?;
+        if options.capture {
+            session.capture();
+        }
         Ok(Self {
             recipe,
             session,

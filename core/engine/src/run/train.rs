@@ -16,6 +16,7 @@ use crate::run::checkpoint::Header;
 use crate::run::evaluate::{Accuracy, evaluate};
 use crate::run::metrics::{Event, Summary};
 use crate::run::probe::probes;
+use crate::session::{Execution, StepOptions};
 use crate::{Error, Result};
 
 /// Values that wait on the device to be read together.
@@ -46,6 +47,8 @@ pub(super) fn train(run: &mut Run, stop: &AtomicI32, events: Events<'_>) -> Resu
         parameters: run.session.world().optimizer.parameters().map(|(_, t)| t.numel() as i64).sum(),
         device: describe(run),
     });
+    let execution = if run.session.is_capturing() { Execution::Captured } else { Execution::Direct };
+    let options = StepOptions { execution, ..StepOptions::default() };
     let per_epoch = clock.steps / clock.epochs.max(1);
     let mut newest: Option<PathBuf> = run.resumed_from.clone();
     if run.max_steps.is_some_and(|max| clock.step >= max) {
@@ -72,7 +75,7 @@ pub(super) fn train(run: &mut Run, stop: &AtomicI32, events: Events<'_>) -> Resu
             pending.waited += waited;
             run.history.waited += waited.as_secs_f64();
             let images: u64 = batches.iter().map(|b| b.images.size()[0] as u64).sum();
-            let report = match run.session.step_with(batches, &Default::default()) {
+            let report = match run.session.step_with(batches, &options) {
                 Ok(report) => report,
                 Err(error) => {
                     run.history.seconds = before + begin.elapsed().as_secs_f64();
@@ -380,6 +383,7 @@ fn finish(run: &Run, finished: bool) -> Result<Summary> {
         "wall_s": summary.seconds,
         "data_wait": share(run, run.history.waited, run.history.seconds),
         "clustering_s": run.session.clustering_time().as_secs_f64(),
+        "capture": run.session.captures(),
         "summary": summary,
         "version": env!("CARGO_PKG_VERSION"),
         "libtorch": admix_torch::handles::libtorch_version(),

@@ -201,7 +201,8 @@ impl Classifier {
             self.logits(features)?.f_cross_entropy_loss::<Tensor>(labels, None, Reduction::Mean, -100, 0.0)?
         };
         admix_torch::backward(&loss)?;
-        self.optimizer.step(&[rate], &self.found_inf)?;
+        self.optimizer.set_rates(&[rate])?;
+        self.optimizer.step(&self.found_inf)?;
         self.optimizer.clear()
     }
 

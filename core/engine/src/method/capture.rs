@@ -1,0 +1,396 @@
+//! Whole steps as graphs: work that was recorded several times is captured once and from then on replayed.
+//!
+//! A step is three parts. The host's first: the script records, weights, rates and plans are drawn, and everything that
+//! changes is written into slots that stay where they are, the batch too. The device's: passes, losses, backward passes,
+//! optimiser, queues, momentum networks. The host's last: the clock, clusterers, mixers that keep to the host. Only the
+//! device's part is captured. The script runs in every step all the same: a replay is chosen by what it records, so a
+//! captured run never does anything else than the script says.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+
+use admix_data::Batch;
+use admix_torch::{Device, GraphId, Tensor};
+use serde::Serialize;
+
+use crate::method::execute::StepReport;
+use crate::method::recorded::{Recorded, Traced};
+use crate::method::trace::Op;
+use crate::world::World;
+use crate::{Error, Result};
+
+/// How often work is executed as recorded before it is captured: libraries choose their kernels and make room in the first
+/// executions, which a capture must not see.
+const WARM_UPS: u32 = 2;
+/// Captured variants at most: each holds a batch and a graph.
+const MOST: usize = 8;
+
+/// The work of the device in one step.
+pub type Work<'a> = &'a mut dyn FnMut() -> Result<()>;
+
+/// Lists every tensor that the work finds at a fixed place, by name: slots, the batch, the state. Takes its time.
+pub type Fixed<'a> = &'a dyn Fn() -> Vec<(String, Tensor)>;
+
+/// Captures the device's work of a step, and does it again.
+///
+/// One on CUDA is [`CudaRecorder`]. Others stand in for it where there is no such device: their `replay` calls the work.
+pub trait GraphRecorder: std::fmt::Debug {
+    /// Captures what `work` asks of the device. The work is called once, or not at all by one that needs no recording;
+    /// **nothing of it is executed**: the state of the run is afterwards what it was.
+    ///
+    /// # Errors
+    /// The work failed, or does what cannot be captured. Nothing is left of the attempt.
+    fn capture(&mut self, fixed: Fixed<'_>, work: Work<'_>) -> Result<GraphId>;
+
+    /// Does the captured work again, on what lies in the slots now. `work` is what was captured.
+    ///
+    /// # Errors
+    /// The device refused, or something that must stay in its place has moved.
+    fn replay(&mut self, graph: GraphId, fixed: Fixed<'_>, work: Work<'_>) -> Result<()>;
+}
+
+/// CUDA graphs.
+#[derive(Debug)]
+pub struct CudaRecorder(admix_torch::CudaGraphs);
+
+impl CudaRecorder {
+    /// A recorder for the CUDA device of this number.
+    ///
+    /// # Errors
+    /// The library for graphs is missing or does not load; there is no such device. The message says what to do.
+    pub fn open(device: usize) -> Result<Self> {
+        Ok(Self(admix_torch::CudaGraphs::open(device)?))
+    }
+}
+
+impl GraphRecorder for CudaRecorder {
+    fn capture(&mut self, _fixed: Fixed<'_>, work: Work<'_>) -> Result<GraphId> {
+        self.0.capture(work)
+    }
+
+    fn replay(&mut self, graph: GraphId, _fixed: Fixed<'_>, _work: Work<'_>) -> Result<()> {
+        Ok(self.0.replay(graph)?)
+    }
+}
+
+/// What became of capturing so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct CaptureReport {
+    /// Traces that were captured.
+    pub variants: usize,
+    /// Steps that were replayed from them.
+    pub replayed_steps: u64,
+    /// Why steps were not captured, each reason once, in the order in which they came up. Empty while steps only warm up.
+    pub reasons: Vec<String>,
+}
+
+impl CaptureReport {
+    /// Notes a reason, and tells it at the first time.
+    pub(crate) fn refuse(&mut self, reason: String) {
+        if !self.reasons.contains(&reason) {
+            tracing::info!("steps are not captured: {reason}");
+            self.reasons.push(reason);
+        }
+    }
+}
+
+/// Why a step cannot be captured, if it cannot: what of its work is not the device's alone.
+pub(crate) fn refusal(world: &World, traced: &[Traced]) -> Option<String> {
+    // Where the device is the host, what foreign plugins make is looked at as soon as it is there.
+    let looked_at = |watched: &Option<String>| watched.clone().filter(|_| world.device == Device::Cpu);
+    let reads = |label: String| format!("what {label} makes is examined by the host");
+    traced.iter().flat_map(Traced::nodes).find_map(|node| match &node.op {
+        Op::Mix(mix) => {
+            let unit = &world.mixers[mix.mixer];
+            if let Some(label) = looked_at(&unit.watched) {
+                return Some(reads(label));
+            }
+            let what = format!("mixer `{}` ({})", unit.name, unit.plugin);
+            match (unit.needs.host_solver, unit.on_device()) {
+                (true, _) => Some(format!("{what} does a part of its work on the host")),
+                (_, false) => Some(format!("{what} says that it cannot be captured")),
+                _ => None,
+            }
+        }
+        Op::Loss { loss, .. } => {
+            let unit = &world.losses[*loss];
+            let library = || unit.watched.clone().filter(|_| unit.from_library);
+            looked_at(&unit.watched)
+                .map(reads)
+                .or_else(|| Some(format!("{} comes from a library, and may keep to the host", library()?)))
+        }
+        Op::Bank { bank, .. } if world.banks[*bank].bank.reads_host() => {
+            Some(format!("clusterer `{}` works on the host within a step", world.banks[*bank].name))
+        }
+        _ => None,
+    })
+}
+
+/// What is done with a step of some work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// It is executed as recorded.
+    Record,
+    /// It is captured, then replayed.
+    Capture(u64),
+    /// It is replayed.
+    Replay(u64),
+}
+
+/// One batch of a captured step: its trace and what it reads.
+#[derive(Debug)]
+struct Part {
+    /// With a batch of its own, which stays where it is.
+    traced: Traced,
+    slots: Recorded,
+}
+
+/// Work that was captured.
+#[derive(Debug)]
+struct Variant {
+    parts: RefCell<Vec<Part>>,
+    outputs: RefCell<Option<Outputs>>,
+    graph: GraphId,
+}
+
+/// What a captured step hands out, at fixed places too.
+#[derive(Debug)]
+struct Outputs {
+    losses: Vec<(String, Tensor)>,
+    logged: Vec<(String, Tensor)>,
+    health: Vec<(String, Tensor)>,
+}
+
+/// The captured steps of a session.
+#[derive(Debug)]
+pub(crate) struct StepGraphs {
+    recorder: Box<dyn GraphRecorder>,
+    /// How often work was executed that is not captured.
+    seen: HashMap<u64, u32>,
+    variants: HashMap<u64, Variant>,
+    /// A capture failed: there is no other attempt.
+    failed: bool,
+    report: CaptureReport,
+}
+
+impl StepGraphs {
+    pub(crate) fn new(recorder: Box<dyn GraphRecorder>) -> Self {
+        let (seen, variants) = (HashMap::new(), HashMap::new());
+        Self { recorder, seen, variants, failed: false, report: CaptureReport::default() }
+    }
+
+    pub(crate) fn report(&self) -> &CaptureReport {
+        &self.report
+    }
+
+    pub(crate) fn refuse(&mut self, reason: String) {
+        self.report.refuse(reason);
+    }
+
+    /// What to do with a step that nothing speaks against.
+    pub(crate) fn turn(&mut self, traced: &[Traced]) -> Turn {
+        let key = key(traced);
+        if let Some(variant) = self.variants.get(&key) {
+            let parts = variant.parts.borrow();
+            let mut pairs = parts.iter().zip(traced);
+            let same = parts.len() == traced.len() && pairs.all(|(part, new)| part.traced.same_work(new));
+            // Else two works share a number: the later one is never captured.
+            return if same { Turn::Replay(key) } else { Turn::Record };
+        }
+        if self.failed {
+            return Turn::Record;
+        }
+        let seen = self.seen.entry(key).or_default();
+        if *seen < WARM_UPS {
+            *seen += 1;
+            return Turn::Record;
+        }
+        if self.variants.len() >= MOST {
+            self.refuse(format!("there are more than {MOST} variants of the step"));
+            return Turn::Record;
+        }
+        Turn::Capture(key)
+    }
+
+    /// Captures the work of a step; nothing of it is executed. False where that failed: then there is no trace of the
+    /// attempt, and never another one.
+    pub(crate) fn capture(&mut self, world: &RefCell<World>, key: u64, traced: &[Traced]) -> bool {
+        match self.try_capture(world, traced) {
+            Ok(variant) => {
+                self.variants.insert(key, variant);
+                self.report.variants = self.variants.len();
+                true
+            }
+            Err(error) => {
+                // The host's side of work that broke off. On the device nothing was executed.
+                let mut world = world.borrow_mut();
+                world.optimizer.thaw();
+                if let Err(error) = world.optimizer.clear() {
+                    tracing::debug!("gradients of a failed capture: {error}");
+                }
+                world.queues.iter_mut().for_each(|unit| unit.queue.forget());
+                self.failed = true;
+                self.refuse(format!("capturing failed: {error}"));
+                false
+            }
+        }
+    }
+
+    fn try_capture(&mut self, world: &RefCell<World>, traced: &[Traced]) -> Result<Variant> {
+        let device = world.borrow().device;
+        let part = |traced: &Traced| -> Result<Part> {
+            let mut slots = Recorded::default();
+            slots.fill(traced, device)?;
+            let (trace, plans) = (traced.trace.clone(), traced.plans.clone());
+            Ok(Part { traced: Traced { trace, plans, batch: copied(&traced.batch)? }, slots })
+        };
+        let parts = RefCell::new(traced.iter().map(part).collect::<Result<Vec<_>>>()?);
+        let outputs = RefCell::new(None);
+        let graph = self.recorder.capture(&|| fixed(world, &parts), &mut || work(world, &parts, &outputs))?;
+        Ok(Variant { parts, outputs, graph })
+    }
+
+    /// Fills the slots of captured work and does it.
+    ///
+    /// # Errors
+    /// The device refused.
+    pub(crate) fn replay(
+        &mut self,
+        world: &RefCell<World>,
+        key: u64,
+        traced: &[Traced],
+    ) -> Result<StepReport> {
+        let none = || Error::Input("a step is to be replayed that was never captured".into());
+        let Variant { parts, outputs, graph } = self.variants.get(&key).ok_or_else(none)?;
+        let device = world.borrow().device;
+        for (part, new) in parts.borrow_mut().iter_mut().zip(traced) {
+            part.slots.fill(new, device)?;
+            overwrite(&part.traced.batch, &new.batch)?;
+        }
+        self.recorder.replay(*graph, &|| fixed(world, parts), &mut || work(world, parts, outputs))?;
+        self.report.replayed_steps += 1;
+        let outputs = outputs.borrow();
+        let mut report = outputs.as_ref().ok_or_else(none)?.report()?;
+        report.found_inf = Some(world.borrow().found_inf.f_detach_copy()?);
+        Ok(report)
+    }
+}
+
+/// What tells captured work apart: the traces with the forms of their plans, and how the batches lie in memory.
+fn key(traced: &[Traced]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for part in traced {
+        (part.structure(), is_first_view(&part.batch)).hash(&mut hasher);
+        for tensor in tensors(&part.batch) {
+            (tensor.size(), tensor.stride(), tensor.kind() as i32).hash(&mut hasher);
+        }
+    }
+    hasher.finish()
+}
+
+/// Each tensor of a batch once.
+fn tensors(batch: &Batch) -> impl Iterator<Item = &Tensor> {
+    let images = (!is_first_view(batch)).then_some(&batch.images);
+    batch.views.iter().chain(images).chain([&batch.labels, &batch.index])
+}
+
+/// Whether the images and the first view are one.
+fn is_first_view(batch: &Batch) -> bool {
+    batch.views.first().is_some_and(|first| first.data_ptr() == batch.images.data_ptr())
+}
+
+/// Copies with the same layout. The images are the first view again where they were.
+fn copied(batch: &Batch) -> Result<Batch> {
+    let copy = |tensor: &Tensor| -> Result<Tensor> { Ok(tensor.f_detach_copy()?) };
+    let views = batch.views.iter().map(copy).collect::<Result<Vec<_>>>()?;
+    let images = match views.first() {
+        Some(view) if is_first_view(batch) => view.shallow_clone(),
+        _ => copy(&batch.images)?,
+    };
+    Ok(Batch { images, views, labels: copy(&batch.labels)?, index: copy(&batch.index)? })
+}
+
+/// Writes a batch over one of the same shapes, in place.
+fn overwrite(own: &Batch, new: &Batch) -> Result<()> {
+    for (own, new) in tensors(own).zip(tensors(new)) {
+        own.shallow_clone().f_copy_(new)?;
+    }
+    Ok(())
+}
+
+/// The work of the device in a step: what is captured. It reads slots, batches and the state where they lie.
+fn work(
+    world: &RefCell<World>,
+    parts: &RefCell<Vec<Part>>,
+    outputs: &RefCell<Option<Outputs>>,
+) -> Result<()> {
+    let world = &mut *world.borrow_mut();
+    let low = world.open_step()?;
+    let mut report = StepReport::default();
+    for part in parts.borrow_mut().iter_mut() {
+        report.absorb(part.traced.execute(world, &mut part.slots, &part.traced.batch, false)?);
+    }
+    drop(low);
+    world.close_step()?;
+    let outputs = &mut *outputs.borrow_mut();
+    match outputs {
+        Some(outputs) => outputs.overwrite(&report),
+        None => {
+            *outputs = Some(Outputs::of(report));
+            Ok(())
+        }
+    }
+}
+
+/// Every tensor that must stay in its place, by name.
+fn fixed(world: &RefCell<World>, parts: &RefCell<Vec<Part>>) -> Vec<(String, Tensor)> {
+    let mut all = world.borrow().fixed();
+    for (number, part) in parts.borrow().iter().enumerate() {
+        let batch = &part.traced.batch;
+        let named = |(name, tensor)| (format!("part {number}, {name}"), tensor);
+        all.extend(part.slots.tensors().into_iter().map(named));
+        let views = batch.views.iter().enumerate().map(|(view, tensor)| (format!("view {view}"), tensor));
+        let others = [("images", &batch.images), ("labels", &batch.labels), ("index", &batch.index)];
+        let batch = views.chain(others.map(|(name, tensor)| (name.to_string(), tensor)));
+        all.extend(batch.map(|(name, tensor)| named((name, tensor.shallow_clone()))));
+    }
+    all
+}
+
+impl Outputs {
+    /// What the first run of the work made: on the device the very places that every replay writes.
+    fn of(report: StepReport) -> Self {
+        Self { losses: report.losses, logged: report.logged, health: report.health }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &(String, Tensor)> {
+        self.losses.iter().chain(&self.logged).chain(&self.health)
+    }
+
+    /// What a further run of the work made, put in the same places.
+    fn overwrite(&self, report: &StepReport) -> Result<()> {
+        let new = || report.losses.iter().chain(&report.logged).chain(&report.health);
+        if self.all().count() != new().count() {
+            return Err(Error::Input("captured work reported other values than before".into()));
+        }
+        for ((_, own), (_, new)) in self.all().zip(new()) {
+            own.shallow_clone().f_copy_(new)?;
+        }
+        Ok(())
+    }
+
+    /// A report of its own: the next replay writes over these places.
+    fn report(&self) -> Result<StepReport> {
+        let copied = |values: &[(String, Tensor)]| -> Result<Vec<(String, Tensor)>> {
+            values.iter().map(|(name, value)| Ok((name.clone(), value.f_detach_copy()?))).collect()
+        };
+        Ok(StepReport {
+            losses: copied(&self.losses)?,
+            logged: copied(&self.logged)?,
+            health: copied(&self.health)?,
+            ..StepReport::default()
+        })
+    }
+}

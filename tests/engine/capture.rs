@@ -1,0 +1,490 @@
+//! Captured steps: what a replay does is what the script says, bit for bit, at places that never move.
+//!
+//! There may be no GPU here. A stand-in for CUDA graphs takes its place: while it captures, nothing comes of the work; when
+//! it replays, it does the work that it was given at the capture, and nothing tells it of later steps but what lies in the
+//! slots.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use admix_data::Batch;
+use admix_engine::{
+    CaptureReport, Clock, Error, Execution, Fixed, GraphRecorder, Result, Session, StepOptions, StepReport,
+    Work, bundled,
+};
+use admix_torch::{GraphId, SyncCounter, Tensor, copy_all};
+
+use super::recorded::branching;
+use super::{AMIX, batch, contrast, differing, session};
+
+/// How a capture fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failure {
+    /// Before anything was asked of the device.
+    AtOnce,
+    /// At the end: the host's side of the work has run.
+    AtTheEnd,
+}
+
+/// What a stand-in saw.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Of each graph: the places of what must stay where it is, by name.
+    places: Vec<BTreeMap<String, usize>>,
+    replays: usize,
+    attempts: usize,
+    /// What made the host wait in replays.
+    syncs: Vec<String>,
+}
+
+/// Stands in for CUDA graphs.
+#[derive(Debug)]
+struct Stub {
+    /// The state of the run, the very tensors.
+    state: Vec<Tensor>,
+    /// The capture of this number, from 0, fails.
+    fails: Option<(usize, Failure)>,
+    seen: Rc<RefCell<Seen>>,
+}
+
+fn places(fixed: Fixed<'_>) -> BTreeMap<String, usize> {
+    fixed().into_iter().map(|(name, tensor)| (name, tensor.data_ptr() as usize)).collect()
+}
+
+impl GraphRecorder for Stub {
+    fn capture(&mut self, fixed: Fixed<'_>, work: Work<'_>) -> Result<GraphId> {
+        let attempt = self.seen.borrow().attempts;
+        self.seen.borrow_mut().attempts += 1;
+        let failure = self.fails.filter(|(number, _)| *number == attempt).map(|(_, failure)| failure);
+        let refused = || Err(Error::Input("the device does not capture this".into()));
+        if failure == Some(Failure::AtOnce) {
+            return refused();
+        }
+        // A graph executes nothing: what the work does on the way is undone.
+        let before: Vec<Tensor> = self.state.iter().map(|tensor| tensor.detach().copy()).collect();
+        work()?;
+        copy_all(&self.state, &before)?;
+        if failure == Some(Failure::AtTheEnd) {
+            return refused();
+        }
+        let mut seen = self.seen.borrow_mut();
+        seen.places.push(places(fixed));
+        Ok(GraphId(seen.places.len() - 1))
+    }
+
+    fn replay(&mut self, graph: GraphId, fixed: Fixed<'_>, work: Work<'_>) -> Result<()> {
+        let mut seen = self.seen.borrow_mut();
+        assert_eq!(seen.places[graph.0], places(fixed), "something has moved");
+        seen.replays += 1;
+        let syncs = SyncCounter::start();
+        work()?;
+        seen.syncs.extend(syncs.names());
+        Ok(())
+    }
+}
+
+/// Lets a stand-in capture a session's steps.
+fn capture(session: &mut Session, fails: Option<(usize, Failure)>) -> Rc<RefCell<Seen>> {
+    let seen = Rc::new(RefCell::new(Seen::default()));
+    let state = session.tensors().into_values().collect();
+    session.capture_with(Box::new(Stub { state, fails, seen: seen.clone() }));
+    seen
+}
+
+/// A run: the session, what it reported, what the stand-in saw.
+struct Ran {
+    session: Session,
+    reports: Vec<StepReport>,
+    seen: Rc<RefCell<Seen>>,
+}
+
+impl Ran {
+    fn captures(&self) -> CaptureReport {
+        self.session.captures()
+    }
+}
+
+/// Steps from `steps.start`; every third begins an epoch, so that what moves by epochs does so.
+fn go_on(
+    session: &mut Session,
+    steps: std::ops::Range<i64>,
+    execution: Execution,
+    batches: &dyn Fn(i64) -> Vec<Batch>,
+) -> Vec<StepReport> {
+    let options = StepOptions { execution, ..StepOptions::default() };
+    let step = |number: i64| {
+        let clock = session.clock();
+        session.set_clock(Clock { epoch: (number / 3) as u64 % clock.epochs, ..clock });
+        session.step_with(batches(number), &options).unwrap_or_else(|error| panic!("step {number}: {error}"))
+    };
+    steps.map(step).collect()
+}
+
+fn run(mut session: Session, steps: i64, execution: Execution, batches: &dyn Fn(i64) -> Vec<Batch>) -> Ran {
+    let seen = capture(&mut session, None);
+    let reports = go_on(&mut session, 0..steps, execution, batches);
+    Ran { session, reports, seen }
+}
+
+/// Fails unless two runs ended with the same bits and reported the same, step by step. Reports are looked at at the end: a
+/// replay must not write over those before it.
+#[track_caller]
+fn same(direct: &Ran, captured: &Ran, what: &str) {
+    let (a, b) = (direct.session.tensors(), captured.session.tensors());
+    assert_eq!(differing(&a, &b), Vec::<String>::new(), "{what}");
+    assert_eq!(direct.reports.len(), captured.reports.len());
+    for (step, (a, b)) in direct.reports.iter().zip(&captured.reports).enumerate() {
+        let names =
+            |values: &[(String, Tensor)]| values.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        for (a, b) in [(&a.losses, &b.losses), (&a.logged, &b.logged), (&a.health, &b.health)] {
+            assert_eq!(names(a), names(b), "{what}, step {step}");
+            for ((name, a), (_, b)) in a.iter().zip(b) {
+                let bits = |value: &Tensor| (value.kind(), value.double_value(&[]).to_bits());
+                assert_eq!(bits(a), bits(b), "{what}, step {step}: {name}");
+            }
+        }
+        let found = |report: &StepReport| report.found_inf.as_ref().expect("a flag").double_value(&[]);
+        assert_eq!(found(a), found(b), "{what}, step {step}");
+        assert_eq!((&a.rates, a.momentum), (&b.rates, b.momentum), "{what}, step {step}");
+    }
+}
+
+/// Both ways; the captured run must have had so many variants and replays.
+#[track_caller]
+fn alike(
+    build: &dyn Fn() -> Session,
+    steps: i64,
+    batches: &dyn Fn(i64) -> Vec<Batch>,
+    (variants, replays): (usize, usize),
+    what: &str,
+) -> Ran {
+    let direct = run(build(), steps, Execution::Direct, batches);
+    let captured = run(build(), steps, Execution::Captured, batches);
+    same(&direct, &captured, what);
+    let report = captured.captures();
+    assert_eq!((report.variants, report.replayed_steps as usize), (variants, replays), "{what}: {report:?}");
+    assert_eq!(captured.seen.borrow().replays, replays, "{what}");
+    assert_eq!(
+        captured.seen.borrow().syncs,
+        Vec::<String>::new(),
+        "{what}: a captured step waits for nothing"
+    );
+    captured
+}
+
+fn one(number: i64) -> Vec<Batch> {
+    vec![batch(number, 8)]
+}
+
+fn two_views(number: i64) -> Vec<Batch> {
+    vec![contrast::batch(contrast::views(number))]
+}
+
+/// A recipe of one network.
+fn plain(method: &str, more: &str) -> String {
+    format!(
+        r#"(epochs: 4, batch: 8, method: "{method}", seed: 3, optimizer: AdamW(lr: 0.01),
+            model: ConvNet(widths: [8, 16], strides: [2, 1]), {more})"#
+    )
+}
+
+/// A session of a bundled method, at toy size.
+fn bundled_session(name: &str) -> Session {
+    let (script, _) = bundled::script(name).expect("a bundled method");
+    let built = |text: &str| session(text, script, 12).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let clusters = r#"clusterers: {"odc": Odc(k: 3, min_size: 1)},"#;
+    match name {
+        "amix" => built(AMIX),
+        "mixup" => built(&plain(name, r#"mixers: {"mix": CutMix(per: Sample)}"#)),
+        "puzzlemix" => {
+            built(&plain(name, r#"mixers: {"mix": PuzzleMix(blocks: [4])}, params: {"adv_p": 0.6}"#))
+        }
+        "co_mixup" => built(&plain(name, r#"mixers: {"mix": CoMixup(part: 4)}"#)),
+        "moco" | "amix_i" | "amix_c" => contrast::session_of(name, script, "bn_groups: 2,"),
+        "code/amix_i" | "code/amix_c" => contrast::session_of(name.trim_start_matches("code/"), script, ""),
+        "moco_puzzlemix" => {
+            let more = format!(
+                r#"embedding_heads: {{"online": ()}}, losses: {{"cluster": CrossEntropy(class_weight: WeightedMean)}},
+                   {clusters}"#
+            );
+            let text = contrast::text("moco", &more).replace("MixUp(", "PuzzleMix(blocks: [4], ");
+            contrast::built(&text, script)
+        }
+        other => panic!("say how the bundled method `{other}` is tried"),
+    }
+}
+
+#[test]
+fn captured_steps_of_every_bundled_method_end_with_the_bits_of_direct_ones() {
+    for name in bundled::script_names() {
+        let views = ["moco", "amix_", "code/"].iter().any(|prefix| name.starts_with(prefix));
+        let batches: &dyn Fn(i64) -> Vec<Batch> = if views { &two_views } else { &one };
+        // The third step is captured and replayed. Co-Mixup's solver works on the host.
+        let wanted = if name == "co_mixup" { (0, 0) } else { (1, 5) };
+        let ran = alike(&|| bundled_session(name), 7, batches, wanted, name);
+        match name {
+            "co_mixup" => {
+                let reasons = ran.captures().reasons;
+                assert_eq!(reasons, ["mixer `mix` (co_mixup) does a part of its work on the host"]);
+            }
+            _ => assert_eq!(ran.captures().reasons, Vec::<String>::new(), "{name}"),
+        }
+    }
+}
+
+#[test]
+fn a_script_that_changes_its_mind_in_the_middle_has_a_variant_for_each() {
+    let script = branching();
+    let ran = alike(&|| session(AMIX, &script, 12).expect("a session"), 12, &one, (2, 8), "branching");
+    let late = |report: &StepReport| report.losses.iter().any(|(name, _)| name == "late");
+    assert_eq!(ran.reports.iter().filter(|report| late(report)).count(), 5);
+}
+
+#[test]
+fn a_plan_whose_structure_changes_from_step_to_step_finds_its_variant() {
+    let text = plain("puzzlemix", r#"mixers: {"mix": PuzzleMix(blocks: [2, 4, 8])}"#);
+    let (script, _) = bundled::script("puzzlemix").expect("the script");
+    let steps = 24;
+    let build = || session(&text, script, steps as u64).expect("a session");
+    let ran = run(build(), steps, Execution::Captured, &one);
+    same(&run(build(), steps, Execution::Direct, &one), &ran, "blocks");
+    let report = ran.captures();
+    assert_eq!((report.variants, report.replayed_steps as i64), (3, steps - 2 * 3), "{report:?}");
+}
+
+#[test]
+fn mixes_inside_of_the_network_and_choices_are_captured_by_what_was_drawn() {
+    let text = plain(
+        "mixup",
+        r#"mixers: {"hidden": ManifoldMix(stages: [0, 1]), "cut": CutMix(), "mix": Choice(of: {"hidden": 1, "cut": 1})}"#,
+    );
+    let (script, _) = bundled::script("mixup").expect("the script");
+    let build = || session(&text, script, 30).expect("a session");
+    let ran = run(build(), 30, Execution::Captured, &one);
+    same(&run(build(), 30, Execution::Direct, &one), &ran, "choice");
+    let report = ran.captures();
+    assert_eq!((report.variants, report.replayed_steps), (3, 24), "{report:?}");
+}
+
+#[test]
+fn no_more_than_eight_variants_are_captured() {
+    // Nine traces in turn: 0 to 8 factors.
+    let script = "fn weights(t) { #{ loss: 1.0 } }
+        fn step(t) {
+            let x = t.images;
+            for factor in 0..(t.step % 9) { x = x * (0.9 + 0.01 * t.progress); }
+            t.learn(#{ loss: t.loss(\"cross_entropy\", t.pass(\"q\", x).logits(\"one\"), t.labels) });
+        }";
+    let build = || session(&plain("mixup", ""), script, 45).expect("a session");
+    // Five turns: two to warm up, one to capture; the ninth variant never is.
+    let ran = alike(&build, 45, &one, (8, 24), "nine");
+    assert_eq!(ran.captures().reasons, ["there are more than 8 variants of the step"]);
+    assert_eq!(ran.seen.borrow().attempts, 8);
+}
+
+#[test]
+fn a_capture_that_fails_changes_nothing_and_is_the_last() {
+    let script = branching();
+    let build = || session(AMIX, &script, 12).expect("a session");
+    let direct = run(build(), 12, Execution::Direct, &one);
+    for failure in [Failure::AtOnce, Failure::AtTheEnd] {
+        for (number, replays) in [(0, 0), (1, 5)] {
+            let mut session = build();
+            let seen = capture(&mut session, Some((number, failure)));
+            let reports = go_on(&mut session, 0..12, Execution::Captured, &one);
+            let ran = Ran { session, reports, seen };
+            let what = format!("{failure:?}, capture {number}");
+            same(&direct, &ran, &what);
+            let report = ran.captures();
+            assert_eq!((report.variants, report.replayed_steps), (number, replays), "{what}");
+            assert_eq!(report.reasons, ["capturing failed: the device does not capture this"], "{what}");
+            // What was captured before goes on; nothing new is tried.
+            assert_eq!(ran.seen.borrow().attempts, number + 1, "{what}");
+        }
+    }
+}
+
+#[test]
+fn everything_that_a_replay_reads_stays_in_its_place() {
+    // The stand-in compares all places at every replay.
+    let ran = run(bundled_session("amix_c"), 8, Execution::Captured, &two_views);
+    let seen = ran.seen.borrow();
+    assert_eq!((seen.places.len(), seen.replays), (1, 6));
+    let names: Vec<&String> = seen.places[0].keys().collect();
+    for wanted in [
+        "found_inf",
+        "rate.net",
+        "momentum.k",
+        "net.q.backbone.conv1.weight",
+        "net.k.backbone.bn1.running_mean",
+        "optimizer.momentum.net.q.backbone.conv1.weight",
+        "queue.keys.entries",
+        "bank.odc.labels",
+        "part 0, images",
+        "part 0, view 0",
+        "part 0, view 1",
+        "part 0, index",
+        "part 0, number 0",
+    ] {
+        assert!(names.iter().any(|name| *name == wanted), "{wanted} is not among {names:?}");
+    }
+    assert!(
+        names.iter().any(|name| name.starts_with("part 0, plan") && name.ends_with("lambda")),
+        "{names:?}"
+    );
+    assert_eq!(seen.places[0]["part 0, images"], seen.places[0]["part 0, view 0"]);
+}
+
+#[test]
+fn steps_that_are_not_finite_are_skipped_by_a_replay_too() {
+    // A factor that overflows, twice: the forward pass is well, and no gradient is.
+    let script = "fn weights(t) { #{ loss: 1.0 } }
+        fn step(t) {
+            let loss = t.loss(\"cross_entropy\", t.pass(\"q\", t.images).logits(\"one\"), t.labels);
+            let factor = if t.step == 4 || t.step == 6 { 3.0e38 } else { 1.0 };
+            t.learn(#{ loss: loss * factor * factor });
+        }";
+    for optimizer in ["Sgd(lr: 0.05)", "AdamW(lr: 0.01)"] {
+        let text = plain("mixup", "").replace("AdamW(lr: 0.01)", optimizer);
+        let ran = alike(&|| session(&text, script, 9).expect("a session"), 9, &one, (1, 7), optimizer);
+        let skipped =
+            |report: &StepReport| report.found_inf.as_ref().expect("a flag").double_value(&[]) != 0.0;
+        let at: Vec<usize> = (0..9).filter(|step| skipped(&ran.reports[*step])).collect();
+        assert_eq!(at, [4, 6], "{optimizer}");
+    }
+}
+
+#[test]
+fn parts_of_an_accumulated_step_have_slots_of_their_own() {
+    let text = AMIX.replace("batch: 8", "batch: 8, accumulate: 3");
+    let (script, _) = bundled::script("amix").expect("the script");
+    let parts = |number: i64| (0..3).map(|part| batch(number * 3 + part, 8)).collect();
+    let ran = alike(&|| session(&text, script, 8).expect("a session"), 8, &parts, (1, 6), "accumulated");
+    let seen = ran.seen.borrow();
+    let images: Vec<usize> = (0..3).map(|part| seen.places[0][&format!("part {part}, images")]).collect();
+    assert!(images[0] != images[1] && images[1] != images[2]);
+    assert_eq!(ran.reports[7].losses.len(), 3 * 4);
+}
+
+#[test]
+fn a_group_that_some_steps_freeze_is_captured_both_ways() {
+    let (script, _) = bundled::script("amix").expect("the script");
+    let script =
+        script.replace("fn step(t) {", "fn step(t) {\n    if t.step % 2 == 1 { t.freeze(\"q.backbone\"); }");
+    alike(&|| session(AMIX, &script, 12).expect("a session"), 12, &one, (2, 8), "freezing");
+}
+
+fn copies(session: &Session) -> BTreeMap<String, Tensor> {
+    session.tensors().into_iter().map(|(name, tensor)| (name, tensor.copy())).collect()
+}
+
+#[test]
+fn a_captured_run_goes_on_from_its_checkpoint_with_the_same_bits() {
+    let build = || bundled_session("amix");
+    let whole = run(build(), 10, Execution::Direct, &one);
+    let first = run(build(), 5, Execution::Captured, &one);
+    let saved = (copies(&first.session), first.session.clock());
+
+    // In a new session, and in one that has captured graphs on other values.
+    let new = build();
+    let used = run(build(), 7, Execution::Captured, &one).session;
+    for (mut session, fresh) in [(new, true), (used, false)] {
+        if fresh {
+            capture(&mut session, None);
+        }
+        session.load(&saved.0).expect("the state");
+        session.set_clock(saved.1);
+        let reports = go_on(&mut session, 5..10, Execution::Captured, &one);
+        assert_eq!(differing(&whole.session.tensors(), &session.tensors()), Vec::<String>::new(), "{fresh}");
+        for (a, b) in whole.reports[5..].iter().zip(&reports) {
+            assert!(a.losses.iter().zip(&b.losses).all(|(a, b)| a.0 == b.0 && a.1.equal(&b.1)));
+        }
+    }
+}
+
+#[test]
+fn steps_that_a_graph_cannot_take_are_executed_and_the_reason_is_told_once() {
+    let mut ran = run(bundled_session("amix"), 4, Execution::Captured, &one);
+    let options = StepOptions { execution: Execution::Captured, detail: true, ..StepOptions::default() };
+    for number in 4..6 {
+        let report = ran.session.step_with(one(number), &options).expect("a step");
+        assert!(!report.mixes.is_empty() && !report.gradients.is_empty());
+    }
+    let plan = admix_api::Plan::given(0.4, &[1, 2, 3, 4, 5, 6, 7, 0]);
+    let plan =
+        plan.with("dropout_key", admix_api::Value::Int(1)).with("adjust", admix_api::Value::Float(0.0));
+    let plans = BTreeMap::from([("attempt".to_string(), plan)]);
+    let options = StepOptions { execution: Execution::Captured, plans, ..StepOptions::default() };
+    ran.session.step_with(one(6), &options).expect("a step");
+    let report = ran.captures();
+    assert_eq!(report.reasons, ["details of a step are asked for", "plans are given"]);
+    let replayed = report.replayed_steps;
+    go_on(&mut ran.session, 7..8, Execution::Captured, &one);
+    assert_eq!(ran.captures().replayed_steps, replayed + 1, "and replays go on");
+}
+
+#[test]
+fn a_mixer_whose_results_the_host_looks_at_is_not_captured() {
+    let text = plain("mixup", r#"mixers: {"mix": Script("mixers/cutmix.rhai")}"#);
+    let (script, _) = bundled::script("mixup").expect("the script");
+    let ran = alike(&|| session(&text, script, 5).expect("a session"), 5, &one, (0, 0), "a script");
+    let reasons = ran.captures().reasons;
+    assert!(
+        reasons.len() == 1 && reasons[0].contains("`mix`") && reasons[0].contains("examined"),
+        "{reasons:?}"
+    );
+}
+
+#[test]
+fn a_script_that_needs_shapes_which_only_execution_knows_is_executed() {
+    let script = "fn weights(t) { #{ loss: 1.0 } }
+        fn step(t) {
+            let mixed = t.quiet(\"mix\", #{ as: \"mix\", images: t.images * 0.5 });
+            t.learn(#{ loss: t.loss(\"mixup_cross_entropy\", t.pass(\"q\", mixed).logits(\"one\"), mixed.target(t.labels)) });
+        }";
+    let text = plain("mixup", r#"mixers: {"mix": MixUp()}"#);
+    let ran = alike(&|| session(&text, script, 5).expect("a session"), 5, &one, (0, 0), "shapes");
+    let reasons = ran.captures().reasons;
+    assert!(reasons.len() == 1 && reasons[0].contains("cannot be recorded ahead"), "{reasons:?}");
+}
+
+#[test]
+fn a_script_that_fails_does_so_in_a_captured_run_as_in_any() {
+    let script = "fn weights(t) { #{ loss: 1.0 } }
+        fn step(t) {
+            if t.step == 4 { throw \"enough\"; }
+            t.learn(#{ loss: t.loss(\"cross_entropy\", t.pass(\"q\", t.images).logits(\"one\"), t.labels) });
+        }";
+    let mut ran =
+        run(session(&plain("mixup", ""), script, 9).expect("a session"), 4, Execution::Captured, &one);
+    let before = copies(&ran.session);
+    let options = StepOptions { execution: Execution::Captured, ..StepOptions::default() };
+    let error = ran.session.step_with(one(4), &options).expect_err("thrown").to_string();
+    assert!(error.contains("enough") && error.contains("test.rhai:3"), "{error}");
+    assert_eq!(differing(&before, &ran.session.tensors()), Vec::<String>::new());
+    assert_eq!(ran.captures().reasons, Vec::<String>::new());
+}
+
+#[test]
+fn a_batch_of_another_size_is_another_variant() {
+    let batches = |number: i64| vec![batch(number, if number % 2 == 0 { 8 } else { 6 })];
+    let (script, _) = bundled::script("mixup").expect("the script");
+    let text = plain("mixup", r#"mixers: {"mix": CutMix()}"#);
+    alike(&|| session(&text, script, 10).expect("a session"), 10, &batches, (2, 6), "sizes");
+}
+
+#[test]
+fn on_a_cpu_steps_are_executed_directly_and_the_reason_is_kept() {
+    let mut session = bundled_session("amix");
+    assert_eq!(session.captures().reasons, ["it was not asked for"]);
+    session.capture();
+    assert!(!session.is_capturing());
+    go_on(&mut session, 0..2, Execution::Captured, &one);
+    let wanted = CaptureReport {
+        reasons: vec!["steps are captured on GPUs alone".into()],
+        ..CaptureReport::default()
+    };
+    assert_eq!(session.captures(), wanted);
+    assert_eq!(session.recorded_variants(), 0);
+}
