@@ -212,7 +212,10 @@ fn names_and_addresses_that_are_none_are_refused() {
     );
     assert!(unknown.contains("stl10, tiny_imagenet"), "{unknown}");
     let imagenet = text("imagenet", None);
-    assert!(imagenet.contains("register at https://image-net.org") && imagenet.contains("`imagenet/train/CLASS/`"));
+    assert!(
+        imagenet.contains("register at https://image-net.org")
+            && imagenet.contains("`imagenet/train/CLASS/`")
+    );
     assert!(text("stl10", Some("ftp://x/y")).contains("`--url` is `ftp://x/y`"));
     assert!(get("fashion-mini", root, GetOptions::default()).unwrap().files.is_empty());
 }
