@@ -37,7 +37,15 @@ fn no_step_of_any_bundled_method_and_mixer_reads_anything_back() {
         }
         // As the authors' code does it, which no recipe does.
         if let Some(method) = name.strip_prefix("cifar10/r18/").filter(|m| ["amix_i", "amix_c"].contains(m)) {
-            watch(&name, &text, &[&format!("method=\"code/{method}\"")]);
+            let method = format!("method=\"code/{method}\"");
+            let mut more = vec![method.as_str()];
+            if name.ends_with("amix_c") {
+                more.extend([
+                    "mixers.amix=AMix(alpha: 2.0, stage: 3, adjust: 1.0, partner: Derangement, same_cluster: Blend)",
+                    "losses.cluster=CrossEntropy(class_weight: OverSamples)",
+                ]);
+            }
+            watch(&name, &text, &more);
         }
     }
     let all: BTreeSet<String> = scripts::script_names().map(String::from).collect();
