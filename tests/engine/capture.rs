@@ -10,8 +10,8 @@ use std::rc::Rc;
 
 use admix_data::Batch;
 use admix_engine::{
-    CaptureReport, Clock, Error, Execution, Fixed, GraphRecorder, Result, Session, StepOptions, StepReport,
-    Work, bundled,
+    CaptureReport, Clock, CudaRecorder, Error, Execution, Fixed, GraphRecorder, Result, Session, StepOptions,
+    StepReport, Work, bundled,
 };
 use admix_torch::{GraphId, SyncCounter, Tensor, copy_all};
 
@@ -202,7 +202,12 @@ fn bundled_session(name: &str) -> Session {
         }
         "co_mixup" => built(&plain(name, r#"mixers: {"mix": CoMixup(part: 4)}"#)),
         "moco" | "amix_i" | "amix_c" => contrast::session_of(name, script, "bn_groups: 2,"),
-        "code/amix_i" | "code/amix_c" => contrast::session_of(name.trim_start_matches("code/"), script, ""),
+        "code/amix_i" => contrast::session_of("amix_i", script, ""),
+        // It tells its mixer the clusters.
+        "code/amix_c" => {
+            let text = contrast::text("amix_c", "");
+            contrast::built(&text.replace("adjust: 1.0,", "adjust: 1.0, same_cluster: Blend,"), script)
+        }
         "moco_puzzlemix" => {
             let more = format!(
                 r#"embedding_heads: {{"online": ()}}, losses: {{"cluster": CrossEntropy(class_weight: WeightedMean)}},
@@ -487,4 +492,13 @@ fn on_a_cpu_steps_are_executed_directly_and_the_reason_is_kept() {
     };
     assert_eq!(session.captures(), wanted);
     assert_eq!(session.recorded_variants(), 0);
+}
+
+#[test]
+fn where_no_graphs_can_be_had_one_line_says_why() {
+    // No machine has so many devices; most have none, or no object to ask.
+    let text = CudaRecorder::open(usize::MAX).expect_err("no such device").to_string();
+    assert!(!text.is_empty() && !text.contains('\n'), "{text}");
+    let known = ["cargo xtask setup --cuda", "NVIDIA driver", "CUDA"];
+    assert!(known.iter().any(|part| text.contains(part)), "{text}");
 }
