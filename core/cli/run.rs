@@ -91,7 +91,8 @@ pub fn run(args: &RunArgs, profiler: Option<&Profiler>) -> Result<()> {
         allow_changed_script: args.allow_changed_script,
         max_steps: args.max_steps,
         precision,
-        capture: args.capture == Capture::Auto,
+        // A profile waits for the device within a step, which nothing captured may do.
+        capture: args.capture == Capture::Auto && profiler.is_none(),
         ..RunOptions::default()
     };
     let mut run = Run::begin(recipe, &options, &registry, device, &mut |event| progress.show(event))?;
