@@ -38,6 +38,8 @@ enum Figure {
     /// Operations in a step that make the host wait.
     Syncs,
     Loss,
+    /// Steps that were replayed as captured.
+    Replayed,
 }
 
 /// What a figure may be.
@@ -200,6 +202,8 @@ impl<'a> Plan<'a> {
             let eager = self.admix(&small, method, &["--capture", "off"]);
             let what = format!("{method}, loss captured / not captured");
             self.check(&what, Figure::Loss, captured, Some(eager), Limit::Near(1e-3));
+            let what = format!("{method}, steps replayed");
+            self.check(&what, Figure::Replayed, captured, None, Limit::Least(1.0));
         }
         let ours = self.admix(&large, "amix", &[]);
         let eager = self.pytorch(&large, "amix", &[]);
@@ -246,13 +250,15 @@ impl<'a> Plan<'a> {
 }
 
 impl Figure {
+    /// Where it is in what a side printed.
     fn field(self) -> &'static str {
         match self {
-            Self::Milliseconds => "ms_per_step",
-            Self::HostMilliseconds => "host_ms",
-            Self::Memory => "cuda_peak_bytes",
-            Self::Syncs => "host_syncs_per_step",
-            Self::Loss => "loss",
+            Self::Milliseconds => "/ms_per_step",
+            Self::HostMilliseconds => "/host_ms",
+            Self::Memory => "/cuda_peak_bytes",
+            Self::Syncs => "/host_syncs_per_step",
+            Self::Loss => "/loss",
+            Self::Replayed => "/capture/replayed_steps",
         }
     }
 }
@@ -282,7 +288,7 @@ impl Limit {
 /// not) is a miss.
 fn report(sides: &[Side], checks: &[Check], found: &[Vec<Value>]) -> Result<(String, bool)> {
     let figures = |side: usize, figure: Figure| -> Option<Vec<f64>> {
-        found[side].iter().map(|facts| facts[figure.field()].as_f64()).collect()
+        found[side].iter().map(|facts| facts.pointer(figure.field())?.as_f64()).collect()
     };
     let mut text = format!("{:<58}{:>12}{:>12}{:>12}\n", "program", "median ms", "min ms", "max ms");
     for (side, Side { name, .. }) in sides.iter().enumerate() {
@@ -347,7 +353,7 @@ mod tests {
         let found = [vec![serde_json::json!({"ms_per_step": 1.0, "cuda_peak_bytes": null})]];
         let (text, met) =
             report(&[side("admix")], &[check(Figure::Memory, None, Limit::Most(1.0))], &found).unwrap();
-        assert!(!met && text.contains("`cuda_peak_bytes` was not told: MISSED"), "{text}");
+        assert!(!met && text.contains("`/cuda_peak_bytes` was not told: MISSED"), "{text}");
         let told = check(Figure::Memory, None, Limit::Told);
         assert!(report(&[side("admix")], &[told], &found).unwrap().1);
     }
