@@ -28,6 +28,7 @@ use crate::recipes::RecipeArgs;
 
 /// Different batches that the steps take in turn.
 const BATCHES: usize = 4;
+
 /// What to time.
 #[derive(Subcommand)]
 pub enum BenchCommand {

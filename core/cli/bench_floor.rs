@@ -4,16 +4,19 @@
 //! momentum, mixing and losses are left out.
 
 use admix_api::{Store, Streams};
-use admix_engine::Recipe;
+use admix_engine::{Precision, Recipe};
 use admix_models::Network;
-use admix_torch::{Device, Tensor, backward, clear_grads, gradients, no_grad, threads};
+use admix_torch::{
+    Autocast, Device, Kind, Tensor, backward, channels_last, clear_grads, gradients, no_grad, set_data,
+    threads,
+};
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
 
 use crate::bench::{image_facts, random_batch};
 use crate::bench_pairs::all_in_turn;
-use crate::device::DeviceArgs;
+use crate::device::{DeviceArgs, PrecisionArgs};
 use crate::libraries;
 use crate::output::{self, Format};
 use crate::recipes::RecipeArgs;
@@ -31,6 +34,8 @@ pub struct FloorArgs {
     rounds: u32,
     #[command(flatten)]
     device: DeviceArgs,
+    #[command(flatten)]
+    precision: PrecisionArgs,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
@@ -42,6 +47,7 @@ struct Report {
     device: String,
     threads: usize,
     batch: usize,
+    precision: Precision,
     /// In train mode without a graph: what a momentum network pays for keys.
     forward_ms: f64,
     /// The same, up to `stage`.
@@ -56,9 +62,10 @@ struct Report {
 /// Times the passes of a recipe's network.
 pub fn floor(args: &FloorArgs) -> Result<()> {
     let device = args.device.open()?;
+    let precision = args.precision.open(device)?;
     let registry = libraries::registry()?;
     let recipe = args.recipe.read(&[], &registry)?;
-    let report = time(&recipe, args.stage, args.rounds, device)?;
+    let report = time(&recipe, args.stage, args.rounds, (device, precision))?;
     match args.format {
         Format::Json => output::print_json(&report),
         Format::Text => output::print(&told(&report)),
@@ -69,22 +76,39 @@ pub fn floor(args: &FloorArgs) -> Result<()> {
 struct Net {
     network: Network,
     parameters: Vec<Tensor>,
+    precision: Precision,
 }
 
 impl Net {
-    fn new(recipe: &Recipe, classes: i64, channels: i64, device: Device) -> Result<Self> {
+    fn new(
+        recipe: &Recipe,
+        (classes, channels): (i64, i64),
+        (device, precision): (Device, Precision),
+    ) -> Result<Self> {
         let store = Store::new(device, Streams::new(recipe.seed));
         let network = Network::build(&store.root(), &recipe.model, &recipe.heads, classes, channels)?;
         let network = match &recipe.neck {
             Some(neck) => network.with_neck(&store.root(), neck)?,
             None => network,
         };
-        let parameters = store.parameters().into_iter().map(|(_, tensor, _)| tensor).collect();
-        Ok(Self { network, parameters })
+        let parameters: Vec<Tensor> = store.parameters().into_iter().map(|(_, tensor, _)| tensor).collect();
+        if device.is_cuda() {
+            for kernel in parameters.iter().filter(|parameter| parameter.dim() == 4) {
+                set_data(kernel, &channels_last(&kernel.f_detach()?)?)?;
+            }
+        }
+        Ok(Self { network, parameters, precision })
+    }
+
+    /// The precision of forward passes; backward passes follow it by themselves.
+    fn low(&self, device: Device) -> Result<Option<Autocast>> {
+        let low = self.precision == Precision::Bf16;
+        Ok(low.then(|| Autocast::enter(device, Kind::BFloat16)).transpose()?)
     }
 
     /// A scalar at the end of a pass of all layers.
     fn end(&self, images: &Tensor) -> Result<Tensor> {
+        let _low = self.low(images.device())?;
         let map = self.network.backbone().forward(images, true)?;
         let output = match self.network.head_names().first() {
             Some(head) => self.network.forward_head(head, &map, true)?,
@@ -94,10 +118,16 @@ impl Net {
     }
 }
 
-fn time(recipe: &Recipe, stage: usize, rounds: u32, device: Device) -> Result<Report> {
+fn time(
+    recipe: &Recipe,
+    stage: usize,
+    rounds: u32,
+    (device, precision): (Device, Precision),
+) -> Result<Report> {
     let info = image_facts(recipe)?;
     let images = random_batch(recipe, &info, 0, device)?.images;
-    let net = || Net::new(recipe, info.classes as i64, info.channels, device);
+    let images = if device.is_cuda() { channels_last(&images)? } else { images };
+    let net = || Net::new(recipe, (info.classes as i64, info.channels), (device, precision));
     let (trained, frozen) = (net()?, net()?);
     for parameter in &frozen.parameters {
         let _ = parameter.f_set_requires_grad(false)?;
@@ -112,6 +142,7 @@ fn time(recipe: &Recipe, stage: usize, rounds: u32, device: Device) -> Result<Re
     };
     let features = || {
         let _guard = no_grad();
+        let _low = frozen.low(device)?;
         read(&frozen.network.backbone().stage_range(0..=stage, &images, true)?)
     };
     let training = || {
@@ -134,6 +165,7 @@ fn time(recipe: &Recipe, stage: usize, rounds: u32, device: Device) -> Result<Re
         device: format!("{device:?}").to_lowercase(),
         threads: threads(),
         batch: recipe.batch,
+        precision,
         forward_ms: costs[0].ms,
         features_ms: costs[1].ms,
         stage,
@@ -170,13 +202,16 @@ mod tests {
     fn every_pass_is_timed_with_heads_and_with_a_neck() {
         let registry = admix_engine::registry().expect("plugins");
         let model = "model: ConvNet(widths: [4, 4, 4], strides: [1, 2, 2])";
-        for rest in [
-            "heads: [\"one\"]",
-            "heads: [], neck: Some(Mlp(hidden: 8, out: 4)), data: (name: \"toy\", views: 2)",
+        for (precision, rest) in [
+            (Precision::Fp32, "heads: [\"one\"]"),
+            (
+                Precision::Bf16,
+                "heads: [], neck: Some(Mlp(hidden: 8, out: 4)), data: (name: \"toy\", views: 2)",
+            ),
         ] {
             let text = format!("(epochs: 1, batch: 4, method: \"mixup\", {model}, {rest})");
             let recipe = Recipe::parse(&text, "x", &[], &registry).expect("a recipe");
-            let report = time(&recipe, 2, 1, Device::Cpu).expect("times");
+            let report = time(&recipe, 2, 1, (Device::Cpu, precision)).expect("times");
             assert!(
                 [report.forward_ms, report.features_ms, report.training_ms, report.input_ms]
                     .iter()

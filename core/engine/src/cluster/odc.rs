@@ -139,12 +139,6 @@ impl OdcBank {
         self.recount()
     }
 
-    /// Whether what a step asks of it takes the host, so that no graph can do it again: labels, weights and updates are
-    /// tensor work at fixed places. What it does between steps does not count.
-    pub(crate) fn reads_host(&self) -> bool {
-        false
-    }
-
     /// Says that its tensors were filled from outside.
     pub(crate) fn loaded(&mut self) {
         self.filled = true;

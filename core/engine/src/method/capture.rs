@@ -121,9 +121,6 @@ pub(crate) fn refusal(world: &World, traced: &[Traced]) -> Option<String> {
                 .map(reads)
                 .or_else(|| Some(format!("{} comes from a library, and may keep to the host", library()?)))
         }
-        Op::Bank { bank, .. } if world.banks[*bank].bank.reads_host() => {
-            Some(format!("clusterer `{}` works on the host within a step", world.banks[*bank].name))
-        }
         _ => None,
     })
 }
