@@ -159,7 +159,7 @@ pub fn eval(args: &EvalArgs) -> Result<()> {
     if let Some(protocol) = Protocol::ALL.into_iter().find(|protocol| protocol.name() == args.protocol) {
         return probe(args, protocol, &session, &dataset, &recipe, facts, &title);
     }
-    let heads = evaluate(&session, &dataset, &recipe)?;
+    let heads = evaluate(&mut session, &dataset, &recipe)?;
     match args.format {
         Format::Json => output::print_json(&with(facts, "heads", &heads)?),
         Format::Text => output::print(&format!("{title}\n{}", head_table(&heads))),

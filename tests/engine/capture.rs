@@ -8,15 +8,17 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use admix_data::Batch;
+use admix_data::{Batch, Split};
 use admix_engine::{
     CaptureReport, Clock, CudaRecorder, Error, Execution, Fixed, GraphRecorder, Result, Session, StepOptions,
-    StepReport, Work, bundled,
+    StepReport, Work, bundled, evaluate,
 };
 use admix_torch::{GraphId, SyncCounter, Tensor, copy_all};
 
 use super::recorded::branching;
+use super::toy::Toy;
 use super::{AMIX, batch, contrast, differing, session};
+use crate::program::recipes;
 
 /// How a capture fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -501,4 +503,32 @@ fn where_no_graphs_can_be_had_one_line_says_why() {
     assert!(!text.is_empty() && !text.contains('\n'), "{text}");
     let known = ["cargo xtask setup --cuda", "NVIDIA driver", "CUDA"];
     assert!(known.iter().any(|part| text.contains(part)), "{text}");
+}
+
+#[test]
+fn a_captured_evaluation_counts_what_a_direct_one_does() {
+    let (name, _, text) =
+        recipes::bundled().into_iter().find(|(name, ..)| name == "cifar10/r18/amix").expect("the recipe");
+    let run = |captured: bool| {
+        // Batches of two layouts, the smaller one last.
+        let mut toy = Toy::new(&name, &text, &["evaluate.batch=7"]);
+        let seen = captured.then(|| capture(&mut toy.session, None));
+        let mut found = Vec::new();
+        for number in 0..4 {
+            let batch = toy.batch(number);
+            toy.session.step(batch).expect("a step");
+            found.push(evaluate(&mut toy.session, &toy.dataset, &toy.recipe).expect("accuracies"));
+        }
+        (found, toy.session.captures(), toy.dataset.len(Split::Test), seen)
+    };
+    let (direct, ..) = run(false);
+    let (found, report, images, seen) = run(true);
+    assert_eq!(direct, found);
+    assert!(direct[0] != direct[3], "the network has moved");
+    let (full, rest) = (images / 7, usize::from(images % 7 > 0));
+    assert!(full > 0 && rest > 0, "{images}");
+    assert_eq!(report.evaluation_variants, 2, "{report:?}");
+    assert_eq!(report.replayed_evaluation_batches as usize, 4 * (full + rest) - 2 * 2, "{report:?}");
+    let seen = seen.expect("a stand-in");
+    assert_eq!(seen.borrow().syncs, Vec::<String>::new());
 }

@@ -117,8 +117,12 @@ pub fn run(repo: &Repo, mut args: Args) -> Result<()> {
             args.finish()?;
             contests(repo, overhead(repo, &options)?, &options)
         }
-        Some(name @ ("policies" | "ssl")) => {
-            let family = if name == "ssl" { &policies::SSL } else { &policies::POLICIES };
+        Some(name @ ("methods" | "policies" | "ssl")) => {
+            let family = match name {
+                "methods" => &policies::METHODS,
+                "ssl" => &policies::SSL,
+                _ => &policies::POLICIES,
+            };
             let ask = policies::Ask::of(family, &mut args)?;
             args.finish()?;
             let met = policies::run(repo, &options, &ask)?;
@@ -154,7 +158,7 @@ pub fn run(repo: &Repo, mut args: Args) -> Result<()> {
         other => {
             let name = other.unwrap_or("nothing");
             Err(Usage(format!(
-                "bench: the benchmarks are `overhead`, `peer`, `floor`, `memory`, `gpu`, `policies`, `ssl`, `puzzlemix` and \
+                "bench: the benchmarks are `overhead`, `peer`, `floor`, `memory`, `gpu`, `methods`, `policies`, `ssl`, `puzzlemix` and \
                  `comixup`, not `{name}`"
             ))
             .into())

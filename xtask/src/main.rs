@@ -59,6 +59,8 @@ cargo xtask COMMAND
   bench gpu [--admix PATH] [--rehearse] [--rounds N] [--steps N] [--warmup N]
                                all that is promised of a GPU, against PyTorch eager and compiled; fails on a miss
                                (--admix: a built program, so that no cargo is needed; --rehearse: on the CPU, tiny)
+  bench methods [--methods A,B] [--batch N] [--alone] [--rounds N] [--steps N] [--warmup N] [--threads N] [--strict]
+                               time AMix and PuzzleMix against a step that mixes nothing and against PyTorch, all in turn
   bench policies [--methods A,B] [--batch N] [--alone] [--rounds N] [--steps N] [--warmup N] [--threads N] [--strict]
                                time steps of the policies against one that mixes nothing and against PyTorch, all in turn
                                (--alone: without PyTorch)

@@ -1,4 +1,4 @@
-//! `bench policies` and `bench ssl`: what steps cost in steps of a plainer method, and against PyTorch.
+//! `bench methods`, `bench policies` and `bench ssl`: what steps cost in steps of a plainer method, and against PyTorch.
 //!
 //! All sides take turns; the one that goes first changes every round, and every other round goes backwards, so that no
 //! side always follows the same one. The seed changes with the round, so that what a
@@ -23,10 +23,13 @@ pub struct Family {
     batch: usize,
     /// The step that the others are held against, ours and the peer's: its recipe is `configs/bench/<base>.ron`.
     base: &'static str,
-    /// The others: the name, the recipe, what changes it, and the most that a step may cost in steps of the base.
-    steps: &'static [(&'static str, &'static str, Option<&'static str>, f64)],
+    /// The others: the name, the recipe, what changes it, and the most that a step may cost in steps of the base, if
+    /// there is a limit.
+    steps: &'static [(&'static str, &'static str, Option<&'static str>, Option<f64>)],
     /// Steps of the peer beside its base, by the name of ours that each is told beside.
     peer: &'static [(&'static str, &'static str)],
+    /// The most that our step of the base may cost in the peer's.
+    over_peer: f64,
 }
 
 const VANILLA: &str = "configs/bench/vanilla.ron";
@@ -38,14 +41,15 @@ pub const POLICIES: Family = Family {
     batch: 100,
     base: "vanilla",
     steps: &[
-        ("puzzlemix", "configs/bench/puzzlemix.ron", None, 1.75),
-        ("mixup", VANILLA, Some("mixers.mix=MixUp()"), 1.03),
-        ("cutmix", VANILLA, Some("mixers.mix=CutMix()"), 1.03),
-        ("resizemix", VANILLA, Some("mixers.mix=ResizeMix()"), 1.03),
-        ("fmix", VANILLA, Some("mixers.mix=FMix()"), 1.03),
-        ("saliencymix", VANILLA, Some("mixers.mix=SaliencyMix()"), 1.03),
+        ("puzzlemix", "configs/bench/puzzlemix.ron", None, Some(1.75)),
+        ("mixup", VANILLA, Some("mixers.mix=MixUp()"), Some(1.03)),
+        ("cutmix", VANILLA, Some("mixers.mix=CutMix()"), Some(1.03)),
+        ("resizemix", VANILLA, Some("mixers.mix=ResizeMix()"), Some(1.03)),
+        ("fmix", VANILLA, Some("mixers.mix=FMix()"), Some(1.03)),
+        ("saliencymix", VANILLA, Some("mixers.mix=SaliencyMix()"), Some(1.03)),
     ],
     peer: &[("puzzlemix", "puzzlemix_saliency")],
+    over_peer: 1.03,
 };
 
 /// Self-supervised methods, against MoCo v2 alone.
@@ -53,12 +57,25 @@ pub const SSL: Family = Family {
     name: "ssl",
     batch: 64,
     base: "moco",
-    steps: &[("amix_i", "configs/bench/amix_i.ron", None, 2.6)],
+    steps: &[("amix_i", "configs/bench/amix_i.ron", None, Some(2.6))],
     peer: &[("amix_i", "amix_i")],
+    over_peer: 1.03,
 };
 
-/// The most that our step of the base may cost in the peer's.
-const PEER_LIMIT: f64 = 1.03;
+/// AMix in the form of the paper and the dearest policy, against a step that mixes nothing, at the batch of `bench peer`.
+/// The peer has the authors' form.
+pub const METHODS: Family = Family {
+    name: "methods",
+    batch: 32,
+    base: "vanilla",
+    steps: &[
+        ("amix", "configs/bench/amix_default.ron", None, Some(2.85)),
+        ("amix_code", "configs/bench/amix.ron", None, None),
+        ("puzzlemix", "configs/bench/puzzlemix.ron", None, Some(1.75)),
+    ],
+    peer: &[("amix_code", "amix")],
+    over_peer: 1.0,
+};
 
 /// What is measured.
 #[derive(Debug)]
@@ -116,12 +133,12 @@ pub fn run(repo: &Repo, options: &Options, ask: &Ask) -> Result<bool> {
     for (name, recipe, change, most) in
         steps.iter().filter(|(name, ..)| ask.steps.iter().any(|wanted| wanted == name))
     {
-        limits.push(Limit { of: sides.len(), over: 0, most: Some(*most) });
+        limits.push(Limit { of: sides.len(), over: 0, most: *most });
         sides.push(ours(name, recipe, *change));
     }
     if let Some(peer) = &peer {
         let peers_base = sides.len();
-        limits.push(Limit { of: 0, over: peers_base, most: Some(PEER_LIMIT) });
+        limits.push(Limit { of: 0, over: peers_base, most: Some(ask.family.over_peer) });
         sides.push(peer.side(base, &batch, options));
         for (name, theirs) in ask.family.peer {
             if let Some(ours) = sides.iter().position(|side| side.name == *name) {

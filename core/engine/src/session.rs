@@ -11,7 +11,7 @@ use admix_torch::{Device, Kind, Tensor};
 
 use crate::method::{
     CaptureReport, Clock, CudaRecorder, Frame, GraphRecorder, Method, MixReport, Mode, Param, Recorded,
-    Scheduled, StepGraphs, StepReport, Traced, Turn, lambda_of, refusal, saliency_of,
+    Scheduled, StepGraphs, StepReport, Tally, Traced, Turn, lambda_of, refusal, saliency_of, tally,
 };
 use crate::recipe::{Recipe, When};
 use crate::schedule;
@@ -416,6 +416,17 @@ impl Session {
                 graphs.replay(&world, key, &traced)
             }
             Turn::Record | Turn::Capture(_) => self.as_recorded(&traced, options.detail),
+        }
+    }
+
+    /// Counts what every head guesses on images `[N, C, H, W]` with labels `[N]`: captured, if steps are.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    pub(crate) fn tally(&mut self, images: &Tensor, labels: &Tensor) -> Result<Tally> {
+        match &mut self.graphs {
+            Some(graphs) => graphs.tally(&self.world, images, labels),
+            None => tally(&self.world.borrow(), images, labels),
         }
     }
 

@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use crate::method::execute::StepReport;
 use crate::method::recorded::{Recorded, Traced};
+use crate::method::tally::{Layout, Tally, TallyGraph, layout, tally};
 use crate::method::trace::Op;
 use crate::world::World;
 use crate::{Error, Result};
@@ -82,6 +83,10 @@ pub struct CaptureReport {
     pub variants: usize,
     /// Steps that were replayed from them.
     pub replayed_steps: u64,
+    /// Layouts of an evaluation's batches that were captured.
+    pub evaluation_variants: usize,
+    /// Batches of evaluations that were replayed from them.
+    pub replayed_evaluation_batches: u64,
     /// Why steps were not captured, each reason once, in the order in which they came up. Empty while steps only warm up.
     pub reasons: Vec<String>,
 }
@@ -167,6 +172,8 @@ pub(crate) struct StepGraphs {
     /// How often work was executed that is not captured.
     seen: HashMap<u64, u32>,
     variants: HashMap<u64, Variant>,
+    /// How often batches of an evaluation were counted for directly, and the captured counting.
+    tallies: HashMap<Layout, (u32, Option<TallyGraph>)>,
     /// A capture failed: there is no other attempt.
     failed: bool,
     report: CaptureReport,
@@ -174,8 +181,14 @@ pub(crate) struct StepGraphs {
 
 impl StepGraphs {
     pub(crate) fn new(recorder: Box<dyn GraphRecorder>) -> Self {
-        let (seen, variants) = (HashMap::new(), HashMap::new());
-        Self { recorder, seen, variants, failed: false, report: CaptureReport::default() }
+        Self {
+            recorder,
+            seen: HashMap::new(),
+            variants: HashMap::new(),
+            tallies: HashMap::new(),
+            failed: false,
+            report: CaptureReport::default(),
+        }
     }
 
     pub(crate) fn report(&self) -> &CaptureReport {
@@ -247,6 +260,40 @@ impl StepGraphs {
         let outputs = RefCell::new(None);
         let graph = self.recorder.capture(&|| fixed(world, &parts), &mut || work(world, &parts, &outputs))?;
         Ok(Variant { parts, outputs, graph })
+    }
+
+    /// Counts what every head guesses on a batch of an evaluation: by a graph, from the third batch of a layout on.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    pub(crate) fn tally(
+        &mut self,
+        world: &RefCell<World>,
+        images: &Tensor,
+        labels: &Tensor,
+    ) -> Result<Tally> {
+        let directly = || tally(&world.borrow(), images, labels);
+        let kept = self.tallies.len();
+        let (seen, graph) = self.tallies.entry(layout(images, labels)).or_default();
+        if graph.is_none() {
+            if *seen < WARM_UPS || self.failed || kept > MOST {
+                *seen += 1;
+                return directly();
+            }
+            match TallyGraph::capture(self.recorder.as_mut(), world, images, labels) {
+                Ok(captured) => *graph = Some(captured),
+                Err(error) => {
+                    self.failed = true;
+                    self.refuse(format!("capturing an evaluation failed: {error}"));
+                    return directly();
+                }
+            }
+            self.report.evaluation_variants += 1;
+        }
+        let Some(graph) = graph else { return directly() };
+        let counts = graph.replay(self.recorder.as_mut(), world, images, labels)?;
+        self.report.replayed_evaluation_batches += 1;
+        Ok(counts)
     }
 
     /// Fills the slots of captured work and does it.

@@ -46,7 +46,50 @@ pub struct HeadAccuracy {
 ///
 /// # Errors
 /// libtorch refused.
-pub fn evaluate(session: &Session, dataset: &Dataset, recipe: &Recipe) -> Result<BTreeMap<String, Accuracy>> {
+pub fn evaluate(
+    session: &mut Session,
+    dataset: &Dataset,
+    recipe: &Recipe,
+) -> Result<BTreeMap<String, Accuracy>> {
+    reestimate(session, dataset, recipe)?;
+    let total = if recipe.heads.is_empty() { 0 } else { dataset.len(Split::Test) };
+    let mut counts: BTreeMap<String, Tensor> = BTreeMap::new();
+    let mut start = 0;
+    while start < total {
+        let n = recipe.evaluate.batch.min(total - start);
+        let batch = dataset.clean_batch(Split::Test, start, n)?;
+        for (head, sums) in session.tally(&batch.images, &batch.labels)? {
+            let sum = match counts.remove(&head) {
+                Some(before) => before.f_add(&sums)?,
+                None => sums,
+            };
+            counts.insert(head, sum);
+        }
+        start += n;
+    }
+    counts
+        .into_iter()
+        .map(|(name, sums)| {
+            let [top1, top5, loss]: [f64; 3] =
+                Vec::<f64>::try_from(&sums.f_to_device(admix_torch::Device::Cpu)?)?
+                    .try_into()
+                    .map_err(|_| Error::Input("three sums per head".into()))?;
+            let percent = |hits: f64| 100.0 * hits / total as f64;
+            Ok((
+                name,
+                Accuracy {
+                    top1: percent(top1),
+                    top5: percent(top5),
+                    loss: loss / total as f64,
+                    images: total,
+                },
+            ))
+        })
+        .collect()
+}
+
+/// Re-estimates the BatchNorms of momentum networks on clean training batches.
+fn reestimate(session: &Session, dataset: &Dataset, recipe: &Recipe) -> Result<()> {
     let world = session.world();
     let _guard = admix_torch::no_grad();
     for net in world.nets.iter().filter(|n| !n.trained) {
@@ -76,58 +119,7 @@ pub fn evaluate(session: &Session, dataset: &Dataset, recipe: &Recipe) -> Result
             net.network.reestimate_batch_norm(std::iter::from_fn(|| next().transpose()))?;
         }
     }
-    let total = if recipe.heads.is_empty() { 0 } else { dataset.len(Split::Test) };
-    let mut counts: BTreeMap<String, Tensor> = BTreeMap::new();
-    let mut start = 0;
-    while start < total {
-        let n = recipe.evaluate.batch.min(total - start);
-        let batch = dataset.clean_batch(Split::Test, start, n)?;
-        for net in &world.nets {
-            let all = {
-                let _low = world.precision.enter(world.device)?;
-                net.network.forward_eval(&batch.images)?
-            };
-            for (head, logits) in all {
-                let logits = logits.f_to_kind(Kind::Float)?;
-                let k = 5.min(logits.size2()?.1);
-                let (_, guesses) = logits.f_topk(k, 1, true, true)?;
-                let hits = guesses.f_eq_tensor(&batch.labels.f_unsqueeze(1)?)?.f_to_kind(Kind::Float)?;
-                let loss =
-                    logits.f_cross_entropy_loss::<Tensor>(&batch.labels, None, Reduction::Sum, -100, 0.0)?;
-                let sums = Tensor::f_stack(
-                    &[hits.f_narrow(1, 0, 1)?.f_sum(Kind::Float)?, hits.f_sum(Kind::Float)?, loss],
-                    0,
-                )?
-                .f_to_kind(Kind::Double)?;
-                let key = format!("{head}_{}", net.name);
-                let sum = match counts.remove(&key) {
-                    Some(before) => before.f_add(&sums)?,
-                    None => sums,
-                };
-                counts.insert(key, sum);
-            }
-        }
-        start += n;
-    }
-    counts
-        .into_iter()
-        .map(|(name, sums)| {
-            let [top1, top5, loss]: [f64; 3] =
-                Vec::<f64>::try_from(&sums.f_to_device(admix_torch::Device::Cpu)?)?
-                    .try_into()
-                    .map_err(|_| Error::Input("three sums per head".into()))?;
-            let percent = |hits: f64| 100.0 * hits / total as f64;
-            Ok((
-                name,
-                Accuracy {
-                    top1: percent(top1),
-                    top5: percent(top5),
-                    loss: loss / total as f64,
-                    images: total,
-                },
-            ))
-        })
-        .collect()
+    Ok(())
 }
 
 /// How a mixer's masks look and how hard its images are, on the test set.

@@ -324,7 +324,7 @@ fn failed(
 }
 
 fn evaluation(run: &mut Run, events: Events<'_>) -> Result<bool> {
-    let mut heads = evaluate(&run.session, &run.dataset, &run.recipe)?;
+    let mut heads = evaluate(&mut run.session, &run.dataset, &run.recipe)?;
     heads.extend(probes(&run.session, &run.dataset, &run.recipe)?);
     let clock = run.session.clock();
     let event = Event::Evaluated { step: clock.step, epoch: clock.epoch, heads: heads.clone() };
