@@ -10,6 +10,11 @@ use admix_plugins::losses::{CrossEntropy, Mask, MixupCrossEntropy};
 use admix_plugins::mixers::AMix;
 use admix_torch::{Device, Kind, SgdOptions, Tensor, backward, grad_of, no_grad, scalar};
 
+// The program's, so that the two differ in the engine alone.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> Outcome<()> {

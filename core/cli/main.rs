@@ -3,6 +3,11 @@
 // The linker drops a crate that nothing names, and its plugins with it.
 use admix_plugins as _;
 
+// For libtorch too, whose blocks the system's allocator scatters: a step needs a third less memory with this one.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> std::process::ExitCode {
     admix::main()
 }
