@@ -114,9 +114,7 @@ impl Session {
             moved: false,
             clustering: Duration::ZERO,
         };
-        if device.is_cuda() {
-            session.use_channels_last()?;
-        }
+        session.use_channels_last()?;
         let known = session.method.weights(&session.frame)?;
         if let Some(unknown) = recipe.weights.keys().find(|name| !known.contains_key(*name)) {
             return Err(recipe.field_error(
