@@ -92,10 +92,8 @@ impl Net {
             None => network,
         };
         let parameters: Vec<Tensor> = store.parameters().into_iter().map(|(_, tensor, _)| tensor).collect();
-        if device.is_cuda() {
-            for kernel in parameters.iter().filter(|parameter| parameter.dim() == 4) {
-                set_data(kernel, &channels_last(&kernel.f_detach()?)?)?;
-            }
+        for kernel in parameters.iter().filter(|parameter| parameter.dim() == 4) {
+            set_data(kernel, &channels_last(&kernel.f_detach()?)?)?;
         }
         Ok(Self { network, parameters, precision })
     }
@@ -126,7 +124,7 @@ fn time(
 ) -> Result<Report> {
     let info = image_facts(recipe)?;
     let images = random_batch(recipe, &info, 0, device)?.images;
-    let images = if device.is_cuda() { channels_last(&images)? } else { images };
+    let images = channels_last(&images)?;
     let net = || Net::new(recipe, (info.classes as i64, info.channels), (device, precision));
     let (trained, frozen) = (net()?, net()?);
     for parameter in &frozen.parameters {

@@ -1,4 +1,4 @@
-//! Channels innermost in memory, where convolutions are fastest on GPUs.
+//! Channels innermost in memory, where convolutions are fastest.
 
 use admix_data::Batch;
 
@@ -7,25 +7,28 @@ use crate::{Result, Session};
 
 impl Session {
     /// Keeps every map of weights (and what optimiser and pairs hold of it) with the channels innermost in memory from now
-    /// on, and brings images into that order before a step. Values and names stay, and so does what checkpoints hold.
-    /// The default on CUDA.
+    /// on, and brings images into that order before a step: what a session begins with. `false` is the order of the shapes.
+    /// Values and names stay, and so does what checkpoints hold.
     ///
     /// # Errors
     /// libtorch refused.
-    pub fn use_channels_last(&mut self) -> Result<()> {
-        self.world_mut().use_channels_last()
+    pub fn set_channels_last(&mut self, innermost: bool) -> Result<()> {
+        self.world_mut().set_channels_last(innermost)
     }
 }
 
 impl World {
-    fn use_channels_last(&mut self) -> Result<()> {
+    fn set_channels_last(&mut self, innermost: bool) -> Result<()> {
         for (_, tensor) in self.tensors() {
             // Kernels of a convolution; every other tensor of the state has fewer axes.
             if tensor.dim() == 4 {
-                admix_torch::set_data(&tensor, &admix_torch::channels_last(&tensor.f_detach()?)?)?;
+                let value = tensor.f_detach()?;
+                let ordered =
+                    if innermost { admix_torch::channels_last(&value)? } else { value.f_contiguous()? };
+                admix_torch::set_data(&tensor, &ordered)?;
             }
         }
-        self.channels_last = true;
+        self.channels_last = innermost;
         Ok(())
     }
 

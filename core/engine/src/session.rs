@@ -114,7 +114,7 @@ impl Session {
             moved: false,
             clustering: Duration::ZERO,
         };
-        session.use_channels_last()?;
+        session.set_channels_last(true)?;
         let known = session.method.weights(&session.frame)?;
         if let Some(unknown) = recipe.weights.keys().find(|name| !known.contains_key(*name)) {
             return Err(recipe.field_error(
