@@ -363,6 +363,13 @@ fn steps_that_are_not_finite_are_skipped_by_a_replay_too() {
 }
 
 #[test]
+fn steps_that_compute_activations_again_are_captured_too() {
+    let text = AMIX.replacen('(', "(recompute_stages: [1, 2, 3], ", 1);
+    let (script, _) = bundled::script("amix").expect("the script");
+    alike(&|| session(&text, script, 8).expect("a session"), 8, &one, (1, 6), "recomputed");
+}
+
+#[test]
 fn parts_of_an_accumulated_step_have_slots_of_their_own() {
     let text = AMIX.replace("batch: 8", "batch: 8, accumulate: 3");
     let (script, _) = bundled::script("amix").expect("the script");

@@ -12,6 +12,7 @@ mod method;
 mod pairing;
 mod precision;
 mod puzzlemix;
+mod recompute;
 mod recorded;
 mod scripts;
 mod shares;

@@ -86,7 +86,11 @@ fn runs_and_benchmarks_tell_why_their_steps_were_not_captured() {
     let place = Place::new();
     place.write("tiny.ron", TINY);
     for (capture, reason) in [("auto", "steps are captured on GPUs alone"), ("off", "it was not asked for")] {
-        let wanted = serde_json::json!({ "variants": 0, "replayed_steps": 0, "reasons": [reason] });
+        let wanted = serde_json::json!({
+            "variants": 0, "replayed_steps": 0,
+            "evaluation_variants": 0, "replayed_evaluation_batches": 0,
+            "reasons": [reason],
+        });
         let bench = ["bench", "step", "tiny.ron", "--synthetic", "--steps", "1", "--warmup", "1"];
         let flags = ["--capture", capture, "--format", "json"];
         let outcome = place.compute(&[&bench[..], &flags].concat()).good();

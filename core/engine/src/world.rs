@@ -212,6 +212,8 @@ pub struct World {
     pub split: TrainSplit,
     /// Stages whose features a mixer reads: passes keep them.
     pub kept_stages: Vec<usize>,
+    /// Stages whose activations a backward pass computes again.
+    pub recompute_stages: Vec<usize>,
     /// What images are normalised by, `(pixel - mean) / std` with pixels in [0, 1]: mean and standard deviation, both
     /// `[1, C, 1, 1]` float32. 0 and 1 for data that are not.
     pub normalisation: (Tensor, Tensor),
@@ -287,6 +289,11 @@ impl World {
             network.set_batch_norm_groups(recipe.bn_groups);
             let trained = !followers.contains(&name);
             nets.push(Net { name: name.to_string(), network, store, trained });
+        }
+        let last = nets.first().map_or(0, |net| net.network.backbone().stages());
+        if let Some(unknown) = recipe.recompute_stages.iter().find(|stage| **stage > last) {
+            let message = format!("has {unknown}, expected stages of the backbone: 0, the stem, to {last}");
+            return Err(recipe.field_error("recompute_stages", message));
         }
         let width = nets.first().map_or(0, Net::embedding_width);
         let mut banks = Vec::new();
@@ -478,6 +485,7 @@ impl World {
             banks,
             split: shape.split,
             kept_stages,
+            recompute_stages: recipe.recompute_stages.clone(),
             normalisation,
             found_inf,
             precision: Precision::default(),

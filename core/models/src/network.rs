@@ -81,6 +81,19 @@ impl Network {
         self.backbone.as_ref()
     }
 
+    /// Runs a stage of the trunk another time, as [`Backbone::stage`] does, with every buffer of a BatchNorm left alone.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn repeat_stage(&self, index: usize, x: &Tensor, train: bool) -> Result<Tensor> {
+        let norms = self.backbone.batch_norms();
+        let momenta: Vec<f64> = norms.iter().map(|norm| norm.momentum()).collect();
+        norms.iter().for_each(|norm| norm.set_momentum(0.0));
+        let map = self.backbone.stage(index, x, train);
+        norms.iter().zip(momenta).for_each(|(norm, momentum)| norm.set_momentum(momentum));
+        map
+    }
+
     /// The heads' names, in order.
     pub fn head_names(&self) -> Vec<&str> {
         self.heads.iter().map(|(name, _)| name.as_str()).collect()

@@ -7,6 +7,7 @@ use admix_data::Batch;
 use admix_torch::{Device, Kind, Tensor};
 
 use crate::method::draws::{BACK, FIELD, KEY, NUMBER, ORDER};
+use crate::method::recompute::{self, Segment};
 use crate::method::recorded::Recorded;
 use crate::method::row;
 use crate::method::trace::{BankVerb, Id, Input, MixArguments, Node, Op, Reach};
@@ -182,6 +183,8 @@ pub struct Values {
     pub report: StepReport,
     /// Whether mixes and gradients are reported.
     pub detail: bool,
+    /// Stages that a backward pass runs again, in the order in which they ran.
+    pub(super) segments: Vec<Segment>,
     /// A slot's weight is divided by this: how many steps are accumulated.
     pub accumulate: usize,
 }
@@ -275,11 +278,11 @@ impl Values {
             Op::Loss { loss, arguments } => self.loss(world, *loss, arguments)?,
             Op::Learn { terms, input_grad } => {
                 let _full = world.precision.leave(world.device)?;
-                self.learn(terms, *input_grad)?
+                self.learn(world, terms, *input_grad)?
             }
             Op::Gradient { of, input } => {
                 let _full = world.precision.leave(world.device)?;
-                self.gradient(*of, *input)?
+                self.gradient(world, *of, *input)?
             }
             Op::Draw { like, .. } => {
                 let planned =
@@ -364,12 +367,20 @@ impl Values {
         let Cell::Pass(mut state) = std::mem::replace(&mut self.cells[pass], Cell::Done) else {
             return Err(Error::Input("expected a pass".into()));
         };
-        let cell = self.grown(world, &mut state, to)?;
+        let mut segments = std::mem::take(&mut self.segments);
+        let cell = self.grown(world, &mut state, to, &mut segments)?;
+        self.segments = segments;
         self.cells[pass] = Cell::Pass(state);
         Ok(cell)
     }
 
-    fn grown(&self, world: &World, state: &mut Pass, to: &Reach) -> Result<Cell> {
+    fn grown(
+        &self,
+        world: &World,
+        state: &mut Pass,
+        to: &Reach,
+        segments: &mut Vec<Segment>,
+    ) -> Result<Cell> {
         let network = &world.nets[state.net].network;
         let last = network.backbone().stages();
         let target = match to {
@@ -377,7 +388,15 @@ impl Values {
             Reach::Head(_) | Reach::Embedding | Reach::End => last,
         };
         while state.next <= target {
-            state.map = network.backbone().stage(state.next, &state.map, state.train)?;
+            let again = world.recompute_stages.contains(&state.next);
+            state.map = if again && recompute::is_wanted(world, state.net, &state.map) {
+                let segment = Segment::run(world, (state.net, state.next), &state.map, state.train)?;
+                let output = segment.output();
+                segments.push(segment);
+                output
+            } else {
+                network.backbone().stage(state.next, &state.map, state.train)?
+            };
             if let Some(HiddenMix { mix, partners, .. }) = state.hidden.take_if(|h| h.stage == state.next) {
                 let Cell::Mix(mixed, _) = &self.cells[mix] else {
                     return Err(Error::Input("expected a mix".into()));
@@ -511,7 +530,12 @@ impl Values {
         Ok(Cell::Tensor(value))
     }
 
-    fn learn(&mut self, terms: &[(String, Id, usize)], input_grad: Option<Id>) -> Result<Cell> {
+    fn learn(
+        &mut self,
+        world: &World,
+        terms: &[(String, Id, usize)],
+        input_grad: Option<Id>,
+    ) -> Result<Cell> {
         let mut total: Option<Tensor> = None;
         for (name, value, weight) in terms {
             let value = self.scalar(*value, &format!("the term `{name}`"))?;
@@ -533,7 +557,7 @@ impl Values {
             // Of this backward pass alone.
             admix_torch::clear_grads(std::slice::from_ref(input))?;
         }
-        admix_torch::backward(&total)?;
+        recompute::backward(world, &total, &mut self.segments)?;
         for (_, value, _) in terms {
             self.let_go(*value)?;
         }
@@ -544,13 +568,13 @@ impl Values {
     }
 
     /// The gradient of a loss for one input: no parameter's is computed.
-    fn gradient(&mut self, of: Id, input: Id) -> Result<Cell> {
+    fn gradient(&mut self, world: &World, of: Id, input: Id) -> Result<Cell> {
         let loss = self.scalar(of, "the loss of this `gradient`")?;
         if !loss.requires_grad() {
             return Err(no_way_back());
         }
         let input = self.tensor(input)?;
-        let gradient = admix_torch::gradients(&[loss], &[input], false, false)?.into_iter().flatten().next();
+        let gradient = recompute::gradient(world, &loss, &input, &mut self.segments)?;
         self.let_go(of)?;
         Ok(Cell::Tensor(gradient.ok_or_else(no_way_back)?))
     }

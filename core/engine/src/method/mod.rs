@@ -8,6 +8,7 @@ mod freeze;
 mod gradient;
 mod host;
 pub(crate) mod operand;
+mod recompute;
 mod recorded;
 mod row;
 mod tally;

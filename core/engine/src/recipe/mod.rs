@@ -160,6 +160,9 @@ pub struct Recipe {
     /// Into how many groups of their own statistics BatchNorms split a train-mode batch, whose samples are dealt out anew in
     /// each pass. Default 1: they do not.
     pub bn_groups: i64,
+    /// Stages of the backbone, 0 the stem, whose activations are not kept in training but computed again in the backward
+    /// pass: less memory for one more forward pass of them. Default: none.
+    pub recompute_stages: Vec<usize>,
     /// Queues of keys, by the name that the script uses. Default: none.
     pub queues: BTreeMap<String, QueueConfig>,
     /// Momentum networks, and heads that follow.

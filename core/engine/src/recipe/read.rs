@@ -94,6 +94,8 @@ struct Text {
     #[serde(default = "one_group")]
     bn_groups: i64,
     #[serde(default)]
+    recompute_stages: Vec<usize>,
+    #[serde(default)]
     queues: BTreeMap<String, QueueConfig>,
     #[serde(default)]
     pairs: Vec<PairConfig>,
@@ -271,6 +273,7 @@ pub(super) fn parse(
         neck: read.neck,
         embedding_heads: read.embedding_heads,
         bn_groups: read.bn_groups,
+        recompute_stages: read.recompute_stages,
         queues: read.queues,
         pairs: read.pairs,
         method: read.method,
@@ -444,6 +447,7 @@ pub fn describe(recipe: &Recipe, source: &str) -> Result<Vec<(String, String, Or
     put("neck", serde_json::to_value(&recipe.neck))?;
     put("embedding_heads", serde_json::to_value(&recipe.embedding_heads))?;
     put("bn_groups", serde_json::to_value(recipe.bn_groups))?;
+    put("recompute_stages", serde_json::to_value(&recipe.recompute_stages))?;
     put("queues", serde_json::to_value(&recipe.queues))?;
     put("pairs", serde_json::to_value(&recipe.pairs))?;
     put("method", serde_json::to_value(&recipe.method))?;

@@ -115,7 +115,8 @@ impl BatchNorm2d {
             EPSILON,
             true,
         )?;
-        {
+        // The mean of equal values may round.
+        if self.momentum.get() != 0.0 {
             let _guard = admix_torch::no_grad();
             for (mut buffer, moved) in self.buffers().into_iter().zip(buffers) {
                 buffer.f_copy_(&moved.f_reshape([groups, channels])?.f_mean_dim(0i64, false, None)?)?;
@@ -136,7 +137,7 @@ impl BatchNorm2d {
         self.momentum.get()
     }
 
-    /// Changes the momentum: 1 replaces the buffers, 1 / (i + 1) at pass i averages over all passes.
+    /// Changes the momentum: 0 leaves the buffers, 1 replaces the buffers, 1 / (i + 1) at pass i averages over all passes.
     pub fn set_momentum(&self, momentum: f64) {
         self.momentum.set(momentum);
     }
