@@ -7,10 +7,10 @@ use admix_api::{Store, Streams};
 use admix_engine::{Precision, Recipe};
 use admix_models::Network;
 use admix_torch::{
-    Autocast, Device, Kind, Tensor, backward, channels_last, clear_grads, gradients, no_grad, set_data,
-    threads,
+    Autocast, CudaGraphs, Device, Kind, Tensor, backward, channels_last, clear_grads, gradients, no_grad,
+    set_data, threads,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde::Serialize;
 
@@ -48,6 +48,8 @@ struct Report {
     threads: usize,
     batch: usize,
     precision: Precision,
+    /// Whether the passes were captured as CUDA graphs; else why not.
+    capture: String,
     /// In train mode without a graph: what a momentum network pays for keys.
     forward_ms: f64,
     /// The same, up to `stage`.
@@ -116,6 +118,34 @@ impl Net {
     }
 }
 
+/// What the device does in a pass, and a value that is there when it is done.
+type Work<'a> = &'a dyn Fn() -> Result<Tensor>;
+
+/// A pass is over when its value can be read.
+fn read(value: &Tensor) -> Result<()> {
+    value.f_mean(None)?.f_double_value(&[]).map(drop).map_err(Into::into)
+}
+
+/// A pass as a captured step does it: replayed as a CUDA graph, without the host between its kernels.
+fn captured<'a>(device: Device, work: Work<'a>) -> Result<Box<dyn FnMut() -> Result<()> + 'a>> {
+    let Device::Cuda(index) = device else { bail!("passes are captured on GPUs alone") };
+    let mut graphs = CudaGraphs::open(index)?;
+    // Libraries choose their kernels in the first executions.
+    for _ in 0..2 {
+        read(&work()?)?;
+    }
+    let mut value = None;
+    let graph = graphs.capture(|| -> Result<()> {
+        value = Some(work()?);
+        Ok(())
+    })?;
+    let value = value.context("nothing was captured")?;
+    Ok(Box::new(move || {
+        graphs.replay(graph)?;
+        read(&value)
+    }))
+}
+
 fn time(
     recipe: &Recipe,
     stage: usize,
@@ -130,40 +160,46 @@ fn time(
     for parameter in &frozen.parameters {
         let _ = parameter.f_set_requires_grad(false)?;
     }
-    // A pass is over when its value can be read.
-    let read = |value: &Tensor| -> Result<()> {
-        value.f_mean(None)?.f_double_value(&[]).map(drop).map_err(Into::into)
-    };
-    let forward = || {
+    let forward = || -> Result<Tensor> {
         let _guard = no_grad();
-        read(&frozen.end(&images)?)
+        frozen.end(&images)
     };
-    let features = || {
+    let features = || -> Result<Tensor> {
         let _guard = no_grad();
         let _low = frozen.low(device)?;
-        read(&frozen.network.backbone().stage_range(0..=stage, &images, true)?)
+        Ok(frozen.network.backbone().stage_range(0..=stage, &images, true)?)
     };
-    let training = || {
+    let training = || -> Result<Tensor> {
         let loss = trained.end(&images)?;
         backward(&loss)?;
         clear_grads(&trained.parameters)?;
-        read(&loss)
+        Ok(loss)
     };
-    let input = || {
+    let input = || -> Result<Tensor> {
         let leaf = images.f_detach()?.f_set_requires_grad(true)?;
         let found = gradients(&[frozen.end(&leaf)?], &[leaf], false, false)?.pop().flatten();
-        read(&found.context("the images have no gradient")?)
+        found.context("the images have no gradient")
     };
-    let costs = all_in_turn(
-        rounds,
-        vec![Box::new(forward), Box::new(features), Box::new(training), Box::new(input)],
-    )?;
+    let works: [Work<'_>; 4] = [&forward, &features, &training, &input];
+    let mut capture = "captured".to_string();
+    let mut passes: Vec<Box<dyn FnMut() -> Result<()> + '_>> = Vec::new();
+    for work in works {
+        match captured(device, work) {
+            Ok(pass) => passes.push(pass),
+            Err(reason) => {
+                capture = format!("not captured: {reason}");
+                passes.push(Box::new(move || read(&work()?)));
+            }
+        }
+    }
+    let costs = all_in_turn(rounds, passes)?;
     Ok(Report {
         recipe: recipe.file.clone(),
         device: format!("{device:?}").to_lowercase(),
         threads: threads(),
         batch: recipe.batch,
         precision,
+        capture,
         forward_ms: costs[0].ms,
         features_ms: costs[1].ms,
         stage,
@@ -183,11 +219,12 @@ fn told(report: &Report) -> String {
         row("forward, backward to the images".into(), report.input_ms),
     ];
     format!(
-        "{}: batch {}, {} ({} threads)\n{}",
+        "{}: batch {}, {} ({} threads), {}\n{}",
         report.recipe,
         report.batch,
         report.device,
         report.threads,
+        report.capture,
         output::table(&rows)
     )
 }
