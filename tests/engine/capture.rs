@@ -516,10 +516,10 @@ fn where_no_graphs_can_be_had_one_line_says_why() {
 fn a_captured_evaluation_counts_what_a_direct_one_does() {
     let (name, _, text) =
         recipes::bundled().into_iter().find(|(name, ..)| name == "cifar10/r18/amix").expect("the recipe");
-    let run = |captured: bool| {
+    let run = |stand_in: Option<Option<(usize, Failure)>>| {
         // Batches of two layouts, the smaller one last.
         let mut toy = Toy::new(&name, &text, &["evaluate.batch=7"]);
-        let seen = captured.then(|| capture(&mut toy.session, None));
+        let seen = stand_in.map(|fails| capture(&mut toy.session, fails));
         let mut found = Vec::new();
         for number in 0..4 {
             let batch = toy.batch(number);
@@ -528,8 +528,8 @@ fn a_captured_evaluation_counts_what_a_direct_one_does() {
         }
         (found, toy.session.captures(), toy.dataset.len(Split::Test), seen)
     };
-    let (direct, ..) = run(false);
-    let (found, report, images, seen) = run(true);
+    let (direct, ..) = run(None);
+    let (found, report, images, seen) = run(Some(None));
     assert_eq!(direct, found);
     assert!(direct[0] != direct[3], "the network has moved");
     let (full, rest) = (images / 7, usize::from(images % 7 > 0));
@@ -538,4 +538,9 @@ fn a_captured_evaluation_counts_what_a_direct_one_does() {
     assert_eq!(report.replayed_evaluation_batches as usize, 4 * (full + rest) - 2 * 2, "{report:?}");
     let seen = seen.expect("a stand-in");
     assert_eq!(seen.borrow().syncs, Vec::<String>::new());
+
+    let (found, report, ..) = run(Some(Some((0, Failure::AtTheEnd))));
+    assert_eq!(direct, found);
+    assert_eq!((report.evaluation_variants, report.replayed_evaluation_batches), (0, 0));
+    assert_eq!(report.reasons, ["capturing an evaluation failed: the device does not capture this"]);
 }

@@ -90,3 +90,19 @@ fn what_a_profile_cannot_go_with_is_refused() {
     place.admix(&flags(&["3", "--max-steps", "5"])).bad_flag(&["--profile", "--max-steps"]);
     place.admix(&flags(&["3", "--dry-run"])).bad_flag(&["--profile", "--dry-run"]);
 }
+
+#[test]
+fn a_stage_that_is_not_kept_is_run_again_in_each_backward_pass_through_it() {
+    let place = Place::new();
+    place.write("r.ron", TINY);
+    let run = ["run", "r.ron", "--out", "run", "--profile", "2", "--format", "json"];
+    let outcome = place.compute(&[&run[..], &["--set", "recompute_stages=[1]"]].concat()).good();
+    let events = outcome.stdout.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let profile = events.into_iter().find(|event| event["event"] == "profile").expect("a profile");
+    let rows = profile["rows"].as_array().expect("rows");
+    // Clean and mixed images go through q; the attempt goes through k, whose pass for features has no graph.
+    for (name, count) in [("stage 1 of q again", 2.0), ("stage 1 of k again", 1.0)] {
+        let row = rows.iter().find(|row| row["name"] == name).unwrap_or_else(|| panic!("{name}: {profile}"));
+        assert_eq!(row["per_step"], count, "{row}");
+    }
+}

@@ -116,7 +116,11 @@ pub fn measure(repo: &Repo, admix: &Path, options: &Options, ask: &Ask) -> Resul
     let mut steps = vec![Vec::new(); ask.methods.len()];
     for round in 0..options.rounds {
         for (net, found) in nets.iter().zip(&mut passes) {
-            found.push(Passes::read(&bench::facts(repo, &floor(net), &[])?)?);
+            let facts = bench::facts(repo, &floor(net), &[])?;
+            if round == 0 {
+                println!("passes of {net}: {}", facts["capture"].as_str().unwrap_or("not told how"));
+            }
+            found.push(Passes::read(&facts)?);
         }
         for ((name, ..), found) in ask.methods.iter().zip(&mut steps) {
             let side = finish(name, bench::step(admix, &recipe(name), options));

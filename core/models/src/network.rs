@@ -206,6 +206,25 @@ mod tests {
     }
 
     #[test]
+    fn a_stage_that_runs_another_time_gives_the_same_and_leaves_all_buffers() -> Result<()> {
+        // The mean of three equal values may round.
+        for groups in [1, 3] {
+            let (store, network) = network()?;
+            network.set_batch_norm_groups(groups);
+            let x = images(6)?;
+            let first = network.backbone().stage(1, &x, true)?;
+            let before: Vec<Tensor> =
+                store.buffers().iter().map(|(_, t)| Ok(t.f_detach_copy()?)).collect::<Result<_>>()?;
+            assert_eq!(network.repeat_stage(1, &x, true)?, first);
+            assert!(store.buffers().iter().zip(&before).all(|((_, now), was)| now == was), "{groups} groups");
+            // The momentum is back.
+            network.backbone().stage(1, &x, true)?;
+            assert!(store.buffers().iter().zip(&before).any(|((_, now), was)| now != was));
+        }
+        Ok(())
+    }
+
+    #[test]
     fn names_say_backbone_and_head() -> Result<()> {
         let (store, _) = network()?;
         let names: Vec<String> = store.tensors().into_iter().map(|(name, _)| name).collect();

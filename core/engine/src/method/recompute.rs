@@ -6,6 +6,7 @@
 //! Then, from the last stage to the first, the stage runs again with a graph, and the gradient goes on from its output. In
 //! memory are the maps between the stages and the activations of one stage at a time.
 
+use admix_api::spans;
 use admix_torch::{Kind, Tensor};
 
 use crate::Result;
@@ -51,6 +52,8 @@ impl Segment {
     /// more, with a graph. No BatchNorm moves its buffers a second time.
     /// `None` where the gradient ends: a stem without parameters, on images.
     fn again(&self, world: &World, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let _timed =
+            spans::part(|| format!("stage {} of {} again", self.stage, world.nets[self.net].name), 0);
         let _guard = admix_torch::with_grad();
         let output = {
             let _low = world.precision.enter(world.device)?;
