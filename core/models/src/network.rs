@@ -218,7 +218,7 @@ mod tests {
             assert_eq!(network.repeat_stage(1, &x, true)?, first);
             assert!(store.buffers().iter().zip(&before).all(|((_, now), was)| now == was), "{groups} groups");
             // The momentum is back.
-            network.backbone().stage(1, &x, true)?;
+            let _ = network.backbone().stage(1, &x, true)?;
             assert!(store.buffers().iter().zip(&before).any(|((_, now), was)| now != was));
         }
         Ok(())
