@@ -97,6 +97,11 @@ struct Slot {
     parts: Vec<HostPart>,
 }
 
+/// A file and the height and width of its image.
+type Read = Result<(Raw, (i64, i64)), Fault>;
+/// The pictures of an image, in host memory.
+type Made = Result<Vec<HostPart>, Fault>;
+
 pub(crate) struct State {
     slots: Vec<Slot>,
     block: Option<HostBlock>,
@@ -160,9 +165,13 @@ impl Job {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads image `at`. True if it was the last one: then the images can be made.
-    pub(crate) fn read(&self, at: usize) -> bool {
-        let found = guarded(|| self.set.images(self.request.split).read(self.request.images[at]));
+    /// Reads image `at`.
+    pub(crate) fn read(&self, at: usize) -> Read {
+        guarded(|| self.set.images(self.request.split).read(self.request.images[at]))
+    }
+
+    /// Takes what was read as image `at`. True if it was the last one: then the images can be made.
+    pub(crate) fn take_read(&self, at: usize, found: Read) -> bool {
         let mut state = self.lock();
         match found {
             Ok(read) => state.slots[at].read = Some(read),
@@ -205,13 +214,13 @@ impl Job {
     }
 
     /// Decodes, crops and resizes image `at`.
-    pub(crate) fn make(&self, at: usize, cropper: &mut Cropper) {
+    pub(crate) fn make(&self, at: usize, cropper: &mut Cropper) -> Made {
         let (read, mut parts, views) = {
             let mut state = self.lock();
             let slot = &mut state.slots[at];
             (slot.read.take(), std::mem::take(&mut slot.parts), Arc::clone(&state.views))
         };
-        let made = guarded(|| {
+        guarded(|| {
             let (raw, _) = read.ok_or_else(|| Fault::Internal("an image was not read".into()))?;
             let picture = self.set.images(self.request.split).decode(self.request.images[at], raw)?;
             debug_assert_eq!(picture.channels() as i64, self.set.channels);
@@ -236,10 +245,15 @@ impl Job {
                 part.fill(bytes).map_err(|error| Fault::Internal(error.to_string()))?;
             }
             Ok(())
-        });
+        })?;
+        Ok(parts)
+    }
+
+    /// Takes the pictures of image `at`; with the last one, whoever waits for the batch goes on.
+    pub(crate) fn take_made(&self, at: usize, made: Made) {
         let mut state = self.lock();
         match made {
-            Ok(()) => state.filled.append(&mut parts),
+            Ok(mut parts) => state.filled.append(&mut parts),
             Err(fault) => state.blame(at, fault),
         }
         state.left -= 1;

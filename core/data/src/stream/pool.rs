@@ -90,23 +90,26 @@ impl Queue {
         let mut cropper = Cropper::default();
         while let Some(next) = self.next(threads) {
             let begin = Instant::now();
-            let spent = match next {
-                Next::Read((job, _)) | Next::Make((job, _)) if job.given_up() => continue,
+            let add = |to: &AtomicU64| to.fetch_add(begin.elapsed().as_nanos() as u64, Ordering::Relaxed);
+            match next {
+                Next::Read((job, _)) | Next::Make((job, _)) if job.given_up() => {}
                 Next::Read((job, at)) => {
-                    if job.read(at) {
+                    let read = job.read(at);
+                    add(&self.work.reading_ns);
+                    if job.take_read(at, read) {
                         let all = (0..job.len()).map(|at| (Arc::clone(&job), at));
                         self.lock().make.extend(all);
                         self.wake.notify_all();
                     }
-                    &self.work.reading_ns
                 }
                 Next::Make((job, at)) => {
-                    job.make(at, &mut cropper);
+                    let made = job.make(at, &mut cropper);
+                    // Before whoever waits for the batch goes on and asks for these numbers.
                     self.work.images.fetch_add(1, Ordering::Relaxed);
-                    &self.work.making_ns
+                    add(&self.work.making_ns);
+                    job.take_made(at, made);
                 }
-            };
-            spent.fetch_add(begin.elapsed().as_nanos() as u64, Ordering::Relaxed);
+            }
         }
     }
 }
