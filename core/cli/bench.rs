@@ -8,7 +8,7 @@ use admix_data::{Batch, Dataset, Info, Split};
 use admix_engine::{
     CaptureReport, Execution, Precision, Recipe, Session, StepOptions, StepReport, method_of, session_of,
 };
-use admix_torch::{Device, Kind, SyncCounter, Tensor, peak_rss_bytes, rss_bytes, threads};
+use admix_torch::{Device, FailOnSyncs, Kind, SyncCounter, Tensor, peak_rss_bytes, rss_bytes, threads};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
@@ -132,7 +132,11 @@ struct Report {
     host_syncs: Vec<String>,
     /// Such operations of solvers on the host and of clusterers between steps, which are counted apart.
     host_syncs_apart_per_step: f64,
-    /// The sum of all terms of the last step, weighted as the method says.
+    /// On a GPU: as many more steps under CUDA's own watch, which lets nothing wait but those.
+    cuda_watch: Option<CudaWatch>,
+    /// The sum of all terms of each timed step, weighted as the method says.
+    losses: Vec<f64>,
+    /// Of the last of them.
     loss: f64,
 }
 
@@ -200,18 +204,23 @@ fn time(
         wait_for(&step(session)?)?;
     }
     let (mut times, mut of_host) = (Vec::new(), Vec::new());
-    let mut last = None;
+    let mut reports = Vec::new();
     for _ in 0..args.steps {
         let begin = Instant::now();
         let report = step(session)?;
         of_host.push(begin.elapsed().as_secs_f64() * 1e3);
         wait_for(&report)?;
         times.push(begin.elapsed().as_secs_f64() * 1e3);
-        last = Some(report);
+        reports.push(report);
     }
-    let loss = total(session, &last.context("no step was timed")?)?;
+    let losses = reports.iter().map(|report| total(session, report)).collect::<Result<Vec<f64>>>()?;
+    let loss = *losses.last().context("no step was timed")?;
     let peak_rss_bytes = peak_rss_bytes()?;
     let watched = watch(args.watched, || step(session).map(drop))?;
+    let cuda_watch = match device {
+        Device::Cuda(_) => watch_cuda(args.watched, || step(session).map(drop)),
+        _ => None,
+    };
 
     let (whole, host): (f64, f64) = (times.iter().sum(), of_host.iter().sum());
     times.sort_by(f64::total_cmp);
@@ -240,6 +249,8 @@ fn time(
         host_syncs_per_step: watched.per_step,
         host_syncs: watched.of_first,
         host_syncs_apart_per_step: watched.apart_per_step,
+        cuda_watch,
+        losses,
         loss,
     })
 }
@@ -270,6 +281,38 @@ fn watch(steps: u32, mut step: impl FnMut() -> Result<()>) -> Result<Watched> {
     }
     let over = |count: u64| count as f64 / f64::from(steps);
     Ok(Watched { per_step: over(counter.count()), of_first, apart_per_step: over(counter.count_apart()) })
+}
+
+/// What CUDA's own watch for waiting found.
+#[derive(Debug, Serialize)]
+struct CudaWatch {
+    /// Steps that did not wait.
+    passed: u32,
+    /// 1 if a step waited, which ended the watch.
+    failed: u32,
+    /// Of that step.
+    error: Option<String>,
+}
+
+/// `None`, and why in the log, where the watch cannot be set.
+fn watch_cuda(steps: u32, mut step: impl FnMut() -> Result<()>) -> Option<CudaWatch> {
+    let _failing = match FailOnSyncs::start() {
+        Ok(guard) => guard,
+        Err(error) => {
+            tracing::warn!(%error, "CUDA's watch for waiting was not set");
+            return None;
+        }
+    };
+    Some(passed(steps, &mut step))
+}
+
+fn passed(steps: u32, step: &mut dyn FnMut() -> Result<()>) -> CudaWatch {
+    for passed in 0..steps {
+        if let Err(error) = step() {
+            return CudaWatch { passed, failed: 1, error: Some(format!("{error:#}")) };
+        }
+    }
+    CudaWatch { passed: steps, failed: 0, error: None }
 }
 
 fn total(session: &Session, report: &StepReport) -> Result<f64> {
@@ -393,6 +436,10 @@ fn told(report: &Report) -> String {
         let text = format!("{} per step, of solvers and clusterers", report.host_syncs_apart_per_step);
         rows.push(row("counted apart", text));
     }
+    rows.extend(report.cuda_watch.as_ref().map(|watch| {
+        let error = watch.error.as_ref().map(|error| format!(", then one waited: {error}"));
+        row("CUDA's watch", format!("{} steps did not wait{}", watch.passed, error.unwrap_or_default()))
+    }));
     rows.push(row("loss", format!("{:.4}", report.loss)));
     output::table(&rows)
 }
@@ -405,6 +452,21 @@ mod tests {
     fn the_median_is_in_the_middle() {
         assert_eq!(median(&[1.0, 2.0, 9.0]), 2.0);
         assert_eq!(median(&[1.0, 2.0, 4.0, 9.0]), 3.0);
+    }
+
+    #[test]
+    fn a_watch_ends_with_the_first_step_that_waits() {
+        let mut left = 2;
+        let mut step = || {
+            left -= 1;
+            anyhow::ensure!(left >= 0, "called a synchronizing CUDA operation");
+            Ok(())
+        };
+        let watch = passed(5, &mut step);
+        assert_eq!((watch.passed, watch.failed), (2, 1));
+        assert!(watch.error.is_some_and(|error| error.contains("synchronizing")));
+        let watch = passed(3, &mut || Ok(()));
+        assert_eq!((watch.passed, watch.failed, watch.error), (3, 0, None));
     }
 
     #[test]

@@ -76,7 +76,7 @@ struct Contest {
 }
 
 /// Settings that all benchmarks share.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// Which of `bench overhead`: small, quickstart, resnet18; all if empty.
     cases: Vec<String>,
@@ -284,6 +284,11 @@ impl Options {
     /// Steps that are timed in a run.
     pub fn steps(&self) -> usize {
         self.steps
+    }
+
+    /// The same with so many steps.
+    pub fn with_steps(&self, warmup: usize, steps: usize) -> Self {
+        Self { warmup, steps, ..self.clone() }
     }
 
     /// Whether a missed limit is a failure.

@@ -9,10 +9,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::args::Args;
+use crate::args::{Args, Usage};
 use crate::bench::{self, Libtorch, Options, Peer, Side, median, range};
+use crate::compare::{self, DATASET};
 use crate::floor;
+use crate::precision;
 use crate::repo::{Profile, Repo};
+use crate::scratch::Scratch;
 use crate::setup;
 
 /// How a program is run for one check.
@@ -27,6 +30,8 @@ struct Setting {
     peer: Vec<String>,
 }
 
+const SWITCHING: [&str; 4] = ["--script", "docs/late_cutmix.rhai", "--set", "mixers.cut=CutMix(alpha: 1.0)"];
+
 /// Which of a side's figures.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Figure {
@@ -37,7 +42,10 @@ enum Figure {
     Memory,
     /// Operations in a step that make the host wait.
     Syncs,
-    Loss,
+    /// Whether CUDA's own watch saw a step wait: 1 or 0.
+    Waited,
+    /// Loss of each step: how far the two sides are apart, at most.
+    Losses,
     /// Steps that were replayed as captured.
     Replayed,
 }
@@ -47,8 +55,6 @@ enum Figure {
 enum Limit {
     Most(f64),
     Least(f64),
-    /// As far from 1 at most.
-    Near(f64),
     Told,
 }
 
@@ -67,21 +73,62 @@ struct Check {
 pub struct Ask {
     admix: Option<PathBuf>,
     rehearse: bool,
+    parts: Vec<Part>,
+    /// CIFAR-10, to be imported unless it is.
+    data: Option<PathBuf>,
 }
+
+/// A part of the benchmark, which is run on its own by `--only`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Part {
+    /// Times and memory of the small setting.
+    Small,
+    /// Captured steps against those that are not.
+    Losses,
+    /// Times of the large setting.
+    Large,
+    /// Steps against their passes.
+    Floor,
+    /// Runs in bf16 against those in float32.
+    Precision,
+}
+
+const PARTS: [(&str, Part); 5] = [
+    ("small", Part::Small),
+    ("losses", Part::Losses),
+    ("large", Part::Large),
+    ("floor", Part::Floor),
+    ("precision", Part::Precision),
+];
 
 impl Ask {
     /// Takes the flags.
     ///
     /// # Errors
-    /// A flag without a value.
+    /// A flag without a value, a part that is not known.
     pub fn of(args: &mut Args) -> Result<Self> {
-        Ok(Self { admix: args.value("--admix")?.map(PathBuf::from), rehearse: args.switch("--rehearse") })
+        let known = || PARTS.map(|(name, _)| name).join(", ");
+        let part = |name: &str| {
+            let found = PARTS.iter().find(|(own, _)| *own == name).map(|(_, part)| *part);
+            found.ok_or_else(|| Usage(format!("bench gpu: the parts are {}, not `{name}`", known())))
+        };
+        let parts = match args.value("--only")? {
+            Some(names) => names.split(',').map(part).collect::<Result<_, Usage>>()?,
+            None => PARTS.map(|(_, part)| part).to_vec(),
+        };
+        Ok(Self {
+            admix: args.value("--admix")?.map(PathBuf::from),
+            rehearse: args.switch("--rehearse"),
+            parts,
+            data: args.value("--data")?.map(PathBuf::from),
+        })
     }
 }
 
 /// Measures, prints, and fails if a limit is missed.
 pub fn run(repo: &Repo, options: &Options, ask: &Ask) -> Result<()> {
-    let peer = Peer::find(repo)?;
+    let against = ask.parts.iter().any(|part| matches!(part, Part::Small | Part::Large));
+    let peer = if against { Some(Peer::find(repo)?) } else { None };
     let admix = match &ask.admix {
         Some(admix) => admix.canonicalize().with_context(|| format!("--admix {}", admix.display()))?,
         None => {
@@ -89,34 +136,63 @@ pub fn run(repo: &Repo, options: &Options, ask: &Ask) -> Result<()> {
             repo.build_admix(Profile::Release)?
         }
     };
-    let mut plan = Plan::new(&admix, &peer, options, ask.rehearse);
-    plan.fill();
-    let mut found: Vec<Vec<Value>> = vec![Vec::new(); plan.sides.len()];
-    for round in 0..options.rounds {
-        for turn in 0..plan.sides.len() {
-            let side = (round + turn) % plan.sides.len();
-            found[side].push(bench::facts(repo, &plan.sides[side], &[])?);
-            eprintln!("round {} of {}: {}", round + 1, options.rounds, plan.sides[side].name);
+    let mut plan = Plan::new(&admix, options, ask.rehearse);
+    for part in &ask.parts {
+        match (part, &peer) {
+            (Part::Small, Some(peer)) => plan.small(peer),
+            (Part::Large, Some(peer)) => plan.large(peer),
+            (Part::Losses, _) => plan.losses(),
+            _ => {}
         }
     }
-    let (text, mut met) = report(&plan.sides, &plan.checks, &found)?;
-    println!("\n{text}");
-    let small = &plan.small;
-    let flags: Vec<&str> =
-        plan.ours.iter().map(String::as_str).chain(small.changes.iter().flat_map(|c| ["--set", c])).collect();
-    met &= floor::measure(repo, &admix, options, &floor::Ask::all(small.batch, &flags, 1.10))?;
+    let mut met = plan.measure(repo)?;
+    if ask.parts.contains(&Part::Floor) {
+        let changes = plan.small.changes.iter().flat_map(|change| ["--set", change]);
+        let flags: Vec<&str> =
+            plan.ours.iter().chain(&plan.fast).map(String::as_str).chain(changes).collect();
+        met &= floor::measure(repo, &admix, options, &floor::Ask::all(plan.small.batch, &flags, 1.10))?;
+    }
+    if ask.parts.contains(&Part::Precision) {
+        met &= precision(repo, &admix, ask)?;
+    }
     ensure!(met || ask.rehearse, "a limit is missed");
     Ok(())
+}
+
+fn precision(repo: &Repo, admix: &Path, ask: &Ask) -> Result<bool> {
+    let words = |text: &str| text.split_whitespace().map(String::from).collect::<Vec<_>>();
+    if ask.rehearse {
+        let scratch = Scratch::new(repo.root(), "precision")?;
+        let ask = precision::Ask {
+            recipe: "configs/quickstart.ron",
+            overrides: words("epochs=2 data.per_class=20 batch=20 log_every=2"),
+            sides: [("fp32", words("--device cpu --precision fp32")), ("auto", words("--device cpu"))],
+            out: scratch.path().to_path_buf(),
+        };
+        return precision::measure(repo, admix, &ask);
+    }
+    let data = ask.data.clone().unwrap_or_else(|| repo.shared().join(DATASET.1));
+    compare::import(repo, admix, &data)?;
+    let side = |precision| (precision, words(&format!("--device cuda --precision {precision}")));
+    let ask = precision::Ask {
+        recipe: "configs/cifar10/r18/amix.ron",
+        overrides: words("epochs=5 log_every=50"),
+        sides: [side("fp32"), side("bf16")],
+        out: repo.root().join("runs/precision"),
+    };
+    precision::measure(repo, admix, &ask)
 }
 
 /// What runs and what is asked of it.
 struct Plan<'a> {
     admix: &'a Path,
-    peer: &'a Peer,
     options: &'a Options,
     /// Flags of ours, and of the peer.
     ours: Vec<String>,
     theirs: Vec<String>,
+    /// Our precision where time counts, and where losses do.
+    fast: Vec<String>,
+    exact: Vec<String>,
     small: Setting,
     large: Setting,
     sides: Vec<Side>,
@@ -124,13 +200,14 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    fn new(admix: &'a Path, peer: &'a Peer, options: &'a Options, rehearse: bool) -> Self {
+    fn new(admix: &'a Path, options: &'a Options, rehearse: bool) -> Self {
         let words = |text: &str| -> Vec<String> { text.split_whitespace().map(String::from).collect() };
         let setting =
             |name, batch, changes, peer| Setting { name, batch, changes: words(changes), peer: words(peer) };
-        let (ours, theirs, small, large) = if rehearse {
+        let (ours, fast, theirs, small, large) = if rehearse {
             (
                 "--device cpu",
+                "",
                 "--device cpu",
                 setting(
                     "ResNet-18, width 1/8, 16 px",
@@ -147,7 +224,8 @@ impl<'a> Plan<'a> {
             )
         } else {
             (
-                "--device cuda --precision bf16",
+                "--device cuda",
+                "--precision bf16",
                 "--device cuda --precision bf16 --channels-last",
                 setting("ResNet-18, 32 px", 100, "", ""),
                 setting(
@@ -158,21 +236,40 @@ impl<'a> Plan<'a> {
                 ),
             )
         };
-        let (ours, theirs) = (words(ours), words(theirs));
-        Self { admix, peer, options, ours, theirs, small, large, sides: Vec::new(), checks: Vec::new() }
+        let [ours, fast, theirs, exact] = [ours, fast, theirs, "--precision fp32"].map(words);
+        let (sides, checks) = (Vec::new(), Vec::new());
+        Self { admix, options, ours, theirs, fast, exact, small, large, sides, checks }
     }
 
-    /// All sides and checks.
-    fn fill(&mut self) {
-        let (small, large) = (self.small.clone(), self.large.clone());
+    /// Runs every side in every round, prints, and says whether all limits are met.
+    fn measure(&self, repo: &Repo) -> Result<bool> {
+        if self.sides.is_empty() {
+            return Ok(true);
+        }
+        let rounds = self.options.rounds;
+        let mut found: Vec<Vec<Value>> = vec![Vec::new(); self.sides.len()];
+        for round in 0..rounds {
+            for turn in 0..self.sides.len() {
+                let side = (round + turn) % self.sides.len();
+                found[side].push(bench::facts(repo, &self.sides[side], &[])?);
+                eprintln!("round {} of {rounds}: {}", round + 1, self.sides[side].name);
+            }
+        }
+        let (text, met) = report(&self.sides, &self.checks, &found)?;
+        println!("\n{text}");
+        Ok(met)
+    }
+
+    fn small(&mut self, peer: &Peer) {
+        let small = self.small.clone();
         let times = Figure::Milliseconds;
         let vanilla = self.admix(&small, "vanilla", &[]);
         let amix = self.admix(&small, "amix", &[]);
-        let eager = self.pytorch(&small, "vanilla", &[]);
+        let eager = self.pytorch(peer, &small, "vanilla", &[]);
         self.check("vanilla, images/s of PyTorch's", times, eager, Some(vanilla), Limit::Least(2.0));
-        let eager = self.pytorch(&small, "amix", &[]);
+        let eager = self.pytorch(peer, &small, "amix", &[]);
         self.check("amix, images/s of PyTorch's", times, eager, Some(amix), Limit::Least(3.0));
-        let compiled = self.pytorch(&small, "amix", &["--compile"]);
+        let compiled = self.pytorch(peer, &small, "amix", &["--compile"]);
         self.check("amix, images/s of compiled PyTorch's", times, compiled, Some(amix), Limit::Least(1.5));
         self.check("amix, host ms per step", Figure::HostMilliseconds, amix, None, Limit::Most(0.1));
         self.check("amix, peak memory of vanilla's", Figure::Memory, amix, Some(vanilla), Limit::Most(1.3));
@@ -198,37 +295,74 @@ impl<'a> Plan<'a> {
                 Limit::Most(0.0),
             );
         }
-        for (method, captured) in [("amix", amix), ("amix_i", amix_i), ("puzzlemix", puzzlemix)] {
-            let eager = self.admix(&small, method, &["--capture", "off"]);
-            let what = format!("{method}, loss captured / not captured");
-            self.check(&what, Figure::Loss, captured, Some(eager), Limit::Near(1e-3));
-            let what = format!("{method}, steps replayed");
+    }
+
+    /// 50 steps in float32, captured and not.
+    fn losses(&mut self) {
+        let small = self.small.clone();
+        let options = self.options.with_steps(5, 45);
+        for (name, recipe, flags) in [
+            ("vanilla", "vanilla", &[][..]),
+            ("amix", "amix", &[]),
+            ("amix_i", "amix_i", &[]),
+            // Its structure changes from step to step.
+            ("puzzlemix", "puzzlemix", &[]),
+            // Half-way through, its `if` changes.
+            ("late_cutmix", "amix_default", &SWITCHING),
+        ] {
+            let mut of = |more: &[&str]| {
+                let precision = self.exact.clone();
+                self.ours(&small, recipe, &precision, &options, &[flags, more].concat())
+            };
+            let (captured, eager) = (of(&[]), of(&["--capture", "off"]));
+            for (how, side) in [("captured", captured), ("not captured", eager)] {
+                self.sides[side].name = format!("{}: {name} in float32, {how}", small.name);
+                let what = format!("{name} {how}, steps that wait by CUDA's own watch");
+                self.check(&what, Figure::Waited, side, None, Limit::Most(0.0));
+            }
+            let what = format!("{name}, losses captured and not, largest relative difference");
+            self.check(&what, Figure::Losses, captured, Some(eager), Limit::Most(1e-3));
+            let what = format!("{name}, steps replayed");
             self.check(&what, Figure::Replayed, captured, None, Limit::Least(1.0));
         }
+    }
+
+    fn large(&mut self, peer: &Peer) {
+        let (large, times) = (self.large.clone(), Figure::Milliseconds);
         let ours = self.admix(&large, "amix", &[]);
-        let eager = self.pytorch(&large, "amix", &[]);
+        let eager = self.pytorch(peer, &large, "amix", &[]);
         self.check("amix, images/s of PyTorch's", times, eager, Some(ours), Limit::Least(1.0));
-        let compiled = self.pytorch(&large, "amix", &["--compile"]);
+        let compiled = self.pytorch(peer, &large, "amix", &["--compile"]);
         self.check("amix, images/s of compiled PyTorch's", times, compiled, Some(ours), Limit::Told);
     }
 
     fn admix(&mut self, setting: &Setting, method: &str, more: &[&str]) -> usize {
-        let mut command = bench::step(self.admix, &format!("configs/bench/{method}.ron"), self.options);
-        command.extend(self.ours.clone());
+        let precision = self.fast.clone();
+        self.ours(setting, method, &precision, self.options, more)
+    }
+
+    fn ours(
+        &mut self,
+        setting: &Setting,
+        method: &str,
+        precision: &[String],
+        options: &Options,
+        more: &[&str],
+    ) -> usize {
+        let mut command = bench::step(self.admix, &format!("configs/bench/{method}.ron"), options);
+        command.extend(self.ours.iter().chain(precision).cloned());
         for change in [format!("batch={}", setting.batch)].iter().chain(&setting.changes) {
             command.extend(["--set".to_string(), change.clone()]);
         }
         command.extend(more.iter().map(ToString::to_string));
-        let name = format!(
-            "{}: {}",
-            setting.name,
-            [method].iter().chain(more).copied().collect::<Vec<_>>().join(" ")
-        );
+        let words =
+            [method].into_iter().chain(precision.iter().map(String::as_str)).chain(more.iter().copied());
+        let name = format!("{}: {}", setting.name, words.collect::<Vec<_>>().join(" "));
         self.side(Side { name, command, libtorch: Libtorch::Linked })
     }
 
-    fn pytorch(&mut self, setting: &Setting, method: &str, more: &[&str]) -> usize {
-        let mut side = self.peer.side(method, &setting.batch.to_string(), self.options);
+    fn pytorch(&mut self, peer: &Peer, setting: &Setting, method: &str, more: &[&str]) -> usize {
+        let mut side = peer.side(method, &setting.batch.to_string(), self.options);
         side.command.extend(self.theirs.iter().chain(&setting.peer).cloned());
         side.command.extend(more.iter().map(ToString::to_string));
         side.name = format!(
@@ -257,7 +391,8 @@ impl Figure {
             Self::HostMilliseconds => "/host_ms",
             Self::Memory => "/cuda_peak_bytes",
             Self::Syncs => "/host_syncs_per_step",
-            Self::Loss => "/loss",
+            Self::Waited => "/cuda_watch/failed",
+            Self::Losses => "/losses",
             Self::Replayed => "/capture/replayed_steps",
         }
     }
@@ -268,7 +403,6 @@ impl Limit {
         match self {
             Self::Most(most) => value <= most,
             Self::Least(least) => value >= least,
-            Self::Near(far) => (value - 1.0).abs() <= far,
             Self::Told => true,
         }
     }
@@ -277,7 +411,6 @@ impl Limit {
         let text = match self {
             Self::Most(most) => format!("at most {most}"),
             Self::Least(least) => format!("at least {least}"),
-            Self::Near(far) => format!("1 within {far}"),
             Self::Told => return "told".into(),
         };
         format!("{text}: {}", if self.met(value) { "met" } else { "MISSED" })
@@ -302,6 +435,11 @@ fn report(sides: &[Side], checks: &[Check], found: &[Vec<Value>]) -> Result<(Str
     let mut all_met = true;
     for Check { what, figure, of, over, limit } in checks {
         let by_round = match over {
+            Some(over) if *figure == Figure::Losses => found[*of]
+                .iter()
+                .zip(&found[*over])
+                .map(|(of, over)| apart(of.pointer(figure.field())?, over.pointer(figure.field())?))
+                .collect(),
             None => figures(*of, *figure),
             Some(over) => figures(*of, *figure)
                 .zip(figures(*over, *figure))
@@ -321,6 +459,16 @@ fn report(sides: &[Side], checks: &[Check], found: &[Vec<Value>]) -> Result<(Str
     Ok((text, all_met))
 }
 
+/// The largest relative difference of two lists of losses of one length.
+fn apart(of: &Value, over: &Value) -> Option<f64> {
+    let (of, over) = (of.as_array()?, over.as_array()?);
+    let distance = |(a, b): (&Value, &Value)| Some((a.as_f64()? / b.as_f64()? - 1.0).abs());
+    let all: Vec<f64> = of.iter().zip(over).map(distance).collect::<Option<_>>()?;
+    // What is no number is told by no limit.
+    (of.len() == over.len() && all.iter().all(|far| far.is_finite()))
+        .then(|| all.into_iter().fold(0.0, f64::max))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -335,16 +483,16 @@ mod tests {
 
     #[test]
     fn every_limit_is_judged_by_the_median_over_rounds() {
-        let ours =
-            [2.0, 1.0, 1.0].map(|ms| serde_json::json!({"ms_per_step": ms, "loss": 2.0, "host_ms": 0.05}));
-        let theirs = [3.0, 3.0, 9.0].map(|ms| serde_json::json!({"ms_per_step": ms, "loss": 2.001}));
+        let ours = [2.0, 1.0, 1.0]
+            .map(|ms| serde_json::json!({"ms_per_step": ms, "losses": [2.0, 4.0], "host_ms": 0.05}));
+        let theirs = [3.0, 3.0, 9.0].map(|ms| serde_json::json!({"ms_per_step": ms, "losses": [2.001, 4.0]}));
         let (sides, found) = ([side("admix"), side("pytorch")], [ours.to_vec(), theirs.to_vec()]);
         let met = |check: Check| report(&sides, &[check], &found).unwrap();
         let (text, ok) = met(check(Figure::Milliseconds, Some(1), Limit::Most(0.4)));
         assert!(ok && text.contains("amix: 0.3333 (by round 0.1111 to 0.6667); at most 0.4: met"), "{text}");
         assert!(!met(check(Figure::Milliseconds, Some(1), Limit::Least(0.4))).1);
-        assert!(met(check(Figure::Loss, Some(1), Limit::Near(1e-3))).1);
-        assert!(!met(check(Figure::Loss, Some(1), Limit::Near(1e-4))).1);
+        assert!(met(check(Figure::Losses, Some(1), Limit::Most(1e-3))).1);
+        assert!(!met(check(Figure::Losses, Some(1), Limit::Most(4e-4))).1);
         assert!(met(check(Figure::HostMilliseconds, None, Limit::Most(0.1))).1);
     }
 
@@ -354,6 +502,14 @@ mod tests {
         let (text, met) =
             report(&[side("admix")], &[check(Figure::Memory, None, Limit::Most(1.0))], &found).unwrap();
         assert!(!met && text.contains("`/cuda_peak_bytes` was not told: MISSED"), "{text}");
+        let losses = |list: Value| [vec![serde_json::json!({"ms_per_step": 1.0, "losses": list})]];
+        for (ours, theirs) in [("[1.0]", "[1.0, 2.0]"), ("[null]", "[1.0]"), ("[0.0]", "[0.0]")] {
+            let [ours, theirs] = [ours, theirs].map(|list| losses(serde_json::from_str(list).unwrap()));
+            let check = check(Figure::Losses, Some(1), Limit::Most(9.0));
+            let (text, met) =
+                report(&[side("admix"), side("pytorch")], &[check], &[ours, theirs].concat()).unwrap();
+            assert!(!met && text.contains("`/losses` was not told: MISSED"), "{text}");
+        }
         let told = check(Figure::Memory, None, Limit::Told);
         assert!(report(&[side("admix")], &[told], &found).unwrap().1);
     }

@@ -15,6 +15,7 @@ mod gpu;
 mod libtorch;
 mod memory;
 mod policies;
+mod precision;
 mod process;
 mod puzzlemix;
 mod repo;
@@ -56,9 +57,10 @@ cargo xtask COMMAND
                                hold steps against the passes over the network that they are made of; ARGS go to `admix`
   bench memory [--methods A,B] [--batch N]
                                the most memory that steps need, in that of a step that mixes nothing
-  bench gpu [--admix PATH] [--rehearse] [--rounds N] [--steps N] [--warmup N]
+  bench gpu [--admix PATH] [--rehearse] [--only PART,PART] [--data PATH] [--rounds N] [--steps N] [--warmup N]
                                all that is promised of a GPU, against PyTorch eager and compiled; fails on a miss
-                               (--admix: a built program, so that no cargo is needed; --rehearse: on the CPU, tiny)
+                               (--admix: a built program, so that no cargo is needed; --rehearse: on the CPU, tiny;
+                               the parts are small, losses, large, floor and precision, which trains on the CIFAR-10 of --data)
   bench methods [--methods A,B] [--batch N] [--alone] [--rounds N] [--steps N] [--warmup N] [--threads N] [--strict]
                                time AMix and PuzzleMix against a step that mixes nothing and against PyTorch, all in turn
   bench policies [--methods A,B] [--batch N] [--alone] [--rounds N] [--steps N] [--warmup N] [--threads N] [--strict]

@@ -3,10 +3,13 @@
 
 #include <ATen/Context.h>
 #include <c10/core/CachingDeviceAllocator.h>
+#include <c10/core/Event.h>
+#include <c10/core/StreamGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <c10/util/Exception.h>
 #include <dlfcn.h>
 
+#include <map>
 #include <string>
 
 namespace {
@@ -16,6 +19,14 @@ c10::DeviceAllocator* cuda_allocator() {
   if (!at::globalContext().hasCUDA()) return nullptr;
   auto* allocator = dynamic_cast<c10::DeviceAllocator*>(c10::GetAllocator(at::kCUDA));
   return allocator && allocator->initialized() ? allocator : nullptr;
+}
+
+// One stream for each thread and device, beside the one on which the thread asks for work.
+c10::Stream aside_of(const c10::impl::VirtualGuardImpl& cuda, c10::Device device) {
+  thread_local std::map<c10::DeviceIndex, c10::Stream> streams;
+  auto found = streams.find(device.index());
+  if (found == streams.end()) found = streams.emplace(device.index(), cuda.getStreamFromGlobalPool(device)).first;
+  return found->second;
 }
 
 struct Silent : c10::WarningHandler {
@@ -64,6 +75,28 @@ char* admix_reset_cuda_peak(int index) {
 char* admix_synchronize(int index) {
   return guarded([&] {
     c10::impl::VirtualGuardImpl(at::kCUDA).synchronizeDevice(static_cast<c10::DeviceIndex>(index));
+  });
+}
+
+// The copy waits for nothing that was asked for before; what is asked for from here on waits for the copy, on the device.
+char* admix_upload_aside(Handle host, int index, Handle* result) {
+  return guarded([&] {
+    TORCH_CHECK(host->device().is_cpu(), "a tensor in host memory is copied, not one on ", host->device());
+    const c10::impl::VirtualGuardImpl cuda(at::kCUDA);
+    const c10::Device device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
+    TORCH_CHECK(index >= 0 && index < cuda.deviceCount(), "there is no CUDA device ", index);
+    const auto work = cuda.getStream(device), aside = aside_of(cuda, device);
+    at::Tensor copy;
+    c10::Event copied(at::kCUDA);
+    {
+      const c10::StreamGuard on(aside);
+      copy = host->to(device, host->scalar_type(), /*non_blocking=*/true);
+      copied.record(aside);
+    }
+    copied.block(work);
+    // Its memory is the other stream's: it is used again only after the work that reads it.
+    cuda.recordDataPtrOnStream(copy.storage().data_ptr(), work);
+    *result = owned(std::move(copy));
   });
 }
 

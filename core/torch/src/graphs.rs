@@ -4,6 +4,7 @@
 
 use std::ffi::{c_int, c_void};
 use std::ptr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::cuda_object::{CudaObject, cuda_object};
 use crate::shim::check;
@@ -147,29 +148,82 @@ impl Drop for DeviceTimer {
     }
 }
 
-/// What libtorch does where the host waits for a CUDA device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SyncWatch {
-    /// Nothing.
-    Off,
-    /// It prints a warning.
-    Warn,
-    /// The call fails.
-    Fail,
+/// While one lives, whatever makes the host wait for a CUDA device fails, in the whole process, except
+/// [`apart`](crate::apart). libtorch sees its own waiting, not that of other libraries.
+#[derive(Debug)]
+pub struct FailOnSyncs(());
+
+/// Whether there is a guard, and how many parts of work may wait meanwhile.
+#[derive(Debug)]
+struct Watch {
+    on: bool,
+    paused: usize,
 }
 
-/// Sets what libtorch does where the host waits for a CUDA device, for the whole process. It sees its own waiting, not
-/// that of other libraries.
-///
-/// Errors: the shared object is missing or does not load.
-pub fn watch_cuda_syncs(watch: SyncWatch) -> Result<()> {
-    let level = match watch {
-        SyncWatch::Off => 0,
-        SyncWatch::Warn => 1,
-        SyncWatch::Fail => 2,
-    };
-    // SAFETY: the call takes a number alone.
-    check(unsafe { (cuda_object()?.watch_syncs)(level) })
+static WATCH: Mutex<Watch> = Mutex::new(Watch { on: false, paused: 0 });
+
+impl Watch {
+    fn lock() -> MutexGuard<'static, Self> {
+        WATCH.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn level(&self) -> c_int {
+        if self.on && self.paused == 0 { FAIL } else { NOTHING }
+    }
+}
+
+impl FailOnSyncs {
+    /// From here on.
+    ///
+    /// Errors: the shared object is missing or does not load; there is one already.
+    pub fn start() -> Result<Self> {
+        let object = cuda_object()?;
+        let mut watch = Watch::lock();
+        if watch.on {
+            return Err(Error::torch("waiting for the device fails already"));
+        }
+        watch.on = true;
+        // SAFETY: the call takes a number alone.
+        let set = check(unsafe { (object.watch_syncs)(watch.level()) });
+        watch.on = set.is_ok();
+        set.map(|()| Self(()))
+    }
+
+    /// Lets the host wait. True if it was not to; then [`go_on`](Self::go_on) must follow.
+    pub(crate) fn pause() -> bool {
+        let mut watch = Watch::lock();
+        if watch.on {
+            watch.paused += 1;
+            set_level(watch.level());
+        }
+        watch.on
+    }
+
+    /// Waiting fails again, unless other work may still wait.
+    pub(crate) fn go_on() {
+        let mut watch = Watch::lock();
+        watch.paused -= 1;
+        set_level(watch.level());
+    }
+}
+
+impl Drop for FailOnSyncs {
+    fn drop(&mut self) {
+        let mut watch = Watch::lock();
+        watch.on = false;
+        set_level(watch.level());
+    }
+}
+
+// The levels of `admix_cuda_watch_syncs`.
+const NOTHING: c_int = 0;
+const FAIL: c_int = 2;
+
+fn set_level(level: c_int) {
+    if let Ok(object) = cuda_object() {
+        // SAFETY: the call takes a number alone. Of these levels none is refused.
+        drop(check(unsafe { (object.watch_syncs)(level) }));
+    }
 }
 
 /// Waits until the CUDA device of this number has done all that it was asked for.

@@ -20,12 +20,13 @@ mod rng;
 mod scalar;
 mod shim;
 mod syncs;
+mod upload;
 
 pub use cuda::{CudaState, Wanted, cuda_peak_bytes, open_cuda, reset_cuda_peak, set_tf32, synchronize, tf32};
 pub use ema::{copy_all, ema};
 pub use error::{Error, Result};
 pub use grads::{backward, backward_keep, clear_grads, grad_norm, grad_of, gradients, nonfinite, take_grads};
-pub use graphs::{CudaGraphs, DeviceTimer, GraphId, SyncWatch, synchronize_cuda, watch_cuda_syncs};
+pub use graphs::{CudaGraphs, DeviceTimer, FailOnSyncs, GraphId, synchronize_cuda};
 pub use guards::{Autocast, GradGuard, ThreadState, grad_enabled, no_grad, with_grad};
 pub use host_block::{HostBlock, HostPart};
 pub use memory::{peak_rss_bytes, rss_bytes};
@@ -35,3 +36,4 @@ pub use rng::{cpu_rng_state, rng_fingerprint, set_cpu_rng_state, set_threads, th
 pub use scalar::scalar;
 pub use syncs::{Apart, SyncCounter, apart};
 pub use tch::{Device, IndexOp, Kind, NewAxis, Reduction, Scalar, Shape, TchError, Tensor, TensorIndexer};
+pub use upload::upload_aside;

@@ -4,6 +4,7 @@ use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::ptr;
 
+use crate::graphs::FailOnSyncs;
 use crate::shim::{self, check, take_text};
 
 /// Counts, while it lives, operations that make the host wait for a device or read values from it.
@@ -62,19 +63,24 @@ impl SyncCounter {
 /// Work of this thread that may wait for the device, such as a solver on the host, until dropped: see [`apart`].
 #[derive(Debug)]
 pub struct Apart {
+    /// Waiting was to fail before.
+    failing: bool,
     _thread: PhantomData<*mut ()>,
 }
 
-/// Counters count what follows apart, until the guard is dropped. Costs next to nothing.
+/// Counters count what follows apart, until the guard is dropped, and [`FailOnSyncs`] lets it wait. Costs next to nothing.
 #[must_use = "what follows is counted as before when the guard is dropped"]
 pub fn apart() -> Apart {
     shim::admix_set_apart(1);
-    Apart { _thread: PhantomData }
+    Apart { failing: FailOnSyncs::pause(), _thread: PhantomData }
 }
 
 impl Drop for Apart {
     fn drop(&mut self) {
         shim::admix_set_apart(-1);
+        if self.failing {
+            FailOnSyncs::go_on();
+        }
     }
 }
 
@@ -201,6 +207,20 @@ mod tests {
         }
         read(&x);
         assert_eq!((syncs.count(), syncs.count_apart(), syncs.names().len()), (1, 2, 1));
+    }
+
+    #[test]
+    fn work_that_may_wait_does_not_fail_under_the_watch_of_cuda() {
+        // Without the object there is no watch, and nothing is to be paused.
+        let guard = FailOnSyncs::start();
+        assert!(FailOnSyncs::start().is_err(), "there is one at a time");
+        {
+            let outer = apart();
+            let inner = apart();
+            assert_eq!((outer.failing, inner.failing), (guard.is_ok(), guard.is_ok()));
+        }
+        drop(guard);
+        assert!(!apart().failing);
     }
 
     #[test]

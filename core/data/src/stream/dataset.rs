@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use admix_api::Streams;
-use admix_torch::{Device, Kind, Tensor};
+use admix_torch::{Device, Kind, Tensor, upload_aside};
 
 use crate::augment::{Augmentation, Interpolation, Moco, Shift};
 use crate::config::{DataConfig, setting};
@@ -287,11 +287,8 @@ impl Dataset {
         self.uploaded(&done.bytes)
     }
 
-    /// Host bytes on the device, without waiting for it.
+    /// Host bytes on the device, copied while it does what it was asked for before.
     fn uploaded(&self, bytes: &Tensor) -> Result<Tensor> {
-        match self.device {
-            Device::Cpu => Ok(bytes.shallow_clone()),
-            device => Ok(bytes.f_to_device_(device, Kind::Uint8, true, false)?),
-        }
+        Ok(upload_aside(bytes, self.device)?)
     }
 }
