@@ -204,16 +204,15 @@ fn time(
         wait_for(&step(session)?)?;
     }
     let (mut times, mut of_host) = (Vec::new(), Vec::new());
-    let mut reports = Vec::new();
+    let mut losses = Vec::new();
     for _ in 0..args.steps {
         let begin = Instant::now();
         let report = step(session)?;
         of_host.push(begin.elapsed().as_secs_f64() * 1e3);
         wait_for(&report)?;
         times.push(begin.elapsed().as_secs_f64() * 1e3);
-        reports.push(report);
+        losses.push(total(session, &report)?);
     }
-    let losses = reports.iter().map(|report| total(session, report)).collect::<Result<Vec<f64>>>()?;
     let loss = *losses.last().context("no step was timed")?;
     let peak_rss_bytes = peak_rss_bytes()?;
     let watched = watch(args.watched, || step(session).map(drop))?;

@@ -325,6 +325,14 @@ impl<'a> Plan<'a> {
             let what = format!("{name}, steps replayed");
             self.check(&what, Figure::Replayed, captured, None, Limit::Least(1.0));
         }
+        // Batches that were copied beside other work, and those that were gathered on the device.
+        let exact = self.exact.clone();
+        let [resident, streamed] = ["Device", "Stream"].map(|storage| {
+            let flags = ["--set", &format!("data.storage={storage}")];
+            self.ours(&small, "vanilla", &exact, &options, &flags)
+        });
+        let what = "vanilla, losses streamed and resident, largest relative difference";
+        self.check(what, Figure::Losses, streamed, Some(resident), Limit::Most(1e-3));
     }
 
     fn large(&mut self, peer: &Peer) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use admix_torch::{Device, Kind, Tensor};
+use admix_torch::{Device, Kind, Tensor, upload};
 
 use crate::pairing::{SHUFFLE, Shuffle};
 use crate::{Draws, Error, Pairing, Partner, Per, Result};
@@ -202,12 +202,7 @@ impl Value {
             Value::Int(value) => Tensor::f_from_slice(&[*value])?.f_reshape([0i64; 0])?,
             Value::Ints(values) => Tensor::f_from_slice(values)?,
         };
-        if device == Device::Cpu {
-            return Ok(tensor);
-        }
-        // The memory is pageable: CUDA stages it before the call returns, so it may go, and nothing waits for the steps
-        // before.
-        Ok(tensor.f_internal_to_copy((tensor.kind(), device), true)?)
+        Ok(upload(&tensor, device)?)
     }
 }
 

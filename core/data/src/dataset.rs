@@ -550,10 +550,5 @@ pub(crate) fn normalisation(info: &Info, device: Device) -> Result<(Tensor, Tens
 
 /// Host numbers on the device, without waiting for it.
 pub(crate) fn upload(values: &[i64], device: Device) -> Result<Tensor> {
-    let values = Tensor::f_from_slice(values)?;
-    if device == Device::Cpu {
-        Ok(values)
-    } else {
-        Ok(values.f_to_device_(device, Kind::Int64, true, false)?)
-    }
+    Ok(admix_torch::upload(&Tensor::f_from_slice(values)?, device)?)
 }

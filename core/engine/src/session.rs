@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use admix_api::{Ask, Draws, MixInput, Plan, Registry, Value, spans};
 use admix_data::Batch;
-use admix_torch::{Device, Kind, Tensor};
+use admix_torch::{Device, Kind, Tensor, duplicate};
 
 use crate::method::{
     CaptureReport, Clock, CudaRecorder, Frame, GraphRecorder, Method, MixReport, Mode, Param, Recorded,
@@ -86,7 +86,7 @@ impl Session {
         let world = World::build(recipe, registry, shape, device)?;
         let before = if world.is_watched() {
             let live = world.early_changes();
-            let copies = live.iter().map(|tensor| tensor.f_detach_copy()).collect::<Result<_, _>>()?;
+            let copies = live.iter().map(duplicate).collect::<Result<_, _>>()?;
             Some((live, copies))
         } else {
             None

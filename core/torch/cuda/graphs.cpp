@@ -123,10 +123,13 @@ char* admix_cuda_capture_begin(void* graphs) {
   auto& own = *static_cast<Graphs*>(graphs);
   return guarded([&] {
     TORCH_CHECK(!own.open, "a capture is going on already");
-    const c10::cuda::CUDAGuard on(own.device);
-    c10::cuda::device_synchronize();
-    // Memory of the warm-up that nobody holds goes back: the pool of graphs needs as much again.
-    c10::cuda::CUDACachingAllocator::emptyCache();
+    {
+      // It ends before the stream's guard begins, which keeps the device as well.
+      const c10::cuda::CUDAGuard on(own.device);
+      c10::cuda::device_synchronize();
+      // Memory of the warm-up that nobody holds goes back: the pool of graphs needs as much again.
+      c10::cuda::CUDACachingAllocator::emptyCache();
+    }
     own.guard.emplace(own.stream);
     own.open = std::make_unique<at::cuda::CUDAGraph>();
     try {

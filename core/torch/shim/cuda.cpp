@@ -78,6 +78,18 @@ char* admix_synchronize(int index) {
   });
 }
 
+// From memory that is not page-locked CUDA copies little as soon as it is asked to; for more it may first wait for the device.
+char* admix_upload(Handle host, int index, Handle* result) {
+  return guarded([&] {
+    constexpr size_t kStagedAtOnce = 64 << 10;
+    TORCH_CHECK(host->device().is_cpu(), "a tensor in host memory is copied, not one on ", host->device());
+    const c10::Device device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
+    const bool pin = host->nbytes() > kStagedAtOnce && at::globalContext().hasCUDA();
+    const at::Tensor from = pin ? host->pin_memory() : *host;
+    *result = owned(from.to(device, from.scalar_type(), /*non_blocking=*/true));
+  });
+}
+
 // The copy waits for nothing that was asked for before; what is asked for from here on waits for the copy, on the device.
 char* admix_upload_aside(Handle host, int index, Handle* result) {
   return guarded([&] {

@@ -30,10 +30,10 @@ pub use graphs::{CudaGraphs, DeviceTimer, FailOnSyncs, GraphId, synchronize_cuda
 pub use guards::{Autocast, GradGuard, ThreadState, grad_enabled, no_grad, with_grad};
 pub use host_block::{HostBlock, HostPart};
 pub use memory::{peak_rss_bytes, rss_bytes};
-pub use memory_format::{channels_last, is_channels_last, set_data};
+pub use memory_format::{channels_last, duplicate, is_channels_last, set_data};
 pub use optim::{AdamWOptions, SgdOptions, fused_adamw, fused_sgd};
 pub use rng::{cpu_rng_state, rng_fingerprint, set_cpu_rng_state, set_threads, threads};
 pub use scalar::scalar;
 pub use syncs::{Apart, SyncCounter, apart};
 pub use tch::{Device, IndexOp, Kind, NewAxis, Reduction, Scalar, Shape, TchError, Tensor, TensorIndexer};
-pub use upload::upload_aside;
+pub use upload::{upload, upload_aside};

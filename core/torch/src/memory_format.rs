@@ -25,6 +25,16 @@ pub fn is_channels_last(tensor: &Tensor) -> bool {
     check(unsafe { shim::admix_is_channels_last(handle(tensor), &mut result) }).is_ok() && result
 }
 
+/// A copy without graph, which lies in memory as the tensor does. (`detach_copy` lays channels outermost.)
+///
+/// Errors: no room for it.
+pub fn duplicate(tensor: &Tensor) -> Result<Tensor> {
+    let tensor = tensor.f_detach()?;
+    let mut copy = tensor.f_empty_like()?;
+    copy.f_copy_(&tensor)?;
+    Ok(copy)
+}
+
 /// Makes `target` refer to the memory of `value`, as its own identity: every holder of `target` sees it.
 ///
 /// For changing the layout or device of a parameter that others already hold. Errors: an incompatible dtype
@@ -45,6 +55,16 @@ mod tests {
         let y = channels_last(&x)?;
         assert!(x.equal(&y) && is_channels_last(&y) && !is_channels_last(&x));
         assert_eq!(y.stride(), [60, 1, 15, 3]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_duplicate_has_the_order_in_memory_and_no_graph() -> Result<()> {
+        let x =
+            channels_last(&Tensor::randn([2, 3, 4, 5], (Kind::Float, Device::Cpu)))?.set_requires_grad(true);
+        let y = duplicate(&x)?;
+        assert!(x.equal(&y) && is_channels_last(&y) && !y.requires_grad() && y.data_ptr() != x.data_ptr());
+        assert!(!is_channels_last(&duplicate(&x.detach().contiguous())?));
         Ok(())
     }
 

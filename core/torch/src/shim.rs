@@ -108,6 +108,7 @@ unsafe extern "C" {
     pub(crate) fn admix_cuda_peak_bytes(index: c_int, bytes: *mut i64) -> Fault;
     pub(crate) safe fn admix_reset_cuda_peak(index: c_int) -> Fault;
     pub(crate) safe fn admix_synchronize(index: c_int) -> Fault;
+    pub(crate) fn admix_upload(host: Handle, index: c_int, result: *mut Handle) -> Fault;
     pub(crate) fn admix_upload_aside(host: Handle, index: c_int, result: *mut Handle) -> Fault;
     pub(crate) safe fn admix_set_tf32(allowed: bool) -> Fault;
     pub(crate) fn admix_tf32(allowed: *mut bool) -> Fault;

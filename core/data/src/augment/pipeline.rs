@@ -222,10 +222,7 @@ impl Pipeline {
 
     /// Host numbers on the device, without waiting for it.
     fn upload(&self, values: Tensor) -> Result<Tensor> {
-        match self.device {
-            Device::Cpu => Ok(values),
-            device => Ok(values.f_to_device_(device, values.kind(), true, false)?),
-        }
+        Ok(admix_torch::upload(&values, self.device)?)
     }
 }
 

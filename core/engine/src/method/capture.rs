@@ -12,7 +12,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
 use admix_data::Batch;
-use admix_torch::{Device, GraphId, Tensor};
+use admix_torch::{Device, GraphId, Tensor, duplicate};
 use serde::Serialize;
 
 use crate::method::execute::StepReport;
@@ -346,7 +346,7 @@ fn is_first_view(batch: &Batch) -> bool {
 
 /// Copies with the same layout. The images are the first view again where they were.
 fn copied(batch: &Batch) -> Result<Batch> {
-    let copy = |tensor: &Tensor| -> Result<Tensor> { Ok(tensor.f_detach_copy()?) };
+    let copy = |tensor: &Tensor| -> Result<Tensor> { Ok(duplicate(tensor)?) };
     let views = batch.views.iter().map(copy).collect::<Result<Vec<_>>>()?;
     let images = match views.first() {
         Some(view) if is_first_view(batch) => view.shallow_clone(),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use admix_api::{Plan, Planned, Value};
 use admix_data::Batch;
-use admix_torch::{Device, Kind, Tensor};
+use admix_torch::{Device, Kind, Tensor, upload};
 
 use crate::method::execute::{StepReport, Values};
 use crate::method::trace::{Id, Node, Op, SlotId, Trace};
@@ -79,7 +79,7 @@ impl Image {
     }
 
     fn on(&self, device: Device) -> Result<Block> {
-        let all = self.packed()?.f_to_device(device)?;
+        let all = upload(&self.packed()?, device)?;
         let (whole, size) = (self.whole.len() as i64, all.size1()?);
         let floats = all.f_narrow(0, whole, size - whole)?.f_view_dtype(Kind::Float)?;
         Ok(Block { whole: all.f_narrow(0, 0, whole)?, floats, all })
@@ -87,15 +87,11 @@ impl Image {
 
     /// Writes over a block of as many values, in place. Does not wait for the device.
     fn overwrite(&self, block: &Block) -> Result<()> {
-        let mut new = self.packed()?;
+        let new = self.packed()?;
         if new.size() != block.all.size() {
             return Err(Error::Input("recorded work has other slots than before".into()));
         }
-        if block.all.device() != Device::Cpu {
-            // From pageable memory, which CUDA stages before the call returns: it may go, and nothing waits for the steps
-            // before.
-            new = new.f_internal_to_copy((new.kind(), block.all.device()), true)?;
-        }
+        let new = upload(&new, block.all.device())?;
         block.all.shallow_clone().f_copy_(&new)?;
         Ok(())
     }

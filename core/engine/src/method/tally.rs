@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use admix_torch::{GraphId, Kind, Reduction, Tensor};
+use admix_torch::{GraphId, Kind, Reduction, Tensor, duplicate};
 
 use crate::method::capture::{Fixed, GraphRecorder};
 use crate::world::World;
@@ -66,7 +66,7 @@ impl TallyGraph {
         images: &Tensor,
         labels: &Tensor,
     ) -> Result<Self> {
-        let (images, labels) = (images.f_detach_copy()?, labels.f_detach_copy()?);
+        let (images, labels) = (duplicate(images)?, duplicate(labels)?);
         let left = RefCell::new(Tally::new());
         let mut work = || work(world, &images, &labels, &left);
         let graph = recorder.capture(&|| fixed(world, &images, &labels), &mut work)?;

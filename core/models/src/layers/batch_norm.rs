@@ -94,40 +94,37 @@ impl BatchNorm2d {
         )?)
     }
 
-    /// Sample i belongs to group i mod G: so the channels of G samples in a row are those of one sample of G C channels,
-    /// and no sample moves.
+    /// Groups follow each other in memory, so no sample moves before it is normalised, however the channels lie.
     fn grouped(&self, x: &Tensor, groups: i64) -> Result<Tensor> {
-        let (n, channels, height, width) = x.size4()?;
-        let wide = x.f_reshape([n / groups, groups * channels, height, width])?;
-        let repeated =
-            |tensor: &Tensor| -> Result<Tensor> { Ok(Tensor::f_cat(&vec![tensor; groups as usize], 0)?) };
-        let buffers: Vec<Tensor> = {
-            let _guard = admix_torch::no_grad();
-            self.buffers().iter().map(repeated).collect::<Result<_>>()?
-        };
-        let y = wide.f_batch_norm(
-            Some(&repeated(&self.weight)?),
-            Some(&repeated(&self.bias)?),
-            Some(&buffers[0]),
-            Some(&buffers[1]),
-            true,
-            self.momentum.get(),
-            EPSILON,
-            true,
-        )?;
+        let repeated = |buffer: &Tensor| -> Result<Tensor> { Ok(buffer.f_detach()?.f_repeat([groups, 1])?) };
+        let [means, variances] = self.buffers().each_ref().map(repeated);
+        let (means, variances) = (means?, variances?);
+        let each = x.f_split(x.size()[0] / groups, 0)?;
+        let normalised = (0..).zip(&each).map(|(group, part)| -> Result<Tensor> {
+            Ok(part.f_batch_norm(
+                Some(&self.weight),
+                Some(&self.bias),
+                Some(&means.f_select(0, group)?),
+                Some(&variances.f_select(0, group)?),
+                true,
+                self.momentum.get(),
+                EPSILON,
+                true,
+            )?)
+        });
+        let y = Tensor::f_cat(&normalised.collect::<Result<Vec<_>>>()?, 0)?;
         // The mean of equal values may round.
         if self.momentum.get() != 0.0 {
             let _guard = admix_torch::no_grad();
-            for (mut buffer, moved) in self.buffers().into_iter().zip(buffers) {
-                buffer.f_copy_(&moved.f_reshape([groups, channels])?.f_mean_dim(0i64, false, None)?)?;
+            for (mut buffer, moved) in self.buffers().into_iter().zip([means, variances]) {
+                buffer.f_copy_(&moved.f_mean_dim(0i64, false, None)?)?;
             }
         }
-        // With its graph: outside of the guard.
-        Ok(y.f_reshape([n, channels, height, width])?)
+        Ok(y)
     }
 
-    /// Splits train-mode batches into so many groups with statistics of their own; 1, the default, does not. Sample i
-    /// belongs to group i mod G.
+    /// Splits train-mode batches into so many groups with statistics of their own; 1, the default, does not. The first N / G
+    /// samples are the first group, as where each of G devices has its part of a batch.
     pub fn set_groups(&self, groups: i64) {
         self.groups.set(groups.max(1));
     }
@@ -226,6 +223,7 @@ mod tests {
     #[test]
     fn groups_are_batches_of_their_own_and_no_sample_moves() -> Result<()> {
         let x = Tensor::f_randn([6, 2, 3, 2], (Kind::Double, Device::Cpu))?;
+        let inner = admix_torch::channels_last(&x)?;
         let (_store, grouped) = layer()?;
         grouped.set_groups(2);
         let leaf = x.f_detach_copy()?.set_requires_grad(true);
@@ -233,7 +231,7 @@ mod tests {
         y.f_square()?.f_mul(&x)?.f_sum(Kind::Double)?.backward();
         let (mut mean, mut variance) = (Tensor::from(0.0), Tensor::from(0.0));
         for group in 0..2i64 {
-            let members = Tensor::from_slice(&[group, group + 2, group + 4]);
+            let members = Tensor::from_slice(&[3 * group, 3 * group + 1, 3 * group + 2]);
             let (_store, alone) = layer()?;
             let part = x.f_index_select(0, &members)?.set_requires_grad(true);
             let wanted = alone.forward(&part, true)?;
@@ -243,6 +241,10 @@ mod tests {
             let [m, v] = alone.buffers();
             (mean, variance) = (mean + m / 2.0, variance + v / 2.0);
         }
+        let (_store, again) = layer()?;
+        again.set_groups(2);
+        let z = again.forward(&inner, true)?;
+        assert!(admix_torch::is_channels_last(&z) && z.f_allclose(&y, 1e-12, 1e-12, false)?);
         let [m, v] = grouped.buffers();
         assert!(m.f_allclose(&mean, 1e-12, 1e-12, false)? && v.f_allclose(&variance, 1e-12, 1e-12, false)?);
         let message = grouped.forward(&x.f_narrow(0, 0, 5)?, true).expect_err("5 samples").to_string();
