@@ -287,9 +287,9 @@ fn watch(steps: u32, mut step: impl FnMut() -> Result<()>) -> Result<Watched> {
 struct CudaWatch {
     /// Steps that did not wait.
     passed: u32,
-    /// 1 if a step waited, which ended the watch.
+    /// 1 if a step failed, which ended the watch.
     failed: u32,
-    /// Of that step.
+    /// Of that step: that it waited, or something else.
     error: Option<String>,
 }
 
@@ -436,7 +436,7 @@ fn told(report: &Report) -> String {
         rows.push(row("counted apart", text));
     }
     rows.extend(report.cuda_watch.as_ref().map(|watch| {
-        let error = watch.error.as_ref().map(|error| format!(", then one waited: {error}"));
+        let error = watch.error.as_ref().map(|error| format!(", then one failed: {error}"));
         row("CUDA's watch", format!("{} steps did not wait{}", watch.passed, error.unwrap_or_default()))
     }));
     rows.push(row("loss", format!("{:.4}", report.loss)));

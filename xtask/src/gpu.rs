@@ -30,6 +30,9 @@ struct Setting {
     peer: Vec<String>,
 }
 
+/// Steps whose losses are compared.
+const STEPS: usize = 50;
+/// A method whose `if` changes half-way through the run.
 const SWITCHING: [&str; 4] = ["--script", "docs/late_cutmix.rhai", "--set", "mixers.cut=CutMix(alpha: 1.0)"];
 
 /// Which of a side's figures.
@@ -48,6 +51,8 @@ enum Figure {
     Losses,
     /// Steps that were replayed as captured.
     Replayed,
+    /// Different works that were captured.
+    Variants,
 }
 
 /// What a figure may be.
@@ -136,6 +141,11 @@ pub fn run(repo: &Repo, options: &Options, ask: &Ask) -> Result<()> {
             repo.build_admix(Profile::Release)?
         }
     };
+    if ask.parts.contains(&Part::Precision) && !ask.rehearse {
+        // First of all: it may not be there.
+        let data = ask.data.clone().unwrap_or_else(|| repo.shared().join(DATASET.1));
+        compare::import(repo, &admix, &data)?;
+    }
     let mut plan = Plan::new(&admix, options, ask.rehearse);
     for part in &ask.parts {
         match (part, &peer) {
@@ -159,8 +169,11 @@ pub fn run(repo: &Repo, options: &Options, ask: &Ask) -> Result<()> {
     Ok(())
 }
 
+fn words(text: &str) -> Vec<String> {
+    text.split_whitespace().map(String::from).collect()
+}
+
 fn precision(repo: &Repo, admix: &Path, ask: &Ask) -> Result<bool> {
-    let words = |text: &str| text.split_whitespace().map(String::from).collect::<Vec<_>>();
     if ask.rehearse {
         let scratch = Scratch::new(repo.root(), "precision")?;
         let ask = precision::Ask {
@@ -171,8 +184,6 @@ fn precision(repo: &Repo, admix: &Path, ask: &Ask) -> Result<bool> {
         };
         return precision::measure(repo, admix, &ask);
     }
-    let data = ask.data.clone().unwrap_or_else(|| repo.shared().join(DATASET.1));
-    compare::import(repo, admix, &data)?;
     let side = |precision| (precision, words(&format!("--device cuda --precision {precision}")));
     let ask = precision::Ask {
         recipe: "configs/cifar10/r18/amix.ron",
@@ -201,7 +212,6 @@ struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     fn new(admix: &'a Path, options: &'a Options, rehearse: bool) -> Self {
-        let words = |text: &str| -> Vec<String> { text.split_whitespace().map(String::from).collect() };
         let setting =
             |name, batch, changes, peer| Setting { name, batch, changes: words(changes), peer: words(peer) };
         let (ours, fast, theirs, small, large) = if rehearse {
@@ -297,22 +307,24 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// 50 steps in float32, captured and not.
+    /// A short run in float32, captured and not.
     fn losses(&mut self) {
         let small = self.small.clone();
-        let options = self.options.with_steps(5, 45);
-        for (name, recipe, flags) in [
-            ("vanilla", "vanilla", &[][..]),
-            ("amix", "amix", &[]),
-            ("amix_i", "amix_i", &[]),
+        let options = self.options.with_steps(0, STEPS);
+        // As many images as make a run of so many steps.
+        let images = format!("data.toy.train={}", STEPS * small.batch);
+        for (name, recipe, flags, variants) in [
+            ("vanilla", "vanilla", &[][..], 1.0),
+            ("amix", "amix", &[], 1.0),
+            ("amix_i", "amix_i", &[], 1.0),
             // Its structure changes from step to step.
-            ("puzzlemix", "puzzlemix", &[]),
-            // Half-way through, its `if` changes.
-            ("late_cutmix", "amix_default", &SWITCHING),
+            ("puzzlemix", "puzzlemix", &[], 2.0),
+            ("late_cutmix", "amix_default", &SWITCHING, 2.0),
         ] {
             let mut of = |more: &[&str]| {
                 let precision = self.exact.clone();
-                self.ours(&small, recipe, &precision, &options, &[flags, more].concat())
+                let flags = [flags, &["--set", &images], more].concat();
+                self.ours(&small, recipe, &precision, &options, &flags)
             };
             let (captured, eager) = (of(&[]), of(&["--capture", "off"]));
             for (how, side) in [("captured", captured), ("not captured", eager)] {
@@ -324,8 +336,10 @@ impl<'a> Plan<'a> {
             self.check(&what, Figure::Losses, captured, Some(eager), Limit::Most(1e-3));
             let what = format!("{name}, steps replayed");
             self.check(&what, Figure::Replayed, captured, None, Limit::Least(1.0));
+            let what = format!("{name}, variants captured");
+            self.check(&what, Figure::Variants, captured, None, Limit::Least(variants));
         }
-        // Batches that were copied beside other work, and those that were gathered on the device.
+        // Batches that were copied on a stream of their own, and those that were gathered on the device.
         let exact = self.exact.clone();
         let [resident, streamed] = ["Device", "Stream"].map(|storage| {
             let flags = ["--set", &format!("data.storage={storage}")];
@@ -402,6 +416,7 @@ impl Figure {
             Self::Waited => "/cuda_watch/failed",
             Self::Losses => "/losses",
             Self::Replayed => "/capture/replayed_steps",
+            Self::Variants => "/capture/variants",
         }
     }
 }
@@ -487,6 +502,15 @@ mod tests {
 
     fn check(figure: Figure, over: Option<usize>, limit: Limit) -> Check {
         Check { what: "amix".into(), figure, of: 0, over, limit }
+    }
+
+    #[test]
+    fn parts_are_named_and_others_are_refused_with_those_known() {
+        let ask = |names: &str| Ask::of(&mut Args::new("bench gpu", vec!["--only".into(), names.into()]));
+        assert_eq!(ask("floor,losses").unwrap().parts, [Part::Floor, Part::Losses]);
+        let message = ask("losses,flor").unwrap_err().to_string();
+        assert!(message.contains("precision") && message.contains("not `flor`"), "{message}");
+        assert_eq!(Ask::of(&mut Args::new("bench gpu", Vec::new())).unwrap().parts.len(), PARTS.len());
     }
 
     #[test]

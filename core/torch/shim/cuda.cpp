@@ -82,7 +82,6 @@ char* admix_synchronize(int index) {
 char* admix_upload(Handle host, int index, Handle* result) {
   return guarded([&] {
     constexpr size_t kStagedAtOnce = 64 << 10;
-    TORCH_CHECK(host->device().is_cpu(), "a tensor in host memory is copied, not one on ", host->device());
     const c10::Device device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
     const bool pin = host->nbytes() > kStagedAtOnce && at::globalContext().hasCUDA();
     const at::Tensor from = pin ? host->pin_memory() : *host;
@@ -93,7 +92,6 @@ char* admix_upload(Handle host, int index, Handle* result) {
 // The copy waits for nothing that was asked for before; what is asked for from here on waits for the copy, on the device.
 char* admix_upload_aside(Handle host, int index, Handle* result) {
   return guarded([&] {
-    TORCH_CHECK(host->device().is_cpu(), "a tensor in host memory is copied, not one on ", host->device());
     const c10::impl::VirtualGuardImpl cuda(at::kCUDA);
     const c10::Device device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
     TORCH_CHECK(index >= 0 && index < cuda.deviceCount(), "there is no CUDA device ", index);
