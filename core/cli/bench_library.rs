@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 
 use admix_api::contract::{Given, wild};
-use admix_api::{
-    Ask, Entry, Loss, MixInput, Mixer, MixerContext, Reader, Registry, Store, Streams, erased_serde,
-};
+use admix_api::{Ask, Entry, Loss, MixInput, Mixer, MixerContext, Registry, Store, Streams, erased_serde};
 use admix_torch::{Device, Kind, Tensor, no_grad, set_threads};
 use anyhow::{Result, anyhow};
 use clap::Args;
@@ -51,13 +49,14 @@ pub fn library(args: &LibraryBenchArgs) -> Result<()> {
     let _guard = no_grad();
     let mut rows = Vec::new();
     for entry in foreign.entries() {
-        let Ok(own) = linked.find(entry.kind(), &entry.name) else { continue };
+        let same = |own: &&Entry| (own.kind(), &own.name) == (entry.kind(), &entry.name);
+        let Some(own) = linked.entries().find(same) else { continue };
         let mut row = |call, (library_us, linked_us): (f64, f64)| {
             let beyond_us = library_us - linked_us;
             rows.push(Row { plugin: entry.name.clone(), call, library_us, linked_us, beyond_us });
         };
-        match (&entry.reader, &own.reader) {
-            (Reader::Mixer(..), Reader::Mixer(..)) => {
+        match entry.reader::<dyn Mixer>() {
+            Some(_) => {
                 // What reads features spends its time in the tensors, not on the way.
                 let (mut a, mut b) = (mixer(entry)?, mixer(own)?);
                 if a.needs() != admix_api::Needs::images() {
@@ -81,7 +80,7 @@ pub fn library(args: &LibraryBenchArgs) -> Result<()> {
                     in_turn(args.calls, || Ok(a.mix(&input, &planned)?), || Ok(b.mix(&input, &planned)?))?,
                 );
             }
-            (Reader::Loss(..), Reader::Loss(..)) => {
+            None => {
                 let (a, b) = (loss(entry)?, loss(own)?);
                 let given = Given {
                     n: IMAGES[0],
@@ -93,7 +92,6 @@ pub fn library(args: &LibraryBenchArgs) -> Result<()> {
                 let (input, _) = given.to(&a.arguments())?;
                 row("loss", in_turn(args.calls, || Ok(a.loss(&input)?), || Ok(b.loss(&input)?))?);
             }
-            _ => {}
         }
     }
     if rows.is_empty() {
@@ -109,27 +107,24 @@ pub fn library(args: &LibraryBenchArgs) -> Result<()> {
 }
 
 fn ask(entry: &Entry) -> Ask {
-    let pairing = match &entry.reader {
-        Reader::Mixer(_, pairing) => pairing.clone(),
-        Reader::Loss(_) => Default::default(),
-    };
+    let pairing = entry.reader::<dyn Mixer>().map(|reader| reader.served.clone()).unwrap_or_default();
     let [n, _, height, width] = IMAGES;
     Ask { batch: n as usize, height, width, pairing, lambda: None, quiet: true, progress: 0.0 }
 }
 
 fn mixer(entry: &Entry) -> Result<Box<dyn Mixer>> {
-    let Reader::Mixer(read, _) = &entry.reader else { return Err(anyhow!("not a mixer")) };
+    let reader = entry.reader::<dyn Mixer>().ok_or_else(|| anyhow!("not a mixer"))?;
     let mut body = <dyn erased_serde::Deserializer<'_>>::erase(json!({}));
-    let config = read(&mut body).map_err(|error| anyhow!("{}: {error}", entry.name))?;
+    let config = (reader.read)(&mut body).map_err(|error| anyhow!("{}: {error}", entry.name))?;
     let context =
         MixerContext { feature_channels: config.needs().features.map(|_| 8), ..MixerContext::default() };
     Ok(config.build(&Store::new(Device::Cpu, Streams::new(0)).root(), &context)?)
 }
 
 fn loss(entry: &Entry) -> Result<Box<dyn Loss>> {
-    let Reader::Loss(read) = &entry.reader else { return Err(anyhow!("not a loss")) };
+    let reader = entry.reader::<dyn Loss>().ok_or_else(|| anyhow!("not a loss"))?;
     let mut body = <dyn erased_serde::Deserializer<'_>>::erase(json!({}));
-    Ok(read(&mut body).map_err(|error| anyhow!("{}: {error}", entry.name))?.build()?)
+    Ok((reader.read)(&mut body).map_err(|error| anyhow!("{}: {error}", entry.name))?.build()?)
 }
 
 fn told(rows: &[Row]) -> String {

@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 
 use admix_api::contract::wild;
 use admix_api::{
-    Ask, Entry, MixInput, Mixer, MixerContext, Needs, Per, Plan, Planned, PluginKind, Reader, Registry,
-    Store, Streams, erased_serde,
+    Ask, Entry, MixInput, Mixer, MixerContext, Needs, Per, Plan, Planned, Registry, Store, Streams,
+    erased_serde,
 };
 use admix_torch::{Device, Kind, Tensor, no_grad, threads};
 use anyhow::{Result, anyhow};
@@ -113,11 +113,12 @@ pub fn mixers(args: &MixersArgs) -> Result<()> {
 /// The mixers of these names, or all that can be built from nothing.
 fn entries<'a>(registry: &'a Registry, names: &[String]) -> Result<Vec<&'a Entry>> {
     if names.is_empty() {
-        let all = registry.entries().filter(|entry| entry.kind() == PluginKind::Mixer);
+        let all = registry.of::<dyn Mixer>();
         return Ok(all.filter(|entry| !(entry.defaults)().is_null()).collect());
     }
     let find = |name: &String| {
-        registry.find(PluginKind::Mixer, name).map_err(|error| bad_input(format!("--mixer: {error}")))
+        let found = registry.find::<dyn Mixer>(name);
+        found.map(|(entry, _)| entry).map_err(|error| bad_input(format!("--mixer: {error}")))
     };
     names.iter().map(find).collect()
 }
@@ -187,9 +188,9 @@ impl Batch {
 impl Ready {
     /// `None` for what mixes nothing itself.
     fn new(entry: &Entry, variant: &Variant, batch: &Batch, device: Device) -> Result<Option<Self>> {
-        let Reader::Mixer(read, pairing) = &entry.reader else { return Err(anyhow!("not a mixer")) };
+        let reader = entry.reader::<dyn Mixer>().ok_or_else(|| anyhow!("not a mixer"))?;
         let mut body = <dyn erased_serde::Deserializer<'_>>::erase(variant.settings.clone());
-        let config = read(&mut body).map_err(|error| anyhow!("{}: {error}", entry.name))?;
+        let config = (reader.read)(&mut body).map_err(|error| anyhow!("{}: {error}", entry.name))?;
         if config.choices().is_some() {
             return Ok(None);
         }
@@ -201,7 +202,7 @@ impl Ready {
         };
         let mixer = config.build(&Store::new(device, Streams::new(0)).root(), &context)?;
         let (n, _, height, width) = MixInput::of(&batch.images).nchw()?;
-        let mut pairing = pairing.clone();
+        let mut pairing = reader.served.clone();
         pairing.per = variant.per;
         let ask = Ask {
             batch: n as usize,

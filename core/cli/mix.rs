@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use admix_api::{PluginKind, Registry, Streams};
+use admix_api::{Mixer, Registry, Streams};
 use admix_data::Dataset;
 use admix_engine::{Checkpoint, Override, Recipe, method_of, session_of};
 use anyhow::Result;
@@ -114,7 +114,7 @@ fn recipe(args: &MixArgs, checkpoint: Option<&Checkpoint>, registry: &Registry) 
         if first.mixers.iter().any(|(have, _)| have == name) {
             continue;
         }
-        let entry = registry.find(PluginKind::Mixer, name).map_err(|error| {
+        let (entry, _) = registry.find::<dyn Mixer>(name).map_err(|error| {
             let have: Vec<&str> = first.mixers.iter().map(|(name, _)| name.as_str()).collect();
             let of = if checkpoint.is_some() { "the checkpoint" } else { "the recipe" };
             bad_input(if have.is_empty() {

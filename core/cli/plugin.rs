@@ -93,7 +93,7 @@ fn check(args: &CheckArgs) -> Result<()> {
         match args.format {
             Format::Text => output::print(&told(&entry, &given, &verdicts))?,
             Format::Json => reports.push(json!({
-                "kind": entry.kind().word(),
+                "kind": entry.kind(),
                 "name": entry.name,
                 "origin": entry.origin.to_string(),
                 "settings": given,
@@ -115,7 +115,7 @@ fn told(entry: &Entry, settings: &[Value], verdicts: &[Verdict]) -> String {
     let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
     format!(
         "{} {} from {}, with {}\n\n{}\n",
-        entry.kind().word(),
+        entry.kind(),
         entry.name,
         entry.origin,
         settings.join(" "),

@@ -1,6 +1,8 @@
-//! `admix plugins`: the mixers and losses, and their settings.
+//! `admix plugins`: the entries of the registry, and their settings.
 
-use admix_api::{Argument, Entry, MixerConfig, Needs, Pairing, PluginKind, Reader, Registry, did_you_mean};
+use std::collections::BTreeSet;
+
+use admix_api::{Entry, Mixer, Registry, did_you_mean, same_name};
 use anyhow::{Result, anyhow};
 use clap::Args;
 use serde_json::{Value, json};
@@ -15,42 +17,72 @@ const WIDTH: usize = 100;
 /// Flags of `admix plugins`.
 #[derive(Args)]
 pub struct PluginsArgs {
-    /// Print this one's settings.
+    /// A kind, such as `mixer`, or the name of an entry.
+    what: Option<String>,
+    /// The name of an entry of that kind.
     name: Option<String>,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
 
-/// Lists the plugins, or prints one.
+/// Lists the entries of the registry, or prints one.
 pub fn plugins(args: &PluginsArgs) -> Result<()> {
     admix_torch::open_cuda(admix_torch::Wanted::Cpu)?;
     let registry = libraries::registry()?;
-    let Some(name) = &args.name else {
-        return match args.format {
-            Format::Json => output::print_json(&registry.entries().map(facts).collect::<Vec<_>>()),
-            Format::Text => {
-                let row = |e: &Entry| {
-                    let (kind, name) = (e.kind().word().to_string(), e.name.clone());
-                    vec![kind, name, e.summary.clone(), e.origin.version().to_string(), from(e)]
-                };
-                output::print(&output::table(&registry.entries().map(row).collect::<Vec<_>>()))
-            }
-        };
+    match (&args.what, &args.name) {
+        (None, _) => list(registry.entries(), args.format),
+        (Some(what), None) => match kind_of(&registry, what) {
+            Some(kind) => list(registry.entries().filter(|entry| entry.kind() == kind), args.format),
+            None => print(&registry, None, what, args.format),
+        },
+        (Some(word), Some(name)) => {
+            let kind = kind_of(&registry, word).ok_or_else(|| {
+                let kinds: BTreeSet<&str> = registry.entries().map(Entry::kind).collect();
+                let hint = did_you_mean(word, kinds.iter().copied());
+                let kinds = kinds.into_iter().collect::<Vec<_>>().join(", ");
+                bad_input(format!("no kind named `{word}`; there are {kinds}{hint}"))
+            })?;
+            print(&registry, Some(kind), name, args.format)
+        }
+    }
+}
+
+/// The kind of this word, in the singular or the plural.
+fn kind_of(registry: &Registry, word: &str) -> Option<&'static str> {
+    let named = |kind: &&'static str| {
+        word == *kind || word.strip_suffix('s') == Some(kind) || word == format!("{kind}es")
     };
-    // A mixer and a loss may share a name: print both.
-    let found: Vec<&Entry> = [PluginKind::Mixer, PluginKind::Loss]
-        .iter()
-        .filter_map(|kind| registry.find(*kind, name).ok())
-        .collect();
+    registry.entries().map(Entry::kind).find(|kind| named(&kind))
+}
+
+fn list<'a>(entries: impl Iterator<Item = &'a Entry>, format: Format) -> Result<()> {
+    match format {
+        Format::Json => output::print_json(&entries.map(facts).collect::<Vec<_>>()),
+        Format::Text => {
+            let row = |e: &Entry| {
+                let (kind, name) = (e.kind().to_string(), e.name.clone());
+                vec![kind, name, e.summary.clone(), e.origin.version().to_string(), from(e)]
+            };
+            output::print(&output::table(&entries.map(row).collect::<Vec<_>>()))
+        }
+    }
+}
+
+/// Prints the entry of this name. Entries of several kinds may share a name: then all of them.
+pub fn print(registry: &Registry, kind: Option<&str>, name: &str, format: Format) -> Result<()> {
+    let of_kind = |entry: &&Entry| kind.is_none_or(|kind| kind == entry.kind());
+    let found: Vec<&Entry> =
+        registry.entries().filter(of_kind).filter(|entry| same_name(&entry.name, name)).collect();
     if found.is_empty() {
-        let names: Vec<&str> = registry.entries().map(|entry| entry.name.as_str()).collect();
+        let names: Vec<&str> = registry.entries().filter(of_kind).map(|entry| entry.name.as_str()).collect();
         let hint = did_you_mean(name, names.iter().copied());
-        return Err(bad_input(format!("no plugin named `{name}`; known: {}{hint}", names.join(", "))));
+        let kind = kind.unwrap_or("plugin");
+        return Err(bad_input(format!("no {kind} named `{name}`; known: {}{hint}", names.join(", "))));
     }
     for entry in found {
-        match args.format {
-            Format::Json => output::print_json(&details(entry, &registry)?)?,
-            Format::Text => output::print(&told(entry, &registry)?)?,
+        match format {
+            Format::Json => output::print_json(&details(entry, registry)?)?,
+            Format::Text => output::print(&told(entry, registry)?)?,
         }
     }
     Ok(())
@@ -66,7 +98,7 @@ fn from(entry: &Entry) -> String {
 
 fn facts(entry: &Entry) -> Value {
     json!({
-        "kind": entry.kind().word(),
+        "kind": entry.kind(),
         "name": entry.name,
         "in_recipes": entry.type_name,
         "summary": entry.summary,
@@ -81,23 +113,27 @@ fn details(entry: &Entry, registry: &Registry) -> Result<Value> {
     let mut all = facts(entry);
     all["schema"] = (entry.schema)();
     all["defaults"] = (entry.defaults)();
-    all["needs"] = json!(needs(entry)?);
-    if let Reader::Mixer(_, pairing) = &entry.reader {
-        all["pairing"] = serde_json::to_value(pairing)?;
+    for (word, texts) in words(entry)? {
+        all[word] = json!(texts);
+    }
+    if let Some(reader) = entry.reader::<dyn Mixer>() {
+        all["pairing"] = serde_json::to_value(&reader.served)?;
     }
     all["example"] = json!(example(entry, registry)?);
     Ok(all)
 }
 
 fn told(entry: &Entry, registry: &Registry) -> Result<String> {
-    let mut text = format!("{} {}: {}\n", entry.kind().word(), entry.name, entry.summary);
+    let mut text = format!("{} {}: {}\n", entry.kind(), entry.name, entry.summary);
     text.push_str(&output::wrap(&format!("source: {}", entry.source), 2, WIDTH));
     text.push_str(&output::wrap(
         &format!("origin: {}, version {}", from(entry), entry.origin.version()),
         2,
         WIDTH,
     ));
-    text.push_str(&output::wrap(&format!("needs: {}", needs(entry)?.join(", ")), 2, WIDTH));
+    for (word, texts) in words(entry)? {
+        text.push_str(&output::wrap(&format!("{word}: {}", texts.join(", ")), 2, WIDTH));
+    }
 
     let settings = settings(&(entry.schema)(), &(entry.defaults)());
     text.push_str(match (settings.is_empty(), (entry.defaults)().is_null()) {
@@ -106,73 +142,26 @@ fn told(entry: &Entry, registry: &Registry) -> Result<String> {
         (false, false) => "\nsettings (with their defaults):\n",
     });
     text.extend(settings.iter().map(Setting::told));
-    if let Reader::Mixer(_, pairing) = &entry.reader {
-        let ignored = shown_config(entry)?.map_or(&[][..], |config| config.ignores());
-        let shared = shared_settings(pairing);
-        let shared: Vec<_> = shared.iter().filter(|one| !ignored.contains(&one.name.as_str())).collect();
-        if !shared.is_empty() {
-            text.push_str("\nsettings that every mixer has (with this one's defaults):\n");
-            text.extend(shared.into_iter().map(Setting::told));
-        }
-        if !ignored.is_empty() {
-            text.push_str(&format!("\nplays no part here: {}\n", ignored.join(", ")));
-        }
+    let ignored = entry.reader.ignores(&entry.shown_settings());
+    let mut served = entry.reader.served();
+    served.retain(|setting| !ignored.contains(&setting.name));
+    if !served.is_empty() {
+        text.push_str(&format!("\nsettings that every {} has (with this one's defaults):\n", entry.kind()));
+        text.extend(served.iter().map(|one| Setting::new(one.name, &one.default, one.kind, one.doc).told()));
+    }
+    if !ignored.is_empty() {
+        text.push_str(&format!("\nplays no part here: {}\n", ignored.join(", ")));
     }
     text.push_str(&format!("\nin a recipe:\n  {}\n", example(entry, registry)?));
     Ok(text)
 }
 
-/// What a mixer reads beside images, what a loss is given.
-fn needs(entry: &Entry) -> Result<Vec<String>> {
-    let defaults = (entry.defaults)();
-    if shown_config(entry)?.is_some_and(|config| config.choices().is_some()) {
-        return Ok(vec!["images, and what the mixers that it picks from need".into()]);
-    }
-    if defaults.is_null() {
-        let says = match entry.kind() {
-            PluginKind::Mixer => "images, and what the script's `needs()` says",
-            PluginKind::Loss => "what the script's `arguments()` says",
-        };
-        return Ok(vec![says.into()]);
-    }
-    let mut body = <dyn admix_api::erased_serde::Deserializer<'_>>::erase(defaults);
-    let refused = |error| anyhow!("{}: its own defaults are refused: {error}", entry.name);
-    Ok(match &entry.reader {
-        Reader::Mixer(read, _) => mixer_needs(&read(&mut body).map_err(refused)?.needs()),
-        Reader::Loss(read) => {
-            let arguments = read(&mut body).map_err(refused)?.build()?.arguments();
-            arguments.into_iter().map(Argument::describe).collect()
-        }
-    })
-}
-
-fn mixer_needs(needs: &Needs) -> Vec<String> {
-    let mut list = vec!["images".to_string()];
-    list.extend(needs.features.map(|stage| format!("features of stage {stage}")));
-    list.extend(needs.saliency.then(|| "saliency".to_string()));
-    list.extend(needs.pseudo.then(|| "pseudo labels".to_string()));
-    let inside = |deepest| format!("a network to mix inside of, at stages up to {deepest}");
-    list.extend(needs.hidden.map(inside));
-    list.extend(needs.shown.then(|| "where given, images to show in their place".to_string()));
-    list.extend(needs.host_solver.then(|| "a part of the work runs on the host".to_string()));
-    list
-}
-
-/// A mixer's settings at their defaults, or at its example; `None` where the example names what is not here, a file.
-fn shown_config(entry: &Entry) -> Result<Option<Box<dyn MixerConfig>>> {
-    let Reader::Mixer(read, _) = &entry.reader else { return Ok(None) };
-    let defaults = (entry.defaults)();
-    if !defaults.is_null() {
-        let mut body = <dyn admix_api::erased_serde::Deserializer<'_>>::erase(defaults);
-        let refused = |error| anyhow!("{}: its own defaults are refused: {error}", entry.name);
-        return read(&mut body).map(Some).map_err(refused);
-    }
-    let schema = (entry.schema)();
-    let fields = schema["properties"].as_object().into_iter().flatten();
-    let example: serde_json::Map<String, Value> =
-        fields.map(|(name, field)| (name.clone(), field["examples"][0].clone())).collect();
-    let mut body = <dyn admix_api::erased_serde::Deserializer<'_>>::erase(Value::Object(example));
-    Ok(read(&mut body).ok())
+/// What the entry's kind says of it: what a mixer reads beside images, what a loss is given.
+fn words(entry: &Entry) -> Result<Vec<(&'static str, Vec<String>)>> {
+    let shown = entry.shown_settings();
+    // What is known of a script is known of the script at hand alone.
+    let open = (entry.defaults)().is_null() && entry.reader.names_others(&shown).is_empty();
+    Ok(entry.reader.facts(if open { &Value::Null } else { &shown })?)
 }
 
 /// One setting, for people.
@@ -205,37 +194,6 @@ impl Setting {
         }
         text
     }
-}
-
-fn shared_settings(pairing: &Pairing) -> Vec<Setting> {
-    let yes = |on: bool| if on { "true" } else { "false" };
-    vec![
-        Setting::new(
-            "alpha",
-            format!("{:?}", pairing.alpha),
-            "number",
-            "lambda ~ Beta(alpha, alpha); above 0.",
-        ),
-        Setting::new(
-            "per",
-            format!("{:?}", pairing.per),
-            "Batch | Sample",
-            "One lambda for the batch, or one for each sample.",
-        ),
-        Setting::new(
-            "fold",
-            yes(pairing.fold),
-            "true or false",
-            "Use max(lambda, 1 - lambda): the own image dominates.",
-        ),
-        Setting::new(
-            "partner",
-            pairing.partner,
-            "Permutation | Derangement | Flip | ClusterAware(share: number)",
-            "How partners are chosen: any permutation, one without fixed points, sample i meets sample N - 1 - i, or one \
-             without fixed points in which a share of the samples meet one of their own pseudo label.",
-        ),
-    ]
 }
 
 fn settings(schema: &Value, defaults: &Value) -> Vec<Setting> {
@@ -353,25 +311,24 @@ fn as_written(value: &Value, property: &Value) -> String {
 
 /// A line that a recipe could have.
 fn example(entry: &Entry, registry: &Registry) -> Result<String> {
+    let shown = entry.shown_settings();
+    let ignored = entry.reader.ignores(&shown);
+    let served = entry.reader.served().into_iter().next().filter(|setting| !ignored.contains(&setting.name));
+    let mut inside: Vec<String> =
+        served.map(|setting| format!("{}: {}", setting.name, setting.default)).into_iter().collect();
     let first = settings(&(entry.schema)(), &(entry.defaults)()).into_iter().next();
-    let (mut inside, mut before) = (Vec::new(), String::new());
-    let table = match &entry.reader {
-        Reader::Mixer(_, pairing) => {
-            let config = shown_config(entry)?;
-            if !config.as_ref().is_some_and(|config| config.ignores().contains(&"alpha")) {
-                inside.push(format!("alpha: {:?}", pairing.alpha));
-            }
-            // What it picks from stands beside it.
-            for name in config.iter().filter_map(|config| config.choices()).flat_map(|of| of.keys()) {
-                let found = registry.find(PluginKind::Mixer, name)?;
-                before.push_str(&format!("\"{name}\": {}(), ", found.type_name));
-            }
-            "mixers"
-        }
-        Reader::Loss(_) => "losses",
-    };
     inside.extend(first.map(|setting| format!("{}: {}", setting.name, setting.default)));
-    Ok(format!("{table}: {{{before}\"{}\": {}({})}},", entry.name, entry.type_name, inside.join(", ")))
+    let written = format!("{}({})", entry.type_name, inside.join(", "));
+    let line = entry.reader.in_recipe(&entry.name, &written);
+    // What it picks from stands beside it.
+    let mut others = String::new();
+    for name in entry.reader.names_others(&shown) {
+        let mut known = registry.entries().filter(|other| other.kind() == entry.kind());
+        let other = known.find(|other| same_name(&other.name, &name));
+        let other = other.ok_or_else(|| anyhow!("{}: its example names `{name}`", entry.name))?;
+        others.push_str(&format!("\"{name}\": {}(), ", other.type_name));
+    }
+    Ok(line.replacen('{', &format!("{{{others}"), 1))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::path::Path as File;
 
 use admix_api::contract::{Outcome, Verdict, check, table, wild};
 use admix_api::prelude::*;
-use admix_api::{Entry, MixerSeed, PluginKind, Reader, Registry, Store, Streams, erased_serde};
+use admix_api::{Entry, Registry, Seed, Store, Streams, erased_serde};
 use serde_json::json;
 
 /// Settings to test beside the defaults: (plugin, settings).
@@ -80,7 +80,7 @@ pub(crate) fn all_settings(entry: &Entry) -> Vec<serde_json::Value> {
 }
 
 /// The promises that there is nothing to hold against this plugin; `None` where that is not known here.
-fn idle(name: &str, kind: PluginKind, all: &[&'static str]) -> Option<Vec<&'static str>> {
+fn idle(name: &str, kind: &str, all: &[&'static str]) -> Option<Vec<&'static str>> {
     let missing = "what is missing or unfit is an error in one line";
     let untrained = ["extras are tensors", "a loud mix gives its parameters finite gradients", missing];
     let hidden = "a hidden mix has its images, a mask, a pair and its plan's stage";
@@ -108,7 +108,7 @@ fn idle(name: &str, kind: PluginKind, all: &[&'static str]) -> Option<Vec<&'stat
         "inter_intra" => Some([&untrained[..2], &[hidden]].concat()),
         // Missing saliency is an error that can be looked at.
         "puzzlemix" => Some([&untrained[..2], &[hidden]].concat()),
-        _ if kind == PluginKind::Loss => Some(vec!["leaves alpha, per, fold and partner to the host"]),
+        _ if kind == "loss" => Some(vec!["leaves alpha, per, fold and partner to the host"]),
         _ => None,
     }
 }
@@ -154,15 +154,16 @@ fn every_plugin_but_a_choice_is_something_without_settings() {
 fn every_plugin_file_is_registered_under_its_name() {
     let registry = Registry::linked().unwrap();
     let root = File::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    for (kind, folder, opening) in
-        [(PluginKind::Mixer, "mixers", "mixer! {"), (PluginKind::Loss, "losses", "loss! {")]
-    {
-        let names: BTreeSet<String> = registry.names(kind).into_iter().map(String::from).collect();
+    let named = |names: Vec<&str>| names.into_iter().map(String::from).collect::<BTreeSet<_>>();
+    for (names, folder, opening) in [
+        (named(registry.names::<dyn Mixer>()), "mixers", "mixer! {"),
+        (named(registry.names::<dyn Loss>()), "losses", "loss! {"),
+    ] {
         assert!(names.len() >= 4, "none is ever lost");
         assert_eq!(names, declared(&root.join(folder), opening));
     }
-    for entry in registry.entries() {
-        assert_eq!(registry.find(entry.kind(), &entry.type_name).unwrap().name, entry.name);
+    for entry in registry.of::<dyn Mixer>() {
+        assert_eq!(registry.find::<dyn Mixer>(&entry.type_name).unwrap().0.name, entry.name);
     }
 }
 
@@ -174,20 +175,17 @@ fn a_recipe_sets_host_settings_presets_and_values_in_one_place() {
         let options = ron::Options::default()
             .with_default_extension(ron::extensions::Extensions::UNWRAP_VARIANT_NEWTYPES);
         let mut body = ron::Deserializer::from_str_with_options(text, &options).unwrap();
-        MixerSeed(&registry).deserialize(&mut body)
+        Seed::<dyn Mixer>::of(&registry).deserialize(&mut body)
     };
     let choice =
         read("AMix(alpha: 1.5, preset: Code, gamma: Constant(0.5), rescale: Off, per: Sample)").unwrap();
-    assert_eq!(
-        (choice.plugin.as_str(), choice.pairing.alpha, choice.pairing.per),
-        ("amix", 1.5, Per::Sample)
-    );
+    assert_eq!((choice.plugin.as_str(), choice.served.alpha, choice.served.per), ("amix", 1.5, Per::Sample));
     let settings = choice.config.resolved();
     assert_eq!(settings["gamma"], json!({"Constant": 0.5}));
     assert_eq!((&settings["rescale"], &settings["activation"]), (&json!("Off"), &json!("Elu")));
     for (text, alpha) in [("AMix()", 2.0), ("AutoMix()", 2.0), ("MixUp(alpha: 0.2)", 0.2), ("CutMix()", 1.0)]
     {
-        assert_eq!(read(text).unwrap().pairing.alpha, alpha, "{text}");
+        assert_eq!(read(text).unwrap().served.alpha, alpha, "{text}");
     }
     let message = read("AMix(gama: Learnable)").unwrap_err().to_string();
     assert!(message.contains("gama") && message.contains("gamma"), "{message}");
@@ -198,12 +196,12 @@ fn mixer_configs() -> Vec<(String, Box<dyn MixerConfig>, Pairing)> {
     let registry = Registry::linked().unwrap();
     let mut all = Vec::new();
     for entry in registry.entries() {
-        let Reader::Mixer(read, pairing) = &entry.reader else { continue };
+        let Some(reader) = entry.reader::<dyn Mixer>() else { continue };
         for settings in all_settings(entry) {
             let mut body = <dyn erased_serde::Deserializer<'_>>::erase(settings.clone());
-            let config = read(&mut body).unwrap();
+            let config = (reader.read)(&mut body).unwrap();
             if config.choices().is_none() {
-                all.push((format!("{} {settings}", entry.name), config, pairing.clone()));
+                all.push((format!("{} {settings}", entry.name), config, reader.served.clone()));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The settings that the host serves, with every mixer that is registered.
 
 use admix_api::prelude::*;
-use admix_api::{MixerSeed, PluginKind, Reader, Registry, Store, Streams, erased_serde};
+use admix_api::{Registry, Seed, Store, Streams, erased_serde};
 use serde::de::DeserializeSeed;
 
 use crate::contract::all_settings;
@@ -16,12 +16,12 @@ const LABELS: [i64; N as usize] = [4, 0, 2, 0, 9, 4, 2];
 pub(crate) fn mixers() -> Vec<(String, Box<dyn MixerConfig>, Pairing)> {
     let mut all = Vec::new();
     for entry in Registry::linked().unwrap().entries() {
-        let Reader::Mixer(read, pairing) = &entry.reader else { continue };
+        let Some(reader) = entry.reader::<dyn Mixer>() else { continue };
         for settings in all_settings(entry) {
             let mut body = <dyn erased_serde::Deserializer<'_>>::erase(settings.clone());
-            let config = read(&mut body).unwrap();
+            let config = (reader.read)(&mut body).unwrap();
             if config.choices().is_none() {
-                all.push((format!("{} {settings}", entry.name), config, pairing.clone()));
+                all.push((format!("{} {settings}", entry.name), config, reader.served.clone()));
             }
         }
     }
@@ -158,10 +158,10 @@ fn every_mixer_reads_the_settings_of_the_host_in_a_recipe() {
         ron::Options::default().with_default_extension(ron::extensions::Extensions::UNWRAP_VARIANT_NEWTYPES);
     let read = |text: &str| {
         let mut body = ron::Deserializer::from_str_with_options(text, &options).unwrap();
-        MixerSeed(&registry).deserialize(&mut body).map_err(|error| error.to_string())
+        Seed::<dyn Mixer>::of(&registry).deserialize(&mut body).map_err(|error| error.to_string())
     };
     let mut seen = 0;
-    for entry in registry.entries().filter(|entry| entry.kind() == PluginKind::Mixer) {
+    for entry in registry.of::<dyn Mixer>() {
         let name = &entry.type_name;
         let choice = read(&format!("{name}()")).unwrap();
         assert!(choice.given.is_empty(), "{name}");
@@ -174,11 +174,11 @@ fn every_mixer_reads_the_settings_of_the_host_in_a_recipe() {
             partner: Partner::ClusterAware { share: 0.25 },
         };
         assert_eq!(
-            (choice.pairing, &choice.given[..]),
+            (choice.served, &choice.given[..]),
             (wanted, &["per", "partner", "fold", "alpha"][..]),
             "{name}"
         );
-        let half = read(&format!("{name}(partner: ClusterAware())")).unwrap().pairing.partner;
+        let half = read(&format!("{name}(partner: ClusterAware())")).unwrap().served.partner;
         assert_eq!(half, Partner::ClusterAware { share: 0.5 });
         let wrong = read(&format!("{name}(partner: Clusters)")).unwrap_err();
         assert!(wrong.contains("Clusters") && wrong.contains("ClusterAware"), "{wrong}");

@@ -2,7 +2,7 @@
 //! that it knows nothing else of, is what the plugin's own reader reads.
 
 use admix_api::abi::settings::Shape;
-use admix_api::{Entry, Reader, Registry, erased_serde};
+use admix_api::{Entry, Registry, erased_serde};
 use proptest::prelude::*;
 use serde::de::DeserializeSeed;
 use serde_json::{Value, json};
@@ -11,10 +11,7 @@ use crate::contract::all_settings;
 
 /// The settings in full, as the plugin's own reader understands what a format's reader gives it.
 fn resolved(entry: &Entry, body: &mut dyn erased_serde::Deserializer<'_>) -> Result<Value, String> {
-    match &entry.reader {
-        Reader::Mixer(read, _) => read(body).map(|config| config.resolved()).map_err(|e| e.to_string()),
-        Reader::Loss(read) => read(body).map(|config| config.resolved()).map_err(|e| e.to_string()),
-    }
+    entry.reader.resolved(body).map_err(|error| error.to_string())
 }
 
 /// The same settings as a recipe writes them. Choices without a value are words in RON; of texts the bundled plugins

@@ -399,7 +399,7 @@ fn a_recipe_says_which_script_is_wrong_and_where() {
     let good = recipe(&TINY.replace("MIXER", "Script(file: \"mixers/stripes\", alpha: 0.5, per: Sample)"))
         .expect("good");
     let (_, choice) = &good.mixers[0];
-    assert_eq!((choice.pairing.alpha, choice.pairing.per), (0.5, Per::Sample));
+    assert_eq!((choice.served.alpha, choice.served.per), (0.5, Per::Sample));
     assert_eq!(choice.config.resolved()["params"]["stripes"], 8.0);
     let names: Vec<_> =
         good.scripts.iter().map(|s| (s.table.as_str(), s.name.as_str(), s.file.as_str())).collect();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use admix_api::{
     Ask, Credit, Error, Loss, LossInput, MixInput, Mixed, Mixer, MixerContext, Pairing, Partner, Path, Per,
-    Plan, PluginKind, Reader, Registry, Store, Streams, Value, abi, erased_serde, uniform_field,
+    Plan, Registry, Store, Streams, Value, abi, erased_serde, uniform_field,
 };
 use admix_torch::{Device, Kind, Tensor};
 use serde_json::json;
@@ -36,9 +36,8 @@ fn built_for(
     admix_torch::set_threads(1);
     let mut registry = Registry::linked().expect("plugins");
     abi::load(library(source), &mut registry).expect("it loads");
-    let entry = registry.find(PluginKind::Mixer, name).expect("it is there");
-    let Reader::Mixer(read, _) = &entry.reader else { panic!("{name} is no mixer") };
-    let config = read(&mut <dyn erased_serde::Deserializer<'_>>::erase(settings)).expect("settings");
+    let (_, reader) = registry.find::<dyn Mixer>(name).expect("it is there");
+    let config = (reader.read)(&mut <dyn erased_serde::Deserializer<'_>>::erase(settings)).expect("settings");
     config.validate()?;
     config.build(path, context)
 }
@@ -158,9 +157,8 @@ fn soft_grid_gives_its_parameter_a_gradient_and_the_mean_of_its_mask_as_credit()
 
 /// A loss with these settings.
 fn loss(registry: &Registry, name: &str, settings: serde_json::Value) -> Box<dyn Loss> {
-    let entry = registry.find(PluginKind::Loss, name).expect("it is there");
-    let Reader::Loss(read) = &entry.reader else { panic!("{name} is no loss") };
-    let config = read(&mut <dyn erased_serde::Deserializer<'_>>::erase(settings)).expect("settings");
+    let (_, reader) = registry.find::<dyn Loss>(name).expect("it is there");
+    let config = (reader.read)(&mut <dyn erased_serde::Deserializer<'_>>::erase(settings)).expect("settings");
     config.build().expect("a loss")
 }
 

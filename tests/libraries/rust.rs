@@ -4,9 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use admix_api::{
-    Ask, Autocast, MixInput, MixerContext, PluginKind, Reader, Registry, Store, Streams, erased_serde,
-};
+use admix_api::{Ask, Autocast, MixInput, Mixer, MixerContext, Registry, Store, Streams, erased_serde};
 use admix_data::Batch;
 use admix_engine::{Clock, Method, Recipe, Session, Shape, StepOptions};
 use admix_torch::{Device, Kind, Tensor};
@@ -163,14 +161,14 @@ fn a_mix_of_many_samples_of_a_rust_library_is_that_of_the_linked_plugin_bit_for_
         (Tensor::arange(7 * 3 * 8 * 8, (Kind::Float, Device::Cpu)) * 0.37).sin().reshape([7, 3, 8, 8]);
     let saliency = images.select(1, 0).square();
     let made = |registry: &Registry| {
-        let entry = registry.find(PluginKind::Mixer, "CoMixup").expect("there");
-        let Reader::Mixer(read, pairing) = &entry.reader else { panic!("a mixer") };
+        let (_, reader) = registry.find::<dyn Mixer>("CoMixup").expect("there");
         let settings = serde_json::json!({"part": 3, "blocks": [2, 4]});
-        let config = read(&mut <dyn erased_serde::Deserializer<'_>>::erase(settings)).expect("settings");
+        let config =
+            (reader.read)(&mut <dyn erased_serde::Deserializer<'_>>::erase(settings)).expect("settings");
         let store = Store::new(Device::Cpu, Streams::new(1));
         let mut mixer = config.build(&store.root(), &MixerContext::default()).expect("built");
         assert!(mixer.needs().saliency && mixer.needs().host_solver);
-        let pairing = pairing.clone();
+        let pairing = reader.served.clone();
         let ask = Ask { batch: 7, height: 8, width: 8, pairing, quiet: true, progress: 0.0, lambda: None };
         let plan = mixer.plan(&ask, &mut Streams::new(5).draws("mix", "a", 0, 0)).expect("a plan");
         let input = MixInput { saliency: Some(&saliency), quiet: true, ..MixInput::of(&images) };

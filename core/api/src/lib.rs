@@ -4,8 +4,12 @@ pub mod abi;
 pub mod contract;
 mod draws;
 mod embedding;
+mod entry;
 mod error;
+mod export;
 mod field;
+mod kind;
+mod kinds;
 mod loss;
 mod mixer;
 mod pairing;
@@ -13,25 +17,30 @@ mod params;
 mod plan;
 mod read;
 mod registry;
+mod section;
+mod served;
 pub mod spans;
 
 pub use admix_torch::{Autocast, SyncCounter, rng_fingerprint, threads};
 pub use draws::{Draws, Streams};
 pub use embedding::{beta22, extend, unit};
+pub use entry::{Describe, Entry, Origin};
 pub use error::{Error, Result};
 pub use field::uniform_field;
+pub use kind::{AnyReader, Choice, Kind, ReadConfig, Reader};
+pub use kinds::{LossChoice, MixerChoice};
 pub use loss::{Argument, Loss, LossConfig, LossInput};
 pub use mixer::{Credit, Hidden, MixInput, Mixed, Mixer, MixerConfig, MixerContext, Needs};
 pub use pairing::{Pairing, Partner, Per, cluster_aware};
 pub use params::{Buffer, Hints, Init, Parameter, Path, Store};
 pub use plan::{Ask, Plan, Planned, Value, over_images};
-pub use read::{LossChoice, LossSeed, MixerChoice, MixerSeed};
-pub use registry::{
-    Describe, Entry, Origin, PluginKind, ReadLoss, ReadMixer, Reader, Registry, StaticPlugin, did_you_mean,
-};
+pub use read::Seed;
+pub use registry::{Registry, StaticPlugin, did_you_mean, same_name};
+pub use section::{FromRecipe, Named, With, key as section_key};
+pub use served::{Served, ServedSetting};
 
 #[doc(hidden)]
-pub use {erased_serde, inventory, schemars};
+pub use {erased_serde, inventory, schemars, serde};
 
 /// Everything that a plugin file usually needs.
 pub mod prelude {

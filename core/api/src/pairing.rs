@@ -3,8 +3,10 @@
 use std::fmt;
 
 use admix_torch::{Kind, Tensor};
+use erased_serde::Deserializer as AnyDeserializer;
 use serde::{Deserialize, Serialize};
 
+use crate::served::{Served, ServedSetting};
 use crate::{Draws, Error, Planned, Result};
 
 /// How lambda is drawn for a batch.
@@ -83,19 +85,26 @@ impl Default for Pairing {
 }
 
 impl Pairing {
-    /// The names of the settings, as a recipe writes them.
-    pub const FIELDS: [&'static str; 4] = ["alpha", "per", "fold", "partner"];
-
     /// The defaults with another `alpha`.
     pub fn alpha(alpha: f64) -> Self {
         Self { alpha, ..Self::default() }
     }
+}
 
-    /// Checks the ranges.
-    ///
-    /// # Errors
-    /// `alpha` is not a positive number; the share of a cluster-aware pairing is not in [0, 1].
-    pub fn validate(&self) -> Result<()> {
+impl Served for Pairing {
+    const FIELDS: &'static [&'static str] = &["alpha", "per", "fold", "partner"];
+
+    fn take(&mut self, field: &str, value: &mut dyn AnyDeserializer<'_>) -> Result<(), erased_serde::Error> {
+        match field {
+            "alpha" => self.alpha = erased_serde::deserialize(value)?,
+            "per" => self.per = erased_serde::deserialize(value)?,
+            "fold" => self.fold = erased_serde::deserialize(value)?,
+            _ => self.partner = erased_serde::deserialize(value)?,
+        }
+        Ok(())
+    }
+
+    fn validate(&self) -> Result<()> {
         let range = |what: &str, got: f64, wanted: &str| {
             Err(Error::Range { what: what.into(), got: got.to_string(), wanted: wanted.into() })
         };
@@ -108,6 +117,39 @@ impl Pairing {
             }
             _ => Ok(()),
         }
+    }
+
+    fn resolved(&self) -> serde_json::Map<String, serde_json::Value> {
+        match serde_json::json!(self) {
+            serde_json::Value::Object(all) => all,
+            _ => serde_json::Map::new(),
+        }
+    }
+
+    fn settings(&self) -> Vec<ServedSetting> {
+        let one = |name, default, kind, doc| ServedSetting { name, default, kind, doc };
+        vec![
+            one("alpha", format!("{:?}", self.alpha), "number", "lambda ~ Beta(alpha, alpha); above 0."),
+            one(
+                "per",
+                format!("{:?}", self.per),
+                "Batch | Sample",
+                "One lambda for the batch, or one for each sample.",
+            ),
+            one(
+                "fold",
+                self.fold.to_string(),
+                "true or false",
+                "Use max(lambda, 1 - lambda): the own image dominates.",
+            ),
+            one(
+                "partner",
+                self.partner.to_string(),
+                "Permutation | Derangement | Flip | ClusterAware(share: number)",
+                "How partners are chosen: any permutation, one without fixed points, sample i meets sample N - 1 - i, or \
+                 one without fixed points in which a share of the samples meet one of their own pseudo label.",
+            ),
+        ]
     }
 }
 

@@ -75,6 +75,8 @@ impl Default for DataConfig {
     }
 }
 
+admix_api::plain!(DataConfig);
+
 /// Size of the generated set.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]

@@ -57,6 +57,8 @@ pub enum OptimizerConfig {
     AdamW(AdamW),
 }
 
+admix_api::plain!(OptimizerConfig);
+
 impl Default for OptimizerConfig {
     fn default() -> Self {
         Self::Sgd(Sgd::default())

@@ -22,6 +22,8 @@ impl Default for QueueConfig {
     }
 }
 
+admix_api::plain!(QueueConfig);
+
 /// The newest keys, one in each column, on the device. Nothing here waits for it.
 #[derive(Debug)]
 pub struct Queue {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use admix_api::{
-    Argument, Entry, Hidden, Init, Loss, Mixed, Mixer, MixerContext, Needs, Origin, Pairing, PluginKind,
-    Reader, Registry, Store, Streams, spans,
+    Argument, Entry, Hidden, Init, Loss, Mixed, Mixer, MixerContext, Needs, Origin, Pairing, Registry, Store,
+    Streams, spans,
 };
 use admix_data::{Info, TrainSplit};
 use admix_models::{Linear, Network};
@@ -314,7 +314,7 @@ impl World {
         let mut heads = Vec::new();
         for (name, config) in &recipe.embedding_heads {
             let store = Store::new(device, streams.fork(name));
-            let outputs = config.outputs(recipe, name)?;
+            let outputs = recipe.head_outputs(name, config)?;
             let linear = Linear::new(&store.root().sub("fc"), width, outputs, Init::Normal(0.01))?;
             let trained = !recipe.pairs.iter().any(|pair| &pair.to == name);
             heads.push(HeadUnit { name: name.clone(), linear, store, trained });
@@ -386,15 +386,15 @@ impl World {
             };
             let mut mixer = choice.config.build(&store.root(), &context)?;
             mixer.train(true);
-            let entry = registry.find(PluginKind::Mixer, &choice.plugin)?;
+            let (entry, _) = registry.find::<dyn Mixer>(&choice.plugin)?;
             let watched = watched(entry, name, &choice.config.resolved());
             mixers.push(MixerUnit {
                 name: name.clone(),
                 plugin: choice.plugin.clone(),
                 mixer,
-                needs: Needs { pseudo: needs.pseudo || choice.pairing.partner.needs_pseudo(), ..needs },
+                needs: Needs { pseudo: needs.pseudo || choice.served.partner.needs_pseudo(), ..needs },
                 watched,
-                pairing: choice.pairing.clone(),
+                pairing: choice.served.clone(),
                 picks: Vec::new(),
                 store,
             });
@@ -407,24 +407,24 @@ impl World {
         let mut losses: Vec<LossUnit> = Vec::new();
         for (name, choice) in &recipe.losses {
             let loss = choice.config.build()?;
-            let entry = registry.find(PluginKind::Loss, &choice.plugin)?;
+            let (entry, _) = registry.find::<dyn Loss>(&choice.plugin)?;
             let watched = watched(entry, name, &choice.config.resolved());
             let from_library = matches!(entry.origin, Origin::Library { .. });
             let arguments = loss.arguments();
             losses.push(LossUnit { name: name.clone(), arguments, loss, watched, from_library });
         }
-        for name in registry.names(PluginKind::Loss) {
+        for name in registry.names::<dyn Loss>() {
             if losses.iter().any(|l| l.name == name) {
                 continue;
             }
-            let entry = registry.find(PluginKind::Loss, name)?;
-            let Reader::Loss(read) = &entry.reader else { continue };
+            let (entry, reader) = registry.find::<dyn Loss>(name)?;
             if (entry.defaults)().is_null() {
                 // It is nothing without settings: a script.
                 continue;
             }
             let mut empty = <dyn admix_api::erased_serde::Deserializer<'_>>::erase(serde_json::json!({}));
-            let config = read(&mut empty).map_err(|e| Error::Input(format!("loss `{name}`: {e}")))?;
+            let config =
+                (reader.read)(&mut empty).map_err(|e| Error::Input(format!("loss `{name}`: {e}")))?;
             let loss = config.build()?;
             let watched = watched(entry, name, &config.resolved());
             let from_library = matches!(entry.origin, Origin::Library { .. });
@@ -669,7 +669,7 @@ fn watched(entry: &Entry, name: &str, settings: &serde_json::Value) -> Option<St
         (Origin::Linked { .. }, Some(file)) if entry.name == "script" => file.to_string(),
         (Origin::Linked { .. }, _) => return None,
     };
-    Some(format!("{} `{name}` ({from})", entry.kind().word()))
+    Some(format!("{} `{name}` ({from})", entry.kind()))
 }
 
 /// Names in backquotes, for messages.

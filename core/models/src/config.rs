@@ -111,6 +111,8 @@ impl ConvNetConfig {
     }
 }
 
+admix_api::plain!(BackboneConfig);
+
 impl BackboneConfig {
     /// Checks ranges and combinations; call it right after parsing.
     ///

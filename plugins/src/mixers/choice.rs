@@ -46,7 +46,7 @@ impl MixerConfig for Choice {
     }
 
     fn ignores(&self) -> &'static [&'static str] {
-        &Pairing::FIELDS
+        <Pairing as admix_api::Served>::FIELDS
     }
 
     fn choices(&self) -> Option<&BTreeMap<String, f64>> {

@@ -19,7 +19,7 @@ use crate::draws::HostDraws;
 use crate::params::HostStore;
 use crate::{
     Argument, Ask, Credit, Draws, Entry, Error, Hidden, Hints, Init, Loss, LossConfig, LossInput, MixInput,
-    Mixer, MixerConfig, MixerContext, Pairing, Partner, Per, Planned, Reader, Result, Store, Value,
+    Mixer, MixerConfig, MixerContext, Pairing, Partner, Per, Planned, Result, Store, Value,
 };
 
 /// A manifest for the plugins of a library. Called once by what `export_plugins!` defines; what it makes lives as
@@ -38,8 +38,11 @@ pub fn manifest_of(
             PANICKED_AT.with_borrow_mut(|place| *place = at);
         }));
     });
-    // A manifest holds defaults: what is nothing without settings stays with the program that it is linked into.
-    let entries = entries.into_iter().filter(|entry| !(entry.defaults)().is_null());
+    // A manifest holds defaults, of mixers and losses: an entry without defaults or of another kind stays with the program
+    // that it is linked into.
+    let carried =
+        |entry: &Entry| entry.reader::<dyn Mixer>().is_some() || entry.reader::<dyn Loss>().is_some();
+    let entries = entries.into_iter().filter(|entry| carried(entry) && !(entry.defaults)().is_null());
     let descriptors: Vec<*const raw::Descriptor> = entries.map(descriptor).collect();
     let descriptors = Vec::leak(descriptors);
     Box::leak(Box::new(raw::Manifest {
@@ -61,9 +64,9 @@ thread_local! {
 fn descriptor(entry: Entry) -> *const raw::Descriptor {
     let entry: &'static Entry = Box::leak(Box::new(entry));
     let keep = |text: String| raw::Text::of(Box::leak(text.into_boxed_str()));
-    let (kind, pairing) = match &entry.reader {
-        Reader::Mixer(_, pairing) => (raw::MIXER, pairing.clone()),
-        Reader::Loss(_) => (raw::LOSS, Pairing::default()),
+    let (kind, pairing) = match entry.reader::<dyn Mixer>() {
+        Some(reader) => (raw::MIXER, reader.served.clone()),
+        None => (raw::LOSS, Pairing::default()),
     };
     Box::leak(Box::new(raw::Descriptor {
         size: size_of::<raw::Descriptor>(),
@@ -202,17 +205,17 @@ fn json(settings: raw::Text) -> Result<Json> {
 }
 
 fn mixer_config(entry: &Entry, settings: raw::Text) -> Result<Box<dyn MixerConfig>> {
-    let Reader::Mixer(read, _) = &entry.reader else { return Err(wrong_kind(entry)) };
+    let reader = entry.reader::<dyn Mixer>().ok_or_else(|| wrong_kind(entry))?;
     let mut body = <dyn erased_serde::Deserializer<'_>>::erase(json(settings)?);
-    let config = read(&mut body).map_err(|error| refused(entry, &error))?;
+    let config = (reader.read)(&mut body).map_err(|error| refused(entry, &error))?;
     config.validate()?;
     Ok(config)
 }
 
 fn loss_config(entry: &Entry, settings: raw::Text) -> Result<Box<dyn LossConfig>> {
-    let Reader::Loss(read) = &entry.reader else { return Err(wrong_kind(entry)) };
+    let reader = entry.reader::<dyn Loss>().ok_or_else(|| wrong_kind(entry))?;
     let mut body = <dyn erased_serde::Deserializer<'_>>::erase(json(settings)?);
-    let config = read(&mut body).map_err(|error| refused(entry, &error))?;
+    let config = (reader.read)(&mut body).map_err(|error| refused(entry, &error))?;
     config.validate()?;
     Ok(config)
 }

@@ -12,7 +12,10 @@ use super::foreign::{Foreign, ForeignLossConfig, ForeignMixerConfig};
 use super::manifest::{self, Contents, Functions};
 use super::raw;
 use super::settings::Shape;
-use crate::{Entry, Error, LossConfig, MixerConfig, Origin, Reader, Registry, Result};
+use crate::{
+    AnyReader, Entry, Error, Loss, LossConfig, Mixer, MixerConfig, Origin, ReadConfig, Reader, Registry,
+    Result,
+};
 
 type ManifestFn = unsafe extern "C" fn() -> *const raw::Manifest;
 
@@ -70,21 +73,20 @@ fn described(plugin: manifest::Plugin, path: &Path, origin: &Origin) -> Entry {
     let (shape, pairing) = (Shape::of_settings(&schema), plugin.pairing.read());
     let is_mixer = matches!(plugin.functions, Functions::Mixer(_));
     let foreign = Rc::new(Foreign { label, plugin });
-    let reader = if is_mixer {
-        Reader::Mixer(
-            Rc::new(move |body| {
-                let settings = (&shape).deserialize(body)?;
-                let config = ForeignMixerConfig::read(&foreign, &settings).map_err(said)?;
-                Ok(Box::new(config) as Box<dyn MixerConfig>)
-            }),
-            pairing,
-        )
+    let reader: Rc<dyn AnyReader> = if is_mixer {
+        let read: ReadConfig<dyn Mixer> = Rc::new(move |body| {
+            let settings = (&shape).deserialize(body)?;
+            let config = ForeignMixerConfig::read(&foreign, &settings).map_err(said)?;
+            Ok(Box::new(config) as Box<dyn MixerConfig>)
+        });
+        Rc::new(Reader::<dyn Mixer> { read, served: pairing })
     } else {
-        Reader::Loss(Rc::new(move |body| {
+        let read: ReadConfig<dyn Loss> = Rc::new(move |body| {
             let settings = (&shape).deserialize(body)?;
             let config = ForeignLossConfig::read(&foreign, &settings).map_err(said)?;
             Ok(Box::new(config) as Box<dyn LossConfig>)
-        }))
+        });
+        Rc::new(Reader::<dyn Loss> { read, served: () })
     };
     Entry {
         name,

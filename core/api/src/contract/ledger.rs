@@ -2,11 +2,11 @@
 
 use std::fmt::Display;
 
+use super::verdict::{Outcome, Verdict};
 use super::watch::{Check, guarded};
-use super::{Outcome, Verdict};
 
 /// A promise, and why there may be nothing to hold it against.
-pub(super) type Promise = (&'static str, &'static str);
+pub type Promise = (&'static str, &'static str);
 
 #[derive(Debug)]
 struct Record {
@@ -19,7 +19,7 @@ struct Record {
 
 /// Every promise of one plugin.
 #[derive(Debug)]
-pub(super) struct Ledger(Vec<Record>);
+pub struct Ledger(Vec<Record>);
 
 impl Ledger {
     pub(super) fn of(promises: &[Promise]) -> Self {
@@ -28,7 +28,7 @@ impl Ledger {
     }
 
     /// Counts one case. Tells whether the promise held.
-    pub(super) fn judge(&mut self, promise: &'static str, at: &dyn Display, found: Check) -> bool {
+    pub fn judge(&mut self, promise: &'static str, at: &dyn Display, found: Check) -> bool {
         let known = self.0.iter_mut().find(|record| record.promise.0 == promise);
         debug_assert!(known.is_some(), "`{promise}` is in no list of promises");
         if let Some(record) = known {
@@ -42,12 +42,7 @@ impl Ledger {
     }
 
     /// Runs a test and counts it; a panic of the test breaks the promise.
-    pub(super) fn holds(
-        &mut self,
-        promise: &'static str,
-        at: &dyn Display,
-        test: impl FnOnce() -> Check,
-    ) -> bool {
+    pub fn holds(&mut self, promise: &'static str, at: &dyn Display, test: impl FnOnce() -> Check) -> bool {
         self.judge(promise, at, guarded(test))
     }
 

@@ -2,10 +2,10 @@
 
 use admix_torch::{Device, Kind, Tensor};
 
+use super::examine::BUILT;
 use super::ledger::{Ledger, Promise};
 use super::mixers::{DRAWS, MODES};
 use super::samples::{all, described, same, wild};
-use super::settings::BUILT;
 use super::slopes::slopes_agree;
 use super::watch::{Check, ensure, watched};
 use crate::{Argument, Credit, Loss, LossConfig, LossInput, Result};
@@ -22,7 +22,7 @@ const HALF: &str = "half precision is widened";
 const WAITS: &str = "a loss does not wait for the device";
 
 const NO_LOSS: &str = "there was no loss to look at";
-pub(super) const PROMISES: &[Promise] = &[
+pub(crate) const PROMISES: &[Promise] = &[
     (NAMED, "it was not built"),
     (GIVEN, "it was not built"),
     (SCALAR, NO_LOSS),
@@ -125,7 +125,7 @@ impl Given {
 }
 
 /// Every promise of a loss with these settings.
-pub(super) fn check(config: &dyn LossConfig, settings: &str, ledger: &mut Ledger) {
+pub(crate) fn check(config: &dyn LossConfig, settings: &str, ledger: &mut Ledger) {
     let mut build = || {
         let call = watched(|| config.build());
         ledger.judge(DRAWS, &settings, call.draws);

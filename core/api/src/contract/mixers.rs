@@ -5,9 +5,9 @@ use std::fmt;
 
 use admix_torch::{Autocast, Device, Kind, Tensor, no_grad};
 
+use super::examine::BUILT;
 use super::ledger::{Ledger, Promise};
 use super::samples::{Batch, DEPTH, SHAPES, all, by, same, wild};
-use super::settings::BUILT;
 use super::watch::{Check, Seen, Watched, ensure, guarded, watched};
 use super::{mixes, plans};
 use crate::{
@@ -30,7 +30,7 @@ const GRAPH: &str = "only a loud mix of trained parameters has a graph";
 const GRADIENTS: &str = "a loud mix gives its parameters finite gradients";
 
 const NO_MIX: &str = "there was no mix to look at";
-pub(super) const PROMISES: &[Promise] = &[
+const PROMISES: &[Promise] = &[
     (NEEDS, "it was not built"),
     (MIXED, "it was not planned"),
     (LATER, "it was not built"),
@@ -46,6 +46,11 @@ pub(super) const PROMISES: &[Promise] = &[
     (GRAPH, "there were no images to look at"),
     (GRADIENTS, "it has no trained parameters, or there was no loud mix with a graph"),
 ];
+
+/// The promises about plans, about calls, and about what is mixed.
+pub(crate) fn promises() -> Vec<Promise> {
+    [plans::PROMISES, PROMISES, mixes::PROMISES].concat()
+}
 
 /// The seed of the plans' draws.
 const SEED: u64 = 3;
@@ -105,7 +110,7 @@ pub(super) struct Bench<'a> {
 type Part = fn(&mut Bench<'_>);
 
 /// Every promise of a mixer with these settings.
-pub(super) fn check(config: &dyn MixerConfig, pairing: &Pairing, settings: &str, ledger: &mut Ledger) {
+pub(crate) fn check(config: &dyn MixerConfig, pairing: &Pairing, settings: &str, ledger: &mut Ledger) {
     if matches!(guarded(|| Ok(config.choices().is_some())), Ok(true)) {
         // It mixes nothing: the host picks one of the mixers that it names, and those keep the promises.
         return;

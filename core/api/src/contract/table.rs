@@ -1,6 +1,6 @@
 //! Verdicts as text.
 
-use super::{Outcome, Verdict};
+use super::verdict::{Outcome, Verdict};
 
 /// The verdicts as a table: promise, `kept`, `BROKEN` or `-`, and the number of cases. Below it stand the broken
 /// promises, each with what was seen and how to see it again.

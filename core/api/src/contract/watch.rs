@@ -9,15 +9,17 @@ use admix_torch::{Device, Kind, SyncCounter, Tensor, ThreadState, grad_enabled, 
 
 /// What was seen where a promise was broken.
 #[derive(Debug)]
-pub(super) struct Seen {
-    pub(super) text: String,
-    pub(super) panicked: bool,
+pub struct Seen {
+    /// In words.
+    pub text: String,
+    /// Whether it is a panic.
+    pub panicked: bool,
     /// Whether it is an error that names a setting and what was expected of it.
-    pub(super) names_setting: bool,
+    pub names_setting: bool,
 }
 
 /// What a test of a promise says.
-pub(super) type Check = Result<(), Seen>;
+pub type Check = Result<(), Seen>;
 
 impl Seen {
     /// On one line, without libtorch's stack, and not endless.
@@ -74,7 +76,7 @@ impl From<admix_torch::TchError> for Seen {
 }
 
 /// `Ok` if the condition holds, else what `seen` says.
-pub(super) fn ensure(holds: bool, seen: impl FnOnce() -> String) -> Check {
+pub fn ensure(holds: bool, seen: impl FnOnce() -> String) -> Check {
     if holds { Ok(()) } else { Err(seen().into()) }
 }
 
@@ -102,7 +104,7 @@ fn keep_guarded_panics_quiet() {
 }
 
 /// Runs something that may fail or panic. The thread's modes are afterwards what they were before.
-pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, Seen>) -> Result<T, Seen> {
+pub fn guarded<T>(work: impl FnOnce() -> Result<T, Seen>) -> Result<T, Seen> {
     keep_guarded_panics_quiet();
     let _modes = ThreadState::save();
     let outer = GUARDED.replace(true);
@@ -113,19 +115,19 @@ pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, Seen>) -> Result<T, Se
 
 /// One watched call.
 #[derive(Debug)]
-pub(super) struct Watched<T> {
+pub struct Watched<T> {
     /// What it gave, or its error, or its panic.
-    pub(super) outcome: Result<T, Seen>,
+    pub outcome: Result<T, Seen>,
     /// Whether gradient mode and autocast are as before.
-    pub(super) modes: Check,
+    pub modes: Check,
     /// Whether libtorch's generator is as before.
-    pub(super) draws: Check,
+    pub draws: Check,
     /// Whether nothing waited for the device.
-    pub(super) waits: Check,
+    pub waits: Check,
 }
 
 /// Runs a call into the plugin. Modes that it changed are brought back.
-pub(super) fn watched<T>(work: impl FnOnce() -> crate::Result<T>) -> Watched<T> {
+pub fn watched<T>(work: impl FnOnce() -> crate::Result<T>) -> Watched<T> {
     let before = (rng_fingerprint(Device::Cpu).ok(), modes());
     let counter = SyncCounter::start();
     // Not by `guarded` alone: it brings the modes back before they could be seen.

@@ -27,6 +27,8 @@ pub enum ClustererConfig {
     Odc(Odc),
 }
 
+admix_api::plain!(ClustererConfig);
+
 impl ClustererConfig {
     /// How many clusters there are.
     pub fn clusters(&self) -> i64 {

@@ -26,6 +26,8 @@ pub enum Param {
     Text(String),
 }
 
+admix_api::plain!(Param);
+
 impl Param {
     /// Its type in words.
     pub fn kind(&self) -> &'static str {

@@ -1,222 +1,58 @@
-//! Reading a recipe: RON with plugins looked up by name, errors with line and column.
+//! Reading a recipe: RON with entries looked up by name, errors with line and column.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use admix_api::{LossChoice, LossSeed, MixerChoice, MixerSeed, Registry, did_you_mean};
-use admix_data::DataConfig;
-use admix_models::{BackboneConfig, NeckConfig};
+use admix_api::{Registry, With, did_you_mean};
 use ron::extensions::Extensions;
-use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{CheckpointConfig, EmbeddingHeadConfig, EvaluateConfig, GroupConfig, PairConfig, Recipe, locate};
-use crate::cluster::ClustererConfig;
-use crate::method::Param;
-use crate::optimizer::OptimizerConfig;
-use crate::queue::QueueConfig;
-use crate::script::{Reading, ScriptText, labelled};
+use super::locate;
+use super::overrides::Override;
+use super::recipe::Recipe;
+use crate::script::{Reading, ScriptText};
 use crate::{Error, Result};
 
-/// A value set from outside: `--set path=value`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Override {
-    /// Dotted path: `optimizer.lr`.
-    pub path: String,
-    /// The value as a recipe writes it.
-    pub value: String,
-}
-
-impl std::str::FromStr for Override {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (path, value) = text
-            .split_once('=')
-            .ok_or_else(|| format!("`{text}` is not path=value, such as optimizer.lr=0.05"))?;
-        let valid =
-            |part: &str| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || "_-".contains(c));
-        if value.trim().is_empty() || !path.split('.').all(valid) {
-            return Err(format!("`{text}` is not path=value, such as optimizer.lr=0.05"));
-        }
-        Ok(Self { path: path.to_string(), value: value.trim().to_string() })
-    }
-}
-
-/// Where a value of a resolved recipe comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
-    /// This line of the recipe.
-    Line(usize),
-    /// `--set`.
-    Set,
-    /// The default.
-    Default,
-}
-
-impl std::fmt::Display for Origin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Line(line) => write!(f, "line {line}"),
-            Self::Set => f.write_str("--set"),
-            Self::Default => f.write_str("default"),
-        }
-    }
-}
-
-thread_local! {
-    /// The registry while a recipe is read: serde has no way to hand a context down.
-    static REGISTRY: RefCell<Registry> = RefCell::new(Registry::default());
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Text {
-    #[serde(default)]
-    seed: u64,
-    epochs: u64,
-    #[serde(default = "hundred")]
-    batch: usize,
-    #[serde(default = "one")]
-    accumulate: usize,
-    #[serde(default)]
-    data: DataConfig,
-    #[serde(default = "resnet")]
-    model: BackboneConfig,
-    #[serde(default = "q")]
-    nets: Vec<String>,
-    #[serde(default = "one_head")]
-    heads: Vec<String>,
-    #[serde(default)]
-    neck: Option<NeckConfig>,
-    #[serde(default)]
-    embedding_heads: BTreeMap<String, EmbeddingHeadConfig>,
-    #[serde(default = "one_group")]
-    bn_groups: i64,
-    #[serde(default)]
-    recompute_stages: Vec<usize>,
-    #[serde(default)]
-    queues: BTreeMap<String, QueueConfig>,
-    #[serde(default)]
-    pairs: Vec<PairConfig>,
-    method: String,
-    #[serde(default)]
-    params: BTreeMap<String, Param>,
-    #[serde(default)]
-    weights: BTreeMap<String, f64>,
-    #[serde(default)]
-    mixers: Mixers,
-    #[serde(default)]
-    losses: Losses,
-    #[serde(default)]
-    clusterers: BTreeMap<String, ClustererConfig>,
-    #[serde(default)]
-    optimizer: OptimizerConfig,
-    #[serde(default)]
-    min_lr: f64,
-    #[serde(default)]
-    groups: BTreeMap<String, GroupConfig>,
-    #[serde(default)]
-    evaluate: EvaluateConfig,
-    #[serde(default)]
-    checkpoint: CheckpointConfig,
-    #[serde(default = "fifty")]
-    log_every: u64,
-    #[serde(default = "ten")]
-    max_bad_steps: u64,
-}
-
-fn resnet() -> BackboneConfig {
-    BackboneConfig::ResNet(Default::default())
-}
-fn hundred() -> usize {
-    100
-}
-fn one() -> usize {
-    1
-}
-fn one_group() -> i64 {
-    1
-}
-fn fifty() -> u64 {
-    50
-}
-fn ten() -> u64 {
-    10
-}
-fn q() -> Vec<String> {
-    vec!["q".into()]
-}
-fn one_head() -> Vec<String> {
-    vec!["one".into()]
-}
-
-#[derive(Default)]
-struct Mixers(Vec<(String, MixerChoice)>);
-#[derive(Default)]
-struct Losses(Vec<(String, LossChoice)>);
-
-/// One plugin, read with the registry of this thread.
-struct Plugin<T>(T);
-
-impl<'de> Deserialize<'de> for Plugin<MixerChoice> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        use serde::de::DeserializeSeed;
-        REGISTRY.with_borrow(|registry| MixerSeed(registry).deserialize(deserializer)).map(Plugin)
-    }
-}
-
-impl<'de> Deserialize<'de> for Plugin<LossChoice> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        use serde::de::DeserializeSeed;
-        REGISTRY.with_borrow(|registry| LossSeed(registry).deserialize(deserializer)).map(Plugin)
-    }
-}
-
-/// A map in the order of the text, without repeated keys.
-fn ordered<'de, D, T>(table: &'static str, deserializer: D) -> Result<Vec<(String, T)>, D::Error>
-where
-    D: Deserializer<'de>,
-    Plugin<T>: Deserialize<'de>,
-{
-    struct InOrder<T>(&'static str, std::marker::PhantomData<T>);
-    impl<'de, T> serde::de::Visitor<'de> for InOrder<T>
-    where
-        Plugin<T>: Deserialize<'de>,
-    {
-        type Value = Vec<(String, T)>;
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("a map from names to plugins, such as {\"mix\": MixUp()}")
-        }
-        fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let mut all: Vec<(String, T)> = Vec::new();
-            while let Some(name) = map.next_key::<String>()? {
-                if all.iter().any(|(have, _)| *have == name) {
-                    return Err(serde::de::Error::custom(format!("`{name}` is there twice")));
+impl Recipe {
+    /// Reads a recipe file and applies `--set path=value`.
+    ///
+    /// # Errors
+    /// The file cannot be read, or see [`Recipe::parse`].
+    pub fn open(path: &Path, overrides: &[Override], registry: &Registry) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|source| {
+            Error::Input(match source.kind() {
+                std::io::ErrorKind::NotFound => {
+                    format!("no recipe at {}: `admix recipes` lists those that are there", path.display())
                 }
-                let plugin = map.next_value::<Plugin<T>>()?.0;
-                labelled(self.0, &name);
-                all.push((name, plugin));
-            }
-            Ok(all)
-        }
+                _ => format!("cannot read the recipe {}: {source}", path.display()),
+            })
+        })?;
+        Self::parse(&text, &path.display().to_string(), overrides, registry)
     }
-    deserializer.deserialize_map(InOrder(table, std::marker::PhantomData))
+
+    /// Reads a recipe.
+    ///
+    /// # Errors
+    /// Syntax, unknown fields or names, wrong types, values out of range: with file, line and column.
+    pub fn parse(text: &str, file: &str, overrides: &[Override], registry: &Registry) -> Result<Self> {
+        parse(text, file, overrides, registry, &[])
+    }
+
+    /// The same with these scripts of mixers and losses in place of the files that the recipe names: those of a
+    /// checkpoint, say.
+    ///
+    /// # Errors
+    /// As [`Recipe::parse`].
+    pub fn parse_with(
+        text: &str,
+        file: &str,
+        overrides: &[Override],
+        registry: &Registry,
+        scripts: &[ScriptText],
+    ) -> Result<Self> {
+        parse(text, file, overrides, registry, scripts)
+    }
 }
 
-impl<'de> Deserialize<'de> for Mixers {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        ordered("mixers", deserializer).map(Mixers)
-    }
-}
-
-impl<'de> Deserialize<'de> for Losses {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        ordered("losses", deserializer).map(Losses)
-    }
-}
-
-pub(super) fn parse(
+fn parse(
     text: &str,
     file: &str,
     overrides: &[Override],
@@ -235,15 +71,13 @@ pub(super) fn parse(
             })?;
         set.push((change, before));
     }
-    REGISTRY.set(registry.clone());
     let folder = Path::new(file).parent().map_or_else(PathBuf::new, Path::to_path_buf);
-    let reading = Reading::begin(folder, scripts);
+    let reading = Reading::beside(folder, scripts);
+    let with_scripts = reading.registry(registry);
     let options = ron::Options::default()
         .with_default_extension(Extensions::UNWRAP_VARIANT_NEWTYPES | Extensions::IMPLICIT_SOME)
         .with_recursion_limit(64);
-    let read: Result<Text, _> = options.from_str(&edited);
-    REGISTRY.take();
-    let scripts = reading.end();
+    let read = options.from_str_seed(&edited, With::<Recipe>::new(&with_scripts));
     let read = read.map_err(|error| {
         let complaint = Complaint::of(&error, &edited);
         // An override that cannot be read is blamed by its flag, not by a place in the file.
@@ -261,39 +95,13 @@ pub(super) fn parse(
             }
         }
     })?;
-    let recipe = Recipe {
-        seed: read.seed,
-        epochs: read.epochs,
-        batch: read.batch,
-        accumulate: read.accumulate,
-        data: read.data,
-        model: read.model,
-        nets: read.nets,
-        heads: read.heads,
-        neck: read.neck,
-        embedding_heads: read.embedding_heads,
-        bn_groups: read.bn_groups,
-        recompute_stages: read.recompute_stages,
-        queues: read.queues,
-        pairs: read.pairs,
-        method: read.method,
-        params: read.params,
-        weights: read.weights,
-        mixers: read.mixers.0,
-        losses: read.losses.0,
-        clusterers: read.clusterers,
-        optimizer: read.optimizer,
-        min_lr: read.min_lr,
-        groups: read.groups,
-        evaluate: read.evaluate,
-        checkpoint: read.checkpoint,
-        log_every: read.log_every,
-        max_bad_steps: read.max_bad_steps,
-        file: file.into(),
-        text: edited,
-        overrides: overrides.to_vec(),
-        scripts,
-    };
+    let mixers = read.mixers.iter().map(|(name, choice)| ("mixers", name, choice.config.resolved()));
+    let losses = read.losses.iter().map(|(name, choice)| ("losses", name, choice.config.resolved()));
+    let scripts = mixers
+        .chain(losses)
+        .filter_map(|(table, name, settings)| reading.script(table, name, &settings))
+        .collect();
+    let recipe = Recipe { file: file.into(), text: edited, overrides: overrides.to_vec(), scripts, ..read };
     recipe.validate()?;
     Ok(recipe)
 }
@@ -415,126 +223,12 @@ fn suggest(message: &str, of_mixer: bool) -> String {
     if let Some((name, mut known)) = unknown("field") {
         if of_mixer {
             // What the host serves, the plugin does not know of.
-            known.extend(admix_api::Pairing::FIELDS.map(str::to_string));
+            known.extend(<admix_api::Pairing as admix_api::Served>::FIELDS.iter().map(ToString::to_string));
         }
         return told("field", &name, known);
     }
     match unknown("variant") {
         Some((name, known)) => told("name", &name, known),
         None => message.to_string(),
-    }
-}
-
-/// Every value of a recipe with its path and origin, defaults included.
-///
-/// # Errors
-/// A value that cannot be written.
-pub fn describe(recipe: &Recipe, source: &str) -> Result<Vec<(String, String, Origin)>> {
-    let mut all = serde_json::Map::new();
-    let mut put = |name: &str, value: Result<serde_json::Value, serde_json::Error>| -> Result<()> {
-        let value = value.map_err(|e| Error::Input(format!("`{name}` cannot be written: {e}")))?;
-        all.insert(name.to_string(), value);
-        Ok(())
-    };
-    put("seed", serde_json::to_value(recipe.seed))?;
-    put("epochs", serde_json::to_value(recipe.epochs))?;
-    put("batch", serde_json::to_value(recipe.batch))?;
-    put("accumulate", serde_json::to_value(recipe.accumulate))?;
-    put("data", serde_json::to_value(&recipe.data))?;
-    put("model", serde_json::to_value(&recipe.model))?;
-    put("nets", serde_json::to_value(&recipe.nets))?;
-    put("heads", serde_json::to_value(&recipe.heads))?;
-    put("neck", serde_json::to_value(&recipe.neck))?;
-    put("embedding_heads", serde_json::to_value(&recipe.embedding_heads))?;
-    put("bn_groups", serde_json::to_value(recipe.bn_groups))?;
-    put("recompute_stages", serde_json::to_value(&recipe.recompute_stages))?;
-    put("queues", serde_json::to_value(&recipe.queues))?;
-    put("pairs", serde_json::to_value(&recipe.pairs))?;
-    put("method", serde_json::to_value(&recipe.method))?;
-    put("params", serde_json::to_value(&recipe.params))?;
-    put("weights", serde_json::to_value(&recipe.weights))?;
-    let mut mixers = serde_json::Map::new();
-    for (name, choice) in &recipe.mixers {
-        let mut settings = serde_json::Map::from_iter([("plugin".to_string(), choice.plugin.clone().into())]);
-        if let Ok(serde_json::Value::Object(pairing)) = serde_json::to_value(&choice.pairing) {
-            settings.extend(pairing);
-        }
-        if let serde_json::Value::Object(own) = choice.config.resolved() {
-            settings.extend(own);
-        }
-        mixers.insert(name.clone(), settings.into());
-    }
-    put("mixers", Ok(mixers.into()))?;
-    let mut losses = serde_json::Map::new();
-    for (name, choice) in &recipe.losses {
-        let mut settings = serde_json::Map::from_iter([("plugin".to_string(), choice.plugin.clone().into())]);
-        if let serde_json::Value::Object(own) = choice.config.resolved() {
-            settings.extend(own);
-        }
-        losses.insert(name.clone(), settings.into());
-    }
-    put("losses", Ok(losses.into()))?;
-    put("clusterers", serde_json::to_value(&recipe.clusterers))?;
-    put("optimizer", serde_json::to_value(&recipe.optimizer))?;
-    put("min_lr", serde_json::to_value(recipe.min_lr))?;
-    put("groups", serde_json::to_value(&recipe.groups))?;
-    put("evaluate", serde_json::to_value(&recipe.evaluate))?;
-    put("checkpoint", serde_json::to_value(&recipe.checkpoint))?;
-    put("log_every", serde_json::to_value(recipe.log_every))?;
-    put("max_bad_steps", serde_json::to_value(recipe.max_bad_steps))?;
-
-    let mut rows = Vec::new();
-    flatten("", &serde_json::Value::Object(all), &mut rows);
-    Ok(rows
-        .into_iter()
-        .map(|(path, value)| {
-            // `model.ResNet.depth` is written `model: ResNet(depth: ...)`: the variant is no field.
-            let written: Vec<&str> =
-                path.split('.').filter(|part| !part.starts_with(|c: char| c.is_uppercase())).collect();
-            let written = written.join(".");
-            let set = recipe
-                .overrides
-                .iter()
-                .any(|o| written == o.path || written.starts_with(&format!("{}.", o.path)));
-            let origin = if set {
-                Origin::Set
-            } else {
-                let as_plugin = written.strip_suffix(".plugin").unwrap_or(&written);
-                let alone = || {
-                    // `Script("mine.rhai")` sets the field `file` without naming it.
-                    let owner = written.strip_suffix(".file")?;
-                    let span = locate::find(source, owner)?;
-                    source[span.clone()].contains('"').then_some(span)
-                };
-                match locate::find(source, as_plugin).or_else(|| listed(source, as_plugin)).or_else(alone) {
-                    Some(span) => Origin::Line(locate::line_column(source, span.start).0),
-                    None => Origin::Default,
-                }
-            };
-            (path, value, origin)
-        })
-        .collect())
-}
-
-/// Elements of lists (`pairs.0.from`) are found as far as their list.
-fn listed(source: &str, path: &str) -> Option<std::ops::Range<usize>> {
-    let list = path.split('.').next().filter(|first| *first == "pairs")?;
-    locate::find(source, list)
-}
-
-fn flatten(path: &str, value: &serde_json::Value, rows: &mut Vec<(String, String)>) {
-    let under = |name: &str| if path.is_empty() { name.to_string() } else { format!("{path}.{name}") };
-    match value {
-        serde_json::Value::Object(map) => map.iter().for_each(|(name, v)| flatten(&under(name), v, rows)),
-        serde_json::Value::Array(list) if list.iter().any(serde_json::Value::is_object) => {
-            list.iter().enumerate().for_each(|(i, v)| flatten(&under(&i.to_string()), v, rows));
-        }
-        other => rows.push((path.to_string(), other.to_string())),
-    }
-}
-
-impl Serialize for Override {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{}={}", self.path, self.value))
     }
 }

@@ -199,9 +199,7 @@ pub fn prepare(
     let mut warnings = Vec::new();
     let narrow = {
         // The same recipe at toy width: what is checked is the script, not the arithmetic.
-        let mut toy = session_recipe(&recipe, registry)?;
-        toy.model = narrow(&recipe.model);
-        toy
+        Recipe { model: narrow(&recipe.model), ..recipe.clone() }
     };
     let toy_method = Method::compile(method.text(), method.file())?;
     let mut toy = session_of(&narrow, toy_method, registry, dataset.info(), device)?;
@@ -219,13 +217,6 @@ pub fn prepare(
     let mut session = session_of(&recipe, method, registry, dataset.info(), device)?;
     session.set_precision(precision);
     Ok(Prepared { recipe, session, dataset, warnings })
-}
-
-/// The same recipe again: plugins' settings cannot be cloned, so it is read again.
-fn session_recipe(recipe: &Recipe, registry: &Registry) -> Result<Recipe> {
-    let again = Recipe::parse_with(&recipe.text, &recipe.file, &[], registry, &recipe.scripts)?;
-    // They are in the text already; messages name them.
-    Ok(Recipe { overrides: recipe.overrides.clone(), ..again })
 }
 
 fn narrow(model: &BackboneConfig) -> BackboneConfig {

@@ -5,13 +5,15 @@ mod live;
 mod loss;
 mod mixer;
 mod plugin;
+mod text;
 
 pub use language::Script;
 pub use live::Live;
 pub use loss::ScriptedLoss;
 pub use mixer::ScriptedMixer;
-pub(crate) use plugin::{Reading, labelled};
-pub use plugin::{ScriptText, registry, script_entry, script_plugins};
+pub(crate) use plugin::Reading;
+pub use plugin::{registry, script_entry, script_plugins};
+pub use text::ScriptText;
 
 /// What a script is for, by the function that only this kind has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

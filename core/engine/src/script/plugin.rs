@@ -9,119 +9,126 @@ use std::rc::Rc;
 use admix_api::abi::settings::Shape;
 use admix_api::erased_serde::{self, Deserializer as AnyDeserializer};
 use admix_api::{
-    Entry, Loss, LossConfig, Mixer, MixerConfig, MixerContext, Needs, Origin, Pairing, Reader, Registry,
-    did_you_mean,
+    AnyReader, Entry, Loss, LossConfig, Mixer, MixerConfig, MixerContext, Needs, Origin, Pairing, ReadConfig,
+    Reader, Registry, did_you_mean,
 };
+use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::live::as_plugin;
+use super::text::ScriptText;
 use super::{ScriptKind, ScriptedLoss, ScriptedMixer};
 use crate::method::Param;
 use crate::world::list;
 use crate::{Error, Result, bundled};
 
-/// The script of one mixer or loss of a recipe.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ScriptText {
-    /// "mixers" or "losses".
-    pub table: String,
-    /// The name that the recipe gives it.
-    pub name: String,
-    /// The file as the recipe writes it.
-    pub written: String,
-    /// Its name in messages.
-    pub file: String,
-    /// The script itself.
-    pub text: String,
-}
-
-/// What a recipe's scripts are read with: serde has no way to hand a context down.
-#[derive(Debug, Default)]
-struct Around {
+/// The scripts of a recipe while it is read: where they are looked for, and those that were found.
+#[derive(Debug, Clone, Default)]
+pub struct Reading {
     /// The folder that holds the recipe.
     folder: PathBuf,
-    /// Texts to use instead of files: those of a checkpoint, or those read a moment ago.
+    /// Texts to use in place of files: those of a checkpoint, or those read a moment ago.
     given: Vec<ScriptText>,
-    /// What has been read.
-    read: Vec<ScriptText>,
+    /// What has been read. Their names are not known yet.
+    read: Rc<RefCell<Vec<ScriptText>>>,
 }
-
-thread_local! {
-    static AROUND: RefCell<Around> = RefCell::new(Around::default());
-}
-
-/// While it lives, scripts are looked for beside this recipe.
-#[derive(Debug)]
-pub struct Reading(());
 
 impl Reading {
-    /// Begins to read the recipe in this folder, with these scripts in place of files of the same name.
-    pub fn begin(folder: PathBuf, given: &[ScriptText]) -> Self {
-        AROUND.set(Around { folder, given: given.to_vec(), read: Vec::new() });
-        Self(())
+    /// Looks for scripts beside the recipe in this folder, with these in place of files of the same name.
+    pub fn beside(folder: PathBuf, given: &[ScriptText]) -> Self {
+        Self { folder, given: given.to_vec(), read: Rc::default() }
     }
 
-    /// The scripts that were read.
-    pub fn end(self) -> Vec<ScriptText> {
-        AROUND.with_borrow_mut(|around| std::mem::take(&mut around.read))
-    }
-}
-
-impl Drop for Reading {
-    fn drop(&mut self) {
-        AROUND.take();
-    }
-}
-
-/// Names the scripts read since the last call: those of the mixer or loss that a recipe calls `name`.
-pub fn labelled(table: &str, name: &str) {
-    AROUND.with_borrow_mut(|around| {
-        for script in around.read.iter_mut().filter(|script| script.table.is_empty()) {
-            script.table = table.into();
-            script.name = name.into();
+    /// The registry with entries `Script` that look for their files here, if it has such entries.
+    pub fn registry(&self, registry: &Registry) -> Registry {
+        let mut registry = registry.clone();
+        for entry in self.entries() {
+            if registry.entries().any(|own| (own.kind(), &own.name) == (entry.kind(), &entry.name)) {
+                registry.replace(entry);
+            }
         }
-    });
-}
+        registry
+    }
 
-/// The script that a recipe writes as `written`: the file's name in messages, and the text.
-fn load(written: &str, table: &str) -> Result<(String, String), admix_api::Error> {
-    let given = AROUND.with_borrow(|around| around.given.iter().find(|s| s.written == written).cloned());
-    if let Some(given) = given {
-        return Ok((given.file, given.text));
+    /// The script of the mixer or loss that a recipe read here calls `name`, if it is one. `table` is "mixers" or
+    /// "losses".
+    pub fn script(&self, table: &str, name: &str, settings: &serde_json::Value) -> Option<ScriptText> {
+        let written = settings["file"].as_str()?;
+        let read = self.read.borrow();
+        let script = read.iter().find(|script| script.table == table && script.written == written)?;
+        Some(ScriptText { name: name.to_string(), ..script.clone() })
     }
-    let beside = AROUND.with_borrow(|around| around.folder.join(written));
-    let refuse = |path: &Path, why: &str| admix_api::Error::Plugin {
-        plugin: format!("the script {} cannot be read", path.display()),
-        message: why.into(),
-    };
-    for path in [PathBuf::from(written), beside] {
-        if path.is_file() {
-            let text = std::fs::read_to_string(&path).map_err(|source| match source.kind() {
-                std::io::ErrorKind::InvalidData => refuse(&path, "it is not text; expected a script in Rhai"),
-                _ => refuse(&path, &source.to_string()),
-            })?;
-            return Ok((path.display().to_string(), text));
-        }
-        if path.is_dir() {
-            return Err(refuse(&path, "it is a folder; expected a script in Rhai"));
-        }
+
+    fn entries(&self) -> [Entry; 2] {
+        let reading = self.clone();
+        let mixer: ReadConfig<dyn Mixer> = Rc::new(move |body| {
+            let declared = reading.declared(Settings::read(body)?, "mixers", ScriptedMixer::compile);
+            Ok(Box::new(declared) as Box<dyn MixerConfig>)
+        });
+        let reading = self.clone();
+        let loss: ReadConfig<dyn Loss> = Rc::new(move |body| {
+            let declared = reading.declared(Settings::read(body)?, "losses", ScriptedLoss::compile);
+            Ok(Box::new(declared) as Box<dyn LossConfig>)
+        });
+        [entry("mixers/cutmix", mixer_reader(mixer)), entry("losses/focal", loss_reader(loss))]
     }
-    match bundled::part(written) {
-        Some((text, file)) => Ok((file.into(), text.into())),
-        None => {
-            let names: Vec<&str> = bundled::part_names(table).collect();
-            Err(admix_api::Error::Range {
-                what: "file".into(),
-                got: format!("{written:?}"),
-                wanted: format!(
-                    "a script's file, from the working folder or the recipe's, or one of the bundled {}{}",
-                    list(&names),
-                    did_you_mean(written, names.iter().copied())
-                ),
-            })
+
+    fn declared<T>(
+        &self,
+        settings: Settings,
+        table: &str,
+        compile: impl Fn(&str, &str, &BTreeMap<String, Param>) -> Result<T>,
+    ) -> Declared<T> {
+        let Settings { file: written, params } = settings;
+        let script = self.load(&written, table).and_then(|(file, text)| {
+            let compiled = compile(&text, &file, &params).map_err(as_plugin);
+            let (table, name) = (table.to_string(), String::new());
+            self.read.borrow_mut().push(ScriptText { table, name, written: written.clone(), file, text });
+            compiled
+        });
+        Declared { file: written, params, script, alone: false }
+    }
+
+    /// The script that a recipe writes as `written`: the file's name in messages, and the text.
+    fn load(&self, written: &str, table: &str) -> Result<(String, String), admix_api::Error> {
+        if let Some(given) = self.given.iter().find(|script| script.written == written) {
+            return Ok((given.file.clone(), given.text.clone()));
+        }
+        let beside = self.folder.join(written);
+        let refuse = |path: &Path, why: &str| admix_api::Error::Plugin {
+            plugin: format!("the script {} cannot be read", path.display()),
+            message: why.into(),
+        };
+        for path in [PathBuf::from(written), beside] {
+            if path.is_file() {
+                let text = std::fs::read_to_string(&path).map_err(|source| match source.kind() {
+                    std::io::ErrorKind::InvalidData => {
+                        refuse(&path, "it is not text; expected a script in Rhai")
+                    }
+                    _ => refuse(&path, &source.to_string()),
+                })?;
+                return Ok((path.display().to_string(), text));
+            }
+            if path.is_dir() {
+                return Err(refuse(&path, "it is a folder; expected a script in Rhai"));
+            }
+        }
+        match bundled::part(written) {
+            Some((text, file)) => Ok((file.into(), text.into())),
+            None => {
+                let names: Vec<&str> = bundled::part_names(table).collect();
+                Err(admix_api::Error::Range {
+                    what: "file".into(),
+                    got: format!("{written:?}"),
+                    wanted: format!(
+                        "a script's file, from the working folder or the recipe's, or one of the bundled {}{}",
+                        list(&names),
+                        did_you_mean(written, names.iter().copied())
+                    ),
+                })
+            }
         }
     }
 }
@@ -168,23 +175,6 @@ struct Declared<T> {
 }
 
 impl<T> Declared<T> {
-    fn of(
-        settings: Settings,
-        table: &str,
-        compile: impl Fn(&str, &str, &BTreeMap<String, Param>) -> Result<T>,
-    ) -> Self {
-        let Settings { file: written, params } = settings;
-        let script = load(&written, table).and_then(|(file, text)| {
-            let compiled = compile(&text, &file, &params).map_err(as_plugin);
-            AROUND.with_borrow_mut(|around| {
-                let (table, name) = (String::new(), String::new());
-                around.read.push(ScriptText { table, name, written: written.clone(), file, text });
-            });
-            compiled
-        });
-        Self { file: written, params, script, alone: false }
-    }
-
     fn script(&self) -> admix_api::Result<&T> {
         use admix_api::Error as E;
         // An error cannot be cloned; those of `load` and `as_plugin` are of these two forms.
@@ -238,7 +228,7 @@ impl LossConfig for Declared<ScriptedLoss> {
     }
 }
 
-fn entry(word: &'static str, example: &'static str, reader: Reader) -> Entry {
+fn entry(example: &'static str, reader: Rc<dyn AnyReader>) -> Entry {
     let schema = move || {
         json!({
             "title": "Script",
@@ -262,7 +252,7 @@ fn entry(word: &'static str, example: &'static str, reader: Reader) -> Entry {
     Entry {
         name: "script".into(),
         type_name: "Script".into(),
-        summary: format!("a {word} written as a script, changed without recompiling"),
+        summary: format!("a {} written as a script, changed without recompiling", reader.word()),
         source: "docs/scripts.md".into(),
         schema: Rc::new(schema),
         defaults: Rc::new(|| serde_json::Value::Null),
@@ -280,20 +270,18 @@ fn entry(word: &'static str, example: &'static str, reader: Reader) -> Entry {
 /// # Errors
 /// A plugin of this name is there already.
 pub fn script_plugins(registry: &mut Registry) -> Result<()> {
-    let mixer = Reader::Mixer(
-        Rc::new(|body| {
-            let declared = Declared::of(Settings::read(body)?, "mixers", ScriptedMixer::compile);
-            Ok(Box::new(declared) as Box<dyn MixerConfig>)
-        }),
-        Pairing::default(),
-    );
-    let loss = Reader::Loss(Rc::new(|body| {
-        let declared = Declared::of(Settings::read(body)?, "losses", ScriptedLoss::compile);
-        Ok(Box::new(declared) as Box<dyn LossConfig>)
-    }));
-    registry.add(entry("mixer", "mixers/cutmix", mixer))?;
-    registry.add(entry("loss", "losses/focal", loss))?;
+    for entry in Reading::default().entries() {
+        registry.add(entry)?;
+    }
     Ok(())
+}
+
+fn mixer_reader(read: ReadConfig<dyn Mixer>) -> Rc<dyn AnyReader> {
+    Rc::new(Reader::<dyn Mixer> { read, served: Pairing::default() })
+}
+
+fn loss_reader(read: ReadConfig<dyn Loss>) -> Rc<dyn AnyReader> {
+    Rc::new(Reader::<dyn Loss> { read, served: () })
 }
 
 /// A script as a plugin of its own, whose settings are the parameters of the script: to hold it to the contract.
@@ -305,7 +293,7 @@ pub fn script_entry(path: &Path) -> Result<Entry> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| Error::Input(format!("cannot read the script {file}: {source}")))?;
     let none = BTreeMap::new();
-    let (word, params, reader) = match ScriptKind::of(&text) {
+    let (params, reader) = match ScriptKind::of(&text) {
         ScriptKind::Method => {
             return Err(Error::Input(format!(
                 "{file} is a method (it has a function `step`); check it in a recipe: admix check RECIPE --script {file}"
@@ -317,7 +305,7 @@ pub fn script_entry(path: &Path) -> Result<Entry> {
             let read = move |body: &mut dyn AnyDeserializer<'_>| {
                 Ok(Box::new(declared(body)?) as Box<dyn MixerConfig>)
             };
-            ("mixer", params, Reader::Mixer(Rc::new(read), Pairing::default()))
+            (params, mixer_reader(Rc::new(read)))
         }
         ScriptKind::Loss => {
             let params = ScriptedLoss::compile(&text, &file, &none)?.params().clone();
@@ -325,7 +313,7 @@ pub fn script_entry(path: &Path) -> Result<Entry> {
             let read = move |body: &mut dyn AnyDeserializer<'_>| {
                 Ok(Box::new(declared(body)?) as Box<dyn LossConfig>)
             };
-            ("loss", params, Reader::Loss(Rc::new(read)))
+            (params, loss_reader(Rc::new(read)))
         }
     };
     let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
@@ -333,7 +321,7 @@ pub fn script_entry(path: &Path) -> Result<Entry> {
     Ok(Entry {
         name: stem.clone(),
         type_name: stem,
-        summary: format!("a {word} written as a script"),
+        summary: format!("a {} written as a script", reader.word()),
         source: file.clone(),
         schema: Rc::new(move || schema.clone()),
         defaults: Rc::new(move || json!(params)),

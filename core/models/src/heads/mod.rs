@@ -26,6 +26,8 @@ pub enum NeckConfig {
     Mlp(MlpNeckConfig),
 }
 
+admix_api::plain!(NeckConfig);
+
 impl NeckConfig {
     /// Checks the ranges.
     ///

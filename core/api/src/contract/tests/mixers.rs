@@ -165,17 +165,16 @@ fn what_an_entry_says_of_itself_is_checked() {
         (|entry| entry.defaults = Rc::new(|| json!([1])), documented, "no object"),
         (
             |entry| {
-                entry.reader = Reader::Mixer(
-                    Rc::new(|body| {
-                        let mut body: serde_json::Value = erased_serde::deserialize(body)?;
-                        if let Some(fields) = body.as_object_mut() {
-                            fields.remove("no_such_setting");
-                        }
-                        let config = Bad::deserialize(body).map_err(serde::de::Error::custom)?;
-                        Ok(Box::new(config) as Box<dyn MixerConfig>)
-                    }),
-                    crate::Pairing::default(),
-                );
+                let read: crate::ReadConfig<dyn crate::Mixer> = Rc::new(|body| {
+                    let mut body: serde_json::Value = erased_serde::deserialize(body)?;
+                    if let Some(fields) = body.as_object_mut() {
+                        fields.remove("no_such_setting");
+                    }
+                    let config = Bad::deserialize(body).map_err(serde::de::Error::custom)?;
+                    Ok(Box::new(config) as Box<dyn MixerConfig>)
+                });
+                entry.reader =
+                    Rc::new(Reader::<dyn crate::Mixer> { read, served: crate::Pairing::default() });
             },
             "unknown settings are refused by name",
             "without a word",
@@ -188,7 +187,8 @@ fn what_an_entry_says_of_itself_is_checked() {
         );
     }
     let panics = with(|entry| {
-        entry.reader = Reader::Mixer(Rc::new(|_| panic!("no reader")), crate::Pairing::default());
+        let read: crate::ReadConfig<dyn crate::Mixer> = Rc::new(|_| panic!("no reader"));
+        entry.reader = Rc::new(Reader::<dyn crate::Mixer> { read, served: crate::Pairing::default() });
     });
     let _alone = alone();
     let verdicts = check(&panics, &[json!({})]);

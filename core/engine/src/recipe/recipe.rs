@@ -1,0 +1,172 @@
+//! A recipe: what to train, on what, with which method, for how long. RON, 15-30 lines, no inheritance.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use admix_api::{LossChoice, MixerChoice, Named, section};
+use admix_data::DataConfig;
+use admix_models::{BackboneConfig, NeckConfig};
+
+use super::locate;
+use super::overrides::Override;
+use super::sections::{CheckpointConfig, EmbeddingHeadConfig, EvaluateConfig, GroupConfig, PairConfig};
+use crate::cluster::ClustererConfig;
+use crate::method::Param;
+use crate::optimizer::OptimizerConfig;
+use crate::queue::QueueConfig;
+use crate::script::ScriptText;
+use crate::{Error, Result};
+
+section! {
+    /// A recipe. Every field but `method` and `epochs` has a default.
+    pub struct Recipe {
+        /// All randomness flows from it. Default 0.
+        pub seed: u64 = 0,
+        /// Passes over the training set.
+        pub epochs: u64,
+        /// Images per step. Default 100.
+        pub batch: usize = 100,
+        /// Calls of `step` whose gradients are added up before the optimiser moves. Default 1.
+        pub accumulate: usize = 1,
+        /// The data set and its augmentation.
+        pub data: DataConfig = DataConfig::default(),
+        /// The backbone.
+        pub model: BackboneConfig = BackboneConfig::ResNet(Default::default()),
+        /// Trained networks, by name. Default ["q"].
+        pub nets: Vec<String> = vec!["q".into()],
+        /// Classifier heads of every network. Default ["one"].
+        pub heads: Vec<String> = vec!["one".into()],
+        /// What makes embeddings of a network's last map. Default: nothing, and an embedding is the mean over its cells.
+        pub neck: Option<NeckConfig> = None,
+        /// Linear heads on embeddings, by the name that the script uses. Default: none.
+        pub embedding_heads: BTreeMap<String, EmbeddingHeadConfig> = BTreeMap::new(),
+        /// Into how many groups of their own statistics BatchNorms split a train-mode batch, whose samples are dealt out anew in
+        /// each pass. Default 1: they do not.
+        pub bn_groups: i64 = 1,
+        /// Stages of the backbone, 0 the stem, whose activations are not kept in training but computed again in the backward
+        /// pass: less memory for one more forward pass of them. Default: none.
+        pub recompute_stages: Vec<usize> = Vec::new(),
+        /// Queues of keys, by the name that the script uses. Default: none.
+        pub queues: BTreeMap<String, QueueConfig> = BTreeMap::new(),
+        /// Momentum networks, and heads that follow.
+        pub pairs: Vec<PairConfig> = Vec::new(),
+        /// The method's script: a path, or the name of a bundled one ("amix").
+        pub method: String,
+        /// Parameters of the method that differ from its defaults.
+        pub params: BTreeMap<String, Param> = BTreeMap::new(),
+        /// Weights of terms that differ from the method's.
+        pub weights: BTreeMap<String, f64> = BTreeMap::new(),
+        /// Mixers by the name that the script uses.
+        pub mixers: Named<MixerChoice> = Named::default(),
+        /// Losses whose settings differ from their defaults, by the name that the script uses.
+        pub losses: Named<LossChoice> = Named::default(),
+        /// Clusterers by the name that the script uses.
+        pub clusterers: BTreeMap<String, ClustererConfig> = BTreeMap::new(),
+        /// The optimiser. Default Sgd(lr: 0.1, momentum: 0.9, weight_decay: 1e-4).
+        pub optimizer: OptimizerConfig = OptimizerConfig::default(),
+        /// Where the cosine of the learning rate ends, per epoch, unless the script schedules it. Default 0.
+        pub min_lr: f64 = 0.0,
+        /// Mixers whose parameters have optimiser settings of their own.
+        pub groups: BTreeMap<String, GroupConfig> = BTreeMap::new(),
+        /// Evaluation.
+        pub evaluate: EvaluateConfig = EvaluateConfig::default(),
+        /// Checkpoints.
+        pub checkpoint: CheckpointConfig = CheckpointConfig::default(),
+        /// Metrics are read from the device every this many steps. Default 50.
+        pub log_every: u64 = 50,
+        /// Steps with a value that is not finite before the run ends. Default 10.
+        pub max_bad_steps: u64 = 10,
+        ; beside
+        /// Where it was read from, for messages.
+        pub file: String,
+        /// The text with all `--set` applied.
+        pub text: String,
+        /// The values set from outside.
+        pub overrides: Vec<Override>,
+        /// The scripts of its mixers and losses, as they were read.
+        pub scripts: Vec<ScriptText>,
+    }
+}
+
+impl Recipe {
+    /// The base learning rate.
+    pub fn lr(&self) -> f64 {
+        self.optimizer.lr()
+    }
+
+    /// The pairs between networks: those of heads on embeddings left out.
+    pub fn net_pairs(&self) -> impl Iterator<Item = &PairConfig> {
+        self.pairs.iter().filter(|pair| !self.embedding_heads.contains_key(&pair.to))
+    }
+
+    /// Momentum of the first pair of networks, or 0.
+    pub fn base_ema(&self) -> f64 {
+        self.net_pairs().next().map_or(0.0, |p| p.momentum)
+    }
+
+    /// The folder that holds the recipe.
+    pub fn folder(&self) -> PathBuf {
+        Path::new(&self.file).parent().map_or_else(PathBuf::new, Path::to_path_buf)
+    }
+
+    /// An error at a field, with its line if the recipe sets it. The message goes on after the field's name.
+    pub fn field_error(&self, field: &str, message: impl Into<String>) -> Error {
+        let message = message.into();
+        let covers = |path: &str| {
+            field.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        if let Some(by) = self.overrides.iter().rev().find(|o| covers(&o.path)) {
+            return Error::Field {
+                file: format!("--set {}={}", by.path, by.value),
+                field: field.into(),
+                message,
+            };
+        }
+        // `Script("mine.rhai")` sets the field `file` without naming it.
+        let alone = field.strip_suffix(".file").filter(|owner| owner.matches('.').count() == 1);
+        // One that is not set is at what it would be set in.
+        let owners = field.match_indices('.').rev().map(|(end, _)| &field[..end]);
+        let found = locate::find(&self.text, field)
+            .or_else(|| locate::find(&self.text, alone?))
+            .or_else(|| owners.into_iter().find_map(|owner| locate::find(&self.text, owner)));
+        match found {
+            Some(span) => {
+                let (line, column) = locate::line_column(&self.text, span.start);
+                Error::Field { file: format!("{}:{line}:{column}", self.file), field: field.into(), message }
+            }
+            None => Error::Field { file: self.file.clone(), field: field.into(), message },
+        }
+    }
+
+    /// An error of a data set, at the field that it is about.
+    pub(crate) fn data_error(&self, error: admix_data::Error) -> Error {
+        match error {
+            admix_data::Error::Setting { field, got, wanted } => {
+                self.field_error(field, format!("is {got}, expected {wanted}"))
+            }
+            unknown @ (admix_data::Error::Unknown { .. } | admix_data::Error::Missing { .. }) => {
+                self.field_error("data.name", format!("cannot be opened: {unknown}"))
+            }
+            other => other.into(),
+        }
+    }
+
+    /// The number of logits of the head on embeddings of this name.
+    ///
+    /// # Errors
+    /// It is not given, and there is no clusterer to take it from, or more than one.
+    pub(crate) fn head_outputs(&self, name: &str, head: &EmbeddingHeadConfig) -> Result<i64> {
+        let field = format!("embedding_heads.{name}.out");
+        match (head.out, &self.clusterers.values().collect::<Vec<_>>()[..]) {
+            (Some(out), _) if out >= 1 => Ok(out),
+            (Some(out), _) => {
+                Err(self.field_error(&field, format!("is {out}, expected a whole number from 1")))
+            }
+            (None, [only]) => Ok(only.clusters()),
+            (None, _) => Err(self.field_error(
+                &field,
+                "is missing; it is known without only where the recipe has one clusterer: write (out: 200)",
+            )),
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Sections of a recipe that are no kinds of the registry.
+
+use serde::{Deserialize, Serialize};
+
+use crate::run::Protocol;
+
+/// When a momentum network follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub enum When {
+    /// After the optimiser's step (supervised AMix).
+    #[default]
+    AfterStep,
+    /// Before the step's first pass (MoCo).
+    BeforeStep,
+}
+
+/// A momentum pair: parameters of `to` follow those of `from`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PairConfig {
+    /// The network that is followed. Default "q".
+    pub from: String,
+    /// The network that follows; it starts as a copy and is never trained. Default "k".
+    pub to: String,
+    /// Before or after the optimiser's step. Default AfterStep.
+    pub when: When,
+    /// Momentum, in [0, 1]: `k = m k + (1 - m) q`. Default 0.999 (`t.base_ema` in scripts).
+    pub momentum: f64,
+    /// Copy the values instead, whatever the momentum. Default false.
+    pub copy: bool,
+}
+
+impl Default for PairConfig {
+    fn default() -> Self {
+        Self { from: "q".into(), to: "k".into(), when: When::AfterStep, momentum: 0.999, copy: false }
+    }
+}
+
+/// A linear head on embeddings, beside the networks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct EmbeddingHeadConfig {
+    /// Number of logits. Default: as many as the recipe's only clusterer has clusters.
+    pub out: Option<i64>,
+}
+
+/// Optimiser settings of one mixer's parameters.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct GroupConfig {
+    /// Base learning rate. Default: the optimiser's.
+    pub lr: Option<f64>,
+    /// Where the cosine ends. Default: the recipe's `min_lr`.
+    pub min_lr: Option<f64>,
+    /// Weight decay. Default: the optimiser's.
+    pub weight_decay: Option<f64>,
+}
+
+/// How and when a run is evaluated.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvaluateConfig {
+    /// Every this many epochs, and after the last. Default 1.
+    pub every: u64,
+    /// Images per batch. Default 500.
+    pub batch: usize,
+    /// Clean training batches from which the BatchNorms of momentum networks are re-estimated before each
+    /// evaluation; 0 leaves them as training made them. Default 20.
+    pub reestimate_batches: usize,
+    /// What else is measured, on the features of the first network, as `<protocol>_<network>`. Default: nothing.
+    pub probes: Vec<Protocol>,
+    /// The head or probe whose accuracy is reported first, as `<head>_<network>`. Default: the first probe, or the last
+    /// head of all.
+    pub report: Option<String>,
+}
+
+impl Default for EvaluateConfig {
+    fn default() -> Self {
+        Self { every: 1, batch: 500, reestimate_batches: 20, probes: Vec::new(), report: None }
+    }
+}
+
+/// What is written while a run goes on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CheckpointConfig {
+    /// Besides the one after each epoch, one every this many steps.
+    pub every_steps: Option<u64>,
+    /// How many are kept, besides the best. Default 2.
+    pub keep: usize,
+}
+
+impl Default for CheckpointConfig {
+    fn default() -> Self {
+        Self { every_steps: None, keep: 2 }
+    }
+}
+
+admix_api::plain!(When, PairConfig, EmbeddingHeadConfig, GroupConfig, EvaluateConfig, CheckpointConfig);

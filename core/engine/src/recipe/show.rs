@@ -1,0 +1,83 @@
+//! A recipe with every value resolved, and where each comes from.
+
+use super::locate;
+use super::recipe::Recipe;
+use crate::{Error, Result};
+
+/// Where a value of a resolved recipe comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// This line of the recipe.
+    Line(usize),
+    /// `--set`.
+    Set,
+    /// The default.
+    Default,
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Line(line) => write!(f, "line {line}"),
+            Self::Set => f.write_str("--set"),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// Every value of a recipe with its path and origin, defaults included.
+///
+/// # Errors
+/// A value that cannot be written.
+pub fn describe(recipe: &Recipe, source: &str) -> Result<Vec<(String, String, Origin)>> {
+    let all = serde_json::to_value(recipe)
+        .map_err(|error| Error::Input(format!("the recipe cannot be written: {error}")))?;
+    let mut rows = Vec::new();
+    flatten("", &all, &mut rows);
+    Ok(rows
+        .into_iter()
+        .map(|(path, value)| {
+            // `model.ResNet.depth` is written `model: ResNet(depth: ...)`: the variant is no field.
+            let written: Vec<&str> =
+                path.split('.').filter(|part| !part.starts_with(|c: char| c.is_uppercase())).collect();
+            let written = written.join(".");
+            let set = recipe
+                .overrides
+                .iter()
+                .any(|o| written == o.path || written.starts_with(&format!("{}.", o.path)));
+            let origin = if set {
+                Origin::Set
+            } else {
+                let as_plugin = written.strip_suffix(".plugin").unwrap_or(&written);
+                let alone = || {
+                    // `Script("mine.rhai")` sets the field `file` without naming it.
+                    let owner = written.strip_suffix(".file")?;
+                    let span = locate::find(source, owner)?;
+                    source[span.clone()].contains('"').then_some(span)
+                };
+                match locate::find(source, as_plugin).or_else(|| listed(source, as_plugin)).or_else(alone) {
+                    Some(span) => Origin::Line(locate::line_column(source, span.start).0),
+                    None => Origin::Default,
+                }
+            };
+            (path, value, origin)
+        })
+        .collect())
+}
+
+/// Elements of lists (`pairs.0.from`) are found as far as their list.
+fn listed(source: &str, path: &str) -> Option<std::ops::Range<usize>> {
+    let list = path.split('.').next().filter(|first| *first == "pairs")?;
+    locate::find(source, list)
+}
+
+fn flatten(path: &str, value: &serde_json::Value, rows: &mut Vec<(String, String)>) {
+    let under = |name: &str| if path.is_empty() { name.to_string() } else { format!("{path}.{name}") };
+    match value {
+        serde_json::Value::Object(map) => map.iter().for_each(|(name, v)| flatten(&under(name), v, rows)),
+        serde_json::Value::Array(list) if list.iter().any(serde_json::Value::is_object) => {
+            list.iter().enumerate().for_each(|(i, v)| flatten(&under(&i.to_string()), v, rows));
+        }
+        other => rows.push((path.to_string(), other.to_string())),
+    }
+}

@@ -1,0 +1,191 @@
+//! Whether the values of a recipe fit each other.
+
+use admix_api::Served;
+
+use super::recipe::Recipe;
+use super::sections::PairConfig;
+use crate::Result;
+use crate::optimizer::OptimizerConfig;
+
+impl Recipe {
+    pub(super) fn validate(&self) -> Result<()> {
+        let refuse = |field: &str, got: &dyn std::fmt::Display, wanted: &str| {
+            Err(self.field_error(field, format!("is {got}, expected {wanted}")))
+        };
+        let positive = |field: &str, value: u64| {
+            if value > 0 { Ok(()) } else { refuse(field, &0, "a whole number from 1") }
+        };
+        let number = |field: &str, value: f64, good: bool, wanted: &str| {
+            if good && value.is_finite() { Ok(()) } else { refuse(field, &value, wanted) }
+        };
+        positive("epochs", self.epochs)?;
+        positive("batch", self.batch as u64)?;
+        positive("accumulate", self.accumulate as u64)?;
+        let batch = self.batch as i64;
+        if self.bn_groups < 1 || batch % self.bn_groups != 0 {
+            let wanted = format!("a whole number from 1 that divides the batch, {batch}");
+            return refuse("bn_groups", &self.bn_groups, &wanted);
+        }
+        let step = batch.saturating_mul(self.accumulate as i64);
+        for (name, queue) in &self.queues {
+            if queue.length < step || queue.length % batch != 0 {
+                let many = step.saturating_mul((queue.length / step).max(1));
+                let wanted = format!(
+                    "a multiple of the batch, {batch}, that holds the keys of a step, such as {many}"
+                );
+                return refuse(&format!("queues.{name}.length"), &queue.length, &wanted);
+            }
+        }
+        for (name, head) in &self.embedding_heads {
+            if self.nets.contains(name) {
+                return Err(self.field_error(
+                    &format!("embedding_heads.{name}"),
+                    "has the name of a network; give it a name of its own",
+                ));
+            }
+            self.head_outputs(name, head)?;
+        }
+        if let Some(neck) = &self.neck {
+            neck.validate().map_err(|error| match error {
+                admix_models::Error::Config { field, got, wanted, .. } => {
+                    self.field_error(&format!("neck.{field}"), format!("is {got}, expected {wanted}"))
+                }
+                other => self.field_error("neck", format!("is refused: {other}")),
+            })?;
+        }
+        positive("log_every", self.log_every)?;
+        positive("max_bad_steps", self.max_bad_steps)?;
+        positive("evaluate.every", self.evaluate.every)?;
+        positive("evaluate.batch", self.evaluate.batch as u64)?;
+        positive("checkpoint.keep", self.checkpoint.keep as u64)?;
+        if let Some(steps) = self.checkpoint.every_steps {
+            positive("checkpoint.every_steps", steps)?;
+        }
+        number("optimizer.lr", self.lr(), self.lr() > 0.0, "a number above 0")?;
+        let decay = match &self.optimizer {
+            OptimizerConfig::Sgd(sgd) => {
+                let wanted = "a number in [0, 1)";
+                number("optimizer.momentum", sgd.momentum, (0.0..1.0).contains(&sgd.momentum), wanted)?;
+                sgd.weight_decay
+            }
+            OptimizerConfig::AdamW(adam) => {
+                for beta in [adam.betas.0, adam.betas.1] {
+                    number("optimizer.betas", beta, (0.0..1.0).contains(&beta), "two numbers in [0, 1)")?;
+                }
+                number("optimizer.eps", adam.eps, adam.eps > 0.0, "a number above 0")?;
+                adam.weight_decay
+            }
+        };
+        number("optimizer.weight_decay", decay, decay >= 0.0, "a number from 0")?;
+        let wanted = format!("a number from 0 to the base learning rate {}", self.lr());
+        number("min_lr", self.min_lr, (0.0..=self.lr()).contains(&self.min_lr), &wanted)?;
+        for (name, group) in &self.groups {
+            let field = |setting: &str| format!("groups.{name}.{setting}");
+            let lr = group.lr.unwrap_or_else(|| self.lr());
+            number(&field("lr"), lr, lr > 0.0, "a number above 0")?;
+            if let Some(end) = group.min_lr {
+                let wanted = format!("a number from 0 to this group's learning rate {lr}");
+                number(&field("min_lr"), end, (0.0..=lr).contains(&end), &wanted)?;
+            }
+            let decay = group.weight_decay.unwrap_or(0.0);
+            number(&field("weight_decay"), decay, decay >= 0.0, "a number from 0")?;
+        }
+        for (name, weight) in &self.weights {
+            number(&format!("weights.{name}"), *weight, true, "a finite number")?;
+        }
+        for (field, names) in [("nets", &self.nets), ("heads", &self.heads)] {
+            // Without classifiers there must be something else to learn by.
+            let others = field == "heads" && (self.neck.is_some() || !self.queues.is_empty());
+            if names.is_empty() && !others {
+                return refuse(field, &"empty", "at least one name");
+            }
+            if let Some(name) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
+                return Err(
+                    self.field_error(field, format!("has `{}` twice; give each a name of its own", name.1))
+                );
+            }
+        }
+        for pair in &self.pairs {
+            if !(0.0..=1.0).contains(&pair.momentum) {
+                let message = format!("has the momentum {}, expected a number in [0, 1]", pair.momentum);
+                return Err(self.field_error("pairs", message));
+            }
+            if self.embedding_heads.contains_key(&pair.to) {
+                let follows = |other: &PairConfig| other.to == pair.from;
+                if pair.from == pair.to
+                    || !self.embedding_heads.contains_key(&pair.from)
+                    || self.pairs.iter().any(follows)
+                {
+                    let message = format!(
+                        "lets the head `{}` follow `{}`, expected another head of `embedding_heads` that is trained: {}",
+                        pair.to,
+                        pair.from,
+                        crate::world::list(self.embedding_heads.keys())
+                    );
+                    return Err(self.field_error("pairs", message));
+                }
+                continue;
+            }
+            if pair.from == pair.to || self.nets.contains(&pair.to) {
+                let message = format!(
+                    "lets `{}` follow `{}`, but a momentum network must not be a trained one",
+                    pair.to, pair.from
+                );
+                return Err(self.field_error("pairs", message));
+            }
+            if !self.nets.contains(&pair.from) {
+                let message = format!(
+                    "follows `{}`, but no trained network has this name; `nets` has {}{}",
+                    pair.from,
+                    crate::world::list(&self.nets),
+                    admix_api::did_you_mean(&pair.from, self.nets.iter().map(String::as_str))
+                );
+                return Err(self.field_error("pairs", message));
+            }
+        }
+        if let Some(report) = &self.evaluate.report {
+            let nets = || self.nets.iter().chain(self.net_pairs().map(|pair| &pair.to));
+            let mut known: Vec<String> =
+                nets().flat_map(|net| self.heads.iter().map(move |head| format!("{head}_{net}"))).collect();
+            let probes = self.evaluate.probes.iter().zip(std::iter::repeat(&self.nets[0]));
+            known.extend(probes.map(|(probe, net)| format!("{}_{net}", probe.name())));
+            if !known.contains(report) {
+                let message = format!(
+                    "is `{report}`, expected <head>_<network>: {}{}",
+                    crate::world::list(&known),
+                    admix_api::did_you_mean(report, known.iter().map(String::as_str))
+                );
+                return Err(self.field_error("evaluate.report", message));
+            }
+        }
+        let of_plugin = |owner: String, error: admix_api::Error| match error {
+            admix_api::Error::Range { what, got, wanted } => {
+                self.field_error(&format!("{owner}.{what}"), format!("is {got}, expected {wanted}"))
+            }
+            admix_api::Error::Setting { setting, message } => {
+                self.field_error(&format!("{owner}.{setting}"), message)
+            }
+            other => self.field_error(&owner, format!("is refused: {other}")),
+        };
+        for (name, choice) in &self.mixers {
+            let field = |error| of_plugin(format!("mixers.{name}"), error);
+            choice.served.validate().map_err(field)?;
+            if let Some(given) = choice.given.iter().find(|given| choice.config.ignores().contains(given)) {
+                let message = format!("plays no part in {}; see `admix plugins {0}`", choice.plugin);
+                return Err(self.field_error(&format!("mixers.{name}.{given}"), message));
+            }
+            choice.config.validate().map_err(field)?;
+        }
+        crate::choice::validate(self)?;
+        for (name, choice) in &self.losses {
+            choice.config.validate().map_err(|error| of_plugin(format!("losses.{name}"), error))?;
+        }
+        self.data.validate().map_err(|error| self.data_error(error))?;
+        self.model.validate().map_err(|error| match error {
+            admix_models::Error::Config { field, got, wanted, .. } => {
+                self.field_error(&format!("model.{field}"), format!("is {got}, expected {wanted}"))
+            }
+            other => self.field_error("model", format!("is refused: {other}")),
+        })
+    }
+}
