@@ -263,6 +263,19 @@ impl Recipe {
         Path::new(&self.file).parent().map_or_else(PathBuf::new, Path::to_path_buf)
     }
 
+    /// An error of a plugin, at the field of its setting. `owner` is the field of the plugin: `mixers.NAME`.
+    pub(crate) fn plugin_error(&self, owner: &str, error: admix_api::Error) -> Error {
+        match error {
+            admix_api::Error::Range { what, got, wanted } => {
+                self.field_error(&format!("{owner}.{what}"), format!("is {got}, expected {wanted}"))
+            }
+            admix_api::Error::Setting { setting, message } => {
+                self.field_error(&format!("{owner}.{setting}"), message)
+            }
+            other => self.field_error(owner, format!("is refused: {other}")),
+        }
+    }
+
     /// An error at a field, with its line if the recipe sets it. The message goes on after the field's name.
     pub fn field_error(&self, field: &str, message: impl Into<String>) -> Error {
         let message = message.into();
@@ -455,17 +468,8 @@ impl Recipe {
                 return Err(self.field_error("evaluate.report", message));
             }
         }
-        let of_plugin = |owner: String, error: admix_api::Error| match error {
-            admix_api::Error::Range { what, got, wanted } => {
-                self.field_error(&format!("{owner}.{what}"), format!("is {got}, expected {wanted}"))
-            }
-            admix_api::Error::Setting { setting, message } => {
-                self.field_error(&format!("{owner}.{setting}"), message)
-            }
-            other => self.field_error(&owner, format!("is refused: {other}")),
-        };
         for (name, choice) in &self.mixers {
-            let field = |error| of_plugin(format!("mixers.{name}"), error);
+            let field = |error| self.plugin_error(&format!("mixers.{name}"), error);
             choice.pairing.validate().map_err(field)?;
             if let Some(given) = choice.given.iter().find(|given| choice.config.ignores().contains(given)) {
                 let message = format!("plays no part in {}; see `admix plugins {0}`", choice.plugin);
@@ -475,7 +479,7 @@ impl Recipe {
         }
         crate::choice::validate(self)?;
         for (name, choice) in &self.losses {
-            choice.config.validate().map_err(|error| of_plugin(format!("losses.{name}"), error))?;
+            choice.config.validate().map_err(|error| self.plugin_error(&format!("losses.{name}"), error))?;
         }
         self.data.validate().map_err(|error| self.data_error(error))?;
         self.model.validate().map_err(|error| match error {
