@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use admix_api::{
-    Argument, Ask, Draws, Entry, Hidden, Init, Loss, Mixed, Mixer, MixerContext, Needs, Origin, Pairing, Plan,
-    PluginKind, Reader, Registry, Store, Streams, spans,
+    Argument, Ask, Draws, Entry, Hidden, Init, Loss, Mixed, Mixer, MixerContext, Needs, Origin, Pairing,
+    Plan, PluginKind, Reader, Registry, Store, Streams, spans,
 };
 use admix_data::{Info, TrainSplit};
 use admix_models::{Linear, Network};

@@ -24,7 +24,9 @@ pub fn fitting(blocks: &[i64], (height, width): (i64, i64)) -> Result<Vec<i64>> 
     Err(Error::Range {
         what: "blocks".into(),
         got: format!("{blocks:?}"),
-        wanted: format!("a number that divides {height} and {width}, height and width of the images: {remedy}"),
+        wanted: format!(
+            "a number that divides {height} and {width}, height and width of the images: {remedy}"
+        ),
     })
 }
 
