@@ -179,7 +179,7 @@ impl<'a> Case<'a> {
     fn plans(&self) {
         let saliency = self.golden.get("saliency");
         let (_, height, width) = saliency.size3().expect("saliency");
-        let grid = self.mixer.patches((height, width), self.blocks).expect("a grid");
+        let grid = self.mixer.patches((height, width), self.blocks);
         let mask = grown(&self.get("mask"), grid).expect("a mask");
         self.check("transport_mask", &mask.unsqueeze(1), Tolerance::EXACT);
         let shares = saliency_shares(&saliency, grid).expect("shares");

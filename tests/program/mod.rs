@@ -11,6 +11,7 @@ mod profile;
 pub mod recipes;
 mod resume;
 mod sets;
+mod sizes;
 mod streaming;
 mod unlabelled;
 

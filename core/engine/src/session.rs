@@ -514,7 +514,7 @@ impl Session {
             quiet: true,
             progress: self.clock.progress(),
         };
-        let plan = unit.mixer.plan(&ask, draws)?;
+        let plan = unit.plan(&ask, draws)?;
         // A mixer that mixes more than pairs plans no partners, and has no place for given ones.
         Ok(match plan.value("partner") {
             Ok(_) => plan.with("partner", Value::Ints(partner.to_vec())),
@@ -582,7 +582,7 @@ impl Session {
     }
 
     /// Calls the method at the start, the middle and the end of a run, on this session's state: a throw-away one. Every
-    /// mixer that a choice picks from is tried.
+    /// mixer that a choice picks from is tried, and every mixer makes many plans for its images.
     /// `shape` is that of one view, `[N, C, H, W]`.
     ///
     /// # Errors
@@ -613,7 +613,10 @@ impl Session {
                 self.step(batch)?;
             }
         }
-        self.frame.borrow_mut().turn = None;
+        let mut frame = self.frame.borrow_mut();
+        frame.turn = None;
+        frame.tryout.rest(&self.world.borrow(), shape)?;
+        drop(frame);
         let unlearned: Vec<String> = {
             let frame = self.frame.borrow();
             weighed.into_iter().filter(|name| !frame.learned.contains(name)).collect()
@@ -627,6 +630,13 @@ impl Session {
                 )
             })
             .collect())
+    }
+}
+
+impl Session {
+    /// The mixer that refused its images in the dry calls by naming a setting, and why; once.
+    pub fn refused_plan(&mut self) -> Option<(String, admix_api::Error)> {
+        self.frame.borrow_mut().tryout.refused()
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use admix_api::{
-    Argument, Entry, Hidden, Init, Loss, Mixed, Mixer, MixerContext, Needs, Origin, Pairing, Registry, Store,
-    Streams, spans,
+    Argument, Ask, Draws, Entry, Hidden, Init, Loss, Mixed, Mixer, MixerContext, Needs, Origin, Pairing,
+    Plan, Registry, Store, Streams, spans,
 };
 use admix_data::{Info, TrainSplit};
 use admix_models::{Linear, Network};
@@ -74,6 +74,17 @@ impl MixerUnit {
     /// Whether it has parameters of its own.
     pub fn trained(&self) -> bool {
         !self.store.parameters().is_empty()
+    }
+
+    /// A plan of a mix. An error names the mixer beside the setting.
+    pub(crate) fn plan(&self, ask: &Ask, draws: &mut Draws) -> Result<Plan> {
+        use admix_api::Error::{Range, Setting};
+        let owned = |setting: String| format!("`{setting}` of the mixer `{}`", self.name);
+        Ok(self.mixer.plan(ask, draws).map_err(|error| match error {
+            Range { what, got, wanted } => Range { what: owned(what), got, wanted },
+            Setting { setting, message } => Setting { setting: owned(setting), message },
+            other => other,
+        })?)
     }
 
     /// Whether its part of a step is tensor work alone, so that a captured graph can do it again.

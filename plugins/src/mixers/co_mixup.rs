@@ -12,7 +12,7 @@
 //!         lambda and no partner.
 //! Parts   `part` samples after each other, in the order of the batch; the last may be smaller. A part of one gives the
 //!         image itself.
-//! Errors  no saliency, or of another shape; blocks that do not divide the image. Never changes its input.
+//! Errors  no saliency, or of another shape; an image whose sides no number of blocks divides. Never changes its input.
 //! Notes   the search runs on the host, parts on threads; pooled saliency goes there in one copy, the assignment comes
 //!         back in one. The same plan gives the same bits whatever the number of threads.
 
@@ -27,7 +27,7 @@ use admix_api::prelude::*;
 use self::part::{Assignment, Part, Penalty, Search, Weights};
 use self::problem::PairForm;
 use self::solve::{BeliefPropagation, Both, Solve, Swap};
-use super::puzzle::grid::saliency_shares;
+use super::puzzle::grid::{fitting, saliency_shares};
 use crate::ranges::{at_least, within};
 
 /// Who labels an output.
@@ -287,15 +287,7 @@ impl Mixer for CoMixup {
     }
 
     fn plan(&self, ask: &Ask, draws: &mut Draws) -> Result<Plan> {
-        let fits = |b: &&i64| ask.height % **b == 0 && ask.width % **b == 0;
-        let fitting: Vec<i64> = self.blocks.iter().filter(fits).copied().collect();
-        if fitting.is_empty() {
-            return Err(Error::Range {
-                what: "`blocks` of CoMixup".into(),
-                got: format!("{:?}", self.blocks),
-                wanted: format!("a number of blocks that divides {} and {}", ask.height, ask.width),
-            });
-        }
+        let fitting = fitting(&self.blocks, (ask.height, ask.width))?;
         let blocks = fitting[draws.below(fitting.len())];
         let (mut prior, mut start) = (Vec::new(), Vec::new());
         let mut left = ask.batch;

@@ -10,7 +10,7 @@
 //!         pair: content has moved, so a pixel is no longer the mask's blend of the two pixels of its place.
 //! Plan    `lambda` as drawn; `blocks`, the rows 0 .. b of the grid that was drawn, whose *length* tells the mix the grid
 //!         without reading the device. Every b is a `structure` of its own.
-//! Errors  no saliency, or of another shape; blocks that do not divide the image. Never changes its input.
+//! Errors  no saliency, or of another shape; an image whose sides no number of blocks divides. Never changes its input.
 //! Notes   without saliency anywhere nothing is moved, and of images without edges the mask is flat, at the label that is
 //!         likeliest for lambda.
 
@@ -19,12 +19,12 @@ use admix_api::prelude::*;
 
 use super::or_data;
 use super::puzzle::energy::mask_of;
-use super::puzzle::grid::{grown, largest_divisor, saliency_shares};
+use super::puzzle::grid::{fitting, grown, largest_divisor, saliency_shares};
 use super::puzzle::solve::{Icm, MinCut, Profile, Solve};
 use super::puzzle::{Smoothness, Terms, transport};
 use crate::ranges::{at_least, within};
 
-/// The largest side of a grid of patches: transport keeps a cost for every two patches.
+/// The most patches a side, where the mask has no more blocks: transport keeps a cost for every two patches.
 const MOST_PATCHES: i64 = 16;
 
 /// Who finds the mask.
@@ -65,8 +65,8 @@ pub struct PuzzleMix {
     pub transport: bool,
     /// The price of moving a patch, at least 0.
     pub t_eps: f64,
-    /// Side of a patch in pixels, at least 1, or -1 for whole blocks. Where it does not divide a block, the next smaller
-    /// divisor. At most 16 patches a side.
+    /// Side of a patch in pixels that is aimed at, at least 1, or -1 for whole blocks. Where it does not divide a block, the
+    /// next smaller divisor; where that makes more than 16 patches a side, the smallest divisor that does not.
     pub t_size: i64,
     /// Who finds the mask.
     pub solver: Solver,
@@ -96,26 +96,18 @@ impl Default for PuzzleMix {
 }
 
 impl PuzzleMix {
-    /// The patches of an image `(height, width)` cut into b x b blocks: rows and columns of their grid.
-    ///
-    /// # Errors
-    /// More than 16 a side.
-    pub fn patches(&self, (height, width): (i64, i64), blocks: i64) -> Result<(i64, i64)> {
-        let side = |whole: i64| match self.t_size {
-            -1 => blocks,
-            size => whole / largest_divisor(whole / blocks, size),
+    /// The patches of an image `(height, width)` cut into b x b blocks: rows and columns of their grid, multiples of b.
+    pub fn patches(&self, (height, width): (i64, i64), blocks: i64) -> (i64, i64) {
+        let side = |whole: i64| {
+            let block = whole / blocks;
+            let parts = match self.t_size {
+                -1 => 1,
+                size => block / largest_divisor(block, size),
+            };
+            // Whole blocks always do: the mask's own grid is as fine as the settings ask for.
+            blocks * parts.min(largest_divisor(block, MOST_PATCHES / blocks))
         };
-        let grid = (side(height), side(width));
-        // The mask's own grid is as fine as the settings ask for.
-        let most = MOST_PATCHES.max(blocks);
-        if grid.0 <= most && grid.1 <= most {
-            return Ok(grid);
-        }
-        Err(Error::Range {
-            what: "`t_size` of PuzzleMix".into(),
-            got: format!("{}, {} x {} patches of a {height} x {width} image", self.t_size, grid.0, grid.1),
-            wanted: format!("at most {most} patches a side (-1 moves whole blocks)"),
-        })
+        (side(height), side(width))
     }
 
     /// The labels' terms of own and partner images `[N, C, H, W]` with their shares of saliency `[N, b, b]`.
@@ -162,7 +154,7 @@ impl PuzzleMix {
         if !self.transport {
             return Ok(own.f_mul(&own_mask)?.f_add(&partner.f_mul(&partner_mask)?)?);
         }
-        let grid = self.patches((height, width), mask.size3()?.1)?;
+        let grid = self.patches((height, width), mask.size3()?.1);
         let moved = |images: &Tensor, mask: &Tensor, saliency: &Tensor| -> Result<Tensor> {
             let shares = saliency_shares(saliency, grid)?;
             transport::moved(images, &transport::plan(&grown(mask, grid)?, &shares, self.t_eps)?, grid)
@@ -197,19 +189,8 @@ impl Mixer for PuzzleMix {
 
     fn plan(&self, ask: &Ask, draws: &mut Draws) -> Result<Plan> {
         let plan = Plan::draw(ask, draws)?;
-        let fits = |b: &&i64| ask.height % **b == 0 && ask.width % **b == 0;
-        let fitting: Vec<i64> = self.blocks.iter().filter(fits).copied().collect();
-        if fitting.is_empty() {
-            return Err(Error::Range {
-                what: "`blocks` of PuzzleMix".into(),
-                got: format!("{:?}", self.blocks),
-                wanted: format!("a number of blocks that divides {} and {}", ask.height, ask.width),
-            });
-        }
+        let fitting = fitting(&self.blocks, (ask.height, ask.width))?;
         let blocks = fitting[draws.below(fitting.len())];
-        if self.transport {
-            self.patches((ask.height, ask.width), blocks)?;
-        }
         Ok(plan.with("blocks", Value::Ints((0..blocks).collect())).structured(blocks as u64))
     }
 

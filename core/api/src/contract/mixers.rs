@@ -59,7 +59,7 @@ const SEED: u64 = 3;
 #[derive(Debug, Clone)]
 pub(super) struct Case {
     settings: String,
-    shape: Vec<i64>,
+    pub(super) shape: Vec<i64>,
     pub(super) per: Per,
     /// Another way to choose partners and lambda than the settings say.
     pairing: Option<(Partner, bool)>,

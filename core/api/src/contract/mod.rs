@@ -5,7 +5,8 @@
 //! says of each promise whether it was kept. A plugin may do anything: fail, panic, hand back nonsense. No promise
 //! that is broken hides another, and nothing panics out of the check.
 //!
-//! A mixer may refuse images whose sides are not multiples of 4, if its `plan` says so in an error that names a setting.
+//! A mixer may refuse images whose sides are not multiples of 4, if its `plan` says so in an error that names a setting,
+//! whatever else it draws.
 //!
 //! Where one fault would break many promises, only the first is held against it: images of a wrong shape are not
 //! compared with the mask as well.

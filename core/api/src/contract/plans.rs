@@ -8,6 +8,10 @@ use crate::{Per, Plan, Value};
 const PLANNED: &str = "every batch can be planned";
 /// Images with sides of other lengths may be refused.
 const DIVISIBLE: i64 = 4;
+/// Sizes of images that people have, beside those that are mixed.
+const SIZES: [(i64, i64); 10] =
+    [(20, 20), (28, 28), (24, 40), (96, 96), (100, 60), (224, 224), (7, 7), (33, 33), (30, 42), (31, 64)];
+const ALIKE: &str = "images of one size are refused by every plan or by none";
 const PURE: &str = "the same draws give the same plan";
 const NAMES: &str = "plans keep their names";
 const LAMBDAS: &str = "a plan's lambdas lie in [0, 1]";
@@ -16,6 +20,7 @@ const PARTNERS: &str = "a plan's partners lie in the batch";
 const NONE: &str = "there was no plan to look at";
 pub(super) const PROMISES: &[Promise] = &[
     (PLANNED, "it was not built"),
+    (ALIKE, NONE),
     (PURE, NONE),
     (NAMES, NONE),
     (LAMBDAS, "no plan holds lambda"),
@@ -40,10 +45,7 @@ impl Bench<'_> {
     /// A plan, and whether it is fit to be mixed by.
     fn drawn(&mut self, case: Case) -> Option<(Case, Plan, bool)> {
         let call = self.ask(&case);
-        if let Err(seen) = &call.outcome
-            && seen.names_setting
-            && self.batch.images.size()[2..].iter().any(|side| side % DIVISIBLE != 0)
-        {
+        if let Some(seen) = refusal(&case, &call.outcome) {
             self.ledger.holds(MISSING, &case, || ensure(!seen.text.contains('\n'), || seen.text.clone()));
             return None;
         }
@@ -73,8 +75,36 @@ impl Bench<'_> {
                 let Some((case, other, _)) = self.drawn(self.case(per, step)) else { continue };
                 self.ledger.holds(NAMES, &case, || fits(&first, &other));
             }
+            if !self.batch.quiet {
+                SIZES.into_iter().for_each(|size| self.sized(per, size));
+            }
         }
     }
+
+    /// Plans for images of one size. A run that begins with one must not end at the next.
+    fn sized(&mut self, per: Per, (height, width): (i64, i64)) {
+        let mut first = None;
+        for step in 0..STEPS {
+            let mut case = self.case(per, step);
+            case.shape[2..].copy_from_slice(&[height, width]);
+            let call = self.ask(&case);
+            let refused = refusal(&case, &call.outcome).is_some();
+            if !refused && self.took(PLANNED, &case, call).is_none() {
+                return;
+            }
+            let before = *first.get_or_insert(refused);
+            self.ledger.holds(ALIKE, &case, || {
+                let told = |refused| if refused { "refused" } else { "planned" };
+                ensure(refused == before, || format!("{}, and at step 0 {}", told(refused), told(before)))
+            });
+        }
+    }
+}
+
+/// What a mixer says that refuses the size of its images, if it may.
+fn refusal<'a>(case: &Case, outcome: &'a Result<Plan, Seen>) -> Option<&'a Seen> {
+    let odd = case.shape[2..].iter().any(|side| side % DIVISIBLE != 0);
+    outcome.as_ref().err().filter(|seen| seen.names_setting && odd)
 }
 
 fn lambdas_in_range(plan: &Plan, n: i64) -> Check {

@@ -14,6 +14,7 @@ use crate::method::gradient::{LEARN, Run};
 use crate::method::host::Param;
 use crate::method::recorded::Traced;
 use crate::method::trace::{BankVerb, Id, Input, MixArguments, Node, Op, Reach, SlotId, Trace};
+use crate::method::tryout::Tryout;
 use crate::method::vocabulary::without_graph;
 use crate::world::{World, list};
 use crate::{Error, Result};
@@ -71,6 +72,8 @@ pub struct Frame {
     pub(crate) choices: Weights,
     /// Each choice picks the option of this number, counted round, instead of a drawn one.
     pub(crate) turn: Option<usize>,
+    /// What the dry calls find out about plans.
+    pub(crate) tryout: Tryout,
     /// Plans given from outside, by draw name.
     pub(crate) given: BTreeMap<String, Plan>,
     /// Keys the draws: counts every call of `step`, accumulated ones too.
@@ -107,6 +110,7 @@ impl Frame {
             weights: BTreeMap::new(),
             choices: Weights::new(),
             turn: None,
+            tryout: Tryout::default(),
             given: BTreeMap::new(),
             draw_step: 0,
             batch: None,
@@ -385,9 +389,12 @@ impl Frame {
                         quiet,
                         progress: self.clock.progress(),
                     };
+                    if self.turn.is_some() {
+                        self.tryout.plans(&world, index, &ask)?;
+                    }
                     let mut draws = world.streams.draws("mix", &draw, self.clock.epoch, self.draw_step);
                     let _timed = spans::part(|| format!("plan {}", unit.name), at.0);
-                    unit.mixer.plan(&ask, &mut draws)?
+                    unit.plan(&ask, &mut draws)?
                 }
             };
             (named, index, plan, unit.trained().then(|| format!("mixer.{}", unit.name)))

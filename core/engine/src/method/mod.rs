@@ -13,6 +13,7 @@ mod recorded;
 mod row;
 mod tally;
 mod trace;
+mod tryout;
 pub(crate) mod verbs;
 pub(crate) mod vocabulary;
 

@@ -109,6 +109,19 @@ impl Recipe {
         Path::new(&self.file).parent().map_or_else(PathBuf::new, Path::to_path_buf)
     }
 
+    /// An error of an entry of the registry, at the field of its setting. `owner` is the field of the entry: `mixers.NAME`.
+    pub(crate) fn plugin_error(&self, owner: &str, error: admix_api::Error) -> Error {
+        match error {
+            admix_api::Error::Range { what, got, wanted } => {
+                self.field_error(&format!("{owner}.{what}"), format!("is {got}, expected {wanted}"))
+            }
+            admix_api::Error::Setting { setting, message } => {
+                self.field_error(&format!("{owner}.{setting}"), message)
+            }
+            other => self.field_error(owner, format!("is refused: {other}")),
+        }
+    }
+
     /// An error at a field, with its line if the recipe sets it. The message goes on after the field's name.
     pub fn field_error(&self, field: &str, message: impl Into<String>) -> Error {
         let message = message.into();

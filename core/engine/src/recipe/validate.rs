@@ -158,17 +158,8 @@ impl Recipe {
                 return Err(self.field_error("evaluate.report", message));
             }
         }
-        let of_plugin = |owner: String, error: admix_api::Error| match error {
-            admix_api::Error::Range { what, got, wanted } => {
-                self.field_error(&format!("{owner}.{what}"), format!("is {got}, expected {wanted}"))
-            }
-            admix_api::Error::Setting { setting, message } => {
-                self.field_error(&format!("{owner}.{setting}"), message)
-            }
-            other => self.field_error(&owner, format!("is refused: {other}")),
-        };
         for (name, choice) in &self.mixers {
-            let field = |error| of_plugin(format!("mixers.{name}"), error);
+            let field = |error| self.plugin_error(&format!("mixers.{name}"), error);
             choice.served.validate().map_err(field)?;
             if let Some(given) = choice.given.iter().find(|given| choice.config.ignores().contains(given)) {
                 let message = format!("plays no part in {}; see `admix plugins {0}`", choice.plugin);
@@ -178,7 +169,7 @@ impl Recipe {
         }
         crate::choice::validate(self)?;
         for (name, choice) in &self.losses {
-            choice.config.validate().map_err(|error| of_plugin(format!("losses.{name}"), error))?;
+            choice.config.validate().map_err(|error| self.plugin_error(&format!("losses.{name}"), error))?;
         }
         self.data.validate().map_err(|error| self.data_error(error))?;
         self.model.validate().map_err(|error| match error {

@@ -208,11 +208,12 @@ pub fn prepare(
     // A multiple of the BatchNorm groups, with two samples in each where the batch has them.
     let samples = (2 * recipe.bn_groups).max(4).min(recipe.batch as i64);
     let (height, width) = dataset.view_size();
-    warnings.extend(toy.dry_run(
-        [samples, info.channels, height, width],
-        info.classes as i64,
-        dataset.views(),
-    )?);
+    let shape = [samples, info.channels, height, width];
+    let dry = toy.dry_run(shape, info.classes as i64, dataset.views());
+    warnings.extend(dry.map_err(|error| match toy.refused_plan() {
+        Some((mixer, why)) => recipe.plugin_error(&format!("mixers.{mixer}"), why),
+        None => error,
+    })?);
     drop(toy);
     let mut session = session_of(&recipe, method, registry, dataset.info(), device)?;
     session.set_precision(precision);

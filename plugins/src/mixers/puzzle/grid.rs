@@ -2,6 +2,34 @@
 
 use admix_api::prelude::*;
 
+/// The largest number of blocks a side that a message proposes.
+const NAMED: i64 = 16;
+
+/// Those of these numbers of blocks a side that divide both sides of an image.
+///
+/// # Errors
+/// None does: names the setting `blocks`, and numbers that would do.
+pub fn fitting(blocks: &[i64], (height, width): (i64, i64)) -> Result<Vec<i64>> {
+    let divides = |b: &i64| height % b == 0 && width % b == 0;
+    let fitting: Vec<i64> = blocks.iter().copied().filter(divides).collect();
+    if !fitting.is_empty() {
+        return Ok(fitting);
+    }
+    let others: Vec<String> = (2..=NAMED).filter(divides).map(|b| b.to_string()).collect();
+    let remedy = if others.is_empty() {
+        format!("no number from 2 to {NAMED} does, so bring the images to another size")
+    } else {
+        format!("such as {}", others.join(" or "))
+    };
+    Err(Error::Range {
+        what: "blocks".into(),
+        got: format!("{blocks:?}"),
+        wanted: format!(
+            "a number that divides {height} and {width}, height and width of the images: {remedy}"
+        ),
+    })
+}
+
 /// The largest divisor of `whole` (at least 1) that is not above `limit`; 1 where the limit is below 1.
 pub fn largest_divisor(whole: i64, limit: i64) -> i64 {
     (1..=limit.min(whole)).rev().find(|part| whole % part == 0).unwrap_or(1)

@@ -86,17 +86,12 @@ fn images_to_show_are_moved_and_mixed_by_the_mask_of_those_that_were_looked_at()
     assert!(message.contains("shows") && message.contains("[2, 3, 8, 8]"), "{message}");
 }
 
+fn ask(batch: usize, height: i64, width: i64) -> Ask {
+    Ask { batch, height, width, pairing: Pairing::alpha(1.0), quiet: false, progress: 0.0, lambda: None }
+}
+
 #[test]
 fn a_plan_draws_every_fitting_grid_and_tells_them_apart() {
-    let ask = |height, width| Ask {
-        batch: 2,
-        height,
-        width,
-        pairing: Pairing::alpha(1.0),
-        quiet: false,
-        progress: 0.0,
-        lambda: None,
-    };
     let drawn = |mixer: &PuzzleMix, ask: &Ask| -> std::collections::BTreeSet<u64> {
         (0..60)
             .map(|step| {
@@ -109,15 +104,17 @@ fn a_plan_draws_every_fitting_grid_and_tells_them_apart() {
             .collect()
     };
     let mixer = PuzzleMix::default();
-    assert_eq!(drawn(&mixer, &ask(32, 32)).into_iter().collect::<Vec<_>>(), [2, 4, 8, 16]);
-    assert_eq!(drawn(&mixer, &ask(24, 12)).into_iter().collect::<Vec<_>>(), [2, 4]);
+    assert_eq!(drawn(&mixer, &ask(2, 32, 32)).into_iter().collect::<Vec<_>>(), [2, 4, 8, 16]);
+    assert_eq!(drawn(&mixer, &ask(2, 24, 12)).into_iter().collect::<Vec<_>>(), [2, 4]);
     let mut draws = admix_api::Streams::new(1).draws("mix", "t", 0, 0);
-    let message = mixer.plan(&ask(9, 8), &mut draws).unwrap_err().to_string();
+    let message = mixer.plan(&ask(2, 9, 8), &mut draws).unwrap_err().to_string();
     assert!(message.contains("blocks") && message.contains("divides 9"), "{message}");
-    let message = mixer.plan(&ask(224, 224), &mut draws).unwrap_err().to_string();
-    assert!(message.contains("t_size") && message.contains("-1"), "{message}");
-    let whole = PuzzleMix { t_size: -1, ..mixer };
-    assert_eq!(drawn(&whole, &ask(224, 224)).len(), 4);
+    assert!(message.contains("no number from 2 to 16"), "{message}");
+    let message = mixer.plan(&ask(2, 45, 15), &mut draws).unwrap_err().to_string();
+    assert!(message.contains("such as 3 or 5 or 15"), "{message}");
+    for t_size in [4, -1] {
+        assert_eq!(drawn(&PuzzleMix { t_size, ..mixer.clone() }, &ask(2, 224, 224)).len(), 4);
+    }
 }
 
 #[test]
@@ -255,7 +252,7 @@ fn height_and_width_may_differ_and_blocks_that_do_not_divide_are_refused() {
     let images = wild(&[3, 3, 16, 32], 0.3, Kind::Float);
     let saliency = wild(&[3, 16, 32], 0.5, Kind::Float).square();
     // Blocks of 8 x 16 pixels, patches of 4 x 4: a grid of 4 x 8.
-    assert_eq!(PuzzleMix::default().patches((16, 32), 2).unwrap(), (4, 8));
+    assert_eq!(PuzzleMix::default().patches((16, 32), 2), (4, 8));
     for blocks in [2, 4, 8, 16] {
         let _ = agreed(&problem(&PuzzleMix::default(), &images, &saliency, blocks, 0.5), "16 x 32 pixels");
         let mixed = mix(&PuzzleMix::default(), &images, &saliency, &plan(blocks, 0.5, &[1, 2, 0])).unwrap();
@@ -312,4 +309,97 @@ fn auto_is_exact_on_a_cpu_and_leaves_the_host_alone_elsewhere() {
         mixer.mix(&input, &planned).unwrap();
         assert_eq!(syncs.names(), Vec::<String>::new(), "{solver:?}");
     }
+}
+
+/// The authors' rule: patches of `t_size` pixels, or the next smaller divisor of the block.
+fn authors(t_size: i64, side: i64, blocks: i64) -> i64 {
+    side / largest_divisor(side / blocks, t_size)
+}
+
+#[test]
+fn patches_are_the_authors_where_these_fit_and_else_as_many_as_fit() {
+    let mixer = PuzzleMix::default();
+    for side in [8, 16, 32, 64] {
+        for blocks in [2, 4, 8, 16].into_iter().filter(|b| side % b == 0) {
+            assert_eq!(mixer.patches((side, side), blocks).0, authors(4, side, blocks), "{side}, b {blocks}");
+        }
+    }
+    for (size, wanted) in [
+        ((28, 28), [(2, (14, 14)), (4, (4, 4))].as_slice()),
+        ((40, 40), &[(2, (10, 10)), (4, (8, 8)), (8, (8, 8))]),
+        ((96, 96), &[(2, (16, 16)), (4, (16, 16)), (8, (16, 16)), (16, (16, 16))]),
+        ((24, 40), &[(2, (6, 10)), (4, (8, 8)), (8, (8, 8))]),
+        ((224, 224), &[(2, (16, 16)), (4, (16, 16)), (8, (16, 16)), (16, (16, 16))]),
+    ] {
+        for (blocks, grid) in wanted {
+            assert_eq!(mixer.patches(size, *blocks), *grid, "{size:?}, b {blocks}");
+        }
+    }
+    for (side, blocks, t_size) in (2..=260).flat_map(|side| {
+        let fitting = (2..=24).filter(move |b| side % b == 0);
+        fitting.flat_map(move |b| [-1, 1, 2, 3, 4, 7, 16, 300].map(|size| (side, b, size)))
+    }) {
+        let found = PuzzleMix { t_size, ..PuzzleMix::default() }.patches((side, side), blocks).0;
+        let at = format!("{side}, b {blocks}, t_size {t_size}: {found}");
+        assert!(side % found == 0 && found % blocks == 0 && found <= blocks.max(16), "{at}");
+        match t_size {
+            -1 => assert_eq!(found, blocks, "{at}"),
+            size if authors(size, side, blocks) <= blocks.max(16) => {
+                assert_eq!(found, authors(size, side, blocks), "{at}");
+            }
+            // Patches of the next smaller size would be too many.
+            _ => assert!((found + 1..=16).all(|more| side % more != 0 || more % blocks != 0), "{at}"),
+        }
+    }
+}
+
+#[test]
+fn every_size_is_planned_and_mixed_with_every_grid_that_divides_it_or_refused_by_every_plan() {
+    let mut mixer = PuzzleMix::default();
+    let mut mixed = 0;
+    for (height, width) in (8..=260).map(|side| (side, side)).chain([
+        (24, 40),
+        (8, 260),
+        (36, 20),
+        (44, 30),
+        (12, 8),
+        (31, 64),
+        (33, 32),
+    ]) {
+        let ask = ask(2, height, width);
+        let fits: Vec<u64> = [2, 4, 8, 16]
+            .into_iter()
+            .filter(|b| height % b == 0 && width % b == 0)
+            .map(|b| b as u64)
+            .collect();
+        let mut drawn = std::collections::BTreeMap::new();
+        for step in 0..60 {
+            match mixer.plan(&ask, &mut admix_api::Streams::new(5).draws("mix", "t", 0, step)) {
+                Ok(plan) => drop(drawn.insert(plan.structure, plan)),
+                Err(error) => assert!(fits.is_empty(), "{height} x {width}: {error}"),
+            }
+        }
+        assert_eq!(drawn.keys().copied().collect::<Vec<_>>(), fits, "{height} x {width}");
+        assert!(fits.is_empty() == (height % 2 == 1 || width % 2 == 1), "even sides work with the defaults");
+        // Large images take long, and their blocks are those of small ones.
+        let shown = height * width <= 48 * 48 || [96, 100, 224, 260].contains(&height.max(width));
+        for plan in drawn.values().filter(|_| shown) {
+            let images = wild(&[2, 1, height, width], 0.3, Kind::Float);
+            let saliency = wild(&[2, height, width], 0.5, Kind::Float).square();
+            let found = mix(&mixer, &images, &saliency, plan).unwrap();
+            assert_eq!(found.images.size(), images.size());
+            assert_eq!(found.images.isfinite().all().int64_value(&[]), 1, "{height} x {width}");
+            mixed += 1;
+        }
+    }
+    assert!(mixed > 60, "{mixed}");
+    mixer.blocks = vec![3, 11];
+    assert_eq!(
+        mixer
+            .plan(&ask(2, 33, 66), &mut admix_api::Streams::new(5).draws("mix", "t", 0, 0))
+            .unwrap()
+            .structure
+            % 8,
+        3
+    );
 }

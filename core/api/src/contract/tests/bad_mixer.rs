@@ -26,6 +26,7 @@ pub(super) enum Vice {
     NoLambda,
     RefusesOddSizes,
     RefusesSizes,
+    RefusesSomeDraws,
     PartnersOutside,
     // Of mixes.
     Fails,
@@ -171,6 +172,7 @@ impl Mixer for Mixing {
             Vice::LambdaOutside => plan.with("lambda", Value::Float(1.25)),
             Vice::NoLambda => Plan::default().with("partner", plan.value("partner")?.clone()),
             Vice::RefusesOddSizes if ask.height % 4 != 0 => return Err(refused(ask.height)),
+            Vice::RefusesSomeDraws if ask.height == 33 && draws.coin(0.5) => return Err(refused(ask.height)),
             Vice::RefusesSizes if ask.height == 8 && ask.width == 8 => return Err(refused(ask.height)),
             Vice::PartnersOutside => plan.with("partner", Value::Ints(vec![ask.batch as i64; ask.batch])),
             _ => plan,

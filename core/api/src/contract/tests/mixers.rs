@@ -20,11 +20,11 @@ fn a_vice_breaks_its_own_promise_and_hides_no_other() {
     let loud = "per Batch, loud, seed 3, step 0";
     let rows: &[(Vice, &str, &str, &str, usize)] = &[
         (Vice::ResolvesToOthers, "settings read back as themselves", "\"shift\":2", "ResolvesToOthers", 0),
-        (Vice::RefusesItself, "settings are read and in range", "out of range", "RefusesItself", 29),
-        (Vice::FailsToBuild, "is built from its settings", "no build", "for 1x3x8x8", 25),
-        (Vice::PanicsInBuild, "is built from its settings", "no build at all", "for 1x3x8x8", 25),
+        (Vice::RefusesItself, "settings are read and in range", "out of range", "RefusesItself", 30),
+        (Vice::FailsToBuild, "is built from its settings", "no build", "for 1x3x8x8", 26),
+        (Vice::PanicsInBuild, "is built from its settings", "no build at all", "for 1x3x8x8", 26),
         (Vice::PanicsInDrop, "is built from its settings", "it does not go quietly", "PanicsInDrop", 0),
-        (Vice::NeedsPanic, "needs are the same before and after building", "no needs", "", 27),
+        (Vice::NeedsPanic, "needs are the same before and after building", "no needs", "", 28),
         (
             Vice::NeedsDiffer,
             "needs are the same before and after building",
@@ -32,13 +32,20 @@ fn a_vice_breaks_its_own_promise_and_hides_no_other() {
             "1x3x8x8",
             0,
         ),
-        (Vice::PanicsInPlan, "every batch can be planned", "panicked at", loud, 22),
+        (Vice::PanicsInPlan, "every batch can be planned", "panicked at", loud, 23),
         (Vice::ImpurePlan, "the same draws give the same plan", "count", loud, 0),
         (Vice::ChangingNames, "plans keep their names", "sometimes", "1x3x8x8", 0),
         (Vice::ChangingForms, "plans keep their names", "`form`", "1x3x8x8", 0),
         (Vice::LambdaOutside, "a plan's lambdas lie in [0, 1]", "lambda is 1.25", loud, 18),
         (Vice::NoLambda, "every batch can be mixed", "no `lambda`", loud, 17),
         (Vice::RefusesSizes, "every batch can be planned", "expected a divisor of 8", loud, 0),
+        (
+            Vice::RefusesSomeDraws,
+            "images of one size are refused by every plan or by none",
+            "and at step 0",
+            "on 1x3x33x33",
+            0,
+        ),
         (Vice::PartnersOutside, "a plan's partners lie in the batch", "partners [1] of 1", loud, 18),
         (Vice::Fails, "every batch can be mixed", "no mix and a second line", loud, 16),
         (Vice::Panics, "every batch can be mixed", "panicked at", loud, 16),
@@ -204,7 +211,7 @@ fn what_an_entry_says_of_itself_is_checked() {
 fn settings_of_the_host_are_taken_and_judged() {
     breaks(
         &Bad::entry(),
-        &[(json!({"alpha": -1.0}), "settings are read and in range", "alpha is -1", "alpha", 29)],
+        &[(json!({"alpha": -1.0}), "settings are read and in range", "alpha is -1", "alpha", 30)],
     );
     let mut entry = Bad::entry();
     let (defaults, schema) = (entry.defaults.clone(), entry.schema.clone());
