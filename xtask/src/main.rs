@@ -19,10 +19,13 @@ mod precision;
 mod process;
 mod puzzlemix;
 mod repo;
+mod same;
 mod scratch;
 mod setup;
 mod tasks;
 mod tools;
+#[path = "../../tests/toy_size.rs"]
+mod toy_size;
 mod wheels;
 
 use std::process::ExitCode;
@@ -77,6 +80,9 @@ cargo xtask COMMAND
   fixtures fashion-mnist [--deb FILE]
                                make the embedded dataset again
   golden [--from DIR]          copy the reference vectors into tests/golden
+  same REV                     build revision REV below target/same, train every bundled recipe for 3 steps at toy size with it
+                               and with the working tree, and fail unless the tensors of all checkpoints are equal bit for bit
+                               (xtask/same_renames.txt: names that changed)
   help                         this text
 
 Variables: LIBTORCH (a libtorch to use), ADMIX_WHEELS (a folder with the wheels, for set-up without a network),
@@ -117,6 +123,11 @@ fn dispatch(mut words: Vec<String>) -> Result<()> {
         "fuzz" => fuzz::run,
         "fixtures" => fixtures,
         "golden" => golden::run,
+        "same" => |repo, mut args| {
+            let revision = args.positional();
+            args.finish()?;
+            same::run(repo, &revision.ok_or_else(|| Usage("same: name a revision".into()))?)
+        },
         _ => return Err(Usage(format!("there is no command `{command}`")).into()),
     };
     run(&Repo::find()?, Args::new(command, words))
@@ -177,9 +188,10 @@ mod tests {
 
     #[test]
     fn every_command_is_in_the_help() {
-        for command in
-            ["setup", "demo", "test", "check", "compare", "bench", "fuzz", "fixtures", "golden", "help"]
-        {
+        for command in [
+            "setup", "demo", "test", "check", "compare", "bench", "fuzz", "fixtures", "golden", "same",
+            "help",
+        ] {
             assert!(HELP.contains(&format!("\n  {command}")), "{command}");
         }
         dispatch(vec!["setup".into(), "--help".into()]).unwrap();
