@@ -11,8 +11,8 @@ use admix_torch::{Kind, Tensor, no_grad};
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
-use super::Problems;
-use crate::output::{self, Format};
+use super::problems::Problems;
+use admix::output::{self, Format};
 
 /// Gaps up to this are equality: costs are float32.
 const ROUNDING: f64 = 1e-6;

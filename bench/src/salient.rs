@@ -11,9 +11,9 @@ use admix_engine::{Override, Session};
 use admix_torch::{Device, Kind, Reduction, Tensor, gradients, with_grad};
 use anyhow::{Context, Result};
 
-use crate::checkpoints;
-use crate::failure::bad_input;
-use crate::libraries;
+use admix::checkpoints;
+use admix::failure::bad_input;
+use admix::libraries;
 
 /// Images as a network is trained on them, and what it looks at.
 #[derive(Debug)]

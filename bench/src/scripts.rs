@@ -1,4 +1,4 @@
-//! `admix bench scripts`: what writing a mixer as a script costs.
+//! `admix-bench scripts`: what writing a mixer as a script costs.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,13 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
 
-use crate::bench_pairs::in_turn;
-use crate::output::{self, Format};
+use crate::in_turn::in_turn;
+use admix::output::{self, Format};
 
 /// Images of a call: so small that what is timed is the host.
 const IMAGES: [i64; 4] = [4, 3, 8, 8];
 
-/// Flags of `admix bench scripts`.
+/// Flags of `admix-bench scripts`.
 #[derive(Args)]
 pub struct ScriptsArgs {
     /// Calls that are timed.

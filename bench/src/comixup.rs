@@ -1,4 +1,4 @@
-//! `admix bench comixup`: what Co-Mixup's solvers make of the same parts of real images.
+//! `admix-bench comixup`: what Co-Mixup's solvers make of the same parts of real images.
 //!
 //! Every solver searches from the same starts. The reference are swap moves, as in the authors' code. Gaps are of single
 //! labellings, those that come up in the reference's searches: (E - E of swap moves) / |E of swap moves - E of the
@@ -19,17 +19,17 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use serde::Serialize;
 
-use crate::bench_salient::Viewer;
-use crate::device::DeviceArgs;
-use crate::output::{self, Format};
-use crate::recipes::Changes;
+use crate::salient::Viewer;
+use admix::device::DeviceArgs;
+use admix::output::{self, Format};
+use admix::recipes::Changes;
 
 /// How much more a labelling may cost than the reference's, as a gap.
 const GAP: f64 = 0.01;
 /// How far inputs per output and the spread of their use may be from the reference's, relative to it.
 const USE: f64 = 0.15;
 
-/// Flags of `admix bench comixup`.
+/// Flags of `admix-bench comixup`.
 #[derive(Args)]
 pub struct ComixupArgs {
     /// A trained run, its folder or a checkpoint: its network and training images make the parts.

@@ -1,4 +1,4 @@
-//! `admix bench mixers`: what making one mixed batch costs, without any network.
+//! `admix-bench mixers`: what making one mixed batch costs, without any network.
 //!
 //! What mixers read is made up: smooth fields and noise for images and saliency, noise for features. Lambda is 1/2. A
 //! hidden mix blends a feature map.
@@ -16,11 +16,11 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::bench_pairs::{Cost, all_in_turn};
-use crate::device::DeviceArgs;
-use crate::failure::bad_input;
-use crate::libraries;
-use crate::output::{self, Format};
+use crate::in_turn::{Cost, all_in_turn};
+use admix::device::DeviceArgs;
+use admix::failure::bad_input;
+use admix::libraries;
+use admix::output::{self, Format};
 
 /// Batches: samples and side of the images.
 const BATCHES: [(i64, i64); 3] = [(32, 32), (100, 32), (16, 224)];
@@ -29,7 +29,7 @@ const DEPTH: i64 = 256;
 /// The longest side of small images, which keep a quarter of it in a feature map; larger ones keep a sixteenth.
 const SMALL: i64 = 64;
 
-/// Flags of `admix bench mixers`.
+/// Flags of `admix-bench mixers`.
 #[derive(Args)]
 pub struct MixersArgs {
     /// The mixers to time, by their plugins' names. Default: all that mix by themselves and have default settings.

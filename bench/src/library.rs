@@ -1,4 +1,4 @@
-//! `admix bench library`: what the way into a library and back costs.
+//! `admix-bench library`: what the way into a library and back costs.
 
 use std::path::PathBuf;
 
@@ -12,14 +12,14 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::bench_pairs::in_turn;
-use crate::failure::bad_input;
-use crate::output::{self, Format};
+use crate::in_turn::in_turn;
+use admix::failure::bad_input;
+use admix::output::{self, Format};
 
 /// Samples, channels, height and width: so small that what is timed is the host.
 const IMAGES: [i64; 4] = [4, 3, 8, 8];
 
-/// Flags of `admix bench library`.
+/// Flags of `admix-bench library`.
 #[derive(Args)]
 pub struct LibraryBenchArgs {
     /// A library of plugins that this program also has within it, such as libadmix_plugins.so.

@@ -1,4 +1,4 @@
-//! `admix bench floor`: what a network's passes cost on this device, of which every training step is made.
+//! `admix-bench floor`: what a network's passes cost on this device, of which every training step is made.
 //!
 //! No method can be below the passes that it is made of; `cargo xtask bench floor` holds steps against them. Optimiser,
 //! momentum, mixing and losses are left out.
@@ -14,14 +14,14 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde::Serialize;
 
-use crate::bench::{image_facts, random_batch};
-use crate::bench_pairs::all_in_turn;
-use crate::device::{DeviceArgs, PrecisionArgs};
-use crate::libraries;
-use crate::output::{self, Format};
-use crate::recipes::RecipeArgs;
+use crate::in_turn::all_in_turn;
+use admix::device::{DeviceArgs, PrecisionArgs};
+use admix::libraries;
+use admix::output::{self, Format};
+use admix::recipes::RecipeArgs;
+use admix::synthetic::{image_facts, random_batch};
 
-/// Flags of `admix bench floor`.
+/// Flags of `admix-bench floor`.
 #[derive(Args)]
 pub struct FloorArgs {
     #[command(flatten)]

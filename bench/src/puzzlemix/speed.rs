@@ -8,9 +8,9 @@ use admix_torch::{no_grad, threads};
 use anyhow::Result;
 use serde::Serialize;
 
-use super::Problems;
-use crate::bench_pairs::{Cost, all_in_turn};
-use crate::output::{self, Format};
+use super::problems::Problems;
+use crate::in_turn::{Cost, all_in_turn};
+use admix::output::{self, Format};
 
 /// Problems that are solved together: the batches of the reference's timings.
 const BATCHES: [i64; 2] = [32, 100];
