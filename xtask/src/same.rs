@@ -13,6 +13,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, ensure};
+use clap::Args;
 
 use crate::repo::{Profile, Repo};
 use crate::scratch::Scratch;
@@ -24,6 +25,17 @@ use tensors::{Difference, Renames};
 const WORKERS: usize = 2;
 /// The rules for names that changed.
 const RENAMES: &str = "xtask/same_renames.txt";
+
+/// Arguments of `same`.
+#[derive(Debug, Args)]
+pub struct SameArgs {
+    /// A revision as git knows it.
+    #[arg(value_name = "REV")]
+    revision: String,
+    /// Only recipes whose name has one of these parts, separated by commas.
+    #[arg(long, value_name = "PART,PART", value_delimiter = ',')]
+    recipes: Vec<String>,
+}
 
 /// What came of one recipe.
 #[derive(Debug, PartialEq)]
@@ -40,7 +52,7 @@ enum Outcome {
 ///
 /// # Errors
 /// A build fails, or a recipe trains differently.
-pub fn run(repo: &Repo, revision: &str) -> Result<()> {
+pub fn run(repo: &Repo, SameArgs { revision, recipes }: &SameArgs) -> Result<()> {
     setup::ensure_done(repo)?;
     let renames = repo.root().join(RENAMES);
     let text =
@@ -49,7 +61,9 @@ pub fn run(repo: &Repo, revision: &str) -> Result<()> {
     let before = Program::of_revision(repo, revision)?;
     let now = Program::new(repo.root(), repo.build_admix(Profile::Dev)?)?;
     let names: BTreeSet<&str> = before.recipes().chain(now.recipes()).collect();
-    let names: Vec<&str> = names.into_iter().collect();
+    let wanted = |name: &&str| recipes.is_empty() || recipes.iter().any(|part| name.contains(part));
+    let names: Vec<&str> = names.into_iter().filter(wanted).collect();
+    ensure!(!names.is_empty(), "no recipe's name has one of: {}", recipes.join(", "));
     let scratch = Scratch::new(&std::env::temp_dir(), "same")?;
     let outcomes = in_parallel(names.len(), |i| {
         let outcome = compare(repo, [&before, &now], names[i], &renames, scratch.path());

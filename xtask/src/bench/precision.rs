@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::bench::{median, range};
-use crate::compare::{self, Run};
+use crate::measure::{median, range};
+use crate::metrics;
 use crate::repo::Repo;
+use crate::training::{self, Run};
 
 /// Runs of each precision.
 const SEEDS: u64 = 3;
@@ -44,7 +45,7 @@ pub fn measure(repo: &Repo, admix: &Path, ask: &Ask) -> Result<bool> {
             let name = format!("{name}_{seed}");
             let overrides = ask.overrides.iter().cloned().chain([format!("seed={seed}")]).collect();
             let run = Run { name: &name, recipe: ask.recipe.into(), overrides };
-            compare::train(repo, admix, &run, &ask.out, flags)?;
+            training::train(repo, admix, &run, &ask.out, flags)?;
             let file = ask.out.join(&name).join("metrics.jsonl");
             let text =
                 fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
@@ -126,7 +127,7 @@ fn report(names: [&str; 2], runs: &[Vec<String>; 2]) -> Result<(String, bool)> {
     for (name, runs) in names.iter().zip(runs) {
         let last = |text: &String| -> BTreeMap<String, f64> {
             let last = |epochs: BTreeMap<u64, f64>| epochs.into_values().next_back();
-            compare::curves(text)
+            metrics::curves(text)
                 .into_iter()
                 .filter_map(|(head, epochs)| Some((head, last(epochs)?)))
                 .collect()

@@ -7,14 +7,15 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use clap::Args;
+use clap::builder::PossibleValuesParser;
 use serde_json::Value;
 
-use crate::args::{Args, Usage};
-use crate::bench::{self, Libtorch, Options, Side, median, range};
+use crate::measure::{self, Libtorch, Options, Side, median, range};
 use crate::repo::{Profile, Repo};
 use crate::setup;
 
-/// What `admix bench floor` times.
+/// What `admix-bench floor` times.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Pass {
     /// Forward without a graph.
@@ -47,40 +48,34 @@ const METHODS: &[Made] = &[
     ("amix_i", "moco", &[Forward, Features, Training, Training, Input]),
 ];
 
+/// Flags of `bench floor`.
+#[derive(Debug, Args)]
+pub struct FloorArgs {
+    /// The methods, separated by commas; all unless given.
+    #[arg(long, value_delimiter = ',', value_parser = PossibleValuesParser::new(METHODS.iter().map(|made| made.0)))]
+    methods: Vec<String>,
+    /// Images per step.
+    #[arg(long, default_value_t = 32)]
+    batch: usize,
+    #[command(flatten)]
+    options: Options,
+    /// What every program gets besides, such as the device.
+    #[arg(last = true, value_name = "ARGS")]
+    flags: Vec<String>,
+}
+
 /// What is measured, and on what.
 #[derive(Debug)]
 pub struct Ask {
     methods: Vec<&'static Made>,
     batch: usize,
-    /// What every program is told besides, such as the device.
+    /// What every program gets besides.
     flags: Vec<String>,
-    /// The most that a step may cost in its passes; told only, if there is none.
+    /// The most that a step may cost in its passes, if there is a limit.
     most: Option<f64>,
 }
 
 impl Ask {
-    /// Takes the flags of `bench floor`.
-    ///
-    /// # Errors
-    /// A method that is not known.
-    pub fn of(args: &mut Args) -> Result<Self> {
-        let known = || METHODS.iter().map(|(name, ..)| *name);
-        let methods = match args.value("--methods")? {
-            None => METHODS.iter().collect(),
-            Some(names) => names
-                .split(',')
-                .map(|name| {
-                    METHODS.iter().find(|(own, ..)| *own == name).ok_or_else(|| {
-                        let known: Vec<&str> = known().collect();
-                        Usage(format!("bench floor: the methods are {}, not `{name}`", known.join(", ")))
-                            .into()
-                    })
-                })
-                .collect::<Result<_>>()?,
-        };
-        Ok(Self { methods, batch: args.parsed("--batch", 32)?, flags: args.after_dashes(), most: None })
-    }
-
     /// All methods at this batch, with more flags and a limit.
     pub fn all(batch: usize, flags: &[&str], most: f64) -> Self {
         let flags = flags.iter().map(ToString::to_string).collect();
@@ -88,15 +83,22 @@ impl Ask {
     }
 }
 
-/// Builds the program, measures and prints.
-pub fn run(repo: &Repo, options: &Options, ask: &Ask) -> Result<()> {
+/// Builds the programs, measures and prints.
+///
+/// # Errors
+/// A build or a program fails.
+pub fn run(repo: &Repo, args: &FloorArgs) -> Result<()> {
+    let wanted = |made: &&Made| args.methods.is_empty() || args.methods.iter().any(|name| name == made.0);
+    let methods = METHODS.iter().filter(wanted).collect();
+    let ask = Ask { methods, batch: args.batch, flags: args.flags.clone(), most: None };
     setup::ensure_done(repo)?;
     let admix = repo.build_admix(Profile::Release)?;
-    measure(repo, &admix, options, ask).map(drop)
+    let bench = repo.build_bench(Profile::Release)?;
+    measure(repo, [&admix, &bench], &args.options, &ask).map(drop)
 }
 
-/// Measures and prints; whether every step is within the limit.
-pub fn measure(repo: &Repo, admix: &Path, options: &Options, ask: &Ask) -> Result<bool> {
+/// Measures with `admix` and `admix-bench`, and prints; whether every step is within the limit.
+pub fn measure(repo: &Repo, [admix, bench]: [&Path; 2], options: &Options, ask: &Ask) -> Result<bool> {
     let recipe = |name: &str| format!("configs/bench/{name}.ron");
     let finish = |name: &str, command: Vec<String>| {
         let batch = ["--set".to_string(), format!("batch={}", ask.batch)];
@@ -104,10 +106,9 @@ pub fn measure(repo: &Repo, admix: &Path, options: &Options, ask: &Ask) -> Resul
         Side { name: name.into(), command, libtorch: Libtorch::Linked }
     };
     let floor = |name: &str| {
-        let fixed = ["bench", "floor", "--format", "json", "--rounds"].map(String::from);
-        let own =
-            [options.steps().to_string(), "--threads".into(), options.threads.to_string(), recipe(name)];
-        finish(name, [admix.display().to_string()].into_iter().chain(fixed).chain(own).collect())
+        let fixed = ["floor", "--format", "json", "--rounds"].map(String::from);
+        let own = [options.steps.to_string(), "--threads".into(), options.threads.to_string(), recipe(name)];
+        finish(name, [bench.display().to_string()].into_iter().chain(fixed).chain(own).collect())
     };
     let mut nets: Vec<&str> = ask.methods.iter().map(|(_, net, _)| *net).collect();
     nets.dedup();
@@ -116,15 +117,15 @@ pub fn measure(repo: &Repo, admix: &Path, options: &Options, ask: &Ask) -> Resul
     let mut steps = vec![Vec::new(); ask.methods.len()];
     for round in 0..options.rounds {
         for (net, found) in nets.iter().zip(&mut passes) {
-            let facts = bench::facts(repo, &floor(net), &[])?;
+            let facts = measure::facts(repo, &floor(net), &[])?;
             if round == 0 {
                 println!("passes of {net}: {}", facts["capture"].as_str().unwrap_or("not told how"));
             }
             found.push(Passes::read(&facts)?);
         }
         for ((name, ..), found) in ask.methods.iter().zip(&mut steps) {
-            let side = finish(name, bench::step(admix, &recipe(name), options));
-            found.push(bench::times(repo, &side, &[])?.median);
+            let side = finish(name, measure::step(admix, &recipe(name), options));
+            found.push(measure::times(repo, &side, &[])?.median);
         }
         eprintln!("round {} of {}", round + 1, options.rounds);
     }
@@ -231,12 +232,5 @@ mod tests {
         assert!(!met && text.contains("1.1000") && text.ends_with("at most 1.2: MISSED\n"), "{text}");
         assert!(report(&rows, Some(1.3)).1);
         assert!(report(&rows, None).1);
-    }
-
-    #[test]
-    fn an_unknown_method_is_refused_with_those_known() {
-        let mut args = Args::new("bench floor", vec!["--methods".into(), "amx".into()]);
-        let message = Ask::of(&mut args).unwrap_err().to_string();
-        assert!(message.contains("amix_i") && message.contains("`amx`"), "{message}");
     }
 }

@@ -7,12 +7,14 @@
 
 use std::fmt::Write as _;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use clap::Args;
 
-use crate::args::{Args, Usage};
-use crate::bench::{self, Libtorch, Options, Peer, Side, Times, median, range};
+use crate::measure::{self, Libtorch, Options, Side, Times, median, range};
+use crate::pytorch::Peer;
 use crate::repo::{Profile, Repo};
 use crate::setup;
+use crate::usage::Usage;
 
 /// Steps that are measured against one of them.
 #[derive(Debug)]
@@ -77,32 +79,20 @@ pub const METHODS: Family = Family {
     over_peer: 1.0,
 };
 
-/// What is measured.
-#[derive(Debug)]
-pub struct Ask {
-    family: &'static Family,
-    steps: Vec<String>,
-    batch: usize,
-    /// Without the peer.
+/// Flags of `bench policies` and its like.
+#[derive(Debug, Args)]
+pub struct FamilyArgs {
+    /// Which of them, separated by commas; all unless given.
+    #[arg(long, value_delimiter = ',')]
+    methods: Option<Vec<String>>,
+    /// Images per step: 100 for policies, 32 for methods, 64 for ssl, unless given.
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Without PyTorch.
+    #[arg(long)]
     alone: bool,
-}
-
-impl Ask {
-    /// Takes the flags of `bench policies` and its like.
-    ///
-    /// # Errors
-    /// A name that is not known.
-    pub fn of(family: &'static Family, args: &mut Args) -> Result<Self> {
-        let known: Vec<&str> = family.steps.iter().map(|(name, ..)| *name).collect();
-        let named = args.value("--methods")?.unwrap_or_else(|| known.join(","));
-        let steps: Vec<String> = named.split(',').map(String::from).collect();
-        if let Some(unknown) = steps.iter().find(|name| !known.contains(&name.as_str())) {
-            let known = known.join(", ");
-            return Err(Usage(format!("bench {}: there is {known}, not `{unknown}`", family.name)).into());
-        }
-        let batch = args.parsed("--batch", family.batch)?;
-        Ok(Self { family, steps, batch, alone: args.switch("--alone") })
-    }
+    #[command(flatten)]
+    options: Options,
 }
 
 /// How far one side may be behind another, by place in the list.
@@ -114,15 +104,25 @@ struct Limit {
     most: Option<f64>,
 }
 
-/// Measures and prints; whether every limit is met.
-pub fn run(repo: &Repo, options: &Options, ask: &Ask) -> Result<bool> {
-    let peer = if ask.alone { None } else { Some(Peer::find(repo)?) };
+/// Measures and prints.
+///
+/// # Errors
+/// A name that is not known, a build or a program that fails, or with `--strict` a limit that is missed.
+pub fn run(repo: &Repo, family: &Family, args: &FamilyArgs) -> Result<()> {
+    let Family { name: title, base, steps, .. } = family;
+    let options = &args.options;
+    let wanted = |name: &str| args.methods.as_ref().is_none_or(|all| all.iter().any(|one| one == name));
+    let known: Vec<&str> = steps.iter().map(|(name, ..)| *name).collect();
+    if let Some(unknown) = args.methods.iter().flatten().find(|name| !known.contains(&name.as_str())) {
+        let known = known.join(", ");
+        return Err(Usage(format!("bench {title}: there is {known}, not `{unknown}`")).into());
+    }
+    let peer = if args.alone { None } else { Some(Peer::find(repo)?) };
     setup::ensure_done(repo)?;
     let admix = repo.build_admix(Profile::Release)?;
-    let Family { name: family, base, steps, .. } = ask.family;
-    let batch = ask.batch.to_string();
+    let batch = args.batch.unwrap_or(family.batch).to_string();
     let ours = |name: &str, recipe: &str, change: Option<&str>| {
-        let mut command = bench::step(&admix, recipe, options);
+        let mut command = measure::step(&admix, recipe, options);
         for change in [Some(format!("batch={batch}").as_str()), change].into_iter().flatten() {
             command.extend(["--set".to_string(), change.to_string()]);
         }
@@ -130,17 +130,15 @@ pub fn run(repo: &Repo, options: &Options, ask: &Ask) -> Result<bool> {
     };
     let mut sides = vec![ours(base, &format!("configs/bench/{base}.ron"), None)];
     let mut limits = Vec::new();
-    for (name, recipe, change, most) in
-        steps.iter().filter(|(name, ..)| ask.steps.iter().any(|wanted| wanted == name))
-    {
+    for (name, recipe, change, most) in steps.iter().filter(|(name, ..)| wanted(name)) {
         limits.push(Limit { of: sides.len(), over: 0, most: *most });
         sides.push(ours(name, recipe, *change));
     }
     if let Some(peer) = &peer {
         let peers_base = sides.len();
-        limits.push(Limit { of: 0, over: peers_base, most: Some(ask.family.over_peer) });
+        limits.push(Limit { of: 0, over: peers_base, most: Some(family.over_peer) });
         sides.push(peer.side(base, &batch, options));
-        for (name, theirs) in ask.family.peer {
+        for (name, theirs) in family.peer {
             if let Some(ours) = sides.iter().position(|side| side.name == *name) {
                 limits.push(Limit { of: ours, over: sides.len(), most: None });
                 limits.push(Limit { of: sides.len(), over: peers_base, most: None });
@@ -149,19 +147,20 @@ pub fn run(repo: &Repo, options: &Options, ask: &Ask) -> Result<bool> {
         }
     }
 
-    println!("\n{family}: batch {batch}, {} threads, {} rounds", options.threads, options.rounds);
+    println!("\n{title}: batch {batch}, {} threads, {} rounds", options.threads, options.rounds);
     let times = in_turn(options.rounds, sides.len(), |round, side| {
         let side = &sides[side];
         let seed = ["--set".to_string(), format!("seed={round}")];
         let more: &[String] = if side.libtorch == Libtorch::Linked { &seed } else { &[] };
-        let took = bench::times(repo, side, more)?;
+        let took = measure::times(repo, side, more)?;
         eprintln!("round {} of {}: {} {:.1} ms", round + 1, options.rounds, side.name, took.median);
         Ok(took)
     })?;
     let names: Vec<&str> = sides.iter().map(|side| side.name.as_str()).collect();
     let (text, met) = report(&names, &times, &limits);
     print!("{text}");
-    Ok(met)
+    ensure!(met || !options.strict, "a limit is missed");
+    Ok(())
 }
 
 /// The times of every side, by round. Each round begins with another side, and every other round goes backwards.

@@ -7,16 +7,16 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use clap::{Args, ValueEnum};
 use serde_json::Value;
 
-use crate::args::{Args, Usage};
-use crate::bench::{self, Libtorch, Options, Peer, Side, median, range};
-use crate::compare::{self, DATASET};
-use crate::floor;
-use crate::precision;
+use super::{floor, precision};
+use crate::measure::{self, Libtorch, Options, Side, median, range};
+use crate::pytorch::Peer;
 use crate::repo::{Profile, Repo};
 use crate::scratch::Scratch;
 use crate::setup;
+use crate::training::{self, DATASET};
 
 /// How a program is run for one check.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,17 +74,26 @@ struct Check {
 }
 
 /// Flags of `bench gpu`.
-#[derive(Debug)]
-pub struct Ask {
+#[derive(Debug, Args)]
+pub struct GpuArgs {
+    /// A built program, so that no cargo is needed; its `admix-bench` lies beside it.
+    #[arg(long, value_name = "PATH")]
     admix: Option<PathBuf>,
+    /// On the CPU, tiny.
+    #[arg(long)]
     rehearse: bool,
-    parts: Vec<Part>,
-    /// CIFAR-10, to be imported unless it is.
+    /// Which parts, separated by commas; all unless given.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "PART,PART")]
+    only: Vec<Part>,
+    /// The archive or folder of CIFAR-10, which the part precision trains on; the shared one unless given.
+    #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    options: Options,
 }
 
-/// A part of the benchmark, which is run on its own by `--only`.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// A part of the benchmark.
+#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
 enum Part {
     /// Times and memory of the small setting.
     Small,
@@ -98,56 +107,36 @@ enum Part {
     Precision,
 }
 
-const PARTS: [(&str, Part); 5] = [
-    ("small", Part::Small),
-    ("losses", Part::Losses),
-    ("large", Part::Large),
-    ("floor", Part::Floor),
-    ("precision", Part::Precision),
-];
-
-impl Ask {
-    /// Takes the flags.
-    ///
-    /// # Errors
-    /// A flag without a value, a part that is not known.
-    pub fn of(args: &mut Args) -> Result<Self> {
-        let known = || PARTS.map(|(name, _)| name).join(", ");
-        let part = |name: &str| {
-            let found = PARTS.iter().find(|(own, _)| *own == name).map(|(_, part)| *part);
-            found.ok_or_else(|| Usage(format!("bench gpu: the parts are {}, not `{name}`", known())))
-        };
-        let parts = match args.value("--only")? {
-            Some(names) => names.split(',').map(part).collect::<Result<_, Usage>>()?,
-            None => PARTS.map(|(_, part)| part).to_vec(),
-        };
-        Ok(Self {
-            admix: args.value("--admix")?.map(PathBuf::from),
-            rehearse: args.switch("--rehearse"),
-            parts,
-            data: args.value("--data")?.map(PathBuf::from),
-        })
-    }
-}
-
-/// Measures, prints, and fails if a limit is missed.
-pub fn run(repo: &Repo, options: &Options, ask: &Ask) -> Result<()> {
-    let against = ask.parts.iter().any(|part| matches!(part, Part::Small | Part::Large));
+/// Measures and prints.
+///
+/// # Errors
+/// A build or a program fails, or a limit is missed.
+pub fn run(repo: &Repo, args: &GpuArgs) -> Result<()> {
+    let options = &args.options;
+    let parts = if args.only.is_empty() { Part::value_variants() } else { &args.only[..] };
+    let against = parts.iter().any(|part| matches!(part, Part::Small | Part::Large));
     let peer = if against { Some(Peer::find(repo)?) } else { None };
-    let admix = match &ask.admix {
-        Some(admix) => admix.canonicalize().with_context(|| format!("--admix {}", admix.display()))?,
+    let (admix, bench) = match &args.admix {
+        Some(admix) => {
+            let admix = admix.canonicalize().with_context(|| format!("--admix {}", admix.display()))?;
+            let bench = admix.with_file_name("admix-bench");
+            (admix, bench)
+        }
         None => {
             setup::ensure_done(repo)?;
-            repo.build_admix(Profile::Release)?
+            (repo.build_admix(Profile::Release)?, repo.build_bench(Profile::Release)?)
         }
     };
-    if ask.parts.contains(&Part::Precision) && !ask.rehearse {
-        // First of all: it may not be there.
-        let data = ask.data.clone().unwrap_or_else(|| repo.shared().join(DATASET.1));
-        compare::import(repo, &admix, &data)?;
+    if parts.contains(&Part::Floor) {
+        ensure!(bench.is_file(), "there is no {}: the part floor needs it", bench.display());
     }
-    let mut plan = Plan::new(&admix, options, ask.rehearse);
-    for part in &ask.parts {
+    if parts.contains(&Part::Precision) && !args.rehearse {
+        // First of all: it may not be there.
+        let data = args.data.clone().unwrap_or_else(|| repo.shared().join(DATASET.1));
+        training::import(repo, &admix, &data)?;
+    }
+    let mut plan = Plan::new(&admix, options, args.rehearse);
+    for part in parts {
         match (part, &peer) {
             (Part::Small, Some(peer)) => plan.small(peer),
             (Part::Large, Some(peer)) => plan.large(peer),
@@ -156,16 +145,21 @@ pub fn run(repo: &Repo, options: &Options, ask: &Ask) -> Result<()> {
         }
     }
     let mut met = plan.measure(repo)?;
-    if ask.parts.contains(&Part::Floor) {
+    if parts.contains(&Part::Floor) {
         let changes = plan.small.changes.iter().flat_map(|change| ["--set", change]);
         let flags: Vec<&str> =
             plan.ours.iter().chain(&plan.fast).map(String::as_str).chain(changes).collect();
-        met &= floor::measure(repo, &admix, options, &floor::Ask::all(plan.small.batch, &flags, 1.10))?;
+        met &= floor::measure(
+            repo,
+            [&admix, &bench],
+            options,
+            &floor::Ask::all(plan.small.batch, &flags, 1.10),
+        )?;
     }
-    if ask.parts.contains(&Part::Precision) {
-        met &= precision(repo, &admix, ask)?;
+    if parts.contains(&Part::Precision) {
+        met &= precision(repo, &admix, args)?;
     }
-    ensure!(met || ask.rehearse, "a limit is missed");
+    ensure!(met || args.rehearse, "a limit is missed");
     Ok(())
 }
 
@@ -173,8 +167,8 @@ fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(String::from).collect()
 }
 
-fn precision(repo: &Repo, admix: &Path, ask: &Ask) -> Result<bool> {
-    if ask.rehearse {
+fn precision(repo: &Repo, admix: &Path, args: &GpuArgs) -> Result<bool> {
+    if args.rehearse {
         let scratch = Scratch::new(repo.root(), "precision")?;
         let ask = precision::Ask {
             recipe: "configs/quickstart.ron",
@@ -261,7 +255,7 @@ impl<'a> Plan<'a> {
         for round in 0..rounds {
             for turn in 0..self.sides.len() {
                 let side = (round + turn) % self.sides.len();
-                found[side].push(bench::facts(repo, &self.sides[side], &[])?);
+                found[side].push(measure::facts(repo, &self.sides[side], &[])?);
                 eprintln!("round {} of {rounds}: {}", round + 1, self.sides[side].name);
             }
         }
@@ -371,7 +365,7 @@ impl<'a> Plan<'a> {
         options: &Options,
         more: &[&str],
     ) -> usize {
-        let mut command = bench::step(self.admix, &format!("configs/bench/{method}.ron"), options);
+        let mut command = measure::step(self.admix, &format!("configs/bench/{method}.ron"), options);
         command.extend(self.ours.iter().chain(precision).cloned());
         for change in [format!("batch={}", setting.batch)].iter().chain(&setting.changes) {
             command.extend(["--set".to_string(), change.clone()]);
@@ -502,15 +496,6 @@ mod tests {
 
     fn check(figure: Figure, over: Option<usize>, limit: Limit) -> Check {
         Check { what: "amix".into(), figure, of: 0, over, limit }
-    }
-
-    #[test]
-    fn parts_are_named_and_others_are_refused_with_those_known() {
-        let ask = |names: &str| Ask::of(&mut Args::new("bench gpu", vec!["--only".into(), names.into()]));
-        assert_eq!(ask("floor,losses").unwrap().parts, [Part::Floor, Part::Losses]);
-        let message = ask("losses,flor").unwrap_err().to_string();
-        assert!(message.contains("precision") && message.contains("not `flor`"), "{message}");
-        assert_eq!(Ask::of(&mut Args::new("bench gpu", Vec::new())).unwrap().parts.len(), PARTS.len());
     }
 
     #[test]

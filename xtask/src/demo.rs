@@ -1,42 +1,17 @@
-//! `test`, `check` and `demo`: set-up first, then cargo.
+//! `demo`: set-up first, then a training run on the embedded dataset.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::args::Args;
 use crate::repo::{Profile, Repo};
 use crate::setup;
 
-/// Runs `test [-- ARGS]`: every unit, integration and documentation test.
-pub fn test(repo: &Repo, mut args: Args) -> Result<()> {
-    let passed_on = args.after_dashes();
-    args.finish()?;
-    setup::ensure_done(repo)?;
-    let cargo = repo.cargo().args(["test", "--workspace", "--locked"]).args(passed_on);
-    // Tests run side by side on small tensors: threads inside each would only wait for one another.
-    let threads = std::env::var_os("OMP_NUM_THREADS").unwrap_or_else(|| "1".into());
-    cargo.env("OMP_NUM_THREADS", threads).run()
-}
-
-/// Runs `check`: formatting, lints, documentation. Warnings are errors.
-pub fn check(repo: &Repo, args: Args) -> Result<()> {
-    args.finish()?;
-    repo.cargo().args(["fmt", "--all", "--check"]).run()?;
-    setup::ensure_done(repo)?;
-    // Same profile and features as `test`, so libtorch's binding is not compiled for this alone.
-    repo.cargo()
-        .args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])
-        .run()?;
-    repo.cargo()
-        .args(["doc", "--workspace", "--no-deps", "--locked"])
-        .env("RUSTDOCFLAGS", "-D warnings")
-        .run()
-}
-
-/// Runs `demo`: trains AMix on the embedded dataset.
-pub fn demo(repo: &Repo, args: Args) -> Result<()> {
-    args.finish()?;
+/// Trains AMix on the embedded dataset.
+///
+/// # Errors
+/// The build or the run fails.
+pub fn run(repo: &Repo) -> Result<()> {
     setup::ensure_done(repo)?;
     let admix = repo.build_admix(Profile::Dev)?;
     let out = fresh_folder(repo.root(), "runs/demo");
