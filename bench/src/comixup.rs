@@ -8,6 +8,9 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Instant;
 
+use admix::device::DeviceArgs;
+use admix::output::{self, Format};
+use admix::recipes::Changes;
 use admix_plugins::mixers::CoMixup;
 use admix_plugins::mixers::co_mixup::part::{Assignment, Part, Search};
 use admix_plugins::mixers::co_mixup::places::{distances, places};
@@ -20,9 +23,6 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::salient::Viewer;
-use admix::device::DeviceArgs;
-use admix::output::{self, Format};
-use admix::recipes::Changes;
 
 /// How much more a labelling may cost than the reference's, as a gap.
 const GAP: f64 = 0.01;

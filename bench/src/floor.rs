@@ -3,6 +3,11 @@
 //! No method can be below the passes that it is made of; `cargo xtask bench floor` holds steps against them. Optimiser,
 //! momentum, mixing and losses are left out.
 
+use admix::device::{DeviceArgs, PrecisionArgs};
+use admix::libraries;
+use admix::output::{self, Format};
+use admix::recipes::RecipeArgs;
+use admix::synthetic::{image_facts, random_batch};
 use admix_api::{Store, Streams};
 use admix_engine::{Precision, Recipe};
 use admix_models::Network;
@@ -15,11 +20,6 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::in_turn::all_in_turn;
-use admix::device::{DeviceArgs, PrecisionArgs};
-use admix::libraries;
-use admix::output::{self, Format};
-use admix::recipes::RecipeArgs;
-use admix::synthetic::{image_facts, random_batch};
 
 /// Flags of `admix-bench floor`.
 #[derive(Args)]

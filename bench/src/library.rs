@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use admix::failure::bad_input;
+use admix::output::{self, Format};
 use admix_api::contract::{Given, wild};
 use admix_api::{
     Ask, Entry, Loss, MixInput, Mixer, MixerContext, Reader, Registry, Store, Streams, erased_serde,
@@ -13,8 +15,6 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::in_turn::in_turn;
-use admix::failure::bad_input;
-use admix::output::{self, Format};
 
 /// Samples, channels, height and width: so small that what is timed is the host.
 const IMAGES: [i64; 4] = [4, 3, 8, 8];

@@ -5,6 +5,10 @@
 
 use std::fmt::Write as _;
 
+use admix::device::DeviceArgs;
+use admix::failure::bad_input;
+use admix::libraries;
+use admix::output::{self, Format};
 use admix_api::contract::wild;
 use admix_api::{
     Ask, Entry, MixInput, Mixer, MixerContext, Needs, Per, Plan, Planned, PluginKind, Reader, Registry,
@@ -17,10 +21,6 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::in_turn::{Cost, all_in_turn};
-use admix::device::DeviceArgs;
-use admix::failure::bad_input;
-use admix::libraries;
-use admix::output::{self, Format};
 
 /// Batches: samples and side of the images.
 const BATCHES: [(i64, i64); 3] = [(32, 32), (100, 32), (16, 224)];

@@ -5,15 +5,14 @@
 
 use std::path::Path;
 
+use admix::checkpoints;
+use admix::failure::bad_input;
+use admix::libraries;
 use admix_api::Streams;
 use admix_data::Dataset;
 use admix_engine::{Override, Session};
 use admix_torch::{Device, Kind, Reduction, Tensor, gradients, with_grad};
 use anyhow::{Context, Result};
-
-use admix::checkpoints;
-use admix::failure::bad_input;
-use admix::libraries;
 
 /// Images as a network is trained on them, and what it looks at.
 #[derive(Debug)]

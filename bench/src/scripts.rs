@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use admix::output::{self, Format};
 use admix_api::{
     Ask, Credit, MixInput, Mixed, Mixer, Pairing, Per, Plan, Planned, Streams, over_images, uniform_field,
 };
@@ -12,7 +13,6 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::in_turn::in_turn;
-use admix::output::{self, Format};
 
 /// Images of a call: so small that what is timed is the host.
 const IMAGES: [i64; 4] = [4, 3, 8, 8];

@@ -41,7 +41,9 @@ fn tensors(file: &Path) -> BTreeMap<String, (Dtype, Vec<usize>, Vec<f64>)> {
                 Dtype::F32 => {
                     data.as_chunks().0.iter().map(|bytes| f64::from(f32::from_le_bytes(*bytes))).collect()
                 }
-                Dtype::I64 => data.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes) as f64).collect(),
+                Dtype::I64 => {
+                    data.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes) as f64).collect()
+                }
                 other => panic!("{name} is of {other:?}"),
             };
             (name, (view.dtype(), view.shape().to_vec(), values))

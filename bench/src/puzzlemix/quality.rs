@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 
+use admix::output::{self, Format};
 use admix_plugins::mixers::puzzle::Problem;
 use admix_plugins::mixers::puzzle::energy::mask_of;
 use admix_plugins::mixers::puzzle::solve::{Icm, MinCut, Profile, Solve};
@@ -12,7 +13,6 @@ use anyhow::{Result, ensure};
 use serde::Serialize;
 
 use super::problems::Problems;
-use admix::output::{self, Format};
 
 /// Gaps up to this are equality: costs are float32.
 const ROUNDING: f64 = 1e-6;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use admix::output::{self, Format};
 use admix_plugins::mixers::puzzle::Problem;
 use admix_plugins::mixers::puzzle::solve::{Icm, MinCut, Profile, Solve};
 use admix_torch::{no_grad, threads};
@@ -10,7 +11,6 @@ use serde::Serialize;
 
 use super::problems::Problems;
 use crate::in_turn::{Cost, all_in_turn};
-use admix::output::{self, Format};
 
 /// Problems that are solved together: the batches of the reference's timings.
 const BATCHES: [i64; 2] = [32, 100];
