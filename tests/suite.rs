@@ -8,3 +8,4 @@ mod golden;
 mod libraries;
 mod program;
 mod readme;
+mod toy_size;

@@ -1,30 +1,25 @@
-//! `admix bench`: what a training step costs. The other benchmarks have files of their own, `bench_*.rs`.
+//! `admix bench`: what a training step costs; `bench_data.rs` has what the images cost. The crate `bench/` has all that is
+//! measured of the program's parts.
 
 use std::path::PathBuf;
 use std::time::Instant;
 
-use admix_api::{Streams, uniform_field};
-use admix_data::{Batch, Dataset, Info, Split};
+use admix_api::Streams;
+use admix_data::{Batch, Dataset, Split};
 use admix_engine::{
     CaptureReport, Execution, Precision, Recipe, Session, StepOptions, StepReport, method_of, session_of,
 };
-use admix_torch::{Device, FailOnSyncs, Kind, SyncCounter, Tensor, peak_rss_bytes, rss_bytes, threads};
+use admix_torch::{Device, FailOnSyncs, SyncCounter, peak_rss_bytes, rss_bytes, threads};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
-use crate::bench_comixup::{self, ComixupArgs};
 use crate::bench_data::{self, DataArgs};
-use crate::bench_floor::{self, FloorArgs};
-use crate::bench_library::{self, LibraryBenchArgs};
-use crate::bench_mixers::{self, MixersArgs};
-use crate::bench_puzzlemix::{self, PuzzleArgs};
-use crate::bench_scripts::{self, ScriptsArgs};
 use crate::device::{Capture, DeviceArgs, PrecisionArgs, captures};
-use crate::failure::bad_input;
 use crate::libraries;
 use crate::output::{self, Format};
 use crate::recipes::RecipeArgs;
+use crate::synthetic::{image_facts, random_batch};
 
 /// Different batches that the steps take in turn.
 const BATCHES: usize = 4;
@@ -36,18 +31,6 @@ pub enum BenchCommand {
     Step(StepArgs),
     /// Time the training batches of a recipe without any network: reading, decoding, augmentation.
     Data(DataArgs),
-    /// Time the passes of a recipe's network, of which its steps are made.
-    Floor(FloorArgs),
-    /// Time the scripted CutMix against the same tensor operations called from Rust, on tiny images.
-    Scripts(ScriptsArgs),
-    /// What the way into a plugin library and back costs.
-    Library(LibraryBenchArgs),
-    /// Time what mixers do to a batch, without any network.
-    Mixers(MixersArgs),
-    /// How near PuzzleMix's solvers come to the optimum, or what they cost, on problems of real images.
-    Puzzlemix(PuzzleArgs),
-    /// How Co-Mixup's solvers compare with swap moves, on parts of real images.
-    Comixup(ComixupArgs),
 }
 
 /// Flags of `admix bench step`.
@@ -145,12 +128,6 @@ pub fn bench(command: &BenchCommand) -> Result<()> {
     let args = match command {
         BenchCommand::Step(args) => args,
         BenchCommand::Data(args) => return bench_data::data(args),
-        BenchCommand::Floor(args) => return bench_floor::floor(args),
-        BenchCommand::Scripts(args) => return bench_scripts::scripts(args),
-        BenchCommand::Library(args) => return bench_library::library(args),
-        BenchCommand::Mixers(args) => return bench_mixers::mixers(args),
-        BenchCommand::Comixup(args) => return bench_comixup::comixup(args),
-        BenchCommand::Puzzlemix(args) => return bench_puzzlemix::puzzlemix(args),
     };
     let device = args.device.open()?;
     let registry = libraries::registry()?;
@@ -340,57 +317,6 @@ fn real_batches(recipe: &Recipe, dataset: &Dataset) -> Result<Vec<Batch>> {
         .collect()
 }
 
-/// What is known of a dataset without its files.
-pub fn image_facts(recipe: &Recipe) -> Result<Info> {
-    let (classes, channels, (height, width)) = match recipe.data.name.as_str() {
-        "fashion-mini" | "fashion-mnist" => (10, 1, (28, 28)),
-        "cifar10" => (10, 3, (32, 32)),
-        "cifar100" => (100, 3, (32, 32)),
-        "stl10" => (10, 3, (96, 96)),
-        "tiny_imagenet" => (200, 3, (64, 64)),
-        "toy" => {
-            let toy = &recipe.data.toy;
-            (toy.classes, toy.channels, (toy.size, toy.size))
-        }
-        name => {
-            let info = admix_data::info(name, &recipe.data.root).map_err(|error| {
-                bad_input(format!("--synthetic: the size of the images of `{name}` is not known: {error}"))
-            })?;
-            (info.classes, info.channels, (info.height, info.width))
-        }
-    };
-    Ok(Info {
-        name: format!("random images of the size of {}", recipe.data.name),
-        classes,
-        class_names: Vec::new(),
-        channels,
-        height,
-        width,
-        mean: vec![0.0; channels as usize],
-        std: vec![1.0; channels as usize],
-        train: 1000 * recipe.batch * recipe.accumulate,
-        test: 0,
-        unlabelled: 0,
-        split: recipe.data.split,
-        source: "made on the spot".into(),
-    })
-}
-
-/// Random images `[N, C, H, W]` of mean 0 and variance 1, as many views as the recipe says.
-pub fn random_batch(recipe: &Recipe, info: &Info, number: usize, device: Device) -> Result<Batch> {
-    let n = recipe.batch as i64;
-    let key = Tensor::from(number as i64).f_to_device(device)?;
-    // Mean 0, variance 1, as of normalised images.
-    let (height, width) = recipe.data.augment.size().map_or((info.height, info.width), |size| (size, size));
-    let views = recipe.data.views as i64;
-    let all = uniform_field(&key, &[views * n, info.channels, height, width])?;
-    let all = all.f_sub_scalar(0.5)?.f_mul_scalar(12f64.sqrt())?;
-    let views = (0..views).map(|view| Ok(all.f_narrow(0, view * n, n)?)).collect::<Result<Vec<_>>>()?;
-    let index = Tensor::f_arange(n, (Kind::Int64, device))?;
-    let labels = index.f_remainder(info.classes as i64)?;
-    Batch::of_views(views, labels, index).ok_or_else(|| bad_input("`data.views` is 0, expected at least 1"))
-}
-
 fn told(report: &Report) -> String {
     let row = |name: &str, value: String| vec![name.to_string(), value];
     let mut rows = vec![
@@ -466,18 +392,5 @@ mod tests {
         assert!(watch.error.is_some_and(|error| error.contains("synchronizing")));
         let watch = passed(3, &mut || Ok(()));
         assert_eq!((watch.passed, watch.failed, watch.error), (3, 0, None));
-    }
-
-    #[test]
-    fn synthetic_images_need_no_files() {
-        let registry = admix_engine::registry().expect("plugins");
-        let text = r#"(epochs: 1, batch: 4, data: (name: "cifar100"), method: "mixup")"#;
-        let recipe = Recipe::parse(text, "x", &[], &registry).expect("a recipe");
-        let info = image_facts(&recipe).expect("known");
-        assert_eq!((info.classes, info.channels, info.height), (100, 3, 32));
-        let batch = random_batch(&recipe, &info, 1, Device::Cpu).expect("a batch");
-        assert_eq!(batch.images.size(), [4, 3, 32, 32]);
-        assert!(batch.images.mean(Kind::Double).double_value(&[]).abs() < 0.05);
-        assert_eq!(batch.labels.size(), [4]);
     }
 }

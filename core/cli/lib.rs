@@ -2,36 +2,29 @@
 
 mod backbones;
 mod bench;
-mod bench_comixup;
 mod bench_data;
-mod bench_floor;
-mod bench_library;
-mod bench_mixers;
-mod bench_pairs;
-mod bench_puzzlemix;
-mod bench_salient;
-mod bench_scripts;
 mod check;
-mod checkpoints;
+pub mod checkpoints;
 mod data;
 mod datasets;
-mod device;
+pub mod device;
 mod eval;
-mod failure;
-mod libraries;
-mod log;
+pub mod failure;
+pub mod libraries;
+pub mod log;
 mod mix;
-mod output;
+pub mod output;
 mod picture;
 mod plugin;
 mod plugin_new;
 mod plugins;
 mod profile;
 mod progress;
-mod recipes;
+pub mod recipes;
 mod run;
 mod samples;
 mod show;
+pub mod synthetic;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -94,6 +87,12 @@ pub fn bare_main() -> ExitCode {
 
 /// The program: reads the process's arguments and returns its exit code.
 pub fn main() -> ExitCode {
+    guarded(start)
+}
+
+/// Runs a program of this workspace: a defect is told in one line, and a file that reaches `ulimit -f` is an error of the
+/// write.
+pub fn guarded(start: fn() -> ExitCode) -> ExitCode {
     std::panic::set_hook(Box::new(failure::tell_panic));
     // A file that reaches `ulimit -f` shall be an error of the write, not the end of the program.
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::<AtomicBool>::default());

@@ -29,6 +29,7 @@ pub struct RecipeArgs {
     /// A recipe's file, or the name of a bundled one (`admix recipes` lists them).
     pub recipe: String,
     #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would take it for text of the help")]
     pub changes: Changes,
 }
 

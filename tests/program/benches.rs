@@ -25,63 +25,6 @@ fn what_a_step_costs_is_told_for_host_and_device() {
 }
 
 #[test]
-fn the_cost_of_a_script_is_measured_on_both_sides() {
-    let outcome = Place::new().admix(&["bench", "scripts", "--calls", "20", "--format", "json"]).good();
-    let rows: Vec<Value> = serde_json::from_str(&outcome.stdout).expect("JSON");
-    let calls: Vec<_> =
-        rows.iter().filter_map(|row| Some((row["call"].as_str()?, row["per"].as_str()?))).collect();
-    assert_eq!(calls, [("mix", "batch"), ("plan", "batch"), ("mix", "sample"), ("plan", "sample")]);
-    for row in rows {
-        let time = |name: &str| row[name].as_f64().expect("a number");
-        assert!(time("script_us") > 0.0 && time("rust_us") > 0.0, "{row}");
-        assert!((time("script_us") - time("rust_us") - time("beyond_us")).abs() < 1e-9, "{row}");
-    }
-}
-
-#[test]
-fn the_quality_of_puzzlemix_is_measured_for_every_solver_on_every_grid() {
-    let place = Place::new();
-    place.write(
-        "seen.ron",
-        r#"(
-            epochs: 1, batch: 40, method: "mixup", model: ConvNet(widths: [8, 8], strides: [2, 2]),
-            data: (name: "toy", toy: (train: 160, test: 32, size: 16)),
-        )"#,
-    );
-    place.compute(&["run", "seen.ron", "--out", "seen"]).good();
-    let bench =
-        ["bench", "puzzlemix", "--quality", "--checkpoint", "seen", "--problems", "40", "--format", "json"];
-    let outcome = place.compute(&bench).good();
-    let rows: Vec<Value> = serde_json::from_str(&outcome.stdout).expect("JSON");
-    let text = |row: &Value, name: &str| row[name].as_str().expect("a text").to_string();
-    for blocks in [2, 4, 8, 16] {
-        let of: Vec<&Value> = rows.iter().filter(|row| row["blocks"] == blocks).collect();
-        let exact = of.iter().filter(|row| text(row, "expected") == "optimum").count();
-        assert_eq!(exact, if blocks < 16 { 2 } else { 1 }, "b = {blocks}");
-        assert_eq!(of.iter().filter(|row| text(row, "expected") == "near").count(), 1, "b = {blocks}");
-        // There is something to find: what looks at single cells misses it.
-        let argmin = of.iter().find(|row| text(row, "solver") == "unary argmin").expect("a row");
-        assert!(argmin["mean_gap"].as_f64().expect("a number") > 0.01, "{argmin}");
-    }
-    let more = ["bench", "puzzlemix", "--quality", "--checkpoint", "seen", "--problems", "200"];
-    place.compute(&more).refused(2, &["160 training images", "batches of 40"]);
-}
-
-#[test]
-fn what_mixers_cost_is_told_for_every_batch() {
-    let bench = ["bench", "mixers", "--mixer", "mixup", "puzzlemix", "--rounds", "1", "--format", "json"];
-    let outcome = Place::new().compute(&bench).good();
-    let rows: Vec<Value> = serde_json::from_str(&outcome.stdout).expect("JSON");
-    let of = |name: &str| rows.iter().filter(|row| row["mixer"] == name).count();
-    // Three batches; PuzzleMix on four grids, with and without transport.
-    assert_eq!((of("mixup"), of("puzzlemix")), (3, 24));
-    for row in &rows {
-        assert!(row["ms"].as_f64() > Some(0.0) && row["core_ms"].as_f64() > Some(0.0), "{row}");
-    }
-    Place::new().compute(&["bench", "mixers", "--mixer", "mixip"]).refused(2, &["mixip", "mixup"]);
-}
-
-#[test]
 fn runs_and_benchmarks_tell_why_their_steps_were_not_captured() {
     let place = Place::new();
     place.write("tiny.ron", TINY);

@@ -8,8 +8,9 @@ use serde_json::Value;
 use super::{files_below, repository};
 
 /// Packages of this workspace and which of the others each may import; `None` is all.
-const MAY_IMPORT: [(&str, Option<&[&str]>); 9] = [
+const MAY_IMPORT: [(&str, Option<&[&str]>); 10] = [
     ("admix", None),
+    ("admix-bench", None),
     ("admix-torch", Some(&[])),
     ("admix-api", Some(&["admix-torch"])),
     ("admix-data", Some(&["admix-api", "admix-torch"])),
@@ -25,7 +26,7 @@ const RESERVED: [(&str, &[&str]); 4] = [
     ("tch", &["admix-torch"]),
     ("torch-sys", &["admix-torch"]),
     ("rhai", &["admix-engine"]),
-    ("clap", &["admix"]),
+    ("clap", &["admix", "admix-bench", "xtask"]),
 ];
 
 /// Name and dependencies of each package of the workspace. Dependencies of tests alone are left out.
@@ -90,7 +91,7 @@ fn only_the_layer_over_libtorch_and_the_plugin_boundary_have_unsafe_code() {
             && !has_unsafe("// unsafe { }")
             && !has_unsafe("the word `unsafe` alone")
     );
-    let folders = ["core", "plugins", "tests", "xtask", "examples", "fuzz/fuzz_targets"];
+    let folders = ["core", "plugins", "tests", "bench", "xtask", "examples", "fuzz/fuzz_targets"];
     let files: Vec<_> = folders.iter().flat_map(|folder| files_below(&repository().join(folder))).collect();
     let is_rust = |file: &&PathBuf| file.extension().is_some_and(|extension| extension == "rs");
     // This file quotes what it searches for.
@@ -128,7 +129,8 @@ fn every_crate_but_that_layer_forbids_unsafe_code() {
         .filter(|file| std::fs::read_to_string(file).expect("UTF-8").contains("allow(unsafe_code"))
         .collect();
     assert_eq!(allowed, [repository().join("core/api/src/abi/mod.rs")]);
-    for folder in [".", "core/data", "core/models", "core/engine", "plugins", "xtask", "examples/plugin_rust"]
+    for folder in
+        [".", "core/data", "core/models", "core/engine", "plugins", "bench", "xtask", "examples/plugin_rust"]
     {
         let manifest = read(&format!("{folder}/Cargo.toml"));
         assert!(

@@ -5,6 +5,7 @@ mod choice;
 mod clusters;
 mod errors;
 mod layers;
+mod old_checkpoints;
 mod pictures;
 mod probes;
 mod profile;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{Place, files_below, repository};
+use crate::toy_size;
 
 /// Every bundled recipe: its name, its path and its text.
 pub fn bundled() -> Vec<(String, String, String)> {
@@ -27,32 +28,10 @@ fn narrow(text: &str, width: &str) -> String {
     if plain { "model.widths=[8, 8, 8]".into() } else { format!("model.width={width}") }
 }
 
-/// The same recipe on generated images, with the fewest channels, and the same number of classes.
+/// The flags that make a recipe small: generated images, the fewest channels, and the same number of classes.
 pub fn small(text: &str) -> Vec<String> {
-    let (classes, channels) = match text {
-        _ if text.contains("\"fashion-mini\"") => (10, 1),
-        _ if text.contains("\"cifar10\"") || text.contains("\"stl10\"") => (10, 3),
-        _ if text.contains("\"tiny_imagenet\"") => (200, 3),
-        _ if text.contains("\"imagenet\"") => (1000, 3),
-        _ if text.contains("\"cifar100\"") || text.contains("classes: 100") => (100, 3),
-        _ => panic!("which data?\n{text}"),
-    };
-    let views = if text.contains("views: 2") { "views: 2, " } else { "" };
-    let data = format!(
-        "data=(name: \"toy\", {views}toy: (classes: {classes}, train: {classes}, test: 10, size: 16, channels: {channels}))"
-    );
-    let flags = ["--set", &data, "--set", &narrow(text, "0.015625"), "--set", "batch=4", "--set", "epochs=1"];
-    let mut flags = flags.map(String::from).to_vec();
-    if text.contains("bn_groups:") {
-        flags.extend(["--set", "bn_groups=1"].map(String::from));
-    }
-    if text.contains("neck:") {
-        flags.extend(["--set", "neck=Mlp(hidden: 8, out: 8)"].map(String::from));
-    }
-    if text.contains("Odc(") {
-        flags.extend(["--set", "clusterers.odc=Odc(k: 2, min_size: 1)"].map(String::from));
-    }
-    flags
+    let settings = toy_size::settings(include_str!("../toy_size.json"), text).expect("the rules can be read");
+    settings.into_iter().flat_map(|setting| ["--set".into(), setting]).collect()
 }
 
 /// What makes a run another one on generated images: everything but the data, the length and the learning rate.

@@ -7,18 +7,16 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
+use clap::Args;
 use serde_json::Value;
 
-use crate::args::Args;
-use crate::compare_ssl;
+use crate::measure::median;
+use crate::metrics::{curves, flatten, seconds};
 use crate::repo::{Profile, Repo};
 use crate::setup;
+use crate::training::{DATASET, RECIPES, Run, import, train};
 
-/// The dataset's name, and its archive among the shared material.
-pub const DATASET: (&str, &str) = ("cifar10", "data/cifar10-jpeg.tar.xz");
-/// The recipes, `<name>.ron` in this folder.
-pub const RECIPES: &str = "configs/cifar10/r18";
 /// Those compared unless `--methods` says otherwise.
 const METHODS: &str =
     "vanilla,mixup,cutmix,manifoldmix,resizemix,fmix,saliencymix,puzzlemix,co_mixup,automix,amix,amix_code";
@@ -37,14 +35,6 @@ const MOMENTUM_OVERRIDES: &[&str] =
     &["pairs=[(from: \"q\", to: \"k\", momentum: 0.99)]", "params.ema_end=0.9999", "params.min_lr=0.0"];
 /// The number of last epochs whose median is reported.
 const LAST: usize = 10;
-/// Marks a run in `run.json` as finished: key and value.
-const FINISHED: (&str, &str) = ("status", "done");
-/// Where `run.json` has the seconds the whole run took; the first key found counts.
-const SECONDS: &[&str] = &["timings.total_s", "wall_s"];
-/// An accuracy in `metrics.jsonl` is a number whose flattened key begins and ends like this; between the two
-/// stands the name of the head.
-const ACCURACY: (&str, &str) = ("heads.", ".top1");
-
 /// What one run may spend; equal for all methods.
 #[derive(Debug, Clone, PartialEq)]
 struct Budget {
@@ -82,34 +72,84 @@ struct Outcome {
     seconds: Option<f64>,
 }
 
-/// Runs `compare`.
-pub fn run(repo: &Repo, mut args: Args) -> Result<()> {
-    if args.switch("--ssl") {
-        return compare_ssl::run(repo, args);
+/// Flags of `compare`.
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// Compare self-supervised methods: without labels, then k-NN and a linear classifier on their features.
+    #[arg(long)]
+    pub ssl: bool,
+    /// The archive or folder of CIFAR-10; the shared one unless given.
+    #[arg(long, value_name = "PATH")]
+    pub data: Option<PathBuf>,
+    /// Where the runs go: runs/compare, or runs/compare_ssl, unless given.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// The methods, separated by commas; all unless given.
+    #[arg(long, value_delimiter = ',')]
+    pub methods: Option<Vec<String>>,
+    /// How the features are measured, with --ssl.
+    #[arg(long, value_delimiter = ',', default_value = "knn,linear-cached", requires = "ssl")]
+    pub protocols: Vec<String>,
+    /// The network's width in that of a ResNet-18.
+    #[arg(long, default_value_t = 0.25)]
+    pub width: f64,
+    /// Epochs: 12, or 40 with --ssl, unless given.
+    #[arg(long)]
+    pub epochs: Option<usize>,
+    /// Training images of each class.
+    #[arg(long, default_value_t = 500)]
+    pub per_class: usize,
+    /// Images per step, with --ssl.
+    #[arg(long, default_value_t = 64, requires = "ssl")]
+    pub batch: usize,
+    /// The learning rate, with --ssl.
+    #[arg(long, default_value_t = 0.06, requires = "ssl")]
+    pub lr: f64,
+    /// Groups of a batch that BatchNorm sees apart, with --ssl.
+    #[arg(long, default_value_t = 8, requires = "ssl")]
+    pub bn_groups: usize,
+    /// Build with optimisation.
+    #[arg(long)]
+    release: bool,
+    /// What `admix run` (and with --ssl `admix eval`) gets besides.
+    #[arg(last = true, value_name = "ARGS")]
+    pub passed_on: Vec<String>,
+}
+
+impl CompareArgs {
+    /// The archive of the dataset.
+    pub fn data(&self, repo: &Repo) -> PathBuf {
+        self.data.clone().unwrap_or_else(|| repo.shared().join(DATASET.1))
     }
-    let data = args.value("--data")?.map_or_else(|| repo.shared().join(DATASET.1), PathBuf::from);
-    let out = repo.root().join(args.value("--out")?.unwrap_or_else(|| "runs/compare".into()));
-    let methods = args.value("--methods")?.unwrap_or_else(|| METHODS.into());
-    let methods: Vec<&str> = methods.split(',').collect();
-    let budget = Budget {
-        width: args.parsed("--width", 0.25)?,
-        epochs: args.parsed("--epochs", 12)?,
-        per_class: args.parsed("--per-class", 500)?,
+
+    /// With which profile the program is built.
+    pub fn profile(&self) -> Profile {
+        if self.release { Profile::Release } else { Profile::Dev }
+    }
+}
+
+/// Trains what is not trained yet, and prints a table.
+///
+/// # Errors
+/// The build or a run fails.
+pub fn run(repo: &Repo, args: &CompareArgs) -> Result<()> {
+    let out = repo.root().join(args.out.as_deref().unwrap_or(Path::new("runs/compare")));
+    let methods: Vec<&str> = match &args.methods {
+        Some(methods) => methods.iter().map(String::as_str).collect(),
+        None => METHODS.split(',').collect(),
     };
-    let profile = if args.switch("--release") { Profile::Release } else { Profile::Dev };
-    let passed_on = args.after_dashes();
-    args.finish()?;
+    let budget = Budget { width: args.width, epochs: args.epochs.unwrap_or(12), per_class: args.per_class };
 
     setup::ensure_done(repo)?;
-    let admix = repo.build_admix(profile)?;
-    import(repo, &admix, &data)?;
+    let admix = repo.build_admix(args.profile())?;
+    import(repo, &admix, &args.data(repo))?;
     for method in &methods {
         let run = Run {
             name: method,
             recipe: format!("{RECIPES}/{method}.ron"),
             overrides: budget.overrides(method),
         };
-        train(repo, &admix, &run, &out, &passed_on)?;
+        train(repo, &admix, &run, &out, &args.passed_on)?;
     }
     let mut outcomes = Vec::new();
     for method in &methods {
@@ -118,7 +158,7 @@ pub fn run(repo: &Repo, mut args: Args) -> Result<()> {
     let mut table = table(&outcomes, &budget);
     for method in methods.iter().filter(|m| is_learned(m)) {
         let masks = repo.program(&admix).arg("eval").arg(out.join(method)).args(["--protocol", "mixer"]);
-        let masks = masks.args(&passed_on).output()?;
+        let masks = masks.args(&args.passed_on).output()?;
         // Writing to a string cannot fail.
         let _ = write!(
             table,
@@ -137,81 +177,6 @@ fn is_learned(method: &str) -> bool {
     ["automix", "amix"].iter().any(|m| method.starts_with(m))
 }
 
-/// Imports the dataset unless it is there.
-pub fn import(repo: &Repo, admix: &Path, data: &Path) -> Result<()> {
-    if repo.program(admix).args(["data", "info", DATASET.0]).try_output().is_some() {
-        return Ok(());
-    }
-    ensure!(
-        data.exists(),
-        "{} is not there: name the archive or folder of CIFAR-10 with --data",
-        data.display()
-    );
-    repo.program(admix).args(["data", "import"]).arg(data).args(["--name", DATASET.0]).run()
-}
-
-/// A run of the comparison.
-#[derive(Debug)]
-pub struct Run<'a> {
-    /// Its name, and that of its folder.
-    pub name: &'a str,
-    /// The recipe's file.
-    pub recipe: String,
-    /// What it overrides in the recipe, as `path=value`.
-    pub overrides: Vec<String>,
-}
-
-/// Trains one method unless it is finished.
-pub fn train(repo: &Repo, admix: &Path, run: &Run<'_>, out: &Path, passed_on: &[String]) -> Result<()> {
-    let Run { name, recipe, overrides } = run;
-    let folder = out.join(name);
-    same_settings(out, name, &[&overrides[..], passed_on].concat())?;
-    if is_finished(&folder) {
-        println!("{name}: finished already");
-        return Ok(());
-    }
-    let mut cmd = repo.program(admix).arg("run").arg(recipe).arg("--out").arg(&folder);
-    for setting in overrides {
-        cmd = cmd.args(["--set", setting]);
-    }
-    cmd = cmd.args(passed_on);
-    if has_checkpoint(&folder) {
-        cmd = cmd.arg("--resume");
-    }
-    println!("{}", cmd.line());
-    cmd.run_interruptible()
-}
-
-/// Refuses to mix runs of two budgets in one folder.
-fn same_settings(out: &Path, method: &str, overrides: &[String]) -> Result<()> {
-    let file = out.join(format!("{method}.settings"));
-    let wanted = overrides.join("\n") + "\n";
-    match fs::read_to_string(&file) {
-        Ok(found) => ensure!(
-            found == wanted,
-            "{} was begun with other settings ({}): choose another --out",
-            out.join(method).display(),
-            found.split_whitespace().collect::<Vec<_>>().join(" ")
-        ),
-        Err(_) => {
-            fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
-            fs::write(&file, wanted).with_context(|| format!("cannot write {}", file.display()))?;
-        }
-    }
-    Ok(())
-}
-
-/// True if the run in `folder` says that it is done.
-pub fn is_finished(folder: &Path) -> bool {
-    let read = || serde_json::from_str::<Value>(&fs::read_to_string(folder.join("run.json")).ok()?).ok();
-    read().is_some_and(|run| run[FINISHED.0] == FINISHED.1)
-}
-
-/// True if there is anything to resume from.
-pub fn has_checkpoint(folder: &Path) -> bool {
-    fs::read_dir(folder.join("checkpoints")).is_ok_and(|mut entries| entries.next().is_some())
-}
-
 /// The outcome of the run in `folder`, as far as it has come.
 fn read(folder: &Path) -> Result<Outcome> {
     let text = |name: &str| {
@@ -223,58 +188,15 @@ fn read(folder: &Path) -> Result<Outcome> {
     Ok(Outcome { heads: accuracies(&text("metrics.jsonl")?), seconds: seconds(&run) })
 }
 
-/// The wall time of a run, from its flattened `run.json`.
-pub fn seconds(run: &BTreeMap<String, f64>) -> Option<f64> {
-    SECONDS.iter().find_map(|key| run.get(*key).copied())
-}
-
-/// The accuracies of every head in the lines of a `metrics.jsonl`, by epoch. A line that was cut by a crash is passed
-/// over: the run that resumed wrote it again. A resumed run may write an epoch twice, and then the later line counts.
-pub fn curves(lines: &str) -> BTreeMap<String, BTreeMap<u64, f64>> {
-    let mut series: BTreeMap<String, BTreeMap<u64, f64>> = BTreeMap::new();
-    for (number, line) in lines.lines().enumerate() {
-        let Ok(record) = serde_json::from_str::<Value>(line) else { continue };
-        let epoch = record["epoch"].as_u64().unwrap_or(number as u64);
-        for (key, value) in flatten(&record) {
-            if let Some(head) = key.strip_prefix(ACCURACY.0).and_then(|k| k.strip_suffix(ACCURACY.1)) {
-                series.entry(head.to_string()).or_default().insert(epoch, value);
-            }
-        }
-    }
-    series
-}
-
 /// Best, last and median accuracy of every head.
 fn accuracies(lines: &str) -> BTreeMap<String, Accuracy> {
     let series = curves(lines);
     let summary = |values: Vec<f64>| Accuracy {
         best: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
         last: values[values.len() - 1],
-        median: crate::bench::median(&values[values.len().saturating_sub(LAST)..]),
+        median: median(&values[values.len().saturating_sub(LAST)..]),
     };
     series.into_iter().map(|(head, values)| (head, summary(values.into_values().collect()))).collect()
-}
-
-/// All numbers in `value`, by their path with dots between the keys.
-pub fn flatten(value: &Value) -> BTreeMap<String, f64> {
-    fn walk(value: &Value, path: &str, out: &mut BTreeMap<String, f64>) {
-        match value {
-            Value::Object(fields) => {
-                for (key, inner) in fields {
-                    let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                    walk(inner, &path, out);
-                }
-            }
-            other => {
-                if let Some(number) = other.as_f64() {
-                    out.insert(path.to_string(), number);
-                }
-            }
-        }
-    }
-    let mut out = BTreeMap::new();
-    walk(value, "", &mut out);
-    out
 }
 
 /// The result in Markdown.
@@ -311,7 +233,6 @@ fn percent(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scratch::Scratch;
 
     const BUDGET: Budget = Budget { width: 0.25, epochs: 12, per_class: 500 };
 
@@ -352,24 +273,5 @@ mod tests {
         );
         assert!(text.contains("| amix | k.one | 37.50 % | 50.00 % | 25.00 % | 1.5 min |"), "{text}");
         assert!(text.contains("| vanilla | - |"), "{text}");
-    }
-
-    #[test]
-    fn a_folder_of_another_budget_is_refused() {
-        let out = Scratch::new(&std::env::temp_dir(), "compare-test").unwrap();
-        same_settings(out.path(), "amix", &["epochs=1".into()]).unwrap();
-        same_settings(out.path(), "amix", &["epochs=1".into()]).unwrap();
-        let error = same_settings(out.path(), "amix", &["epochs=2".into()]).unwrap_err();
-        assert!(error.to_string().contains("epochs=1"), "{error}");
-    }
-
-    #[test]
-    fn a_run_is_finished_when_it_says_so() {
-        let out = Scratch::new(&std::env::temp_dir(), "finished-test").unwrap();
-        assert!(!is_finished(out.path()) && !has_checkpoint(out.path()));
-        fs::write(out.path().join("run.json"), "{\"status\":\"running\"}").unwrap();
-        assert!(!is_finished(out.path()));
-        fs::write(out.path().join("run.json"), "{\"status\":\"done\"}").unwrap();
-        assert!(is_finished(out.path()));
     }
 }

@@ -7,15 +7,17 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::args::{Args, Usage};
-use crate::compare::{self, DATASET, RECIPES, Run};
-use crate::repo::{Profile, Repo};
+use crate::compare::CompareArgs;
+use crate::metrics;
+use crate::repo::Repo;
 use crate::setup;
+use crate::training::{self, RECIPES, Run};
+use crate::usage::Usage;
 
 /// One thing to compare.
 #[derive(Debug, PartialEq)]
@@ -65,8 +67,6 @@ const PAIRS: [&str; 2] = [
 ];
 /// Clusters of so few images.
 const CLUSTERS: &str = "clusterers.odc=Odc(k: 100, min_size: 10)";
-/// The protocols unless `--protocols` says otherwise.
-const PROTOCOLS: &str = "knn,linear-cached";
 
 /// What one run may spend; equal for all.
 #[derive(Debug)]
@@ -115,40 +115,38 @@ struct Outcome {
     seconds: Option<f64>,
 }
 
-/// Runs `compare --ssl`.
-pub fn run(repo: &Repo, mut args: Args) -> Result<()> {
-    let data = args.value("--data")?.map_or_else(|| repo.shared().join(DATASET.1), PathBuf::from);
-    let out = repo.root().join(args.value("--out")?.unwrap_or_else(|| "runs/compare_ssl".into()));
-    let methods = methods(args.value("--methods")?.as_deref())?;
-    let protocols = args.value("--protocols")?.unwrap_or_else(|| PROTOCOLS.into());
-    let epochs = args.parsed("--epochs", 40)?;
+/// Trains and measures what is not done yet, and prints a table.
+///
+/// # Errors
+/// The build or a run fails.
+pub fn run(repo: &Repo, args: &CompareArgs) -> Result<()> {
+    let out = repo.root().join(args.out.as_deref().unwrap_or(Path::new("runs/compare_ssl")));
+    let methods = methods(args.methods.as_deref())?;
+    let epochs = args.epochs.unwrap_or(40);
     let budget = Budget {
-        width: args.parsed("--width", 0.25)?,
+        width: args.width,
         epochs,
-        per_class: args.parsed("--per-class", 500)?,
-        batch: args.parsed("--batch", 64)?,
-        lr: args.parsed("--lr", 0.06)?,
-        bn_groups: args.parsed("--bn-groups", 8)?,
+        per_class: args.per_class,
+        batch: args.batch,
+        lr: args.lr,
+        bn_groups: args.bn_groups,
         every: (epochs / 4).max(1),
     };
-    let profile = if args.switch("--release") { Profile::Release } else { Profile::Dev };
-    let passed_on = args.after_dashes();
-    args.finish()?;
 
     setup::ensure_done(repo)?;
-    let admix = repo.build_admix(profile)?;
-    compare::import(repo, &admix, &data)?;
+    let admix = repo.build_admix(args.profile())?;
+    training::import(repo, &admix, &args.data(repo))?;
     let mut outcomes = Vec::new();
     for method in &methods {
         let recipe = format!("{RECIPES}/{}.ron", method.recipe);
         let run = Run { name: method.name, recipe, overrides: budget.overrides(method) };
-        compare::train(repo, &admix, &run, &out, &passed_on)?;
+        training::train(repo, &admix, &run, &out, &args.passed_on)?;
         let folder = out.join(method.name);
         let mut outcome = read(&folder)?;
-        for protocol in protocols.split(',') {
-            let top1 = evaluate(repo, &admix, &folder, protocol, &passed_on)?;
+        for protocol in &args.protocols {
+            let top1 = evaluate(repo, &admix, &folder, protocol, &args.passed_on)?;
             println!("{}: {protocol} {top1:.2} %", method.name);
-            outcome.top1.insert(protocol.into(), top1);
+            outcome.top1.insert(protocol.clone(), top1);
         }
         outcomes.push((method.name, outcome));
     }
@@ -160,7 +158,7 @@ pub fn run(repo: &Repo, mut args: Args) -> Result<()> {
 }
 
 /// The methods of these names, or all.
-fn methods(names: Option<&str>) -> Result<Vec<&'static Method>> {
+fn methods(names: Option<&[String]>) -> Result<Vec<&'static Method>> {
     let Some(names) = names else { return Ok(METHODS.iter().collect()) };
     let find = |name: &str| {
         METHODS.iter().find(|method| method.name == name).ok_or_else(|| {
@@ -168,7 +166,7 @@ fn methods(names: Option<&str>) -> Result<Vec<&'static Method>> {
             Usage(format!("compare --ssl: the methods are {}, not `{name}`", known.join(", "))).into()
         })
     };
-    names.split(',').map(find).collect()
+    names.iter().map(|name| find(name)).collect()
 }
 
 /// Top-1 of a finished run by a protocol, in percent. What `admix eval` printed stays beside the run.
@@ -197,10 +195,10 @@ fn read(folder: &Path) -> Result<Outcome> {
         fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))
     };
     let run: Value = serde_json::from_str(&text("run.json")?).context("run.json")?;
-    let mut curves = compare::curves(&text("metrics.jsonl")?);
+    let mut curves = metrics::curves(&text("metrics.jsonl")?);
     Ok(Outcome {
         curve: curves.remove("knn_q").unwrap_or_default(),
-        seconds: compare::seconds(&compare::flatten(&run)),
+        seconds: metrics::seconds(&metrics::flatten(&run)),
         ..Outcome::default()
     })
 }
@@ -253,8 +251,8 @@ mod tests {
 
     #[test]
     fn an_unknown_method_is_refused_with_those_known() {
-        assert_eq!(methods(Some("moco,amix_i")).unwrap().len(), 2);
-        let message = methods(Some("swav")).unwrap_err().to_string();
+        assert_eq!(methods(Some(&["moco".into(), "amix_i".into()])).unwrap().len(), 2);
+        let message = methods(Some(&["swav".into()])).unwrap_err().to_string();
         assert!(message.contains("amix_c, ") && message.contains("`swav`"), "{message}");
     }
 

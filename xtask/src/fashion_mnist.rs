@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
 
-use crate::args::Args;
 use crate::process::Cmd;
 use crate::repo::Repo;
 use crate::scratch::Scratch;
@@ -35,16 +35,24 @@ pub struct Split {
     pixels: Vec<u8>,
 }
 
-/// Runs `fixtures fashion-mnist [--deb FILE]`.
-pub fn run(repo: &Repo, mut args: Args) -> Result<()> {
-    let deb = args.value("--deb")?.map(PathBuf::from);
-    args.finish()?;
+/// Flags of `fixtures fashion-mnist`.
+#[derive(Debug, Args)]
+pub struct FashionMnistArgs {
+    /// Debian's package; fetched unless given.
+    #[arg(long, value_name = "FILE")]
+    deb: Option<PathBuf>,
+}
 
+/// Makes the dataset.
+///
+/// # Errors
+/// The package cannot be fetched or read.
+pub fn run(repo: &Repo, args: &FashionMnistArgs) -> Result<()> {
     let assets = repo.root().join("core/data/assets");
     fs::create_dir_all(&assets).with_context(|| format!("cannot make {}", assets.display()))?;
     let scratch = Scratch::new(&std::env::temp_dir(), "fashion-mnist")?;
-    let deb = match deb {
-        Some(deb) => deb,
+    let deb = match &args.deb {
+        Some(deb) => deb.clone(),
         None => fetch(scratch.path())?,
     };
     Cmd::new("dpkg-deb").arg("-x").arg(&deb).arg(scratch.path()).run()?;

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use clap::Args;
 
-use crate::args::{Args, Usage};
 use crate::repo::Repo;
 
 /// The targets: readers of what a plugin library says of itself.
@@ -15,15 +15,17 @@ const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares -Cdebug-assertions -Ccodegen-units=1 -Zsanitizer=address";
 
-/// Runs `fuzz [--seconds N]`: each target for N seconds, from the inputs in `fuzz/corpus` and those that earlier runs
+/// Flags of `fuzz`.
+#[derive(Debug, Args)]
+pub struct FuzzArgs {
+    /// Seconds for each reader. The fuzzer takes 0 for "without end", so it is at least 1.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    seconds: u32,
+}
+
+/// Fuzzes: each target for N seconds, from the inputs in `fuzz/corpus` and those that earlier runs
 /// found. Fails at the first input that breaks a target; it is kept below `target/fuzz`.
-pub fn run(repo: &Repo, mut args: Args) -> Result<()> {
-    let seconds: u32 = args.parsed("--seconds", 20)?;
-    args.finish()?;
-    if seconds == 0 {
-        // The fuzzer takes 0 for "without end".
-        return Err(Usage("fuzz: --seconds is at least 1".into()).into());
-    }
+pub fn run(repo: &Repo, args: &FuzzArgs) -> Result<()> {
     let target = repo.root().join("target/fuzz");
     let mut build = repo
         .cargo()
@@ -46,7 +48,7 @@ pub fn run(repo: &Repo, mut args: Args) -> Result<()> {
     }
     build.run()?;
     for name in TARGETS {
-        fuzz(repo, &target, name, seconds)?;
+        fuzz(repo, &target, name, args.seconds)?;
     }
     Ok(())
 }

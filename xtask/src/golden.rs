@@ -1,10 +1,11 @@
 //! `golden`: copies the reference vectors into the repository.
 
 use std::fs;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use clap::Args;
 
-use crate::args::Args;
 use crate::repo::Repo;
 
 /// File stems of the vectors that the tests read. Add a name when a method that has vectors is built.
@@ -34,13 +35,20 @@ const VECTORS: &[&str] = &[
     "supervised_step_default",
 ];
 
-/// Runs `golden [--from DIR]`.
-pub fn run(repo: &Repo, mut args: Args) -> Result<()> {
-    let from = match args.value("--from")? {
-        Some(folder) => folder.into(),
-        None => repo.shared().join("golden"),
-    };
-    args.finish()?;
+/// Flags of `golden`.
+#[derive(Debug, Args)]
+pub struct GoldenArgs {
+    /// The folder of the vectors; the shared one unless given.
+    #[arg(long, value_name = "DIR")]
+    from: Option<PathBuf>,
+}
+
+/// Copies the vectors.
+///
+/// # Errors
+/// One of them is not there.
+pub fn run(repo: &Repo, args: &GoldenArgs) -> Result<()> {
+    let from = args.from.clone().unwrap_or_else(|| repo.shared().join("golden"));
     let to = repo.root().join("tests/golden");
     fs::create_dir_all(&to).with_context(|| format!("cannot make {}", to.display()))?;
     let mut bytes = 0;

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::io::ErrorKind;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -97,6 +97,11 @@ impl Cmd {
         let output = self.command.stderr(Stdio::inherit()).output().with_context(|| self.cannot_start())?;
         self.expect_success(output.status)?;
         Ok(output.stdout)
+    }
+
+    /// Its exit status and all that it says, whatever they are.
+    pub fn silent_output(mut self) -> Result<Output> {
+        self.command.stdin(Stdio::null()).output().with_context(|| self.cannot_start())
     }
 
     /// What it prints, or `None` if it cannot start or fails. Its errors are not shown.

@@ -91,10 +91,25 @@ impl Repo {
         Ok(PathBuf::from(folder))
     }
 
-    /// Builds the binary and returns its path.
+    /// Builds the program and returns its path.
+    ///
+    /// # Errors
+    /// The build fails.
     pub fn build_admix(&self, profile: Profile) -> Result<PathBuf> {
-        self.build(&["--bin", "admix"], profile)?;
-        Ok(self.target()?.join(profile.folder()).join("admix"))
+        self.build_binary("admix", "admix", profile)
+    }
+
+    /// Builds the benchmarks and returns the path of their program.
+    ///
+    /// # Errors
+    /// The build fails.
+    pub fn build_bench(&self, profile: Profile) -> Result<PathBuf> {
+        self.build_binary("admix-bench", "admix-bench", profile)
+    }
+
+    fn build_binary(&self, package: &str, name: &str, profile: Profile) -> Result<PathBuf> {
+        self.build(&["--package", package, "--bin", name], profile)?;
+        Ok(self.target()?.join(profile.folder()).join(name))
     }
 
     /// Runs `cargo build` for the given targets.

@@ -8,8 +8,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
 
-use crate::args::Args;
 use crate::cuda_object;
 use crate::libtorch::{self, Anew, Part, VERSION};
 use crate::process::Cmd;
@@ -21,11 +21,24 @@ const FIND_PYTORCH: &str = "import importlib.util, os
 spec = importlib.util.find_spec('torch')
 if spec and spec.origin: print(os.path.dirname(os.path.abspath(spec.origin)))";
 
-/// Runs `setup [--cuda] [--force]`.
-pub fn run(repo: &Repo, mut args: Args) -> Result<()> {
-    let part = if args.switch("--cuda") { Part::Cuda } else { Part::Cpu };
-    let anew = if args.switch("--force") { Anew::Yes } else { Anew::No };
-    args.finish()?;
+/// Flags of `setup`.
+#[derive(Debug, Args)]
+pub struct SetupArgs {
+    /// With the GPU libraries, 2.5 GB, and the object for CUDA graphs, which is compiled here.
+    #[arg(long)]
+    cuda: bool,
+    /// Look again, fetch again.
+    #[arg(long)]
+    force: bool,
+}
+
+/// Sets up, and says where libtorch is.
+///
+/// # Errors
+/// There is no libtorch and it cannot be fetched.
+pub fn run(repo: &Repo, args: &SetupArgs) -> Result<()> {
+    let part = if args.cuda { Part::Cuda } else { Part::Cpu };
+    let anew = if args.force { Anew::Yes } else { Anew::No };
     install(repo, part, anew)?;
     let torch = repo.libtorch().join("torch");
     println!("libtorch {VERSION}: {}", torch.canonicalize().unwrap_or(torch.clone()).display());
