@@ -32,6 +32,7 @@ mod recipes;
 mod run;
 mod samples;
 mod show;
+mod trust;
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -34,7 +34,7 @@ pub fn run(repo: &Repo, (name, count): (&str, &str), mut args: Args) -> Result<(
     let folder = repo.root().join(NETWORK.1);
     if !compare::is_finished(&folder) {
         let train = repo.program(&admix).args(["run", NETWORK.0, "--device", "cpu", "--out"]).arg(&folder);
-        let train = if compare::has_checkpoint(&folder) { train.arg("--resume") } else { train };
+        let train = if compare::is_begun(&folder) { train.arg("--resume") } else { train };
         train.run_interruptible()?;
     }
     let mut bench = repo.program(&admix).args(["bench", name, what, "--checkpoint"]).arg(&folder);
