@@ -197,7 +197,10 @@ fn dry_run(
 ) -> Result<()> {
     let Prepared { recipe, session, dataset, warnings } =
         prepare(recipe, args.script.as_ref(), registry, device, precision)?;
-    if let Some(Some(path)) = &args.resume {
+    if let Some(Some(path)) = &args.resume
+        // A run that ended before its first checkpoint begins again: nothing can differ.
+        && !(path.is_dir() && RunFolder::existing(path).checkpoints().is_empty())
+    {
         let checkpoint = checkpoints::open(path, false, device).context("--resume")?;
         checkpoint.check_fits(&recipe, session.method(), args.allow_changed_script)?;
     }
