@@ -96,9 +96,15 @@ fn a_plugin_folder_or_library_that_others_can_write_is_not_used_and_the_remedy_h
     compile(&place, "open/other.so", &["NAME=\"other\"", "TYPE_NAME=\"Other\""]);
     std::os::unix::fs::symlink(place.path("open/other.so"), place.path("above/mine/other.so"))
         .expect("a link");
+    let outcome = listed();
+    assert!(outcome.stdout.contains("mixer  other "), "{}", outcome.stderr);
     allow(&place.path("open"), 0o777);
     let outcome = listed();
-    assert!(outcome.stdout.contains(" fade ") && !outcome.stdout.contains(" other "), "{}", outcome.stdout);
+    assert!(
+        outcome.stdout.contains(" fade ") && !outcome.stdout.contains("mixer  other "),
+        "{}",
+        outcome.stdout
+    );
     assert!(
         outcome.stderr.contains("others can write to") && outcome.stderr.contains("/open"),
         "{}",
