@@ -25,6 +25,7 @@ mod run;
 mod samples;
 mod show;
 pub mod synthetic;
+mod trust;
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -9,12 +9,14 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::output;
+use crate::trust::distrust;
 
 /// Flags that every command has.
 #[derive(Args, Debug, Clone, Default)]
 pub struct LibraryArgs {
     /// Load the mixers and losses of this library; may be given several times. Libraries in the plugin folder
-    /// (ADMIX_PLUGINS, or admix/plugins in the user's data folder) are loaded by themselves.
+    /// (ADMIX_PLUGINS, or admix/plugins in the user's data folder) are loaded by themselves, if nobody else can change
+    /// them.
     #[arg(long, global = true, value_name = "LIBRARY")]
     plugin: Vec<PathBuf>,
 }
@@ -54,8 +56,7 @@ pub fn registry() -> Result<Registry> {
             loaded.push(full(path));
         }
     }
-    let Some(folder) = plugin_folder() else { return Ok(registry) };
-    for path in libraries_in(&folder) {
+    for path in trusted_libraries() {
         if !loaded.contains(&full(&path))
             && let Err(error) = abi::load(&path, &mut registry)
         {
@@ -65,19 +66,60 @@ pub fn registry() -> Result<Registry> {
     Ok(registry)
 }
 
+/// The libraries of the plugin folder, without those that others could change. What is left out is said.
+fn trusted_libraries() -> Vec<PathBuf> {
+    let folder = match plugin_folder() {
+        Ok(Some(folder)) => folder,
+        Ok(None) => return Vec::new(),
+        Err(reason) => {
+            output::note(&format!("warning: no plugin folder is used: {reason}"));
+            return Vec::new();
+        }
+    };
+    let mut found = libraries_in(&folder);
+    if found.is_empty() {
+        return found;
+    }
+    // Why this is not to be loaded, if so.
+    let refused =
+        |path: &Path| distrust(path).unwrap_or_else(|error| Some(format!("{}: {error}", path.display())));
+    if let Some(reason) = refused(&folder) {
+        output::note(&format!("warning: the plugin folder {} is not used: {reason}", folder.display()));
+        return Vec::new();
+    }
+    found.retain(|path| match refused(path) {
+        None => true,
+        Some(reason) => {
+            output::note(&format!("warning: passed over in the plugin folder: {reason}"));
+            false
+        }
+    });
+    found
+}
+
 /// Where libraries are loaded from by themselves: the folder in `ADMIX_PLUGINS`, or `admix/plugins` in the user's data
 /// folder. An empty `ADMIX_PLUGINS` is no folder.
-pub fn plugin_folder() -> Option<PathBuf> {
+///
+/// # Errors
+/// The variable holds no absolute path. A relative one is not taken: it would run the code of whatever folder the program
+/// is started in, such as a repository that somebody else wrote.
+fn plugin_folder() -> Result<Option<PathBuf>, String> {
     let of = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    match of("ADMIX_PLUGINS") {
-        Some(folder) if folder.as_os_str().is_empty() => None,
-        Some(folder) => Some(folder),
-        None => {
-            let data = of("XDG_DATA_HOME").filter(|path| path.is_absolute());
-            let data = data.or_else(|| Some(of("HOME")?.join(".local/share")))?;
-            Some(data.join("admix/plugins"))
-        }
+    let is_set = |value: &PathBuf| !value.as_os_str().is_empty();
+    let (name, value, below) = match (of("ADMIX_PLUGINS"), of("XDG_DATA_HOME").filter(is_set), of("HOME")) {
+        (Some(folder), ..) if !is_set(&folder) => return Ok(None),
+        (Some(folder), ..) => ("ADMIX_PLUGINS", folder, ""),
+        (None, Some(data), _) => ("XDG_DATA_HOME", data, "admix/plugins"),
+        (None, None, Some(home)) => ("HOME", home, ".local/share/admix/plugins"),
+        (None, None, None) => return Ok(None),
+    };
+    if !value.is_absolute() {
+        return Err(format!(
+            "{name} is `{}`, expected an absolute path; to use none, set ADMIX_PLUGINS to nothing",
+            value.display()
+        ));
     }
+    Ok(Some(value.join(below)))
 }
 
 /// The shared objects of a folder, sorted; none if there is no such folder.

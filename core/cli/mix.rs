@@ -47,6 +47,9 @@ pub struct MixArgs {
     /// The picture, a PNG.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    /// Replace a picture of this name.
+    #[arg(long)]
+    force: bool,
 }
 
 fn share(text: &str) -> Result<f64, String> {
@@ -61,6 +64,12 @@ pub fn mix(args: &MixArgs) -> Result<()> {
     if !args.output.extension().is_some_and(|e| e.eq_ignore_ascii_case("png")) {
         return Err(bad_input(format!(
             "--output {}: expected a name that ends in .png",
+            args.output.display()
+        )));
+    }
+    if !args.force && args.output.symlink_metadata().is_ok() {
+        return Err(bad_input(format!(
+            "{} exists already: choose another name, or replace it with --force",
             args.output.display()
         )));
     }
@@ -94,7 +103,7 @@ pub fn mix(args: &MixArgs) -> Result<()> {
         ));
     }
     let grid = samples::grid(&mut session, &dataset, &mixers, &pairs, &args.lambda, args.seed)?;
-    samples::save(&grid, &args.output)?;
+    samples::save(&grid, &args.output, args.force)?;
     output::print(&args.output.display().to_string())
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use admix_api::Registry;
-use admix_engine::{Checkpoint, Event, Precision, Prepared, Recipe, Run, RunFolder, RunOptions, prepare};
+use admix_engine::{Precision, Prepared, Recipe, Run, RunFolder, RunOptions, prepare};
 use admix_torch::Device;
 use anyhow::{Context, Result};
 use clap::Args;
@@ -14,6 +14,7 @@ use serde_json::json;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::checkpoints;
 use crate::device::{Capture, DeviceArgs, PrecisionArgs};
 use crate::failure::bad_input;
 use crate::libraries;
@@ -38,7 +39,7 @@ pub struct RunArgs {
     /// Whether whole steps are captured and replayed. The numbers do not depend on it.
     #[arg(long, value_enum, default_value_t)]
     capture: Capture,
-    /// The run folder. Default: runs/RECIPE, numbered if that is taken.
+    /// The run folder: a new or empty one. Default: runs/RECIPE, numbered if that is taken.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Go on from the newest good checkpoint of the run folder, or from this checkpoint or run folder.
@@ -80,10 +81,10 @@ pub fn run(args: &RunArgs, profiler: Option<&Profiler>) -> Result<()> {
     let seed = args.seed.map(|seed| change("seed", seed));
     let recipe = args.recipe.read(seed.as_slice(), &registry)?;
     let mut progress = Progress::new(args.format, reported(&recipe));
-    let (out, resume) = resume_from(args.out.clone(), args.resume.clone(), device, &mut progress)?;
     if args.dry_run {
-        return dry_run(args, recipe, resume.flatten().as_deref(), &registry, device, precision);
+        return dry_run(args, recipe, &registry, device, precision);
     }
+    let (out, resume) = resume_from(args.out.clone(), args.resume.clone(), device)?;
     let options = RunOptions {
         script: args.script.clone(),
         out,
@@ -155,22 +156,15 @@ fn resume_from(
     out: Option<PathBuf>,
     resume: Option<Option<PathBuf>>,
     device: Device,
-    progress: &mut Progress,
 ) -> Result<(Option<PathBuf>, Option<Option<PathBuf>>)> {
     let Some(Some(path)) = resume else { return Ok((out, resume)) };
     if path.is_dir() {
-        let folder = RunFolder::existing(&path);
-        let warn = &mut |message| progress.show(&Event::Warning { message });
-        return match folder.newest_good(device, warn)? {
-            Some(newest) => Ok((Some(out.unwrap_or(path)), Some(Some(newest.path)))),
-            // A run that ended before its first checkpoint begins again.
-            None if out.as_ref().is_none_or(|out| *out == path) && path.join("checkpoints").is_dir() => {
-                Ok((Some(path), Some(None)))
-            }
-            None => {
-                Err(bad_input(format!("--resume {}: there is no checkpoint in this folder", path.display())))
-            }
-        };
+        // Its newest checkpoint is looked for once the folder is locked: until then another run may write there.
+        if out.as_ref().is_none_or(|out| *out == path) {
+            return Ok((Some(path), Some(None)));
+        }
+        let newest = checkpoints::open(&path, false, device).context("--resume")?;
+        return Ok((out, Some(Some(newest.path))));
     }
     if !path.is_file() {
         return Err(bad_input(format!(
@@ -197,15 +191,18 @@ fn run_folder_of(checkpoint: &Path) -> Option<PathBuf> {
 fn dry_run(
     args: &RunArgs,
     recipe: Recipe,
-    from: Option<&Path>,
     registry: &Registry,
     device: Device,
     precision: Precision,
 ) -> Result<()> {
     let Prepared { recipe, session, dataset, warnings } =
         prepare(recipe, args.script.as_ref(), registry, device, precision)?;
-    if let Some(path) = from {
-        Checkpoint::read(path, device)?.check_fits(&recipe, session.method(), args.allow_changed_script)?;
+    if let Some(Some(path)) = &args.resume
+        // A run that ended before its first checkpoint begins again: nothing can differ.
+        && !(path.is_dir() && RunFolder::existing(path).checkpoints().is_empty())
+    {
+        let checkpoint = checkpoints::open(path, false, device).context("--resume")?;
+        checkpoint.check_fits(&recipe, session.method(), args.allow_changed_script)?;
     }
     let clock = session.clock();
     let info = dataset.info();

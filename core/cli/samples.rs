@@ -1,5 +1,8 @@
 //! Mixed samples of a session, as a picture: rows of pairs for each mixer, columns of lambdas (the paper's Fig. 4).
 
+use std::fs::Permissions;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use admix_api::{Draws, Streams};
@@ -26,7 +29,7 @@ pub fn write(session: &mut Session, dataset: &Dataset, path: &Path) -> Result<()
         return Ok(());
     }
     let pairs = choose_pairs(dataset, PAIRS, &mut draws(SEED, "pairs"))?;
-    save(&grid(session, dataset, &mixers, &pairs, &LAMBDAS, SEED)?, path)
+    save(&grid(session, dataset, &mixers, &pairs, &LAMBDAS, SEED)?, path, true)
 }
 
 /// The mixers that are drawn for these names, each once: in place of a choice those that it picks from.
@@ -47,15 +50,19 @@ pub fn draws(seed: u64, what: &str) -> Draws {
     Streams::new(seed).draws("picture", what, 0, 0)
 }
 
-/// Writes a picture whole or not at all.
-pub fn save(grid: &Grid, path: &Path) -> Result<()> {
+/// Writes a picture whole or not at all; over another one only if `force`.
+pub fn save(grid: &Grid, path: &Path, force: bool) -> Result<()> {
     let mut png = std::io::Cursor::new(Vec::new());
     grid.render().write_to(&mut png, image::ImageFormat::Png).context("cannot encode a PNG")?;
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    std::fs::write(&partial, png.into_inner())
-        .and_then(|()| std::fs::rename(&partial, path))
-        .with_context(|| format!("cannot write {}", path.display()))
+    let write = || -> std::io::Result<()> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut partial =
+            tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(folder)?;
+        partial.write_all(png.get_ref())?;
+        let saved = if force { partial.persist(path) } else { partial.persist_noclobber(path) };
+        saved.map(drop).map_err(|error| error.error)
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Pairs of test images of different classes, own classes all different as long as there are enough.

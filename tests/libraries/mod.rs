@@ -3,6 +3,7 @@
 
 mod abi;
 mod cpp;
+mod folder;
 mod instances;
 mod rejections;
 mod rust;

@@ -19,7 +19,7 @@ const RECIPE: &str = r#"(
 )"#;
 
 /// Compiles `tiny.c` in a place, spoiled by these definitions.
-fn compile(place: &Place, name: &str, spoiled: &[&str]) {
+pub(super) fn compile(place: &Place, name: &str, spoiled: &[&str]) {
     let path = place.path(name);
     std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
     let mut cc = Command::new(std::env::var("CC").unwrap_or_else(|_| "cc".into()));
@@ -31,6 +31,9 @@ fn compile(place: &Place, name: &str, spoiled: &[&str]) {
     cc.arg("-o").arg(path).arg(repository().join("tests/libraries/tiny.c"));
     let output = cc.output().expect("a C compiler");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // Whatever new files are like on this machine: a plugin folder is one's own.
+    let mut chmod = Command::new("chmod");
+    assert!(chmod.args(["-R", "go-w"]).arg(place.path("")).status().expect("chmod runs").success());
 }
 
 /// A place with a library `tiny.so`.

@@ -4,6 +4,7 @@ mod benches;
 mod choice;
 mod clusters;
 mod errors;
+mod folders;
 mod layers;
 mod old_checkpoints;
 mod pictures;

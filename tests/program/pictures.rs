@@ -117,7 +117,7 @@ fn a_mix_inside_of_the_network_is_drawn_as_the_mix_of_the_images_at_the_same_lam
     let layout = Layout::of(5);
     for stage in 0..3 {
         let stages = format!("mixers.manifoldmix=ManifoldMix(stages: [{stage}])");
-        let grid = mix("grid.png", &["manifoldmix"], &["--set", &stages]);
+        let grid = mix(&format!("grid{stage}.png"), &["manifoldmix"], &["--set", &stages]);
         // The name tells of it, where a mix is hidden.
         let inside = Layout::of(if stage > 0 { 24 } else { 11 });
         assert_eq!(grid.dimensions(), inside.size(5, 1, 2), "stage {stage}");

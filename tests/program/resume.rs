@@ -232,11 +232,15 @@ fn a_run_killed_before_its_first_checkpoint_begins_again_and_says_so() {
     assert_eq!(finish(program.child).signal, Some(9));
     assert_eq!(fs::read_dir(place.path("run/checkpoints")).expect("a folder").count(), 0);
 
-    // Without --resume too: nothing of value is there.
-    for resume in [&[][..], &["--resume"], &["--resume", "run"]] {
+    let before = snapshot(&place.path("run"));
+    place
+        .compute(&long)
+        .refused(2, &["run holds a run already", "before its first checkpoint", "--resume", "--out"]);
+    assert_eq!(snapshot(&place.path("run")), before);
+    for resume in [&["--resume"][..], &["--resume", "run"]] {
         let outcome = place.compute(&[&long[..], resume, &["--max-steps", "3"]].concat()).good();
         let says = "warning: run holds no checkpoint: starting from the beginning";
-        assert_eq!(outcome.stderr.contains(says), !resume.is_empty(), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains(says), "{}", outcome.stderr);
         let steps: Vec<u64> = metrics(&place.path("run")).into_keys().map(|(_, step)| step).collect();
         assert_eq!(steps, [1, 2, 3]);
         fs::remove_file(file_of(&place, "run", 3)).expect("removed");
@@ -521,7 +525,7 @@ fn a_run_folder_that_cannot_be_made_is_told_with_a_way_out() {
         let outcome = place.compute(&["run", "tiny.ron", "--out", out]);
         outcome.refused(
             1,
-            &[&format!("{out}/checkpoints"), "Not a directory", "Choose another folder with --out"],
+            &[&format!("the folder {out}: "), "Not a directory", "Choose another folder with --out"],
         );
     }
     assert_eq!(fs::read_to_string(place.path("file")).expect("a file"), "not a folder");
@@ -623,7 +627,7 @@ fn a_folder_that_holds_a_run_is_not_written_to_and_one_that_holds_none_is_not_re
     }
     place.compute(&["run", "tiny.ron", "--resume", "nowhere"]).refused(2, &["--resume nowhere", "no such"]);
     fs::create_dir(place.path("empty")).expect("a folder");
-    place.compute(&["run", "tiny.ron", "--resume", "empty"]).refused(2, &["--resume empty", "no checkpoint"]);
+    place.compute(&["run", "tiny.ron", "--resume", "empty"]).refused(2, &["--resume: empty holds no run"]);
     assert_eq!(fs::read_dir(place.path("empty")).expect("a folder").count(), 0);
 
     place.compute(&with(&flags, &["--max-steps", "2"])).good();

@@ -52,7 +52,7 @@ pub fn train(repo: &Repo, admix: &Path, run: &Run<'_>, out: &Path, passed_on: &[
         cmd = cmd.args(["--set", setting]);
     }
     cmd = cmd.args(passed_on);
-    if has_checkpoint(&folder) {
+    if is_begun(&folder) {
         cmd = cmd.arg("--resume");
     }
     println!("{}", cmd.line());
@@ -84,9 +84,10 @@ pub fn is_finished(folder: &Path) -> bool {
     read().is_some_and(|run| run[FINISHED.0] == FINISHED.1)
 }
 
-/// True if there is anything to resume from.
-pub fn has_checkpoint(folder: &Path) -> bool {
-    fs::read_dir(folder.join("checkpoints")).is_ok_and(|mut entries| entries.next().is_some())
+/// True if a run was begun in `folder`, with or without a checkpoint: then only `--resume` goes on there.
+pub fn is_begun(folder: &Path) -> bool {
+    let has = |name: &str| fs::read_dir(folder.join(name)).is_ok_and(|mut entries| entries.next().is_some());
+    folder.join("lock").is_file() || has("checkpoints")
 }
 
 #[cfg(test)]
@@ -106,7 +107,7 @@ mod tests {
     #[test]
     fn a_run_is_finished_when_it_says_so() {
         let out = Scratch::new(&std::env::temp_dir(), "finished-test").unwrap();
-        assert!(!is_finished(out.path()) && !has_checkpoint(out.path()));
+        assert!(!is_finished(out.path()) && !is_begun(out.path()));
         fs::write(out.path().join("run.json"), "{\"status\":\"running\"}").unwrap();
         assert!(!is_finished(out.path()));
         fs::write(out.path().join("run.json"), "{\"status\":\"done\"}").unwrap();

@@ -51,7 +51,13 @@ pub(crate) fn cuda_object() -> Result<&'static CudaObject> {
 /// it was looked for.
 fn find() -> std::result::Result<PathBuf, String> {
     if let Some(path) = env::var_os(VARIABLE).filter(|path| !path.is_empty()) {
-        return Ok(PathBuf::from(path));
+        let path = PathBuf::from(path);
+        // A relative one would run the code of whatever folder the program is started in.
+        return if path.is_absolute() {
+            Ok(path)
+        } else {
+            Err(format!("{VARIABLE} is `{}`, expected an absolute path", path.display()))
+        };
     }
     let program = env::current_exe().ok().and_then(|path| Some(path.parent()?.to_path_buf()));
     let folders: Vec<PathBuf> = program.into_iter().chain(libtorch_folder().ok()).collect();

@@ -93,7 +93,7 @@ fn run(repo: &Repo, words: &[&str], count: Option<(&str, usize)>, shared: &Share
     let folder = repo.root().join(NETWORK.1);
     if !training::is_finished(&folder) {
         let train = repo.program(&admix).args(["run", NETWORK.0, "--device", "cpu", "--out"]).arg(&folder);
-        let train = if training::has_checkpoint(&folder) { train.arg("--resume") } else { train };
+        let train = if training::is_begun(&folder) { train.arg("--resume") } else { train };
         train.run_interruptible()?;
     }
     let bench = repo.build_bench(Profile::Release)?;

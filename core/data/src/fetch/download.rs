@@ -39,7 +39,12 @@ const AGAIN: &str = "run the command again: it goes on from there";
 /// Downloads `url` to the file `to`, whose MD5 must be `md5`.
 pub(super) fn download(url: &str, to: &Path, md5: &str, progress: &dyn Fn(u64, u64)) -> Result<Fetched> {
     let mut fetched = Fetched { url: url.into(), bytes: 0, resumed_from: 0, downloaded: false };
-    if to.is_file() && md5_of(to)? == md5 {
+    if to.is_file() {
+        let found = md5_of(to)?;
+        if found != md5 {
+            let problem = format!("{} is there already, with the MD5 {found}, expected {md5}", to.display());
+            return Err(failed(url, problem, "move it away or remove it, and run the command again"));
+        }
         fetched.bytes = fs::metadata(to).at("read", to)?.len();
         return Ok(fetched);
     }

@@ -149,6 +149,19 @@ fn a_wrong_checksum_removes_the_file() {
 }
 
 #[test]
+fn another_file_of_that_name_is_told_and_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("set.bin"), "mine").unwrap();
+    // Nobody is asked.
+    let text = fetch("http://127.0.0.1:1", folder.path()).unwrap_err().to_string();
+    for part in ["set.bin is there already", &sum(b"mine"), &sum(&content()), "move it away"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert_eq!(fs::read(folder.path().join("set.bin")).unwrap(), b"mine");
+    assert_eq!(names(folder.path()), ["set.bin"]);
+}
+
+#[test]
 fn servers_that_refuse_are_quoted() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(vec![answer("404 Not Found", "", 0, &[])]);

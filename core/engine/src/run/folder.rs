@@ -1,14 +1,16 @@
 //! A run folder: recipe, method, metrics, checkpoints, samples, and facts about the run.
 
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use admix_torch::Device;
 
 use crate::method::Method;
 use crate::recipe::Recipe;
 use crate::run::checkpoint::{Checkpoint, Header};
+use crate::run::lock::Lock;
 use crate::run::metrics::Event;
 use crate::session::Session;
 use crate::{Error, Result};
@@ -18,65 +20,61 @@ use crate::{Error, Result};
 pub struct RunFolder {
     /// The folder.
     pub root: PathBuf,
+    /// Keeps other runs out; `None` where the folder is only read.
+    _lock: Option<Rc<Lock>>,
 }
 
 const BEST: &str = "best.safetensors";
 
 impl RunFolder {
-    /// A new folder: `out`, which must hold no run yet, or `runs/<recipe>`, numbered if that is taken.
+    /// A new folder: `out`, which must not be there yet or be empty, or `runs/<recipe>`, numbered if that is taken.
     ///
     /// # Errors
-    /// `out` holds a run already, or the folder cannot be made.
-    pub fn create(out: Option<&Path>, recipe: &Recipe) -> Result<Self> {
-        let root = match out {
-            Some(out) if Self::is_run(out) => {
-                return Err(Error::Input(format!(
-                    "{} holds a run already: go on with --resume, or choose another folder with --out",
-                    out.display()
-                )));
+    /// `out` holds a run or other files, or the folder cannot be made.
+    pub fn create(out: Option<&Path>, recipe: &Recipe, warn: &mut dyn FnMut(String)) -> Result<Self> {
+        if let Some(out) = out {
+            let ours = make_new(out)? || is_empty(out)?;
+            let lock = if ours { Lock::claim(out, warn)? } else { None };
+            return Self::make(out.into(), lock.ok_or_else(|| taken(out))?);
+        }
+        let base = Self::default_root(recipe);
+        for root in (1..10_000).map(|number| numbered(&base, number)) {
+            if make_new(&root)?
+                && let Some(lock) = Lock::claim(&root, warn)?
+            {
+                return Self::make(root, lock);
             }
-            Some(out) => out.to_path_buf(),
-            None => {
-                let base = Self::default_root(recipe);
-                let numbered = |n: usize| {
-                    if n == 1 { base.clone() } else { PathBuf::from(format!("{}-{n}", base.display())) }
-                };
-                let free = (1..10_000).map(numbered).find(|root| !root.exists());
-                free.ok_or_else(|| Error::Input(format!("{} and its numbers are all taken", base.display())))?
-            }
-        };
-        Self::make(root)
+        }
+        Err(Error::Input(format!("{} and its numbers are all taken", base.display())))
     }
 
     /// The folder of a run to go on with: `out`, or the newest of `runs/<recipe>` and its numbers.
     ///
     /// # Errors
-    /// There is none, or it cannot be written.
-    pub fn reopen(out: Option<&Path>, recipe: &Recipe) -> Result<Self> {
+    /// There is none, another run writes there, or it cannot be written.
+    pub fn reopen(out: Option<&Path>, recipe: &Recipe, warn: &mut dyn FnMut(String)) -> Result<Self> {
         let root = match out {
             Some(out) => out.to_path_buf(),
             None => {
                 let base = Self::default_root(recipe);
-                let numbered = (2..10_000).map(|n| PathBuf::from(format!("{}-{n}", base.display())));
-                std::iter::once(base.clone())
-                    .chain(numbered)
-                    .take_while(|root| root.exists())
-                    .last()
-                    .unwrap_or(base)
+                let there =
+                    (1..10_000).map(|number| numbered(&base, number)).take_while(|root| root.exists());
+                there.last().unwrap_or(base)
             }
         };
-        if !root.join("checkpoints").is_dir() {
+        if !is_run(&root) {
             return Err(Error::Input(format!(
                 "--resume: {} holds no run, so there is nothing to resume; leave out --resume to start one",
                 root.display()
             )));
         }
-        Self::make(root)
+        let lock = Lock::take(&root, warn)?;
+        Self::make(root, lock)
     }
 
     /// A folder that exists, to read from.
     pub fn existing(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self { root: root.into(), _lock: None }
     }
 
     fn default_root(recipe: &Recipe) -> PathBuf {
@@ -89,17 +87,12 @@ impl RunFolder {
         Path::new("runs").join(parts[from.min(parts.len())..].join("-"))
     }
 
-    fn is_run(root: &Path) -> bool {
-        root.join("checkpoints").read_dir().is_ok_and(|mut entries| entries.next().is_some())
-            || root.join("run.json").exists()
-    }
-
-    fn make(root: PathBuf) -> Result<Self> {
+    fn make(root: PathBuf, lock: Lock) -> Result<Self> {
         for sub in ["checkpoints", "samples"] {
             let path = root.join(sub);
             fs::create_dir_all(&path).map_err(|source| Error::file("make the folder", path, source))?;
         }
-        Ok(Self { root })
+        Ok(Self { root, _lock: Some(Rc::new(lock)) })
     }
 
     /// Writes the recipe (with `--set` applied), the method, and the scripts of mixers and losses.
@@ -174,19 +167,7 @@ impl RunFolder {
 
     /// The checkpoints, newest first, without the best.
     pub fn checkpoints(&self) -> Vec<PathBuf> {
-        let Ok(entries) = self.root.join("checkpoints").read_dir() else { return Vec::new() };
-        let mut all: Vec<PathBuf> = entries
-            .filter_map(|entry| entry.ok().map(|e| e.path()))
-            .filter(|path| {
-                path.file_name().is_some_and(|name| {
-                    let name = name.to_string_lossy();
-                    name.starts_with("step-") && name.ends_with(".safetensors")
-                })
-            })
-            .collect();
-        all.sort();
-        all.reverse();
-        all
+        checkpoints_in(&self.root)
     }
 
     /// The best checkpoint by the reported head, if one was written.
@@ -241,4 +222,76 @@ impl RunFolder {
         }
         Ok(path)
     }
+}
+
+fn checkpoints_in(root: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = root.join("checkpoints").read_dir() else { return Vec::new() };
+    let mut all: Vec<PathBuf> = entries
+        .filter_map(|entry| entry.ok().map(|e| e.path()))
+        .filter(|path| {
+            path.file_name().is_some_and(|name| {
+                let name = name.to_string_lossy();
+                name.starts_with("step-") && name.ends_with(".safetensors")
+            })
+        })
+        .collect();
+    all.sort();
+    all.reverse();
+    all
+}
+
+/// `base` itself, then `base-2`, `base-3` and so on.
+fn numbered(base: &Path, number: usize) -> PathBuf {
+    if number == 1 { base.to_path_buf() } else { PathBuf::from(format!("{}-{number}", base.display())) }
+}
+
+/// Makes a folder, with those above it. False if the name is taken.
+fn make_new(root: &Path) -> Result<bool> {
+    let made = match fs::create_dir(root) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            root.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::create_dir(root))
+        }
+        made => made,
+    };
+    match made {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(source) => Err(Error::file("make the folder", root, source)),
+    }
+}
+
+fn is_empty(root: &Path) -> Result<bool> {
+    let mut entries = root.read_dir().map_err(|source| Error::file("look into the folder", root, source))?;
+    Ok(entries.next().is_none())
+}
+
+/// Whether a run made this folder: its lock says so, or it has all that a run without a lock left.
+fn is_run(root: &Path) -> bool {
+    let has = |name: &str| root.join(name).is_file();
+    Lock::marks(root) || has("recipe.ron") && has("method.rhai") && !checkpoints_in(root).is_empty()
+}
+
+/// Why a new run may not write into a folder that is there.
+fn taken(root: &Path) -> Error {
+    if let Some(refusal) = Lock::refusal(root) {
+        return refusal;
+    }
+    let root_name = root.display();
+    Error::Input(if !is_run(root) {
+        let mut names: Vec<_> =
+            root.read_dir().into_iter().flatten().flatten().map(|e| e.file_name()).collect();
+        names.sort();
+        let name = names.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        format!(
+            "{root_name} holds files that no run of Admix made, such as `{name}`: name a folder with --out that is empty \
+             or not there yet"
+        )
+    } else if checkpoints_in(root).is_empty() {
+        format!(
+            "{root_name} holds a run already, which ended before its first checkpoint: start it again with --resume, or \
+             choose another folder with --out"
+        )
+    } else {
+        format!("{root_name} holds a run already: go on with --resume, or choose another folder with --out")
+    })
 }

@@ -3,6 +3,7 @@
 mod checkpoint;
 mod evaluate;
 mod folder;
+mod lock;
 mod metrics;
 mod probe;
 mod train;
@@ -233,7 +234,7 @@ impl Run {
     /// Reads, checks and builds everything, and makes or reopens the run folder.
     ///
     /// # Errors
-    /// Bad input of any kind, a folder that cannot be written, no good checkpoint to resume from.
+    /// Bad input of any kind, a folder that is in use or cannot be written, no good checkpoint to resume from.
     pub fn open(
         options: &RunOptions,
         registry: &Rc<Registry>,
@@ -262,18 +263,14 @@ impl Run {
         let Prepared { recipe, mut session, dataset, .. } = prepared;
         let mut history = History::default();
         let (mut batch_in_epoch, mut resumed_from) = (0, None);
+        let warn = &mut |message| events(&Event::Warning { message });
         let folder = match &options.resume {
-            None => {
-                let folder = RunFolder::create(options.out.as_deref(), &recipe)?;
-                // Of a run that ended before its first checkpoint.
-                folder.truncate_metrics(0)?;
-                folder
-            }
+            None => RunFolder::create(options.out.as_deref(), &recipe, warn)?,
             Some(from) => {
-                let folder = RunFolder::reopen(options.out.as_deref(), &recipe)?;
+                let folder = RunFolder::reopen(options.out.as_deref(), &recipe, warn)?;
                 let found = match from {
                     Some(path) => Some(Checkpoint::read(path, device)?),
-                    None => folder.newest_good(device, &mut |message| events(&Event::Warning { message }))?,
+                    None => folder.newest_good(device, warn)?,
                 };
                 match found {
                     Some(checkpoint) => {
