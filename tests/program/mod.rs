@@ -10,6 +10,7 @@ mod probes;
 mod profile;
 pub mod recipes;
 mod resume;
+mod sandbox;
 mod sets;
 mod streaming;
 mod unlabelled;

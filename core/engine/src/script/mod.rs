@@ -5,6 +5,7 @@ mod live;
 mod loss;
 mod mixer;
 mod plugin;
+pub(crate) mod sandbox;
 
 pub use language::Script;
 pub use live::Live;
