@@ -69,9 +69,9 @@ pub fn print_json(value: &impl Serialize) -> Result<()> {
     print(&serde_json::to_string(value)?)
 }
 
-/// Says something on stderr.
+/// Says something on stderr, if somebody still reads it: the terminal of a run may be closed.
 pub fn note(text: &str) {
-    beside_the_bar(|| eprintln!("{text}"));
+    beside_the_bar(|| drop(writeln!(std::io::stderr(), "{text}")));
 }
 
 /// Rows as aligned columns, two blanks apart; the last column is not padded.

@@ -12,6 +12,7 @@ mod probes;
 mod profile;
 pub mod recipes;
 mod resume;
+mod sandbox;
 mod sets;
 mod sizes;
 mod streaming;

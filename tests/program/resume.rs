@@ -249,7 +249,7 @@ fn a_run_killed_before_its_first_checkpoint_begins_again_and_says_so() {
 
 #[test]
 fn a_run_stopped_by_a_signal_saves_and_goes_on_with_the_same_bits() {
-    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+    for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
         let (place, flags) = tiny();
         let flags = with(&flags, &["--set", "data.toy.train=6400", "--set", "checkpoint.every_steps=None"]);
         let all = with(&flags, &["--set", "log_every=1", "--device", "cpu", "--threads", "1"]);
@@ -275,6 +275,36 @@ fn a_run_stopped_by_a_signal_saves_and_goes_on_with_the_same_bits() {
         whole[3] = "whole";
         place.admix(&with(&whole, &["--max-steps", &end])).good();
         same_state(&file_of(&place, "run", step + 3), &file_of(&place, "whole", step + 3));
+    }
+}
+
+#[test]
+fn a_second_signal_ends_a_run_within_a_step() {
+    for (second, code) in [("INT", 130), ("TERM", 143)] {
+        let (place, flags) = tiny();
+        // The step after the third takes seconds.
+        let busy = "let x = t.images; for i in 0..1500 { x = blur(x, 15); }";
+        let (method, _) = admix_engine::bundled::script("amix").expect("a bundled script");
+        place.write(
+            "busy.rhai",
+            method.replace("fn step(t) {", &format!("fn step(t) {{ if t.step > 2 {{ {busy} }}")),
+        );
+        let more = ["--script", "busy.rhai", "--set", "data.toy.train=6400", "--set", "batch=128"];
+        let all = with(&with(&flags, &more), &["--set", "log_every=1", "--device", "cpu", "--threads", "1"]);
+        let mut program = Watched::start(place.command(&all));
+        assert!(program.until(|line| step_of(line) == Some(3)), "{}", program.said);
+        let pid = program.child.id();
+        let kill = format!("kill -TERM {pid}; sleep 0.1; kill -{second} {pid}");
+        assert!(Command::new("sh").args(["-c", &kill]).status().expect("sh runs").success());
+        while program.until(|_| false) {}
+        let outcome = finish(program.child);
+        assert_eq!(outcome.code, Some(code), "{}", outcome.stderr);
+        assert!(
+            outcome.stderr.contains("a second signal ends the program without saving"),
+            "{}",
+            outcome.stderr
+        );
+        assert!(!outcome.stderr.contains("the state is saved"), "{}", outcome.stderr);
     }
 }
 

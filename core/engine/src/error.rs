@@ -97,7 +97,7 @@ pub enum Error {
     /// A signal asked to stop; the state was saved.
     #[error("stopped by signal {signal}; the state is saved in {}: resume with --resume", checkpoint.display())]
     Interrupted {
-        /// SIGINT 2 or SIGTERM 15.
+        /// SIGINT 2, SIGTERM 15 or SIGHUP 1.
         signal: i32,
         /// The checkpoint written.
         checkpoint: PathBuf,

@@ -16,6 +16,7 @@ use crate::method::recorded::Traced;
 use crate::method::trace::{BankVerb, Id, Input, MixArguments, Node, Op, Reach, SlotId, Trace};
 use crate::method::tryout::Tryout;
 use crate::method::vocabulary::without_graph;
+use crate::script::sandbox;
 use crate::world::{World, list};
 use crate::{Error, Result};
 
@@ -177,6 +178,7 @@ impl Frame {
         parents: Vec<Id>,
         shape: Option<[i64; 4]>,
     ) -> Result<Id> {
+        let _outside = sandbox::outside();
         if self.mode == Mode::Clock {
             return Err(Error::Input(
                 "only `step` may work on tensors; `params`, `weights` and `schedule` read the clock".into(),
@@ -351,6 +353,7 @@ impl Frame {
         quiet: bool,
         at: (usize, usize),
     ) -> Result<Id> {
+        let _outside = sandbox::outside();
         let draw = draw.ok_or_else(|| {
             Error::Input(format!(
                 "a mix needs `as`, the name of its draw: t.mix(\"{mixer}\", #{{ as: \"...\", ... }})"

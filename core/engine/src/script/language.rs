@@ -4,15 +4,12 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use admix_api::did_you_mean;
-use rhai::packages::{
-    BasicArrayPackage, BasicMapPackage, BasicMathPackage, CorePackage, LogicPackage, MoreStringPackage,
-    Package,
-};
-use rhai::{AST, CallFnOptions, Dynamic, Engine, EvalAltResult, Map, Position, Scope, Token};
+use rhai::{AST, CallFnOptions, Dynamic, Engine, EvalAltResult, Map, ParseError, Position, Scope};
 
 use crate::method::Param;
 use crate::method::verbs;
 use crate::method::vocabulary::VERBS;
+use crate::script::sandbox::{self, Limit, MAX_ARRAY, MAX_BYTES, MAX_DEPTH, MAX_MAP, MAX_TEXT, REFUSED};
 use crate::{Error, Result};
 
 /// A compiled script: of a method, a mixer or a loss.
@@ -28,11 +25,6 @@ pub struct Script {
     names: &'static [&'static [&'static str]],
 }
 
-/// Script operations allowed in one call, the same in debug and release builds. A step needs some hundred.
-const MAX_OPERATIONS: u64 = 1_000_000;
-/// How deep functions of a script may call each other.
-const MAX_DEPTH: usize = 32;
-
 impl Script {
     /// Compiles a script. `file` is its name in messages, `names` are what may follow a dot, for suggestions;
     /// `register` adds the handles and their verbs to the language.
@@ -45,34 +37,15 @@ impl Script {
         names: &'static [&'static [&'static str]],
         register: impl FnOnce(&mut Engine),
     ) -> Result<Self> {
-        let mut engine = Engine::new_raw();
-        // No clock, files, modules or randomness: what is not in these packages does not exist.
-        CorePackage::new().register_into_engine(&mut engine);
-        LogicPackage::new().register_into_engine(&mut engine);
-        BasicMathPackage::new().register_into_engine(&mut engine);
-        BasicArrayPackage::new().register_into_engine(&mut engine);
-        BasicMapPackage::new().register_into_engine(&mut engine);
-        MoreStringPackage::new().register_into_engine(&mut engine);
-        engine
-            .set_strict_variables(true)
-            .set_max_operations(MAX_OPERATIONS)
-            .set_max_call_levels(MAX_DEPTH)
-            .set_max_expr_depths(64, 32)
-            .set_max_string_size(10_000)
-            .set_max_array_size(10_000)
-            .set_max_map_size(1_000)
-            .set_fail_on_invalid_map_property(true)
-            .disable_symbol("eval");
-        // `as` names a draw in `t.mix(...)`. Scripts cannot import, so nothing else needs the word.
-        #[allow(deprecated, reason = "marked so by rhai to say that it may change, not that it will go")]
-        engine.on_parse_token(|token, _, _| match token {
-            Token::As => Token::Identifier(Box::new("as".into())),
-            other => other,
-        });
+        if text.len() > MAX_BYTES {
+            let message = format!("the script has {} bytes, expected at most {MAX_BYTES}", text.len());
+            return Err(Error::Script { file: file.into(), line: 0, column: 0, message });
+        }
+        let mut engine = sandbox::engine();
         register(&mut engine);
         let ast = engine.compile(text).map_err(|error| {
             let (line, column) = place(error.position());
-            Error::Script { file: file.into(), line, column, message: error.err_type().to_string() }
+            Error::Script { file: file.into(), line, column, message: not_compiled(&error, text) }
         })?;
         let mut inside = ast.clone();
         inside.retain_functions(|_, _, name, _| name != "plan");
@@ -122,9 +95,19 @@ impl Script {
     pub fn call(&self, name: &str, arguments: impl rhai::FuncArgs) -> Result<Dynamic> {
         let ast = if name == "plan" { &self.ast } else { &self.inside };
         let options = CallFnOptions::new().eval_ast(false).rewind_scope(true);
-        self.engine
-            .call_fn_with_options::<Dynamic>(options, &mut self.scope.borrow_mut(), ast, name, arguments)
-            .map_err(|error| self.translate(*error, name))
+        let call = sandbox::enter();
+        let outcome = self.engine.call_fn_with_options::<Dynamic>(
+            options,
+            &mut self.scope.borrow_mut(),
+            ast,
+            name,
+            arguments,
+        );
+        match (outcome, call.broken()) {
+            (Ok(value), None) => Ok(value),
+            (Ok(_), Some(limit)) => Err(self.error(self.place_of(name), limit.told(name))),
+            (Err(error), broken) => Err(self.translate(*error, name, broken)),
+        }
     }
 
     /// Where a function of the script begins.
@@ -185,7 +168,7 @@ impl Script {
     }
 
     /// An error of a call of `function`.
-    fn translate(&self, error: EvalAltResult, function: &str) -> Error {
+    fn translate(&self, error: EvalAltResult, function: &str, broken: Option<Limit>) -> Error {
         let mut error = error;
         let mut outer = Position::NONE;
         while let EvalAltResult::ErrorInFunctionCall(_, _, inner, at) = error {
@@ -196,6 +179,9 @@ impl Script {
         let at = known.unwrap_or_else(|| self.place_of(function));
         let named = || self.names.iter().flat_map(|names| names.iter().copied());
         let verbs = || named().chain(VERBS.iter().map(|verb| verb.name));
+        if let Some(limit) = broken {
+            return self.error(at, limit.told(function));
+        }
         let message = match &error {
             EvalAltResult::ErrorFunctionNotFound(signature, _) => {
                 let name = signature.split_whitespace().next().unwrap_or(signature);
@@ -215,15 +201,20 @@ impl Script {
                 };
                 format!("no property `{name}` on this value{hint}")
             }
-            EvalAltResult::ErrorTooManyOperations(_) => format!(
-                "`{function}` ran more than {MAX_OPERATIONS} operations in one call: is there a loop that does not end?"
-            ),
             EvalAltResult::ErrorStackOverflow(_) => {
                 format!(
                     "functions call each other more than {MAX_DEPTH} deep: is there a recursion that does not end?"
                 )
             }
             EvalAltResult::ErrorVariableNotFound(name, _) => format!("no variable named `{name}`"),
+            EvalAltResult::ErrorDataTooLarge(what, _) => format!(
+                "{what}: a text has at most {MAX_TEXT} characters, an array {MAX_ARRAY} elements, a map {MAX_MAP}, with \
+                 all that they hold"
+            ),
+            // What a script throws may be as large as any value.
+            EvalAltResult::ErrorRuntime(value, _) if value.is_array() || value.is_map() => {
+                format!("`throw` takes a text, got {}", verbs::kind_of(value))
+            }
             EvalAltResult::ErrorRuntime(value, _) => value.to_string(),
             other => {
                 // The position is said already.
@@ -233,6 +224,18 @@ impl Script {
         };
         self.error(at, message)
     }
+}
+
+/// Why a script does not compile.
+fn not_compiled(error: &ParseError, text: &str) -> String {
+    let at = error.position();
+    let line = at.line().and_then(|line| text.lines().nth(line - 1)).unwrap_or_default();
+    let word = line.chars().skip(at.position().unwrap_or(1) - 1).take_while(|c| c.is_alphanumeric());
+    let word: String = word.collect();
+    if REFUSED.contains(&word.as_str()) {
+        return format!("`{word}` is not part of this language; pass values as arguments of a function");
+    }
+    error.err_type().to_string()
 }
 
 fn place(at: Position) -> (usize, usize) {

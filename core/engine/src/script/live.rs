@@ -10,6 +10,7 @@ use rhai::{Dynamic, NativeCallContext};
 use crate::method::Param;
 use crate::method::operand::{Operand, Outcome, refuse};
 use crate::method::vocabulary;
+use crate::script::sandbox;
 use crate::world::list;
 use crate::{Error, Result};
 
@@ -37,6 +38,7 @@ impl Operand for Live {
         numbers: &[f64],
         sizes: &[i64],
     ) -> Outcome<Self> {
+        let _outside = sandbox::outside();
         let result = match (tensors, numbers) {
             ([], _) => Err(Error::Input(format!("`{verb}` takes at least one tensor"))),
             ([first], [_, ..]) => vocabulary::apply_numbers(verb, &first.0, numbers),

@@ -10,8 +10,8 @@ use admix_api::{
 use admix_torch::{Kind, Tensor};
 use rhai::{Array, Dynamic, Engine, Map, NativeCallContext, Position};
 
-use super::Script;
 use super::live::{Live, Params, as_plugin};
+use super::{Script, sandbox};
 use crate::Result;
 use crate::method::Param;
 use crate::method::operand::{self, Outcome, refuse};
@@ -444,6 +444,7 @@ fn of_partners(
     if let Some(made) = cell.get() {
         return Ok(made.clone());
     }
+    let _outside = sandbox::outside();
     let made = from.tensor().f_index_select(0, partner.tensor());
     let made = made.map_err(|e| refuse(admix_api::Error::from(e), context.call_position()))?;
     Ok(cell.get_or_init(|| Live::of(&made)).clone())

@@ -6,6 +6,7 @@ mod loss;
 mod mixer;
 mod plugin;
 mod text;
+pub(crate) mod sandbox;
 
 pub use language::Script;
 pub use live::Live;
