@@ -3,6 +3,7 @@
 mod benches;
 mod choice;
 mod clusters;
+mod crashes;
 mod errors;
 mod folders;
 mod layers;

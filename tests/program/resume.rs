@@ -88,21 +88,21 @@ impl Moments {
 }
 
 /// A running program whose lines are read as they come.
-struct Watched {
+pub struct Watched {
     child: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
     said: String,
 }
 
 impl Watched {
-    fn start(mut command: Command) -> Self {
+    pub fn start(mut command: Command) -> Self {
         let mut child = command.spawn().expect("the program starts");
         let lines = BufReader::new(child.stdout.take().expect("its output")).lines();
         Self { child, lines, said: String::new() }
     }
 
     /// Reads until a line has passed this test. False if the program ended first.
-    fn until(&mut self, enough: impl Fn(&str) -> bool) -> bool {
+    pub fn until(&mut self, enough: impl Fn(&str) -> bool) -> bool {
         for line in self.lines.by_ref() {
             let line = line.expect("a line");
             self.said.push_str(&line);
@@ -115,7 +115,7 @@ impl Watched {
     }
 
     /// Sends a signal, waits for the end and returns all that was said.
-    fn signal(mut self, name: &str) -> Outcome {
+    pub fn signal(mut self, name: &str) -> Outcome {
         let kill = format!("kill -{name} {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().expect("sh runs").success());
         while self.until(|_| false) {}
@@ -125,7 +125,7 @@ impl Watched {
 }
 
 /// The optimiser step of a progress line.
-fn step_of(line: &str) -> Option<u64> {
+pub fn step_of(line: &str) -> Option<u64> {
     line.split_once("  step ")?.1.split('/').next()?.parse().ok()
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use admix_api::{Ask, Draws, MixInput, Plan, Registry, Value, spans};
 use admix_data::Batch;
+use admix_torch::trail::{self, Fact};
 use admix_torch::{Device, Kind, Tensor, duplicate};
 
 use crate::method::{
@@ -599,6 +600,7 @@ impl Session {
             let step = clock.steps.saturating_sub(1) * part / 2;
             let epoch = clock.epochs.saturating_sub(1) * part / 2;
             self.set_clock(Clock { step, epoch, ..clock });
+            trail::tell(Fact::Step, format_args!("dry step {}", call + 1));
             self.frame.borrow_mut().turn = Some(call);
             let images = Tensor::f_ones(shape, (Kind::Float, device))?;
             let ramp = Tensor::f_arange(images.numel() as i64, (Kind::Float, device))?.f_sin()?;

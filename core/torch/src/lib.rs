@@ -4,6 +4,7 @@
 //! from these calls can run ahead of a GPU. Guards are thread-local, undo themselves on drop (panics
 //! included) and nest.
 
+mod crash;
 mod cuda;
 mod cuda_object;
 mod ema;
@@ -20,8 +21,10 @@ mod rng;
 mod scalar;
 mod shim;
 mod syncs;
+pub mod trail;
 mod upload;
 
+pub use crash::tell_crashes;
 pub use cuda::{CudaState, Wanted, cuda_peak_bytes, open_cuda, reset_cuda_peak, set_tf32, synchronize, tf32};
 pub use ema::{copy_all, ema};
 pub use error::{Error, Result};

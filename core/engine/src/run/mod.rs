@@ -16,6 +16,7 @@ use admix_api::Registry;
 use admix_data::{Dataset, Info, Split};
 use admix_models::BackboneConfig;
 use admix_torch::Device;
+use admix_torch::trail::{self, Fact};
 
 use crate::method::{Clock, Method};
 use crate::precision::Precision;
@@ -191,6 +192,7 @@ pub fn prepare(
     device: Device,
     precision: Precision,
 ) -> Result<Prepared> {
+    trail::tell(Fact::Recipe, format_args!("{}", recipe.file));
     let method = method_of(&recipe, script)?;
     let streams = admix_api::Streams::new(recipe.seed);
     let dataset = Dataset::open(&recipe.data, device, streams).map_err(|error| recipe.data_error(error))?;
@@ -216,6 +218,7 @@ pub fn prepare(
         None => error,
     })?);
     drop(toy);
+    trail::tell(Fact::Step, format_args!(""));
     let mut session = session_of(&recipe, method, registry, dataset.info(), device)?;
     session.set_precision(precision);
     Ok(Prepared { recipe, session, dataset, warnings })

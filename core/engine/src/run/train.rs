@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use admix_api::spans;
 use admix_data::{Batch, Loader, Pass, Split};
+use admix_torch::trail::{self, Fact};
 use admix_torch::{Kind, Tensor};
 
 use crate::method::{StepReport, verdict};
@@ -51,6 +52,9 @@ pub(super) fn train(run: &mut Run, stop: &AtomicI32, events: Events<'_>) -> Resu
     let options = StepOptions { execution, ..StepOptions::default() };
     let per_epoch = clock.steps / clock.epochs.max(1);
     let mut newest: Option<PathBuf> = run.resumed_from.clone();
+    if let Some(path) = &newest {
+        trail::tell(Fact::Checkpoint, format_args!("{}", path.display()));
+    }
     if run.max_steps.is_some_and(|max| clock.step >= max) {
         return finish(run, clock.epoch >= run.recipe.epochs);
     }
@@ -60,6 +64,10 @@ pub(super) fn train(run: &mut Run, stop: &AtomicI32, events: Events<'_>) -> Resu
         while run.batch_in_epoch < per_epoch {
             pending.since.get_or_insert_with(Instant::now);
             let timed_step = spans::step(run.session.clock().step + 1);
+            trail::tell(
+                Fact::Step,
+                format_args!("step {} (epoch {})", run.session.clock().step + 1, epoch + 1),
+            );
             let waited = loader.waited();
             let timed = spans::part(|| "data".into(), 0);
             let batches = batches(run, &mut loader);
@@ -324,6 +332,7 @@ fn failed(
 }
 
 fn evaluation(run: &mut Run, events: Events<'_>) -> Result<bool> {
+    let _here = trail::enter(format_args!("the evaluation after it"));
     let mut heads = evaluate(&mut run.session, &run.dataset, &run.recipe)?;
     heads.extend(probes(&run.session, &run.dataset, &run.recipe)?);
     let clock = run.session.clock();
@@ -361,6 +370,7 @@ fn checkpoint(run: &Run, best: bool, events: Events<'_>) -> Result<PathBuf> {
     let clock = run.session.clock();
     let header = Header::of(&run.recipe, run.session.method(), clock, run.batch_in_epoch, &run.history);
     let path = run.folder.save(&run.session, header, run.recipe.checkpoint.keep, best)?;
+    trail::tell(Fact::Checkpoint, format_args!("{}", path.display()));
     events(&Event::Saved { path: path.clone(), step: clock.step });
     Ok(path)
 }
