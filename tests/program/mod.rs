@@ -3,6 +3,7 @@
 mod benches;
 mod choice;
 mod clusters;
+mod diverging;
 mod errors;
 mod layers;
 mod pictures;

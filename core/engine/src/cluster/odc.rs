@@ -220,12 +220,7 @@ impl OdcBank {
         let _ = self.features.f_index_copy_(0, index, &feature)?;
         let _ = self.labels.f_index_copy_(0, index, &label)?;
         let changed = label.f_ne_tensor(&before)?.f_to_kind(Kind::Float)?.f_mean(Kind::Float)?;
-        self.replaced.push(Replaced {
-            index: index.shallow_clone(),
-            features: old,
-            labels: before,
-            counts,
-        });
+        self.replaced.push(Replaced { index: index.shallow_clone(), features: old, labels: before, counts });
         Ok(changed)
     }
 
@@ -236,7 +231,9 @@ impl OdcBank {
     pub(crate) fn settle(&mut self, found_inf: &Tensor) -> Result<()> {
         let _guard = admix_torch::no_grad();
         let bad = found_inf.f_ne(0)?;
-        for Replaced { index, features, labels, counts } in std::mem::take(&mut self.replaced).into_iter().rev() {
+        for Replaced { index, features, labels, counts } in
+            std::mem::take(&mut self.replaced).into_iter().rev()
+        {
             for (now, old) in [(&mut self.features, features), (&mut self.labels, labels)] {
                 let rows = old.f_where_self(&bad, &now.f_index_select(0, &index)?)?;
                 let _ = now.f_index_copy_(0, &index, &rows)?;
