@@ -568,7 +568,8 @@ impl World {
     pub(crate) fn close_step(&mut self) -> Result<()> {
         self.is_open = false;
         let timed = spans::part(|| "optimiser".into(), 0);
-        self.kept.buffers.judge(&self.found_inf)?;
+        let KeptParts { buffers, followers: _, mixers, host_mixers } = &self.kept;
+        [buffers, mixers, host_mixers].into_iter().try_for_each(|kept| kept.judge(&self.found_inf))?;
         self.optimizer.step(&self.found_inf)?;
         self.optimizer.clear()?;
         drop(timed);
