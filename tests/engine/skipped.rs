@@ -26,11 +26,11 @@ fn changed(batch: &Batch, change: &dyn Fn(&Tensor) -> Tensor) -> Batch {
     Batch::of_views(views.iter().map(change).collect(), labels, index).expect("views")
 }
 
-/// Images with one pixel of this value.
-fn pixel(value: f64) -> impl Fn(&Tensor) -> Tensor {
+/// A batch half of whose pixels are this value: no patch of another image hides them all.
+fn half(value: f64) -> impl Fn(&Tensor) -> Tensor {
     move |images| {
         let images = images.copy();
-        let _ = images.get(3).get(1).get(2).get(2).fill_(value);
+        let _ = images.narrow(0, 2, 4).fill_(value);
         images
     }
 }
@@ -77,7 +77,7 @@ fn leaves_no_trace(mut session: Session, method: &str, bad: Vec<Batch>, executio
 fn a_step_that_is_not_finite_leaves_no_bit_changed_in_any_bundled_method_however_it_is_executed() {
     // A variance of 1e50 is no float32: the running values fail where terms and gradients may not.
     let huge = |images: &Tensor| images * 1e25;
-    let (nan, infinite) = (pixel(f64::NAN), pixel(f64::INFINITY));
+    let (nan, infinite) = (half(f64::NAN), half(f64::INFINITY));
     let changes: [(&str, &dyn Fn(&Tensor) -> Tensor); 3] =
         [("NaN", &nan), ("inf", &infinite), ("huge", &huge)];
     for method in bundled::script_names() {
@@ -98,7 +98,7 @@ fn one_bad_part_of_an_accumulated_step_takes_the_others_back() {
             for bad_part in 0..3 {
                 let part = |part: i64| {
                     let batch = &batches(method, 20 + part)[0];
-                    if part == bad_part { changed(batch, &pixel(f64::NAN)) } else { batch.shallow_clone() }
+                    if part == bad_part { changed(batch, &half(f64::NAN)) } else { batch.shallow_clone() }
                 };
                 let what = format!("{method}, {execution:?}, part {bad_part}");
                 leaves_no_trace(
@@ -118,7 +118,7 @@ fn a_bad_step_in_bf16_leaves_no_trace_either() {
     for method in ["amix", "amix_c"] {
         let mut session = bundled_session(method);
         session.set_precision(Precision::Bf16);
-        let bad = batches(method, 9).iter().map(|batch| changed(batch, &pixel(f64::NAN))).collect();
+        let bad = batches(method, 9).iter().map(|batch| changed(batch, &half(f64::NAN))).collect();
         leaves_no_trace(session, method, bad, Execution::Direct, method);
     }
 }

@@ -54,7 +54,7 @@ fn a_run_that_diverges_says_so_and_what_to_try() {
     place.write("r.ron", TINY);
     let flags = ["--set", "optimizer.lr=1e6", "--set", "epochs=6", "--out", "run"];
     let parts =
-        ["the run diverged: 10 steps", "`max_bad_steps`", "`one` in ", "Lower the learning rate", "warmup"];
+        ["the run diverged: 10 steps", "`max_bad_steps`", " of them. Lower the learning rate", "warmup"];
     let outcome = place.compute(&[&["run", "r.ron"], &flags[..]].concat()).refused(1, &parts);
     assert!(outcome.stderr.contains("checkpoint"), "{}", outcome.stderr);
     // What is there is finite and can be gone on with, at another rate.
