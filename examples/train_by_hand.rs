@@ -89,7 +89,7 @@ fn main() -> Outcome<()> {
         admix_torch::clear_grads(&trained)?;
         let _guard = no_grad();
         mixer.after_step()?;
-        admix_torch::ema(&targets, &sources, &follow)?;
+        admix_torch::ema(&targets, &sources, &follow, None)?;
         times.push(begin.elapsed().as_secs_f64() * 1e3);
     }
     let mut times = times.split_off(warmup);

@@ -207,13 +207,16 @@ fn probe(
         let epochs = settings.epochs;
         let mut after = |epoch: u64, accuracy: &Accuracy| {
             if epoch == 1 || epoch.is_multiple_of(10) {
-                output::note(&format!("epoch {epoch} of {epochs}: top-1 {:.2} %", accuracy.top1));
+                output::note(&format!(
+                    "epoch {epoch} of {epochs}: top-1 {}",
+                    output::percent(accuracy.top1, 2)
+                ));
             }
         };
         let found = linear(session, dataset, net, &settings, per, &mut after)?;
         facts["settings"] = serde_json::to_value(&settings)?;
         facts["best_top1"] = found.best_top1.into();
-        note = format!("\nbest top-1 of all {epochs} epochs: {:.2} %", found.best_top1);
+        note = format!("\nbest top-1 of all {epochs} epochs: {}", output::percent(found.best_top1, 2));
         found.last
     };
     facts["protocol"] = protocol.name().into();
@@ -242,8 +245,8 @@ fn head_table(heads: &BTreeMap<String, Accuracy>) -> String {
     rows.extend(heads.iter().map(|(name, head)| {
         vec![
             name.clone(),
-            format!("{:.2} %", head.top1),
-            format!("{:.2} %", head.top5),
+            output::percent(head.top1, 2),
+            output::percent(head.top5, 2),
             format!("{:.4}", head.loss),
             output::thousands(head.images as u64),
         ]

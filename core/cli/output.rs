@@ -127,6 +127,11 @@ pub fn thousands(number: impl TryInto<u64>) -> String {
     text
 }
 
+/// An accuracy in percent; that of a network whose values are not finite is none.
+pub fn percent(value: f64, digits: usize) -> String {
+    if value.is_nan() { "none (not finite)".into() } else { format!("{value:.digits$} %") }
+}
+
 /// Seconds in the unit that people read.
 pub fn duration(seconds: f64) -> String {
     let whole = seconds.round() as u64;

@@ -93,7 +93,7 @@ impl Progress {
             }
             Event::Evaluated { epoch, heads, .. } => {
                 if let Some(head) = heads.get(&self.report) {
-                    self.accuracy = format!("{} {:.1} %", self.report, head.top1);
+                    self.accuracy = format!("{} {}", self.report, output::percent(head.top1, 1));
                 }
                 output::print(&format!("epoch {epoch}/{}  test: {}", self.epochs, accuracies(heads)))?;
             }
@@ -135,7 +135,11 @@ fn values(values: &BTreeMap<String, f64>, digits: usize) -> String {
 }
 
 fn accuracies(heads: &BTreeMap<String, Accuracy>) -> String {
-    heads.iter().map(|(name, head)| format!("{name} {:.2} %", head.top1)).collect::<Vec<_>>().join("  ")
+    heads
+        .iter()
+        .map(|(name, head)| format!("{name} {}", output::percent(head.top1, 2)))
+        .collect::<Vec<_>>()
+        .join("  ")
 }
 
 /// The end of a run: every head in a table, with the reported one first. `stopped_by` is the flag that ended it early, if
@@ -146,8 +150,8 @@ pub fn results(summary: &Summary, stopped_by: &str) -> String {
     let mut rows = vec![["head", "best", "last", "median of last 10", "top-5"].map(String::from).to_vec()];
     for name in names {
         let head = &summary.heads[name];
-        let percent = |value: f64| format!("{value:.2} %");
-        let figures = [head.best, head.last, head.median_last_10, head.top5].map(percent);
+        let figures =
+            [head.best, head.last, head.median_last_10, head.top5].map(|value| output::percent(value, 2));
         rows.push([vec![name.clone()], figures.to_vec()].concat());
     }
     let mut text = String::new();

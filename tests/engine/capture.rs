@@ -87,6 +87,10 @@ impl GraphRecorder for Stub {
 }
 
 /// Lets a stand-in capture a session's steps.
+pub fn capture_by_stand_in(session: &mut Session) {
+    capture(session, None);
+}
+
 fn capture(session: &mut Session, fails: Option<(usize, Failure)>) -> Rc<RefCell<Seen>> {
     let seen = Rc::new(RefCell::new(Seen::default()));
     let state = session.tensors().into_values().collect();
@@ -175,16 +179,16 @@ fn alike(
     captured
 }
 
-fn one(number: i64) -> Vec<Batch> {
+pub fn one(number: i64) -> Vec<Batch> {
     vec![batch(number, 8)]
 }
 
-fn two_views(number: i64) -> Vec<Batch> {
+pub fn two_views(number: i64) -> Vec<Batch> {
     vec![contrast::batch(contrast::views(number))]
 }
 
 /// A recipe of one network.
-fn plain(method: &str, more: &str) -> String {
+pub fn plain(method: &str, more: &str) -> String {
     format!(
         r#"(epochs: 4, batch: 8, method: "{method}", seed: 3, optimizer: AdamW(lr: 0.01),
             model: ConvNet(widths: [8, 16], strides: [2, 1]), {more})"#
@@ -192,7 +196,7 @@ fn plain(method: &str, more: &str) -> String {
 }
 
 /// A session of a bundled method, at toy size.
-fn bundled_session(name: &str) -> Session {
+pub fn bundled_session(name: &str) -> Session {
     let (script, _) = bundled::script(name).expect("a bundled method");
     let built = |text: &str| session(text, script, 12).unwrap_or_else(|error| panic!("{name}: {error}"));
     let clusters = r#"clusterers: {"odc": Odc(k: 3, min_size: 1)},"#;

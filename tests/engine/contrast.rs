@@ -153,7 +153,7 @@ fn the_queue_is_read_as_the_step_before_left_it_and_wraps() {
     let queue = &mut unit.queues[0].queue;
     let bad = Tensor::full([8, 8], f64::NAN, (Kind::Float, Device::Cpu));
     queue.enqueue(&bad).expect("keys");
-    queue.advance().expect("keys");
+    queue.advance(&admix_torch::scalar(0.0, Device::Cpu)).expect("keys");
     assert!(queue.entries().equal(&before));
     let message = queue.enqueue(&bad.narrow(1, 0, 5)).expect_err("narrow keys").to_string();
     assert!(message.contains("[N, 8]") && message.contains("[8, 5]"), "{message}");

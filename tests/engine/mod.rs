@@ -16,6 +16,7 @@ mod recompute;
 mod recorded;
 mod scripts;
 mod shares;
+mod skipped;
 mod syncs;
 mod toy;
 

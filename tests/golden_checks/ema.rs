@@ -32,7 +32,7 @@ pub fn ema(golden: &Golden) {
         let targets: Vec<Tensor> = parameters.iter().map(|name| before(name)).collect();
         let sources: Vec<Tensor> =
             parameters.iter().map(|name| before(&name.replacen("_k", "_q", 1))).collect();
-        average(&targets, &sources, &scalar(1.0 - momentum, Device::Cpu)).expect("an average");
+        average(&targets, &sources, &scalar(1.0 - momentum, Device::Cpu), None).expect("an average");
         for (name, target) in parameters.iter().zip(&targets) {
             golden.check(&format!("{start}{name}"), target, PARAMETERS);
         }

@@ -28,7 +28,7 @@ pub fn queue(golden: &Golden) {
         let before = queue.entries().copy();
         queue.enqueue(&golden.get(&format!("step{step}.keys"))).expect("keys");
         assert!(queue.entries().equal(&before), "nothing moves before the end of the step");
-        queue.advance().expect("keys");
+        queue.advance(&admix_torch::scalar(0.0, Device::Cpu)).expect("keys");
         let [(_, entries), (_, pointer)] = queue.tensors();
         golden.check(&format!("step{step}.queue"), &entries, Tolerance::EXACT);
         golden.check(&format!("step{step}.ptr"), &pointer, Tolerance::EXACT);

@@ -4,6 +4,7 @@ mod benches;
 mod choice;
 mod clusters;
 mod crashes;
+mod diverging;
 mod errors;
 mod folders;
 mod layers;

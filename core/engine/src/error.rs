@@ -66,23 +66,22 @@ pub enum Error {
         /// Why, and what to do.
         message: String,
     },
-    /// Too many steps with a value that is not finite.
+    /// The values of a run have grown out of all bounds.
     #[error(
-        "{count} steps ended with a value that is not finite (limit `max_bad_steps`): first {what} at step {step} \
-         (epoch {epoch}). Their updates were skipped. Lower the learning rate or the weight of this term; \
-         the last good checkpoint is {checkpoint}"
+        "the run diverged: {how}. Lower the learning rate or let it rise from 0 (`warmup` in the script's `schedule`), \
+         lower the weight of the term that failed first, or try --precision fp32 if it ran in bf16; {checkpoint}"
     )]
-    NotFinite {
-        /// How many.
-        count: u64,
-        /// "term `mask`" or "a gradient".
-        what: String,
-        /// The first such step.
-        step: u64,
-        /// Its epoch, from 1.
-        epoch: u64,
-        /// Where the last good state is.
+    Diverged {
+        /// What was not finite, and when.
+        how: String,
+        /// Where the last good state is, in a sentence without its end.
         checkpoint: String,
+    },
+    /// A state that is not to be written.
+    #[error("`{tensor}` holds a value that is not finite: the state was not written")]
+    NotFinite {
+        /// The first such tensor.
+        tensor: String,
     },
     /// A step failed in the middle of a run.
     #[error("{source}; this ended the run at step {step}. {saved}")]

@@ -4,6 +4,7 @@ pub mod bundled;
 mod choice;
 mod cluster;
 mod error;
+mod kept;
 mod memory_format;
 mod method;
 mod optimizer;

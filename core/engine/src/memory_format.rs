@@ -29,6 +29,8 @@ impl World {
             }
         }
         self.channels_last = innermost;
+        // Copies are made fastest where both lie in the same order.
+        self.keep_room()?;
         Ok(())
     }
 

@@ -81,23 +81,24 @@ impl Queue {
     }
 
     /// Lets the waiting keys in, at the pointer and on, from the last column to the first. A key that is not finite leaves
-    /// its column as it was.
+    /// its column as it was. Where `found_inf`, a 0-dim float32, is not 0, everything stays: the step is skipped.
     ///
     /// # Errors
     /// libtorch refused.
-    pub fn advance(&mut self) -> Result<()> {
+    pub fn advance(&mut self, found_inf: &Tensor) -> Result<()> {
         let _guard = admix_torch::no_grad();
+        let good = found_inf.f_eq(0)?;
         let length = self.entries.size()[1];
         for keys in std::mem::take(&mut self.waiting) {
             let n = keys.size()[0];
             let columns = Tensor::f_arange(n, (Kind::Int64, keys.device()))?;
             let columns = columns.f_add(&self.pointer)?.f_remainder(length)?;
-            let finite = keys.f_isfinite()?.f_all_dim(1, true)?.f_transpose(0, 1)?;
+            let finite = keys.f_isfinite()?.f_all_dim(1, true)?.f_transpose(0, 1)?.f_logical_and(&good)?;
             let old = self.entries.f_index_select(1, &columns)?;
             let new = keys.f_transpose(0, 1)?.f_where_self(&finite, &old)?;
             let _ = self.entries.f_index_copy_(1, &columns, &new)?;
             let next = self.pointer.f_add_scalar(n)?.f_remainder(length)?;
-            self.pointer.f_copy_(&next)?;
+            self.pointer.f_copy_(&next.f_where_self(&good, &self.pointer)?)?;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use admix_api::{Ask, Draws, MixInput, Plan, Registry, Value, spans};
 use admix_data::Batch;
 use admix_torch::trail::{self, Fact};
-use admix_torch::{Device, Kind, Tensor, duplicate};
+use admix_torch::{Device, Kind, Tensor};
 
 use crate::method::{
     CaptureReport, Clock, CudaRecorder, Frame, GraphRecorder, Method, MixReport, Mode, Param, Recorded,
@@ -58,8 +58,6 @@ pub struct Session {
     graphs: Option<StepGraphs>,
     /// Where they are not: why.
     uncaptured: CaptureReport,
-    /// Where a plugin may fail that is not of this program: what a step changes early, and copies from before it.
-    before: Option<(Vec<Tensor>, Vec<Tensor>)>,
     /// Whether the optimiser of the newest step has moved.
     moved: bool,
     clustering: Duration,
@@ -85,13 +83,6 @@ impl Session {
         device: Device,
     ) -> Result<Self> {
         let world = World::build(recipe, registry, shape, device)?;
-        let before = if world.is_watched() {
-            let live = world.early_changes();
-            let copies = live.iter().map(duplicate).collect::<Result<_, _>>()?;
-            Some((live, copies))
-        } else {
-            None
-        };
         let groups = world.optimizer.groups().iter().map(|g| g.name.clone()).collect();
         let world = Rc::new(RefCell::new(world));
         let mut frame = Frame::new(world.clone(), recipe.lr(), recipe.base_ema());
@@ -111,7 +102,6 @@ impl Session {
                 reasons: vec!["it was not asked for".into()],
                 ..CaptureReport::default()
             },
-            before,
             moved: false,
             clustering: Duration::ZERO,
         };
@@ -219,34 +209,25 @@ impl Session {
     /// One training step: the method on each batch (one, or as many as `accumulate` says), then optimiser, pairs
     /// and clock move once.
     ///
-    /// Where a plugin of a library or script takes part, a step that fails before its optimiser moves leaves the
-    /// state as it was.
+    /// A step that fails before its optimiser moves leaves the state as it was. So does one with a value that is not finite
+    /// among its learned terms, its gradients or the running values of its networks: it is no failure but skipped, and
+    /// the clock alone goes on, with what clusterers do between steps.
     ///
     /// # Errors
     /// The script, a plugin or libtorch fails.
     pub fn step_with(&mut self, batches: Vec<Batch>, options: &StepOptions) -> Result<StepReport> {
-        if let Some((live, copies)) = &self.before {
-            admix_torch::copy_all(copies, live)?;
-        }
         self.moved = false;
         let result = self.try_step(batches, options);
         if result.is_err() {
             self.frame.borrow_mut().end();
-            let world = &mut *self.world.borrow_mut();
-            world.optimizer.thaw();
-            world.queues.iter_mut().for_each(|unit| unit.queue.forget());
-            if let Some((live, copies)) = &self.before
-                && !self.moved
-            {
-                admix_torch::copy_all(live, copies)?;
-            }
+            self.world.borrow_mut().undo_step()?;
         }
         result
     }
 
     /// Whether the newest step, if it failed, left the state as it was before.
     pub fn undid_failed_step(&self) -> bool {
-        self.before.is_some() && !self.moved
+        !self.moved
     }
 
     fn try_step(&mut self, batches: Vec<Batch>, options: &StepOptions) -> Result<StepReport> {
@@ -281,7 +262,7 @@ impl Session {
                 }
             },
         };
-        self.world.borrow_mut().after_step(false)?;
+        self.world.borrow_mut().finish_step()?;
         report.momentum = momentum;
         report.rates = rates;
         let mut clock = self.clock;

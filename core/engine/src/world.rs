@@ -11,12 +11,16 @@ use admix_models::{Linear, Network};
 use admix_torch::{Autocast, Device, Kind, Reduction, Tensor};
 
 use crate::cluster::BankUnit;
+use crate::kept::Kept;
 use crate::method::vocabulary;
 use crate::optimizer::{Group, Optimizer};
 use crate::precision::Precision;
 use crate::queue::{Queue, QueueUnit};
 use crate::recipe::{Recipe, When};
 use crate::{Error, Result};
+
+/// What a profile calls the work that lets a step be skipped.
+const SAFEGUARD: &str = "copies against bad steps";
 
 /// A network by name.
 #[derive(Debug)]
@@ -182,15 +186,15 @@ impl Pair {
     }
 
     /// Parameters follow: `k = m k + (1 - m) q` with the momentum of [`set_momentum`](Self::set_momentum), or are copied.
-    /// Buffers do not.
+    /// Buffers do not. Where `found_inf` is not zero, nothing moves: a copy is then what it was, as its source is.
     ///
     /// # Errors
     /// libtorch refused.
-    pub fn follow(&self) -> Result<()> {
+    pub fn follow(&self, found_inf: Option<&Tensor>) -> Result<()> {
         if self.copy {
             return Ok(admix_torch::copy_all(&self.targets, &self.sources)?);
         }
-        Ok(admix_torch::ema(&self.targets, &self.sources, &self.weight)?)
+        Ok(admix_torch::ema(&self.targets, &self.sources, &self.weight, found_inf)?)
     }
 }
 
@@ -228,12 +232,36 @@ pub struct World {
     /// What images are normalised by, `(pixel - mean) / std` with pixels in [0, 1]: mean and standard deviation, both
     /// `[1, C, 1, 1]` float32. 0 and 1 for data that are not.
     pub normalisation: (Tensor, Tensor),
-    /// 0-dim float32: not zero when this step's update must be skipped.
+    /// 0-dim float32: not zero when this step must be skipped.
     pub found_inf: Tensor,
+    /// What a step changes before the verdict on it.
+    kept: KeptParts,
+    /// A step has begun and its optimiser has not moved.
+    is_open: bool,
     /// What steps and evaluations compute in.
     pub precision: Precision,
     /// Whether kernels and images have their channels innermost in memory.
     pub channels_last: bool,
+}
+
+/// What a step changes before [`World::found_inf`] is known, or without a look at it. Queues and banks keep by themselves
+/// what they write over, as they are large and a step writes little of them.
+#[derive(Debug, Default)]
+struct KeptParts {
+    /// Running values of networks.
+    buffers: Kept,
+    /// Parameters that follow at the beginning of a step.
+    followers: Kept,
+    /// Mixers that keep to the device: all they have, as `after_step` may change it.
+    mixers: Kept,
+    /// The other mixers.
+    host_mixers: Kept,
+}
+
+impl KeptParts {
+    fn all(&self) -> [&Kept; 4] {
+        [&self.buffers, &self.followers, &self.mixers, &self.host_mixers]
+    }
 }
 
 /// The data that networks and mixers are built for.
@@ -482,7 +510,7 @@ impl World {
         let normalisation = shape.normalisation(device)?;
         let found_inf = Tensor::f_zeros([0i64; 0], (Kind::Float, device))?;
         let bn_groups = recipe.bn_groups;
-        Ok(Self {
+        let mut world = Self {
             device,
             streams,
             nets,
@@ -499,15 +527,30 @@ impl World {
             recompute_stages: recipe.recompute_stages.clone(),
             normalisation,
             found_inf,
+            kept: KeptParts::default(),
+            is_open: false,
             precision: Precision::default(),
             channels_last: false,
-        })
+        };
+        world.keep_room()?;
+        Ok(world)
     }
 
-    /// Whether a plugin takes part that is not of this program.
-    pub fn is_watched(&self) -> bool {
-        self.mixers.iter().any(|unit| unit.watched.is_some())
-            || self.losses.iter().any(|unit| unit.watched.is_some())
+    /// Makes room for what a step must be able to put back.
+    pub(crate) fn keep_room(&mut self) -> Result<()> {
+        let values = |all: Vec<(String, Tensor)>| all.into_iter().map(|(_, tensor)| tensor);
+        let mixers = |on_device: bool| {
+            let units = self.mixers.iter().filter(move |unit| unit.on_device() == on_device);
+            Kept::of(units.flat_map(|unit| values(unit.store.tensors())).collect())
+        };
+        let early = self.pairs.iter().filter(|pair| pair.when == When::BeforeStep);
+        self.kept = KeptParts {
+            buffers: Kept::of(self.nets.iter().flat_map(|net| values(net.store.buffers())).collect())?,
+            followers: Kept::of(early.flat_map(|pair| &pair.targets).map(Tensor::shallow_clone).collect())?,
+            mixers: mixers(true)?,
+            host_mixers: mixers(false)?,
+        };
+        Ok(())
     }
 
     /// What stands before the passes of a step: no gradients, momentum networks that follow first, nothing found yet. The
@@ -517,35 +560,84 @@ impl World {
     /// libtorch refused.
     pub(crate) fn open_step(&mut self) -> Result<Option<Autocast>> {
         self.optimizer.clear()?;
-        self.follow(When::BeforeStep)?;
+        {
+            let _timed = spans::part(|| SAFEGUARD.into(), 0);
+            self.kept.all().into_iter().try_for_each(Kept::keep)?;
+        }
+        self.is_open = true;
+        self.follow(When::BeforeStep, false)?;
         let _ = self.found_inf.f_zero_()?;
         self.precision.enter(self.device)
     }
 
     /// What follows the last backward pass of a step: optimiser, mixers, queues, momentum networks. No gradients are left.
-    /// As in [`open_step`](Self::open_step), no number of the host takes part that changes between steps.
+    /// As in [`open_step`](Self::open_step), no number of the host takes part that changes between steps. Of a step with a
+    /// value that is not finite nothing is left, but what [`finish_step`](Self::finish_step) puts back.
     ///
     /// # Errors
     /// A mixer or libtorch refused.
     pub(crate) fn close_step(&mut self) -> Result<()> {
+        self.is_open = false;
         let timed = spans::part(|| "optimiser".into(), 0);
+        let KeptParts { buffers, followers: _, mixers, host_mixers } = &self.kept;
+        [buffers, mixers, host_mixers].into_iter().try_for_each(|kept| kept.judge(&self.found_inf))?;
         self.optimizer.step(&self.found_inf)?;
         self.optimizer.clear()?;
         drop(timed);
         let timed = spans::part(|| "mixers and queues after the step".into(), 0);
         self.after_step(true)?;
         for unit in &mut self.queues {
-            unit.queue.advance()?;
+            unit.queue.advance(&self.found_inf)?;
         }
         drop(timed);
-        self.follow(When::AfterStep)
+        self.follow(When::AfterStep, true)?;
+        let _timed = spans::part(|| SAFEGUARD.into(), 0);
+        for unit in &mut self.banks {
+            unit.bank.settle(&self.found_inf)?;
+        }
+        let KeptParts { buffers, followers, mixers, host_mixers: _ } = &self.kept;
+        [buffers, followers, mixers].into_iter().try_for_each(|kept| kept.put_back_where(&self.found_inf))
+    }
+
+    /// What the host does at the end of a step: mixers that keep to it.
+    ///
+    /// # Errors
+    /// A mixer refused.
+    pub(crate) fn finish_step(&mut self) -> Result<()> {
+        self.after_step(false)?;
+        self.kept.host_mixers.put_back_where(&self.found_inf)
+    }
+
+    /// Puts back what a step has changed that failed, if its optimiser has not moved.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    pub(crate) fn undo_step(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.is_open) {
+            self.kept.all().into_iter().try_for_each(Kept::put_back)?;
+            let always = self.found_inf.f_ones_like()?;
+            self.banks.iter_mut().try_for_each(|unit| unit.bank.settle(&always))?;
+        }
+        self.forget_step()
+    }
+
+    /// Ends a step on the host alone: nothing of it was executed, or it was put back.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    pub(crate) fn forget_step(&mut self) -> Result<()> {
+        self.is_open = false;
+        self.optimizer.thaw();
+        self.queues.iter_mut().for_each(|unit| unit.queue.forget());
+        self.banks.iter_mut().for_each(|unit| unit.bank.forget());
+        self.optimizer.clear()
     }
 
     /// What mixers do after a step: those that keep to the device, or the others.
     ///
     /// # Errors
     /// A mixer refused.
-    pub(crate) fn after_step(&mut self, on_device: bool) -> Result<()> {
+    fn after_step(&mut self, on_device: bool) -> Result<()> {
         let _guard = admix_torch::no_grad();
         for unit in self.mixers.iter_mut().filter(|unit| unit.on_device() == on_device) {
             unit.mixer.after_step()?;
@@ -553,10 +645,11 @@ impl World {
         Ok(())
     }
 
-    fn follow(&self, when: When) -> Result<()> {
+    fn follow(&self, when: When, judged: bool) -> Result<()> {
+        let found_inf = judged.then_some(&self.found_inf);
         self.pairs.iter().filter(|pair| pair.when == when).try_for_each(|pair| {
             let _timed = spans::part(|| format!("pair {} to {}", pair.from, pair.to), 0);
-            pair.follow()
+            pair.follow(found_inf)
         })
     }
 
@@ -569,18 +662,8 @@ impl World {
             self.pairs.iter().map(|pair| (format!("momentum.{}", pair.to), pair.weight.shallow_clone())),
         );
         all.push(("found_inf".into(), self.found_inf.shallow_clone()));
-        all
-    }
-
-    /// What a step changes before its optimiser moves: buffers, banks, and networks that follow at its beginning.
-    pub fn early_changes(&self) -> Vec<Tensor> {
-        let stores = self.nets.iter().map(|net| &net.store).chain(self.mixers.iter().map(|unit| &unit.store));
-        let mut all: Vec<Tensor> =
-            stores.flat_map(|store| store.buffers().into_iter().map(|(_, tensor)| tensor)).collect();
-        for pair in self.pairs.iter().filter(|pair| pair.when == When::BeforeStep) {
-            all.extend(pair.targets.iter().map(Tensor::shallow_clone));
-        }
-        all.extend(self.banks.iter().flat_map(|unit| unit.bank.tensors()).map(|(_, tensor)| tensor));
+        let kept = self.kept.all().into_iter().flat_map(Kept::copies).enumerate();
+        all.extend(kept.map(|(number, copy)| (format!("kept.{number}"), copy)));
         all
     }
 

@@ -1,4 +1,4 @@
-// Fused updates of lists of tensors: SGD, AdamW, the exponential moving average.
+// Fused updates of lists of tensors: SGD, AdamW, the exponential moving average, copies.
 //
 // libtorch's fused kernels walk raw memory: they are right only if every tensor of a row (parameter,
 // gradient, moments) has the same layout and no gaps, and the CPU ones do not check. `rows_like` and `dense`
@@ -8,6 +8,8 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_foreach_add.h>
 #include <ATen/ops/_foreach_copy.h>
+#include <ATen/ops/_foreach_mul.h>
+#include <ATen/ops/_foreach_sub.h>
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/_fused_sgd.h>
 #include <ATen/ops/empty_like.h>
@@ -213,7 +215,7 @@ char* admix_fused_adamw(
   });
 }
 
-char* admix_ema(size_t n, const Handle* targets_in, const Handle* sources_in, Handle weight) {
+char* admix_ema(size_t n, const Handle* targets_in, const Handle* sources_in, Handle weight, Handle found_inf) {
   return guarded([&] {
     if (n == 0) return;
     at::NoGradGuard no_grad;
@@ -221,7 +223,10 @@ char* admix_ema(size_t n, const Handle* targets_in, const Handle* sources_in, Ha
     check_params(targets);
     check_rows(sources, targets, "sources");
     check_number(*weight, targets, "the weight");
-    if (weight->is_cpu()) {
+    check_flag(found_inf, targets);
+    const bool on_cpu = targets[0].is_cpu();
+    if (on_cpu && found_inf && read(*found_inf) != 0) return;
+    if ((on_cpu || !found_inf) && weight->is_cpu()) {
       const float share = read(*weight);
       if (share == 0) return;
       if (share == 1) return at::_foreach_copy_(targets, sources);
@@ -232,10 +237,12 @@ char* admix_ema(size_t n, const Handle* targets_in, const Handle* sources_in, Ha
     // lerp reads w on the host).
     const auto t = dense(targets), s = rows_like(sources, t);
     constexpr double kDecay = -1;
+    const auto skip = on_cpu ? std::nullopt : skip_flag(found_inf);
     if (weight->is_cpu()) {
-      at::_fused_sgd_(t, s, {}, kDecay, /*momentum=*/0, -static_cast<double>(read(*weight)), 0, false, false, false);
+      const double rate = -static_cast<double>(read(*weight));
+      at::_fused_sgd_(t, s, {}, kDecay, /*momentum=*/0, rate, 0, false, false, false, std::nullopt, skip);
     } else {
-      at::_fused_sgd_(t, s, {}, kDecay, /*momentum=*/0, at::neg(*weight), 0, false, false, false);
+      at::_fused_sgd_(t, s, {}, kDecay, /*momentum=*/0, at::neg(*weight), 0, false, false, false, std::nullopt, skip);
     }
     write_back(targets, t);
   });
@@ -247,6 +254,38 @@ char* admix_copy_all(size_t n, const Handle* targets_in, const Handle* sources_i
     at::NoGradGuard no_grad;
     const auto targets = tensors(targets_in, n), sources = tensors(sources_in, n);
     at::_foreach_copy_(targets, sources);
+  });
+}
+
+// `flag` decides on the device. A product with 0 would keep what is not finite: the bits are taken as whole numbers,
+// whose differences wrap around, so that target + (source - target) is the source exactly.
+char* admix_copy_where(size_t n, const Handle* targets_in, const Handle* sources_in, Handle flag) {
+  return guarded([&] {
+    if (n == 0) return;
+    at::NoGradGuard no_grad;
+    const auto targets = tensors(targets_in, n), sources = tensors(sources_in, n);
+    check_rows(targets, targets, "targets");
+    check_rows(sources, targets, "sources");
+    check_flag(flag, targets);
+    if (flag->is_cpu()) {
+      if (read(*flag) != 0) at::_foreach_copy_(targets, sources);
+      return;
+    }
+    for (const auto whole : {at::kChar, at::kShort, at::kInt, at::kLong}) {
+      List to, from;
+      for (size_t i = 0; i < n; ++i) {
+        if (targets[i].element_size() != c10::elementSize(whole)) continue;
+        TORCH_CHECK(
+            sources[i].scalar_type() == targets[i].scalar_type(),
+            "source ", i, " is ", sources[i].scalar_type(), ", its target ", targets[i].scalar_type());
+        to.push_back(targets[i].detach().view(whole));
+        from.push_back(sources[i].detach().view(whole));
+      }
+      if (to.empty()) continue;
+      at::_foreach_sub_(from, to);
+      at::_foreach_mul_(from, at::ne(*flag, 0).to(whole));
+      at::_foreach_add_(to, from);
+    }
   });
 }
 

@@ -26,7 +26,7 @@ mod upload;
 
 pub use crash::tell_crashes;
 pub use cuda::{CudaState, Wanted, cuda_peak_bytes, open_cuda, reset_cuda_peak, set_tf32, synchronize, tf32};
-pub use ema::{copy_all, ema};
+pub use ema::{copy_all, copy_where, ema};
 pub use error::{Error, Result};
 pub use grads::{backward, backward_keep, clear_grads, grad_norm, grad_of, gradients, nonfinite, take_grads};
 pub use graphs::{CudaGraphs, DeviceTimer, FailOnSyncs, GraphId, synchronize_cuda};

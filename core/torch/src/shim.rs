@@ -66,8 +66,15 @@ unsafe extern "C" {
         targets: *const Handle,
         sources: *const Handle,
         weight: Handle,
+        found_inf: Handle,
     ) -> Fault;
     pub(crate) fn admix_copy_all(n: usize, targets: *const Handle, sources: *const Handle) -> Fault;
+    pub(crate) fn admix_copy_where(
+        n: usize,
+        targets: *const Handle,
+        sources: *const Handle,
+        flag: Handle,
+    ) -> Fault;
 
     pub(crate) fn admix_backward(loss: Handle, keep_graph: bool) -> Fault;
     pub(crate) fn admix_grad_of(tensor: Handle, grad: *mut Handle) -> Fault;

@@ -152,7 +152,8 @@ mod tests {
         drop(grad_norm(&grads)?);
         fused_sgd(&params, &grads, &state, &sgd, &lr, Some(&flag))?;
         fused_adamw(&params, &grads, &state, &moments, &steps, &adamw, &lr, Some(&flag))?;
-        ema(&params, &grads, &lr)?;
+        ema(&params, &grads, &lr, Some(&flag))?;
+        crate::copy_where(&params, &grads, &flag)?;
         assert_eq!(syncs.names(), Vec::<String>::new());
         read(&params[0]);
         assert_eq!(syncs.count(), 1, "counting goes on after the fused calls");

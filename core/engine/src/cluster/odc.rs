@@ -90,6 +90,21 @@ pub struct OdcBank {
     counts: Tensor,
     /// Whether there is something to cluster: not before the start, nor in dry calls.
     filled: bool,
+    /// What this step has written over, oldest first.
+    replaced: Vec<Replaced>,
+}
+
+/// What an update wrote over.
+#[derive(Debug)]
+struct Replaced {
+    /// Ids of the samples, `[N]`.
+    index: Tensor,
+    /// Their features, `[N, d]`.
+    features: Tensor,
+    /// Their labels, `[N]`.
+    labels: Tensor,
+    /// All counts, `[K]`.
+    counts: Tensor,
 }
 
 /// Splits the members of a cluster, features `[m, d]` in ascending order of their ids: the positions `[p]` int64 in 0..m of
@@ -108,6 +123,7 @@ impl OdcBank {
             counts,
             settings,
             filled: false,
+            replaced: Vec::new(),
         })
     }
 
@@ -198,11 +214,38 @@ impl OdcBank {
         let feature = mixed.f_where_self(&finite, &old)?;
         let label = self.nearest(&feature, &self.centroids)?;
         let before = self.labels.f_index_select(0, index)?;
+        let counts = self.counts.f_detach_copy()?;
         let one = label.f_ones_like()?;
         let _ = self.counts.f_index_add_(0, &before, &one.f_neg()?)?.f_index_add_(0, &label, &one)?;
         let _ = self.features.f_index_copy_(0, index, &feature)?;
         let _ = self.labels.f_index_copy_(0, index, &label)?;
-        Ok(label.f_ne_tensor(&before)?.f_to_kind(Kind::Float)?.f_mean(Kind::Float)?)
+        let changed = label.f_ne_tensor(&before)?.f_to_kind(Kind::Float)?.f_mean(Kind::Float)?;
+        self.replaced.push(Replaced { index: index.shallow_clone(), features: old, labels: before, counts });
+        Ok(changed)
+    }
+
+    /// Ends a step: takes back its updates where `found_inf`, a 0-dim float32, is not 0.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    pub(crate) fn settle(&mut self, found_inf: &Tensor) -> Result<()> {
+        let _guard = admix_torch::no_grad();
+        let bad = found_inf.f_ne(0)?;
+        for Replaced { index, features, labels, counts } in
+            std::mem::take(&mut self.replaced).into_iter().rev()
+        {
+            for (now, old) in [(&mut self.features, features), (&mut self.labels, labels)] {
+                let rows = old.f_where_self(&bad, &now.f_index_select(0, &index)?)?;
+                let _ = now.f_index_copy_(0, &index, &rows)?;
+            }
+            self.counts.f_copy_(&counts.f_where_self(&bad, &self.counts)?)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets what a step has written over, which did not happen.
+    pub(crate) fn forget(&mut self) {
+        self.replaced.clear();
     }
 
     fn nearest(&self, features: &Tensor, centroids: &Tensor) -> Result<Tensor> {

@@ -235,12 +235,9 @@ impl StepGraphs {
             }
             Err(error) => {
                 // The host's side of work that broke off. On the device nothing was executed.
-                let mut world = world.borrow_mut();
-                world.optimizer.thaw();
-                if let Err(error) = world.optimizer.clear() {
+                if let Err(error) = world.borrow_mut().forget_step() {
                     tracing::debug!("gradients of a failed capture: {error}");
                 }
-                world.queues.iter_mut().for_each(|unit| unit.queue.forget());
                 self.failed = true;
                 self.refuse(format!("capturing failed: {error}"));
                 false

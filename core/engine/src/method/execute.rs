@@ -558,6 +558,8 @@ impl Values {
             admix_torch::clear_grads(std::slice::from_ref(input))?;
         }
         recompute::backward(world, &total, &mut self.segments)?;
+        // A term may be off where its gradients are not. The sum is nobody else's: it may be written to.
+        admix_torch::nonfinite(&[total.f_detach()?], &world.found_inf)?;
         for (_, value, _) in terms {
             self.let_go(*value)?;
         }

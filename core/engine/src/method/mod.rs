@@ -24,5 +24,5 @@ pub(crate) use execute::{lambda_of, saliency_of, verdict};
 pub use frame::{Clock, Frame, Mode};
 pub use host::{Method, Param, Scheduled};
 pub(crate) use recorded::{Recorded, Traced};
-pub(crate) use tally::{Tally, tally};
+pub(crate) use tally::{Tally, broken, tally};
 pub use vocabulary::{Takes, VERBS, Verb};

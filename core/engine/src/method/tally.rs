@@ -9,7 +9,7 @@ use crate::world::World;
 use crate::{Error, Result};
 
 /// Of each head, `<head>_<network>`: images whose label is the first guess, those where it is among the first five (all, if
-/// there are fewer classes), and the sum of the cross-entropies. `[3]` float64.
+/// there are fewer classes), the sum of the cross-entropies, and images with a logit that is not finite. `[4]` float64.
 pub(crate) type Tally = Vec<(String, Tensor)>;
 
 /// Counts for images `[N, C, H, W]` and labels `[N]`, networks in evaluation mode, without a graph.
@@ -31,11 +31,21 @@ pub(crate) fn tally(world: &World, images: &Tensor, labels: &Tensor) -> Result<T
             let hits = guesses.f_eq_tensor(&labels.f_unsqueeze(1)?)?.f_to_kind(Kind::Float)?;
             let loss = logits.f_cross_entropy_loss::<Tensor>(labels, None, Reduction::Sum, -100, 0.0)?;
             let first = hits.f_narrow(1, 0, 1)?.f_sum(Kind::Float)?;
-            let sums = Tensor::f_stack(&[first, hits.f_sum(Kind::Float)?, loss], 0)?;
+            let broken = broken(&logits)?;
+            let sums = Tensor::f_stack(&[first, hits.f_sum(Kind::Float)?, loss, broken], 0)?;
             all.push((format!("{head}_{}", net.name), sums.f_to_kind(Kind::Double)?));
         }
     }
     Ok(all)
+}
+
+/// How many rows of values `[N, D]` have one that is not finite, 0-dim float32.
+///
+/// # Errors
+/// libtorch refused.
+pub(crate) fn broken(values: &Tensor) -> Result<Tensor> {
+    let whole = values.f_isfinite()?.f_all_dim(1, false)?;
+    Ok(whole.f_logical_not()?.f_sum(Kind::Float)?)
 }
 
 /// What tells batches apart that one graph cannot count for: shapes, strides, kinds.

@@ -112,10 +112,7 @@ impl Checkpoint {
             if matches!(tensor.kind(), Kind::Float | Kind::Double | Kind::Half | Kind::BFloat16)
                 && !bool::try_from(&tensor.f_isfinite()?.f_all()?)?
             {
-                return Err(Error::Checkpoint {
-                    path: path.into(),
-                    message: format!("`{name}` holds a value that is not finite; the state was not written"),
-                });
+                return Err(Error::NotFinite { tensor: name.clone() });
             }
         }
         header.checksum = header.checksum(tensors)?;

@@ -6,6 +6,7 @@ use admix_data::{Dataset, Pass, Split};
 use admix_torch::{Kind, Reduction, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::kept::Kept;
 use crate::recipe::Recipe;
 use crate::session::Session;
 use crate::{Error, Result};
@@ -13,15 +14,33 @@ use crate::{Error, Result};
 /// Accuracy of one head on one set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Accuracy {
-    /// Percent whose label is the first guess.
+    /// Percent whose label is the first guess. Not a number, `null` in JSON, of a network whose values are not finite for
+    /// every image: what it guesses then means nothing.
+    #[serde(deserialize_with = "null_is_not_a_number")]
     pub top1: f64,
-    /// Percent whose label is among the first five guesses (all, if there are fewer classes).
+    /// Percent whose label is among the first five guesses (all, if there are fewer classes). As `top1` not a number.
+    #[serde(deserialize_with = "null_is_not_a_number")]
     pub top5: f64,
     /// Mean cross-entropy; JSON has `null` where it is not finite.
     #[serde(deserialize_with = "null_is_not_a_number")]
     pub loss: f64,
     /// Images in the set.
     pub images: usize,
+}
+
+impl Accuracy {
+    /// From sums over `images`: first guesses that are right, those among five, cross-entropies, and images with a value
+    /// that is not finite. Tells where there is no accuracy for these.
+    pub(crate) fn of_sums([top1, top5, loss, broken]: [f64; 4], images: usize, what: &str) -> Self {
+        if broken > 0.0 {
+            tracing::warn!(
+                "{what} has no accuracy: its values are not finite for {broken} of {images} images, so the network has \
+                 diverged"
+            );
+        }
+        let over = |sum: f64| if broken > 0.0 { f64::NAN } else { sum / images as f64 };
+        Self { top1: 100.0 * over(top1), top5: 100.0 * over(top5), loss: loss / images as f64, images }
+    }
 }
 
 fn null_is_not_a_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
@@ -31,13 +50,17 @@ fn null_is_not_a_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Re
 /// Top-1 of one head over a run, in percent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HeadAccuracy {
-    /// The best evaluation.
+    /// The best evaluation. Not a number, `null` in JSON, if none had an accuracy; in the same way below.
+    #[serde(deserialize_with = "null_is_not_a_number")]
     pub best: f64,
     /// The last evaluation.
+    #[serde(deserialize_with = "null_is_not_a_number")]
     pub last: f64,
-    /// The median of the last ten: what the paper reports.
+    /// The median of the last ten: what the paper reports. An evaluation without an accuracy counts as the worst.
+    #[serde(deserialize_with = "null_is_not_a_number")]
     pub median_last_10: f64,
     /// Top-5 at the last evaluation.
+    #[serde(deserialize_with = "null_is_not_a_number")]
     pub top5: f64,
 }
 
@@ -70,25 +93,17 @@ pub fn evaluate(
     counts
         .into_iter()
         .map(|(name, sums)| {
-            let [top1, top5, loss]: [f64; 3] =
-                Vec::<f64>::try_from(&sums.f_to_device(admix_torch::Device::Cpu)?)?
-                    .try_into()
-                    .map_err(|_| Error::Input("three sums per head".into()))?;
-            let percent = |hits: f64| 100.0 * hits / total as f64;
-            Ok((
-                name,
-                Accuracy {
-                    top1: percent(top1),
-                    top5: percent(top5),
-                    loss: loss / total as f64,
-                    images: total,
-                },
-            ))
+            let sums: [f64; 4] = Vec::<f64>::try_from(&sums.f_to_device(admix_torch::Device::Cpu)?)?
+                .try_into()
+                .map_err(|_| Error::Input("four sums per head".into()))?;
+            let accuracy = Accuracy::of_sums(sums, total, &format!("`{name}`"));
+            Ok((name, accuracy))
         })
         .collect()
 }
 
-/// Re-estimates the BatchNorms of momentum networks on clean training batches.
+/// Re-estimates the BatchNorms of momentum networks on clean training batches. A network that gets values which are not
+/// finite keeps those it had: it could not be saved otherwise.
 fn reestimate(session: &Session, dataset: &Dataset, recipe: &Recipe) -> Result<()> {
     let world = session.world();
     let _guard = admix_torch::no_grad();
@@ -96,6 +111,7 @@ fn reestimate(session: &Session, dataset: &Dataset, recipe: &Recipe) -> Result<(
         let per = recipe.batch.min(dataset.len(Split::Train));
         let batches = recipe.evaluate.reestimate_batches.min(dataset.len(Split::Train) / per.max(1));
         if batches > 0 {
+            let kept = Kept::of(net.store.buffers().into_iter().map(|(_, buffer)| buffer).collect())?;
             let epoch = session.clock().epoch;
             let mut draws = world.streams.draws("reestimate", &net.name, epoch, 0);
             let mut loader = dataset.loader(Pass {
@@ -115,8 +131,13 @@ fn reestimate(session: &Session, dataset: &Dataset, recipe: &Recipe) -> Result<(
                 let _full = world.precision.leave(world.device)?;
                 Ok(loader.next_batch(dataset)?.map(|batch| batch.images))
             };
-            let _low = world.precision.enter(world.device)?;
-            net.network.reestimate_batch_norm(std::iter::from_fn(|| next().transpose()))?;
+            {
+                let _low = world.precision.enter(world.device)?;
+                net.network.reestimate_batch_norm(std::iter::from_fn(|| next().transpose()))?;
+            }
+            let flag = world.found_inf.f_zeros_like()?;
+            kept.judge(&flag)?;
+            kept.put_back_where(&flag)?;
         }
     }
     Ok(())
@@ -204,6 +225,16 @@ pub fn mixer_report(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_network_with_a_value_that_is_not_finite_has_no_accuracy() {
+        let accuracy = Accuracy::of_sums([3.0, 4.0, 2.0, 1.0], 4, "`one_q`");
+        assert!(accuracy.top1.is_nan() && accuracy.top5.is_nan() && accuracy.loss == 0.5);
+        let text = serde_json::to_string(&accuracy).expect("JSON");
+        let back: Accuracy = serde_json::from_str(&text).expect("an accuracy");
+        assert!(back.top1.is_nan() && serde_json::to_string(&back).expect("JSON") == text);
+        assert_eq!(Accuracy::of_sums([3.0, 4.0, 2.0, 0.0], 4, "`one_q`").top1, 75.0);
+    }
 
     #[test]
     fn a_loss_that_is_not_finite_survives_a_checkpoint_header() {

@@ -138,7 +138,8 @@ impl History {
             .filter_map(|(name, values)| {
                 let last = last.get(&name)?.clone();
                 let tail = &values[values.len().saturating_sub(10)..];
-                let best = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                // `max` passes over what is not a number.
+                let best = values.iter().copied().fold(f64::NAN, f64::max);
                 Some((
                     name,
                     HeadAccuracy { best, last: last.top1, median_last_10: median(tail), top5: last.top5 },
@@ -150,7 +151,9 @@ impl History {
 
 fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
+    // What is not a number comes first.
+    let key = |value: &f64| if value.is_nan() { f64::NEG_INFINITY } else { *value };
+    sorted.sort_by(|a, b| key(a).total_cmp(&key(b)));
     let middle = sorted.len() / 2;
     match sorted.len() {
         0 => f64::NAN,
@@ -176,5 +179,13 @@ mod tests {
         history.evaluations.extend((2..=11).map(|e| at(e, e as f64)));
         let head = &history.heads()["one_q"];
         assert_eq!((head.best, head.last, head.median_last_10), (99.0, 11.0, 6.5));
+        // Four without an accuracy: the best stays, they count as the worst of the last ten (6 to 15).
+        history.evaluations.extend((12..=15).map(|epoch| at(epoch, f64::NAN)));
+        let head = &history.heads()["one_q"];
+        assert_eq!((head.best, head.median_last_10), (99.0, 6.5));
+        assert!(head.last.is_nan());
+        history.evaluations.drain(..11);
+        let head = &history.heads()["one_q"];
+        assert!(head.best.is_nan() && head.median_last_10.is_nan());
     }
 }

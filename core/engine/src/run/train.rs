@@ -1,6 +1,6 @@
 //! The loop.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
@@ -30,6 +30,8 @@ struct Pending {
     waited: Duration,
     /// Step, epoch and term of the first value that was not finite.
     first_bad: Option<(u64, u64, String)>,
+    /// The steps in which each term was not finite; the empty name stands for steps all of whose terms were.
+    bad_terms: BTreeMap<String, BTreeSet<u64>>,
     skipped_before: u64,
 }
 
@@ -108,7 +110,7 @@ pub(super) fn train(run: &mut Run, stop: &AtomicI32, events: Events<'_>) -> Resu
             drop(timed_step);
             if !last && (save || signal != 0 || enough) {
                 run.history.seconds = before + begin.elapsed().as_secs_f64();
-                newest = Some(checkpoint(run, false, events)?);
+                newest = Some(checkpoint(run, false, newest.as_ref(), events)?);
             }
             if !last && signal != 0 {
                 return Err(Error::Interrupted { signal, checkpoint: newest.unwrap_or_default() });
@@ -124,7 +126,7 @@ pub(super) fn train(run: &mut Run, stop: &AtomicI32, events: Events<'_>) -> Resu
         let due = clock.epoch.is_multiple_of(run.recipe.evaluate.every) || clock.epoch == run.recipe.epochs;
         let best = if due { evaluation(run, events)? } else { false };
         run.history.seconds = before + begin.elapsed().as_secs_f64();
-        let path = checkpoint(run, best, events)?;
+        let path = checkpoint(run, best, newest.as_ref(), events)?;
         newest = Some(path.clone());
         let signal = stop.load(Ordering::Relaxed);
         if signal != 0 && clock.epoch < run.recipe.epochs {
@@ -178,7 +180,7 @@ fn unread(
     }
     // What waits belongs to steps that went well; what it says of them is not this error's business.
     let _ = flush(run, pending, newest.as_ref(), events);
-    let saved = match checkpoint(run, false, events) {
+    let saved = match checkpoint(run, false, newest.as_ref(), events) {
         Ok(path) => format!(
             "The state before it is saved in {}: go on with --resume once the file is whole again; a file less makes \
              another dataset of it",
@@ -229,22 +231,26 @@ fn flush(run: &mut Run, pending: &mut Pending, newest: Option<&PathBuf>, events:
     let values = values.split_off(watched.len());
     let mut sums: BTreeMap<(bool, String), (f64, u64)> = BTreeMap::new();
     let mut skipped = 0;
+    let mut last_bad = 0;
     for ((step, name), value) in names.into_iter().zip(values) {
         match name {
             Some((name, is_loss)) => {
-                if is_loss && !value.is_finite() && pending.first_bad.is_none() {
-                    pending.first_bad = Some((step, clock.epoch + 1, format!("term `{name}` ({value})")));
+                if is_loss && !value.is_finite() {
+                    let what = format!("term `{name}` ({value})");
+                    pending.first_bad.get_or_insert((step, clock.epoch + 1, what));
+                    pending.bad_terms.entry(name.clone()).or_default().insert(step);
+                    last_bad = step;
                 }
                 let sum = sums.entry((is_loss, name)).or_default();
                 *sum = (sum.0 + f64::from(value), sum.1 + 1);
             }
             None if value != 0.0 => {
                 skipped += 1;
-                pending.first_bad.get_or_insert((
-                    step,
-                    clock.epoch + 1,
-                    "a gradient (all terms were finite)".into(),
-                ));
+                let what = "a gradient or a running value (all terms were finite)";
+                pending.first_bad.get_or_insert((step, clock.epoch + 1, what.into()));
+                if last_bad != step {
+                    pending.bad_terms.entry(String::new()).or_default().insert(step);
+                }
             }
             None => {}
         }
@@ -281,8 +287,17 @@ fn flush(run: &mut Run, pending: &mut Pending, newest: Option<&PathBuf>, events:
         let (step, epoch, what) =
             pending.first_bad.clone().unwrap_or((clock.step, clock.epoch + 1, "a value".into()));
         if run.history.skipped >= run.recipe.max_bad_steps {
-            let checkpoint = newest.map_or("none yet".to_string(), |path| path.display().to_string());
-            return Err(Error::NotFinite { count: run.history.skipped, what, step, epoch, checkpoint });
+            let each = pending.bad_terms.iter().map(|(name, steps)| match name.as_str() {
+                "" => format!("gradients or running values alone in {}", steps.len()),
+                name => format!("`{name}` in {}", steps.len()),
+            });
+            let how = format!(
+                "{} steps had a value that is not finite and were skipped (limit `max_bad_steps`), the first for {what} at \
+                 step {step} (epoch {epoch}); {} of them",
+                run.history.skipped,
+                each.collect::<Vec<_>>().join(", ")
+            );
+            return Err(Error::Diverged { how, checkpoint: last_good(newest) });
         }
         events(&Event::Warning {
             message: format!(
@@ -292,6 +307,14 @@ fn flush(run: &mut Run, pending: &mut Pending, newest: Option<&PathBuf>, events:
         });
     }
     Ok(())
+}
+
+/// Where the last good state is, for a run that diverged.
+fn last_good(newest: Option<&PathBuf>) -> String {
+    match newest {
+        Some(path) => format!("the last good checkpoint is {}", path.display()),
+        None => "no checkpoint was written yet".into(),
+    }
 }
 
 /// The share of some time that training waited for images; `None` where they are resident.
@@ -316,7 +339,7 @@ fn failed(
     let saved = if run.session.undid_failed_step() && step > 1 {
         // What waits belongs to steps that went well; what it says of them is not this error's business.
         let _ = flush(run, pending, newest.as_ref(), events);
-        match checkpoint(run, false, events) {
+        match checkpoint(run, false, newest.as_ref(), events) {
             Ok(path) => {
                 format!(
                     "The state before it is saved in {}: go on with --resume once it is mended",
@@ -366,10 +389,16 @@ fn report_head(run: &Run, heads: &BTreeMap<String, Accuracy>) -> Option<String> 
         .filter(|name| heads.contains_key(name))
 }
 
-fn checkpoint(run: &Run, best: bool, events: Events<'_>) -> Result<PathBuf> {
+fn checkpoint(run: &Run, best: bool, newest: Option<&PathBuf>, events: Events<'_>) -> Result<PathBuf> {
     let clock = run.session.clock();
     let header = Header::of(&run.recipe, run.session.method(), clock, run.batch_in_epoch, &run.history);
-    let path = run.folder.save(&run.session, header, run.recipe.checkpoint.keep, best)?;
+    let saved = run.folder.save(&run.session, header, run.recipe.checkpoint.keep, best);
+    let path = saved.map_err(|error| match error {
+        Error::NotFinite { .. } => {
+            Error::Diverged { how: format!("at step {} {error}", clock.step), checkpoint: last_good(newest) }
+        }
+        other => other,
+    })?;
     trail::tell(Fact::Checkpoint, format_args!("{}", path.display()));
     events(&Event::Saved { path: path.clone(), step: clock.step });
     Ok(path)

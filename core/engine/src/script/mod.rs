@@ -5,8 +5,8 @@ mod live;
 mod loss;
 mod mixer;
 mod plugin;
-mod text;
 pub(crate) mod sandbox;
+mod text;
 
 pub use language::Script;
 pub use live::Live;

@@ -63,7 +63,7 @@ pub fn knn(
         let queries = admix_api::unit(&features(world.precision, net, &test.images)?)?;
         tally.add(&votes(&queries, &bank, &labels, classes, settings)?.f_log()?, &test.labels)?;
     }
-    tally.read()
+    tally.read("k-NN")
 }
 
 /// The share of votes for each class, `[N, classes]`, of queries `[N, D]` among a bank `[n, D]`, all of unit length.

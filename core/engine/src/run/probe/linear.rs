@@ -9,6 +9,7 @@ use admix_torch::{Kind, Reduction, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::{Protocol, Tally, all_features, features, needs_labels, probed, width};
+use crate::method::broken;
 use crate::optimizer::{Group, Optimizer, OptimizerConfig, Sgd};
 use crate::run::evaluate::Accuracy;
 use crate::schedule;
@@ -79,7 +80,7 @@ impl LinearProbe {
 pub struct LinearReport {
     /// On the test set after the last epoch.
     pub last: Accuracy,
-    /// The best top-1 of any epoch, in percent.
+    /// The best top-1 of any epoch, in percent. Not a number if there is none.
     pub best_top1: f64,
     /// Width of the features.
     pub width: i64,
@@ -117,6 +118,15 @@ pub fn linear(
     let streams = world.streams.fork("linear");
     let mut classifier = Classifier::new(net, dataset.info().classes as i64, settings, streams)?;
     let (test, test_labels) = all_features(&world, net, dataset, Split::Test, batch)?;
+    let unusable = broken(&test)?.f_double_value(&[])?;
+    if unusable > 0.0 {
+        let last = Accuracy::of_sums(
+            [0.0, 0.0, f64::NAN, unusable],
+            test.size()[0] as usize,
+            settings.protocol().name(),
+        );
+        return Ok(LinearReport { last, best_top1: f64::NAN, width: width(net) });
+    }
     let cache = if settings.cached {
         Some(all_features(&world, net, dataset, Split::Labelled, batch)?)
     } else {
@@ -124,7 +134,8 @@ pub fn linear(
     };
     let total = dataset.len(Split::Labelled);
     let mut last = None;
-    let mut best_top1 = f64::NEG_INFINITY;
+    // `max` passes over what is not a number.
+    let mut best_top1 = f64::NAN;
     for epoch in 0..settings.epochs {
         let mut draws = streams.draws("order", "", epoch, 0);
         match &cache {
@@ -215,7 +226,7 @@ impl Classifier {
         }
         let mut tally = Tally::default();
         tally.add(&self.logits(features)?.f_log_softmax(1, None)?, labels)?;
-        tally.read()
+        tally.read("the linear classifier")
     }
 }
 

@@ -11,6 +11,7 @@ use admix_data::{Dataset, Split};
 use admix_torch::{Device, Kind, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::method::broken;
 use crate::precision::Precision;
 use crate::recipe::Recipe;
 use crate::run::evaluate::Accuracy;
@@ -154,7 +155,8 @@ impl Tally {
         let hits = guesses.f_eq_tensor(&column)?.f_to_kind(Kind::Float)?;
         let loss = log_p.f_gather(1, &column, false)?.f_sum(Kind::Float)?.f_neg()?;
         let first = hits.f_narrow(1, 0, 1)?.f_sum(Kind::Float)?;
-        let sums = Tensor::f_stack(&[first, hits.f_sum(Kind::Float)?, loss], 0)?.f_to_kind(Kind::Double)?;
+        let all = [first, hits.f_sum(Kind::Float)?, loss, broken(log_p)?];
+        let sums = Tensor::f_stack(&all, 0)?.f_to_kind(Kind::Double)?;
         self.sums = Some(match self.sums.take() {
             Some(before) => before.f_add(&sums)?,
             None => sums,
@@ -163,11 +165,11 @@ impl Tally {
         Ok(())
     }
 
-    fn read(self) -> Result<Accuracy> {
-        let sums = self.sums.ok_or_else(|| Error::Input("there is no image to evaluate on".into()))?;
-        let sums: Vec<f64> = Vec::try_from(&sums.f_to_device(Device::Cpu)?)?;
-        let over = |at: usize| sums.get(at).copied().unwrap_or(f64::NAN) / self.images as f64;
-        Ok(Accuracy { top1: 100.0 * over(0), top5: 100.0 * over(1), loss: over(2), images: self.images })
+    fn read(self, what: &str) -> Result<Accuracy> {
+        let none = || Error::Input("there is no image to evaluate on".into());
+        let sums = self.sums.ok_or_else(none)?.f_to_device(Device::Cpu)?;
+        let sums: [f64; 4] = Vec::<f64>::try_from(&sums)?.try_into().map_err(|_| none())?;
+        Ok(Accuracy::of_sums(sums, self.images, what))
     }
 }
 
@@ -184,8 +186,8 @@ mod tests {
             let rows = scores.narrow(0, 0, 2).log_softmax(1, Kind::Float);
             tally.add(&rows, &Tensor::from_slice(&labels)).expect("a batch");
         }
-        let found = tally.read().expect("figures");
+        let found = tally.read("k-NN").expect("figures");
         assert_eq!((found.top1, found.top5, found.images), (50.0, 75.0, 4));
-        assert!(Tally::default().read().is_err());
+        assert!(Tally::default().read("k-NN").is_err());
     }
 }
