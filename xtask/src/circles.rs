@@ -34,11 +34,15 @@ pub fn circles(root: &Path) -> Result<Vec<Vec<PathBuf>>> {
     let edges: BTreeMap<&Module, BTreeSet<&Module>> = files
         .iter()
         .map(|(own, file)| {
-            let used = file.uses.iter().filter_map(|path| target(path, &files, 0)).filter(|other| *other != own);
+            let used =
+                file.uses.iter().filter_map(|path| target(path, &files, 0)).filter(|other| *other != own);
             (own, used.collect())
         })
         .collect();
-    Ok(components(&edges).into_iter().map(|circle| circle.iter().map(|own| files[*own].path.clone()).collect()).collect())
+    Ok(components(&edges)
+        .into_iter()
+        .map(|circle| circle.iter().map(|own| files[*own].path.clone()).collect())
+        .collect())
 }
 
 /// Reads a module's file and those of the modules that it declares.
@@ -99,9 +103,15 @@ impl Reader<'_> {
             UseTree::Path(path) => {
                 self.use_tree(&path.tree, &[prefix, &[path.ident.to_string()]].concat(), exported);
             }
-            UseTree::Group(group) => group.items.iter().for_each(|tree| self.use_tree(tree, prefix, exported)),
-            UseTree::Name(name) => self.used(prefix, name.ident.to_string(), name.ident.to_string(), exported),
-            UseTree::Rename(name) => self.used(prefix, name.ident.to_string(), name.rename.to_string(), exported),
+            UseTree::Group(group) => {
+                group.items.iter().for_each(|tree| self.use_tree(tree, prefix, exported))
+            }
+            UseTree::Name(name) => {
+                self.used(prefix, name.ident.to_string(), name.ident.to_string(), exported)
+            }
+            UseTree::Rename(name) => {
+                self.used(prefix, name.ident.to_string(), name.rename.to_string(), exported)
+            }
             UseTree::Glob(_) => self.used(prefix, "*".into(), "*".into(), exported),
         }
     }
@@ -192,8 +202,11 @@ fn components<'a>(edges: &BTreeMap<&'a Module, BTreeSet<&'a Module>>) -> Vec<Vec
     let mut placed = BTreeSet::new();
     let mut found = Vec::new();
     for own in edges.keys() {
-        let circle: Vec<&Module> =
-            reached[own].iter().filter(|other| reached.get(**other).is_some_and(|back| back.contains(own))).copied().collect();
+        let circle: Vec<&Module> = reached[own]
+            .iter()
+            .filter(|other| reached.get(**other).is_some_and(|back| back.contains(own)))
+            .copied()
+            .collect();
         if circle.len() > 1 && placed.insert(circle[0]) {
             found.push(circle);
         }
@@ -220,7 +233,8 @@ mod tests {
     #[test]
     fn files_that_use_each_other_through_re_exports_are_a_circle() {
         let lib = ("lib.rs", "mod a; mod b; pub use a::A; pub use b::{B as C};");
-        let circle = found(&[lib, ("a.rs", "pub struct A(crate::C);"), ("b.rs", "use crate::A; pub struct B(A);")]);
+        let circle =
+            found(&[lib, ("a.rs", "pub struct A(crate::C);"), ("b.rs", "use crate::A; pub struct B(A);")]);
         assert_eq!(circle, [["a.rs", "b.rs"]]);
         let none = found(&[lib, ("a.rs", "pub struct A;"), ("b.rs", "use crate::A; pub struct B(A);")]);
         assert!(none.is_empty(), "{none:?}");

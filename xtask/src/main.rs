@@ -4,6 +4,7 @@
 
 mod bench;
 mod check;
+mod circles;
 mod compare;
 mod compare_ssl;
 mod cuda_object;
@@ -61,7 +62,7 @@ enum Command {
     Demo,
     /// Set up, then run every test.
     Test(test::TestArgs),
-    /// Formatting, lints and documentation; warnings are errors.
+    /// Formatting, circles between files, lints and documentation; warnings are errors.
     Check,
     /// Train the methods on CIFAR-10 at one budget; resumes.
     Compare(compare::CompareArgs),

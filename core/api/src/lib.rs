@@ -1,6 +1,7 @@
 //! What a plugin author sees: mixers, losses, the values they exchange with the host, and the registry.
 
 pub mod abi;
+mod cluster_aware;
 pub mod contract;
 mod draws;
 mod embedding;
@@ -22,6 +23,7 @@ mod served;
 pub mod spans;
 
 pub use admix_torch::{Autocast, SyncCounter, rng_fingerprint, threads};
+pub use cluster_aware::cluster_aware;
 pub use draws::{Draws, Streams};
 pub use embedding::{beta22, extend, unit};
 pub use entry::{Describe, Entry, Origin};
@@ -31,7 +33,7 @@ pub use kind::{AnyReader, Choice, Kind, ReadConfig, Reader};
 pub use kinds::{LossChoice, MixerChoice};
 pub use loss::{Argument, Loss, LossConfig, LossInput};
 pub use mixer::{Credit, Hidden, MixInput, Mixed, Mixer, MixerConfig, MixerContext, Needs};
-pub use pairing::{Pairing, Partner, Per, cluster_aware};
+pub use pairing::{Pairing, Partner, Per};
 pub use params::{Buffer, Hints, Init, Parameter, Path, Store};
 pub use plan::{Ask, Plan, Planned, Value, over_images};
 pub use read::Seed;

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use admix_torch::{Device, Kind, Tensor, upload};
 
-use crate::pairing::{SHUFFLE, Shuffle};
+use crate::cluster_aware::{SHUFFLE, Shuffle, cluster_aware};
 use crate::{Draws, Error, Pairing, Partner, Per, Result};
 
 /// What a plan is wanted for.
@@ -214,6 +214,25 @@ pub struct Planned {
 }
 
 impl Planned {
+    /// The plan with the partners that pseudo labels `[N]` int64 call for, or `None` where its partners hold as they are.
+    /// The host does this before each mix, so that a mixer always finds its partners in the plan.
+    ///
+    /// # Errors
+    /// The plan's pairing reads pseudo labels and none are given, or labels of another shape.
+    pub fn paired(&self, pseudo: Option<&Tensor>) -> Result<Option<Self>> {
+        let [inside, order] = SHUFFLE;
+        let (Ok(inside), Ok(order)) = (self.get(inside), self.get(order)) else { return Ok(None) };
+        let pseudo = pseudo.ok_or_else(|| Error::MissingInput {
+            plugin: "partner: ClusterAware".into(),
+            input: "pseudo".into(),
+            remedy: "pass `pseudo: labels` to the mix".into(),
+        })?;
+        let partner = cluster_aware(pseudo, &order, &inside)?;
+        let mut tensors = self.tensors();
+        tensors.insert("partner".into(), partner);
+        Ok(Some(Self::of(tensors, self.structure())))
+    }
+
     /// A plan whose values are tensors already, by name, with its structure.
     pub fn of(tensors: BTreeMap<String, Tensor>, structure: u64) -> Self {
         Self { tensors, structure }

@@ -1,6 +1,6 @@
 //! Errors of this crate: one line each, without C++ stacks.
 
-use crate::cuda::CudaState;
+use crate::cuda_state::CudaState;
 
 /// What went wrong in libtorch or in opening it.
 #[derive(Debug, thiserror::Error)]

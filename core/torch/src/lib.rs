@@ -7,6 +7,7 @@
 mod crash;
 mod cuda;
 mod cuda_object;
+mod cuda_state;
 mod ema;
 mod error;
 mod grads;
@@ -25,7 +26,8 @@ pub mod trail;
 mod upload;
 
 pub use crash::tell_crashes;
-pub use cuda::{CudaState, Wanted, cuda_peak_bytes, open_cuda, reset_cuda_peak, set_tf32, synchronize, tf32};
+pub use cuda::{Wanted, cuda_peak_bytes, open_cuda, reset_cuda_peak, set_tf32, synchronize, tf32};
+pub use cuda_state::CudaState;
 pub use ema::{copy_all, copy_where, ema};
 pub use error::{Error, Result};
 pub use grads::{backward, backward_keep, clear_grads, grad_norm, grad_of, gradients, nonfinite, take_grads};

@@ -2,9 +2,9 @@
 
 use admix_torch::{Device, Kind, Tensor};
 
+use super::bench::{DRAWS, MODES};
 use super::examine::BUILT;
 use super::ledger::{Ledger, Promise};
-use super::mixers::{DRAWS, MODES};
 use super::samples::{all, described, same, wild};
 use super::slopes::slopes_agree;
 use super::watch::{Check, ensure, watched};

@@ -5,6 +5,7 @@ use std::fmt;
 
 use admix_torch::{Autocast, Device, Kind, Tensor, no_grad};
 
+use super::bench::{Bench, Built, Case, DRAWS, MISSING, MODES, took};
 use super::examine::BUILT;
 use super::ledger::{Ledger, Promise};
 use super::samples::{Batch, DEPTH, SHAPES, all, by, same, wild};
@@ -22,10 +23,7 @@ const SAME: &str = "the same plan gives the same bits";
 const READ: &str = "everything is read from the plan";
 const VIEW: &str = "partners come from the other view, if there is one";
 const HALF: &str = "half precision images stay so, masks are float32";
-pub(super) const MISSING: &str = "what is missing or unfit is an error in one line";
 const WAITS: &str = "a capturable mix does not wait for the device";
-pub(super) const DRAWS: &str = "nothing is drawn from libtorch's generator";
-pub(super) const MODES: &str = "gradient mode and autocast are left alone";
 const GRAPH: &str = "only a loud mix of trained parameters has a graph";
 const GRADIENTS: &str = "a loud mix gives its parameters finite gradients";
 
@@ -50,60 +48,6 @@ const PROMISES: &[Promise] = &[
 /// The promises about plans, about calls, and about what is mixed.
 pub(crate) fn promises() -> Vec<Promise> {
     [plans::PROMISES, PROMISES, mixes::PROMISES].concat()
-}
-
-/// The seed of the plans' draws.
-const SEED: u64 = 3;
-
-/// One mix, in words that let it be repeated.
-#[derive(Debug, Clone)]
-pub(super) struct Case {
-    settings: String,
-    pub(super) shape: Vec<i64>,
-    pub(super) per: Per,
-    /// Another way to choose partners and lambda than the settings say.
-    pairing: Option<(Partner, bool)>,
-    quiet: bool,
-    step: u64,
-}
-
-impl fmt::Display for Case {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let loudness = if self.quiet { "quiet" } else { "loud" };
-        write!(f, "{} on {}, per {:?}, {loudness}, ", self.settings, by(&self.shape), self.per)?;
-        if let Some((partner, fold)) = self.pairing {
-            write!(f, "partner {partner}, fold {fold}, ")?;
-        }
-        write!(f, "seed {SEED}, step {}", self.step)
-    }
-}
-
-/// A mixer with its trained parameters.
-struct Built {
-    mixer: Box<dyn Mixer>,
-    parameters: Vec<(String, Tensor)>,
-}
-
-/// One mixer with settings, and a batch of one shape for it.
-pub(super) struct Bench<'a> {
-    pub(super) ledger: &'a mut Ledger,
-    pub(super) batch: Batch,
-    config: &'a dyn MixerConfig,
-    pairing: &'a Pairing,
-    settings: &'a str,
-    needs: &'a Needs,
-    built: Built,
-    /// Whether the last mix left its inputs and the plan alone, and whether it left the thread's modes alone.
-    untouched: bool,
-    same_modes: bool,
-    /// Whether every mix of this batch had the right form.
-    whole: bool,
-    /// Whether every mix with these settings was as it should be.
-    sound: &'a mut bool,
-    /// The stage of the first mix of each structure, 0 for the images.
-    stages: BTreeMap<u64, usize>,
-    /// Trained parameters, and whether a gradient ever reached them.
-    reached: &'a mut BTreeMap<String, bool>,
 }
 
 /// Some of the promises.
@@ -225,43 +169,7 @@ fn build(
     Some(Built { mixer, parameters })
 }
 
-/// What a call gave. Its generator and modes are judged on the way.
-fn took<T>(ledger: &mut Ledger, promise: &'static str, at: &dyn fmt::Display, call: Watched<T>) -> Option<T> {
-    ledger.judge(DRAWS, at, call.draws);
-    ledger.judge(MODES, at, call.modes);
-    let (value, found) = match call.outcome {
-        Ok(value) => (Some(value), Ok(())),
-        Err(seen) => (None, Err(seen)),
-    };
-    ledger.judge(promise, at, found);
-    value
-}
-
 impl Bench<'_> {
-    pub(super) fn case(&self, per: Per, step: u64) -> Case {
-        let shape = self.batch.images.size();
-        Case { settings: self.settings.into(), shape, per, pairing: None, quiet: self.batch.quiet, step }
-    }
-
-    pub(super) fn ask(&self, case: &Case) -> Watched<Plan> {
-        let (partner, fold) = case.pairing.unwrap_or((self.pairing.partner, self.pairing.fold));
-        let ask = Ask {
-            batch: case.shape[0] as usize,
-            height: case.shape[2],
-            width: case.shape[3],
-            pairing: Pairing { per: case.per, partner, fold, ..self.pairing.clone() },
-            quiet: case.quiet,
-            progress: 0.5,
-            lambda: None,
-        };
-        let mut draws = Streams::new(SEED).draws("mix", "contract", 0, case.step);
-        watched(|| self.built.mixer.plan(&ask, &mut draws))
-    }
-
-    pub(super) fn took<T>(&mut self, promise: &'static str, case: &Case, call: Watched<T>) -> Option<T> {
-        took(self.ledger, promise, case, call)
-    }
-
     /// Mixes a batch and judges what every mix must keep, whatever comes out.
     fn mix(&mut self, case: &Case, batch: &Batch, plan: &Plan, slots: &Planned) -> Option<Mixed> {
         // The plugin gets copies, so that one that writes into them spoils no other case.

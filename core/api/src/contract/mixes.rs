@@ -2,8 +2,8 @@
 
 use admix_torch::{Device, Kind, Tensor};
 
+use super::bench::Case;
 use super::ledger::{Ledger, Promise};
-use super::mixers::Case;
 use super::samples::{Batch, all, close, described, same};
 use super::watch::{Check, ensure};
 use crate::{Credit, LossInput, Mixed, Needs, Plan};

@@ -12,6 +12,7 @@
 //! compared with the mask as well.
 
 mod about;
+mod bench;
 mod examine;
 mod ledger;
 pub(crate) mod losses;

@@ -1,7 +1,7 @@
 //! Promises about plans.
 
+use super::bench::{Bench, Case, MISSING};
 use super::ledger::Promise;
-use super::mixers::{Bench, Case, MISSING};
 use super::watch::{Check, Seen, ensure};
 use crate::{Per, Plan, Value};
 
