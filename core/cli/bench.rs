@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use admix_api::{Streams, uniform_field};
-use admix_data::{Batch, Dataset, Info, Split};
+use admix_data::{Batch, Dataset, Datasets, Info, Split};
 use admix_engine::{
     CaptureReport, Execution, Precision, Recipe, Session, StepOptions, StepReport, method_of, session_of,
 };
@@ -158,12 +158,12 @@ pub fn bench(command: &BenchCommand) -> Result<()> {
     let recipe = args.recipe.read(&[], &registry)?;
     let method = method_of(&recipe, args.script.as_ref())?;
     let (mut session, batches) = if args.synthetic {
-        let info = image_facts(&recipe)?;
+        let info = image_facts(&recipe, &registry)?;
         let batches =
             (0..BATCHES).map(|i| random_batch(&recipe, &info, i, device)).collect::<Result<Vec<_>>>()?;
         (session_of(&recipe, method, &registry, &info, device)?, batches)
     } else {
-        let dataset = Dataset::open(&recipe.data, device, Streams::new(recipe.seed))?;
+        let dataset = Dataset::open(&recipe.data, &registry, device, Streams::new(recipe.seed))?;
         let session = session_of(&recipe, method, &registry, dataset.info(), device)?;
         (session, real_batches(&recipe, &dataset)?)
     };
@@ -341,26 +341,20 @@ fn real_batches(recipe: &Recipe, dataset: &Dataset) -> Result<Vec<Batch>> {
 }
 
 /// What is known of a dataset without its files.
-pub fn image_facts(recipe: &Recipe) -> Result<Info> {
-    let (classes, channels, (height, width)) = match recipe.data.name.as_str() {
-        "fashion-mini" | "fashion-mnist" => (10, 1, (28, 28)),
-        "cifar10" => (10, 3, (32, 32)),
-        "cifar100" => (100, 3, (32, 32)),
-        "stl10" => (10, 3, (96, 96)),
-        "tiny_imagenet" => (200, 3, (64, 64)),
-        "toy" => {
-            let toy = &recipe.data.toy;
-            (toy.classes, toy.channels, (toy.size, toy.size))
-        }
-        name => {
-            let info = admix_data::info(name, &recipe.data.root).map_err(|error| {
+pub fn image_facts(recipe: &Recipe, registry: &Registry) -> Result<Info> {
+    let sets = Datasets::new(&recipe.data.root, registry);
+    let name = &recipe.data.name;
+    let (classes, [channels, height, width]) = match sets.of_recipe(&recipe.data).map(|set| set.about()) {
+        Some(about) => (about.classes, about.shape),
+        None => {
+            let info = sets.info(name).map_err(|error| {
                 bad_input(format!("--synthetic: the size of the images of `{name}` is not known: {error}"))
             })?;
-            (info.classes, info.channels, (info.height, info.width))
+            (info.classes, [info.channels, info.height, info.width])
         }
     };
     Ok(Info {
-        name: format!("random images of the size of {}", recipe.data.name),
+        name: format!("random images of the size of {name}"),
         classes,
         class_names: Vec::new(),
         channels,
@@ -381,7 +375,7 @@ pub fn random_batch(recipe: &Recipe, info: &Info, number: usize, device: Device)
     let n = recipe.batch as i64;
     let key = Tensor::from(number as i64).f_to_device(device)?;
     // Mean 0, variance 1, as of normalised images.
-    let (height, width) = recipe.data.augment.size().map_or((info.height, info.width), |size| (size, size));
+    let (height, width) = recipe.data.augment.config.size().map_or((info.height, info.width), |size| (size, size));
     let views = recipe.data.views as i64;
     let all = uniform_field(&key, &[views * n, info.channels, height, width])?;
     let all = all.f_sub_scalar(0.5)?.f_mul_scalar(12f64.sqrt())?;
@@ -473,7 +467,7 @@ mod tests {
         let registry = admix_engine::registry().expect("plugins");
         let text = r#"(epochs: 1, batch: 4, data: (name: "cifar100"), method: "mixup")"#;
         let recipe = Recipe::parse(text, "x", &[], &registry).expect("a recipe");
-        let info = image_facts(&recipe).expect("known");
+        let info = image_facts(&recipe, &registry).expect("known");
         assert_eq!((info.classes, info.channels, info.height), (100, 3, 32));
         let batch = random_batch(&recipe, &info, 1, Device::Cpu).expect("a batch");
         assert_eq!(batch.images.size(), [4, 3, 32, 32]);

@@ -4,10 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use admix_api::Streams;
-use admix_data::{
-    Augment, Augmentation, Change, DataConfig, Dataset, ImportOptions, Interpolation, Jitter, Moco, Storage,
-    View, import,
-};
+use admix_data::{AugmentChoice, Change, DataConfig, Dataset, ImportOptions, Interpolation, Jitter, Moco, Storage, View, Views};
 use admix_torch::{Device, Kind, Tensor};
 use image::{ImageFormat, RgbImage};
 
@@ -79,7 +76,7 @@ fn differences(name: &str, size: Option<i64>, storage: Storage) -> Vec<(View, Te
             continue;
         }
         let folder = tempfile::tempdir().unwrap();
-        let augment = Augment::Moco(Moco { size, interpolation, ..Moco::default() });
+        let augment = Moco { size, interpolation, ..Moco::default() }.into();
         let data = dataset(&all["images"], folder.path(), augment, storage);
         let index: Vec<i64> = chosen.iter().map(|&i| rows[i][0] as i64).collect();
         let views: Vec<View> = chosen.iter().map(|&i| view(&rows[i])).collect();
@@ -153,7 +150,7 @@ fn the_whole_law_is_that_of_torchvision_in_all_but_few_values() {
 fn drawn(height: i64, width: i64) -> Vec<View> {
     let blank = Tensor::zeros([4, 3, height, width], (Kind::Uint8, Device::Cpu));
     let folder = tempfile::tempdir().unwrap();
-    let data = dataset(&blank, folder.path(), Augment::Moco(Moco::default()), Storage::Device);
+    let data = dataset(&blank, folder.path(), Moco::default().into(), Storage::Device);
     match data.augmentation(DRAWS, &mut Streams::new(11).draws("augment", "", 0, 0)).unwrap() {
         Augmentation::Views(views) => views,
         other => panic!("{other:?}"),

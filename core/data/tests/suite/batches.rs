@@ -1,7 +1,7 @@
 //! Batches against a plain per-pixel reference.
 
 use admix_api::{Draws, Streams};
-use admix_data::{Augmentation, DataConfig, Dataset, Shift, Split, ToyConfig};
+use admix_data::{DataConfig, Dataset, Shift, Split, Toy, Views};
 use admix_torch::{Device, Kind, SyncCounter, Tensor};
 
 use crate::support::{bytes, config, error, numbers, open};
@@ -14,7 +14,7 @@ fn shift(data: &Dataset, n: usize, draws: &mut Draws) -> Shift {
 }
 
 fn toy(channels: i64) -> DataConfig {
-    let toy = ToyConfig { classes: 3, train: 30, test: 9, size: 8, channels };
+    let toy = Toy { classes: 3, train: 30, test: 9, size: 8, channels };
     DataConfig { toy, crop: Some(3), ..config("toy") }
 }
 
@@ -142,7 +142,7 @@ fn flips_alone_work_without_a_border() {
 fn images_need_not_be_square() {
     let folder = tempfile::tempdir().unwrap();
     let source = crate::support::write_folder(&folder.path().join("images"), &crate::support::files());
-    admix_data::import(&source, "wide", folder.path(), admix_data::ImportOptions::default()).unwrap();
+    import(&source, "wide", folder.path(), admix_data::ImportOptions::default()).unwrap();
     let data = open(&DataConfig { root: folder.path().into(), crop: Some(2), ..config("wide") });
     assert_eq!((data.info().height, data.info().width), (8, 6));
     let mut draws = Streams::new(6).draws("test", "augment", 0, 0);
@@ -207,6 +207,6 @@ fn mean_and_deviation_can_be_set_and_must_fit_the_channels() {
     let raw = data.u8_images(Split::Test, &[0]).unwrap().to_kind(Kind::Float) / 255.0;
     assert!(image.allclose(&raw, 1e-6, 1e-6, false));
     let wrong = DataConfig { mean: Some(vec![0.0]), ..toy(3) };
-    let text = error(Dataset::open(&wrong, Device::Cpu, Streams::new(1)));
+    let text = error(opened(&wrong));
     assert_eq!(text, "`data.mean` is 1 numbers, expected 3, one per channel of `toy`");
 }

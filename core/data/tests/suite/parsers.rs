@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use admix_data::{ImportOptions, import, parse};
+use admix_data::{ImportOptions, parse};
 use proptest::collection::vec;
 use proptest::prelude::*;
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use admix_api::Streams;
-use admix_data::{DataConfig, Dataset, Split, Status, TrainSplit, catalogue, verify};
+use admix_data::{DataConfig, Dataset, Split, Status, TrainSplit};
 use admix_torch::Device;
 
 use crate::support::{bytes, config, error, numbers, open};
@@ -49,7 +49,7 @@ fn write(root: &Path) -> DataConfig {
 }
 
 fn refused(config: &DataConfig) -> String {
-    error(Dataset::open(config, Device::Cpu, Streams::new(1)))
+    error(opened(&config))
 }
 
 #[test]

@@ -4,10 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use admix_api::Streams;
-use admix_data::{
-    Augment, Augmentation, Batch, DataConfig, Dataset, Interpolation, Moco, Pass, ResizedCrop, Split,
-    Storage, ToyConfig, View,
-};
+use admix_data::{AugmentChoice, Batch, DataConfig, Dataset, Interpolation, Moco, Pass, ResizedCrop, Split, Storage, Toy, View, Views};
 use admix_torch::{Device, Kind, Tensor};
 use image::{ImageFormat, Rgb, RgbImage};
 use tempfile::TempDir;
@@ -47,11 +44,11 @@ fn pictures(root: &TempDir, augment: Augment) -> DataConfig {
 }
 
 fn moco(size: i64) -> Augment {
-    Augment::Moco(Moco { size: Some(size), ..Moco::default() })
+    Moco { size: Some(size), ..Moco::default() }.into()
 }
 
 fn crop(size: i64, interpolation: Interpolation) -> Augment {
-    Augment::ResizedCrop(ResizedCrop { size: Some(size), interpolation, ..ResizedCrop::default() })
+    ResizedCrop { size: Some(size), interpolation, ..ResizedCrop::default() }.into()
 }
 
 /// Values that are pixels divided by 255.
@@ -219,7 +216,7 @@ fn measured_batches_do_not_depend_on_what_was_asked_for_before() {
 
 #[test]
 fn a_set_that_is_no_folder_can_be_streamed_too() {
-    let toy = ToyConfig { classes: 3, train: 40, test: 9, size: 16, channels: 3 };
+    let toy = Toy { classes: 3, train: 40, test: 9, size: 16, channels: 3 };
     // Crops and flips alone are the same to the bit.
     let set = DataConfig { toy, views: 2, crop: Some(3), per_class: Some(9), ..config("toy") };
     let streamed =
@@ -242,7 +239,7 @@ fn a_set_that_is_no_folder_can_be_streamed_too() {
     }
     let augmentation = ours.augmentation(4, &mut Streams::new(1).draws("augment", "", 0, 0)).unwrap();
     assert_eq!(augmentation.len(), 4);
-    let shift = admix_data::Shift { flip: vec![false], dy: vec![0], dx: vec![0] };
+    let shift = vec![admix_data::Offset::default()];
     let one = Tensor::arange(1, (Kind::Int64, Device::Cpu));
     assert!(error(ours.train_batch(&one, &shift.into())).contains("expected views"));
 }
@@ -292,7 +289,7 @@ fn a_broken_file_is_named_when_it_is_first_used() {
         assert!(loader.next_batch(&data).unwrap().is_some(), "{what}");
         assert!(error(data.clean_batch(Split::Train, 0, 12)).contains("005.JPEG"), "{what}");
         assert!(data.clean_batch(Split::Test, 0, 3).is_ok(), "{what}");
-        let verified = admix_data::verify("pictures", root.path());
+        let verified = verify("pictures", root.path());
         if what == "gone" {
             // What is not there is no part of the folder.
             assert_eq!(verified.unwrap().info.train, 11);
@@ -315,7 +312,7 @@ fn of_several_broken_files_the_first_of_the_batch_is_named_whatever_the_timing()
         for _ in 0..5 {
             assert!(error(data.clean_batch(Split::Train, 0, 24)).contains("train/ant/004.JPEG"));
         }
-        let text = error(admix_data::verify("pictures", root.path()));
+        let text = error(verify("pictures", root.path()));
         assert!(text.contains("2 more files are broken"), "{text}");
     }
 }
@@ -381,7 +378,7 @@ fn folders_that_are_no_dataset_are_refused_with_a_way_out() {
         let root = tempfile::tempdir().unwrap();
         let files: Vec<_> = files.iter().map(|name| (name.to_string(), picture())).collect();
         write_folder(&root.path().join("pictures"), &files);
-        let text = error(Dataset::open(&pictures(&root, moco(16)), Device::Cpu, Streams::new(1)));
+        let text = error(opened(&pictures(&root, moco(16))));
         assert!(text.contains(wanted) && text.contains("pictures"), "{what}: {text}");
     }
 }
@@ -413,8 +410,8 @@ fn settings_that_do_not_fit_are_refused() {
     let root = tempfile::tempdir().unwrap();
     folder(root.path(), 8, &MIXED);
     let set = |augment| pictures(&root, augment);
-    let refused = |set: DataConfig| error(Dataset::open(&set, Device::Cpu, Streams::new(1)));
-    let text = refused(set(Augment::Shift));
+    let refused = |set: DataConfig| error(opened(&set));
+    let text = refused(set(Shift {}.into()));
     assert!(text.starts_with("`data.augment` is Shift") && text.contains("`Moco(size: 224)`"), "{text}");
     let text = refused(DataConfig { storage: Storage::Device, ..set(moco(16)) });
     assert!(
@@ -457,13 +454,13 @@ fn a_folder_is_listed_described_and_verified() {
     let root = tempfile::tempdir().unwrap();
     folder(root.path(), 8, &MIXED);
     fs::create_dir(root.path().join("something")).unwrap();
-    let listed = admix_data::catalogue(root.path());
+    let listed = catalogue(root.path());
     let entry = listed.iter().find(|entry| entry.name == "pictures").unwrap();
     assert!(entry.summary.contains("a folder of images"), "{}", entry.summary);
     assert!(listed.iter().all(|entry| entry.name != "something"));
-    let info = admix_data::info("pictures", root.path()).unwrap();
+    let info = info("pictures", root.path()).unwrap();
     assert_eq!((info.train, info.test, info.channels, info.classes), (8, 3, 3, 2));
-    let verified = admix_data::verify("pictures", root.path()).unwrap();
+    let verified = verify("pictures", root.path()).unwrap();
     let pixels: u32 = (0..8).chain([1, 2, 5]).map(|at| MIXED[at % 5].0 * MIXED[at % 5].1 * 3).sum();
     assert_eq!((verified.bytes, verified.path), (u64::from(pixels), Some(root.path().join("pictures"))));
     let text = error(Dataset::open(
