@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use admix_api::{Streams, uniform_field};
+use admix_api::{Registry, Streams, uniform_field};
 use admix_data::{Batch, Dataset, Datasets, Info, Split};
 use admix_engine::{
     CaptureReport, Execution, Precision, Recipe, Session, StepOptions, StepReport, method_of, session_of,
@@ -375,7 +375,8 @@ pub fn random_batch(recipe: &Recipe, info: &Info, number: usize, device: Device)
     let n = recipe.batch as i64;
     let key = Tensor::from(number as i64).f_to_device(device)?;
     // Mean 0, variance 1, as of normalised images.
-    let (height, width) = recipe.data.augment.config.size().map_or((info.height, info.width), |size| (size, size));
+    let (height, width) =
+        recipe.data.augment.config.size().map_or((info.height, info.width), |size| (size, size));
     let views = recipe.data.views as i64;
     let all = uniform_field(&key, &[views * n, info.channels, height, width])?;
     let all = all.f_sub_scalar(0.5)?.f_mul_scalar(12f64.sqrt())?;

@@ -4,6 +4,7 @@
 //! momentum, mixing and losses are left out.
 
 use admix_api::{Store, Streams};
+use admix_data::Info;
 use admix_engine::{Precision, Recipe};
 use admix_models::Network;
 use admix_torch::{
@@ -67,7 +68,8 @@ pub fn floor(args: &FloorArgs) -> Result<()> {
     let precision = args.precision.open(device)?;
     let registry = libraries::registry()?;
     let recipe = args.recipe.read(&[], &registry)?;
-    let report = time((&recipe, &image_facts(&recipe, &registry)?), args.stage, args.rounds, (device, precision))?;
+    let info = image_facts(&recipe, &registry)?;
+    let report = time((&recipe, &info), args.stage, args.rounds, (device, precision))?;
     match args.format {
         Format::Json => output::print_json(&report),
         Format::Text => output::print(&told(&report)),
@@ -245,7 +247,8 @@ mod tests {
         ] {
             let text = format!("(epochs: 1, batch: 4, method: \"mixup\", {model}, {rest})");
             let recipe = Recipe::parse(&text, "x", &[], &registry).expect("a recipe");
-            let report = time((&recipe, &image_facts(&recipe, &registry)?), 2, 1, (Device::Cpu, precision)).expect("times");
+            let info = image_facts(&recipe, &registry).expect("known");
+            let report = time((&recipe, &info), 2, 1, (Device::Cpu, precision)).expect("times");
             assert!(
                 [report.forward_ms, report.features_ms, report.training_ms, report.input_ms]
                     .iter()

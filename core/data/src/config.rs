@@ -77,7 +77,8 @@ impl DataConfig {
         let default = Self::default();
         let heeds = self.augment.config.heeds();
         let unheeded = |field: &str, got: String| {
-            let wanted = "its default, as it acts under `augment: Shift` only; give the setting to `augment` itself";
+            let wanted =
+                "its default, as it acts under `augment: Shift` only; give the setting to `augment` itself";
             Err(setting(format!("data.{field}"), got, wanted))
         };
         if self.flip != default.flip && !heeds.contains(&"flip") {

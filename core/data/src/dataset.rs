@@ -182,12 +182,7 @@ impl Dataset {
     ///
     /// # Errors
     /// As [`Dataset::augmented_batch`].
-    pub fn augmented_batch_of(
-        &self,
-        split: Split,
-        index: &Tensor,
-        augmentations: &[Views],
-    ) -> Result<Batch> {
+    pub fn augmented_batch_of(&self, split: Split, index: &Tensor, augmentations: &[Views]) -> Result<Batch> {
         let part = self.part(split);
         for augmentation in augmentations {
             let n = augmentation.len();
@@ -313,13 +308,7 @@ impl Dataset {
     }
 
     /// Images `start..start + n` of a split, which is known to be a part of it, as they are measured.
-    fn streamed_clean(
-        &self,
-        stream: &Stream,
-        split: Split,
-        start: usize,
-        n: usize,
-    ) -> Result<Tensor> {
+    fn streamed_clean(&self, stream: &Stream, split: Split, start: usize, n: usize) -> Result<Tensor> {
         let done = stream.clean((split, start, n), self.len(split))?;
         self.normalised(&self.uploaded(&done.bytes)?)
     }

@@ -47,8 +47,8 @@ mod stream;
 mod tensors;
 
 pub use augment::{
-    AugmentChoice, Augmentation, AugmentationConfig, Change, Crop, Cropped, Cutter, Interpolation, Jitter, Moco,
-    Offset, ResizedCrop, Setup, Shift, View, Views,
+    AugmentChoice, Augmentation, AugmentationConfig, Change, Crop, Cropped, Cutter, Interpolation, Jitter,
+    Moco, Offset, ResizedCrop, Setup, Shift, View, Views,
 };
 pub use batch::Batch;
 pub use catalogue::{Entry, Status, Verified};

@@ -83,8 +83,7 @@ impl<'a> Datasets<'a> {
         let source =
             if self.is_folder(name) { self.folder(name)?.load(name)? } else { self.read(config, streams)? };
         if let Some(shorter) = config.test_resize {
-            let wanted =
-                format!("None: the images of `{name}` have one size and are measured as they are");
+            let wanted = format!("None: the images of `{name}` have one size and are measured as they are");
             return Err(setting("data.test_resize", shorter, &wanted));
         }
         Ok(source)
@@ -125,7 +124,8 @@ impl<'a> Datasets<'a> {
         }
         match config.fold {
             Some(fold) if folds == 0 => {
-                let wanted = format!("None: `{name}` has no folds ({} has)", having(&|set| set.about().folds));
+                let wanted =
+                    format!("None: `{name}` has no folds ({} has)", having(&|set| set.about().folds));
                 Err(setting("data.fold", fold, &wanted))
             }
             Some(fold) if fold >= folds => {

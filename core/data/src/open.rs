@@ -23,12 +23,7 @@ impl Dataset {
     /// # Errors
     /// A setting out of range, a dataset that is unknown, missing or damaged, or a device without room for it. An image
     /// of a folder that cannot be decoded is an error when it is first used.
-    pub fn open(
-        config: &DataConfig,
-        registry: &Registry,
-        device: Device,
-        streams: Streams,
-    ) -> Result<Self> {
+    pub fn open(config: &DataConfig, registry: &Registry, device: Device, streams: Streams) -> Result<Self> {
         config.validate()?;
         let sets = Datasets::new(&config.root, registry);
         let is_folder = sets.is_folder(&config.name);

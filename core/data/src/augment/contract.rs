@@ -5,7 +5,7 @@ use admix_api::{Kind, Streams, SyncCounter};
 use admix_torch::{Device, Kind as Type, Tensor};
 use serde_json::Value as Json;
 
-use super::kind::{Augmentation, AugmentationConfig, AugmentChoice, Setup};
+use super::kind::{AugmentChoice, Augmentation, AugmentationConfig, Setup};
 use super::views::Views;
 use crate::config::DataConfig;
 use crate::dataset::Dataset;
@@ -61,9 +61,7 @@ impl Kind for dyn Augmentation {
         check(choice, at, ledger);
     }
 
-    fn facts(
-        config: Option<&dyn AugmentationConfig>,
-    ) -> admix_api::Result<Vec<(&'static str, Vec<String>)>> {
+    fn facts(config: Option<&dyn AugmentationConfig>) -> admix_api::Result<Vec<(&'static str, Vec<String>)>> {
         let Some(config) = config else { return Ok(Vec::new()) };
         let images = if config.takes_any_size() { "images of any size" } else { "images of one size" };
         let heeds = config.heeds().iter().map(|field| format!("heeds data.{field}"));

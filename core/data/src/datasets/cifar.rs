@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::kind::{About, Absent};
+use crate::Result;
 use crate::error::Malformed;
 use crate::info::Normalisation;
 use crate::source::{Images, Part, Source, read_file};
-use crate::Result;
 
 const PIXELS: usize = 3 * 32 * 32;
 
@@ -89,8 +89,10 @@ impl Cifar {
             for path in files.iter().map(|name| -> PathBuf { folder.join(name) }) {
                 let bytes = read_file(&path)?;
                 append(&bytes, self, &mut images).map_err(|error| {
-                    error
-                        .within(&path, "unpack the archive again, or import the images with `admix data import`")
+                    error.within(
+                        &path,
+                        "unpack the archive again, or import the images with `admix data import`",
+                    )
                 })?;
             }
             Ok(images)

@@ -68,7 +68,9 @@ impl Kind for dyn DatasetSource {
     fn in_recipe(name: &str, written: &str) -> String {
         // The settings of a set stand at its name, beside the others of `data`.
         match written.split_once('(') {
-            Some((_, settings)) if settings != ")" => format!("data: (name: \"{name}\", {name}: ({settings}),"),
+            Some((_, settings)) if settings != ")" => {
+                format!("data: (name: \"{name}\", {name}: ({settings}),")
+            }
             _ => format!("data: (name: \"{name}\"),"),
         }
     }
@@ -167,9 +169,7 @@ fn labels(source: &Source) -> Check {
 }
 
 fn same(what: &str, one: &Source, other: &Source) -> Check {
-    for (split, one, other) in
-        [("training", &one.train, &other.train), ("test", &one.test, &other.test)]
-    {
+    for (split, one, other) in [("training", &one.train, &other.train), ("test", &one.test, &other.test)] {
         let equal = one.labels == other.labels && one.pixels == other.pixels;
         ensure(equal, || format!("{what} gives other {split} images or another order"))?;
     }
@@ -188,7 +188,8 @@ fn through_a_file(source: &Source, name: &str) -> Result<Source> {
     let folder = std::env::temp_dir().join(format!("admix-contract-{}-{name}", std::process::id()));
     let path = packed::path(&folder, name);
     let (train, test) = (pictures(&source.train, &train), pictures(&source.test, &test));
-    let read = packed::write(&path, &source.info, &train, &test, true).and_then(|_| packed::load(&path, name));
+    let read =
+        packed::write(&path, &source.info, &train, &test, true).and_then(|_| packed::load(&path, name));
     // What is mapped stays readable without its name.
     std::fs::remove_dir_all(&folder).ok();
     read

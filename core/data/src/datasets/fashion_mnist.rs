@@ -183,8 +183,8 @@ fn load(root: &Path, about: About) -> Result<Source> {
         let (image_bytes, label_bytes) = (read(&images)?, read(&labels)?);
         let IdxImages { height, width, pixels } =
             parse_images(&image_bytes).map_err(|error| error.within(&images, REMEDY))?;
-        let found = parse_labels(&label_bytes, CLASSES.len())
-            .map_err(|error| error.within(&labels, REMEDY))?;
+        let found =
+            parse_labels(&label_bytes, CLASSES.len()).map_err(|error| error.within(&labels, REMEDY))?;
         let n = pixels.len() / (height * width);
         if found.len() != n || n == 0 {
             let problem = format!("{} labels for {n} images", found.len());

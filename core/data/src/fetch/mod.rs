@@ -93,12 +93,7 @@ impl Datasets<'_> {
         whole && self.catalogue().iter().any(|set| set.name == name && set.status == Status::Ready)
     }
 
-    fn get_published(
-        &self,
-        name: &str,
-        set: Published<'_>,
-        options: GetOptions<'_>,
-    ) -> Result<GetReport> {
+    fn get_published(&self, name: &str, set: Published<'_>, options: GetOptions<'_>) -> Result<GetReport> {
         let mut report = GetReport { name: name.into(), root: self.root.into(), files: Vec::new() };
         if self.is_ready(name) {
             return Ok(report);

@@ -181,7 +181,8 @@ fn a_set_is_ready_after_it_was_got_and_is_got_once() {
     let root = tempfile::tempdir().unwrap();
     let registry = admix_api::Registry::linked().unwrap();
     let sets = Datasets::new(root.path(), &registry);
-    let status = || sets.catalogue().into_iter().find(|set| set.name == "cifar10").unwrap().status.to_string();
+    let status =
+        || sets.catalogue().into_iter().find(|set| set.name == "cifar10").unwrap().status.to_string();
     let archive = archive();
     let md5 = sum(&archive);
     let set = Published {
@@ -205,8 +206,9 @@ fn names_and_addresses_that_are_none_are_refused() {
     let root = Path::new("/nowhere");
     let registry = admix_api::Registry::linked().unwrap();
     let sets = Datasets::new(root, &registry);
-    let text =
-        |name: &str, url| sets.get(name, GetOptions { url, ..GetOptions::default() }).unwrap_err().to_string();
+    let text = |name: &str, url| {
+        sets.get(name, GetOptions { url, ..GetOptions::default() }).unwrap_err().to_string()
+    };
     let unknown = text("cifar1O", None);
     assert!(
         unknown.contains("`NAME` is `cifar1O`") && unknown.contains("Did you mean `cifar10`"),

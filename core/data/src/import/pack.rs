@@ -65,8 +65,7 @@ impl Datasets<'_> {
             let wanted = "a name that no built-in dataset without files has";
             return Err(setting("--name", format!("`{name}`"), wanted));
         }
-        if let Some((h, w)) =
-            options.size.filter(|(h, w)| !(1..=4096).contains(h) || !(1..=4096).contains(w))
+        if let Some((h, w)) = options.size.filter(|(h, w)| !(1..=4096).contains(h) || !(1..=4096).contains(w))
         {
             return Err(setting("--size", format!("{h}x{w}"), "1 to 4096 pixels a side"));
         }

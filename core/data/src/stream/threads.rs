@@ -81,7 +81,12 @@ impl Stream {
     ///
     /// # Errors
     /// The system refuses one.
-    pub(crate) fn start(unread: Unread, law: &dyn Augmentation, workers: usize, pinned: bool) -> Result<Self> {
+    pub(crate) fn start(
+        unread: Unread,
+        law: &dyn Augmentation,
+        workers: usize,
+        pinned: bool,
+    ) -> Result<Self> {
         let Unread { info, train, test, clean, .. } = unread;
         Ok(Self {
             set: Arc::new(set(Arc::new(train), Arc::new(test), law, info.channels)),

@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use admix_api::Streams;
-use admix_data::{DataConfig, Dataset, ImportOptions, Split};
-use admix_torch::Device;
+use admix_data::{DataConfig, ImportOptions, Split};
 
-use crate::support::{bytes, config, error, files, numbers, open, write_folder};
+use crate::support::{
+    bytes, config, error, files, import, info, numbers, open, opened, verify, write_folder,
+};
 
 fn packed(root: &Path) -> (PathBuf, DataConfig) {
     let source = write_folder(&root.join("images"), &files());

@@ -4,12 +4,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use admix_api::Streams;
-use admix_data::{AugmentChoice, Batch, DataConfig, Dataset, Interpolation, Moco, Pass, ResizedCrop, Split, Storage, Toy, View, Views};
+use admix_data::{
+    AugmentChoice, Batch, DataConfig, Dataset, Interpolation, Moco, Pass, ResizedCrop, Shift, Split, Storage,
+    Toy, View,
+};
 use admix_torch::{Device, Kind, Tensor};
 use image::{ImageFormat, Rgb, RgbImage};
 use tempfile::TempDir;
 
-use crate::support::{bytes, config, encode, error, numbers, open, write_folder};
+use crate::support::{
+    bytes, catalogue, config, encode, error, info, numbers, open, opened, verify, write_folder,
+};
 
 /// Waves and a little noise, different for each seed.
 fn photo(height: u32, width: u32, seed: u32) -> RgbImage {
@@ -39,15 +44,15 @@ fn folder(root: &Path, train: usize, sizes: &[(u32, u32)]) -> PathBuf {
 
 const MIXED: [(u32, u32); 5] = [(40, 56), (64, 33), (50, 50), (24, 90), (61, 47)];
 
-fn pictures(root: &TempDir, augment: Augment) -> DataConfig {
+fn pictures(root: &TempDir, augment: AugmentChoice) -> DataConfig {
     DataConfig { root: root.path().into(), augment, views: 2, ..config("pictures") }
 }
 
-fn moco(size: i64) -> Augment {
+fn moco(size: i64) -> AugmentChoice {
     Moco { size: Some(size), ..Moco::default() }.into()
 }
 
-fn crop(size: i64, interpolation: Interpolation) -> Augment {
+fn crop(size: i64, interpolation: Interpolation) -> AugmentChoice {
     ResizedCrop { size: Some(size), interpolation, ..ResizedCrop::default() }.into()
 }
 
@@ -121,7 +126,7 @@ fn flip_and_colours_of_a_streamed_image_are_those_of_a_resident_one_to_the_bit()
     let set = pictures(&root, moco(24));
     let (streamed, resident) = (open(&set), open(&DataConfig { storage: Storage::Device, ..set }));
     let drawn = resident.augmentation(40, &mut Streams::new(5).draws("augment", "", 0, 0)).unwrap();
-    let Augmentation::Views(mut views) = drawn else { panic!("not views") };
+    let mut views = drawn.of::<View>("views").unwrap().to_vec();
     for view in &mut views {
         let whole = View::whole(24, 24);
         (view.top, view.left, view.height, view.width) = (0, 0, whole.height, whole.width);
@@ -167,7 +172,7 @@ fn a_crop_is_drawn_for_the_size_of_its_own_image() {
         .to_vec();
     write_folder(&root.path().join("pictures"), &files);
     let small = ResizedCrop { size: Some(8), scale: (0.01, 0.03), ..ResizedCrop::default() };
-    let data = open(&plain(pictures(&root, Augment::ResizedCrop(small))));
+    let data = open(&plain(pictures(&root, small.into())));
     let index = Tensor::zeros([200], (Kind::Int64, Device::Cpu));
     let batch = data.train_views(&index, Streams::new(1), 0, 0).unwrap();
     let mean = batch.views[0].mean_dim([1i64, 2, 3].as_slice(), false, Kind::Float);
@@ -463,10 +468,6 @@ fn a_folder_is_listed_described_and_verified() {
     let verified = verify("pictures", root.path()).unwrap();
     let pixels: u32 = (0..8).chain([1, 2, 5]).map(|at| MIXED[at % 5].0 * MIXED[at % 5].1 * 3).sum();
     assert_eq!((verified.bytes, verified.path), (u64::from(pixels), Some(root.path().join("pictures"))));
-    let text = error(Dataset::open(
-        &DataConfig { name: "picture".into(), ..pictures(&root, moco(16)) },
-        Device::Cpu,
-        Streams::new(1),
-    ));
+    let text = error(opened(&DataConfig { name: "picture".into(), ..pictures(&root, moco(16)) }));
     assert!(text.contains("Did you mean `pictures`?"), "{text}");
 }

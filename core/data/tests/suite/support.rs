@@ -4,10 +4,11 @@ use std::fs;
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
-use admix_api::{Registry, Streams};
+use admix_api::{Registry, Streams, With};
 use admix_data::{DataConfig, Dataset, Datasets, Entry, ImportOptions, ImportReport, Info, Result, Verified};
 use admix_torch::{Device, Tensor};
 use image::{ImageFormat, Rgb, RgbImage};
+use ron::extensions::Extensions;
 
 /// A number of a `S`, and what it is called.
 pub type Named<S, T> = (&'static str, fn(&S) -> T);
@@ -18,6 +19,14 @@ pub fn config(name: &str) -> DataConfig {
 
 pub fn registry() -> Registry {
     Registry::linked().unwrap()
+}
+
+/// What a recipe says in its `data`.
+pub fn read(text: &str) -> Result<DataConfig, String> {
+    let registry = registry();
+    let options = ron::Options::default()
+        .with_default_extension(Extensions::UNWRAP_VARIANT_NEWTYPES | Extensions::IMPLICIT_SOME);
+    options.from_str_seed(text, With::<DataConfig>::new(&registry)).map_err(|error| error.to_string())
 }
 
 pub fn open(config: &DataConfig) -> Dataset {

@@ -7,7 +7,7 @@ use std::path::Path;
 use admix_data::{DataConfig, ImportOptions, ImportReport, Result, Split, Status};
 use image::{GrayImage, ImageFormat, Luma};
 
-use crate::support::{config, error, jpeg, numbers, open, tar, write_folder, zip};
+use crate::support::{catalogue, config, error, import, jpeg, numbers, open, opened, tar, write_folder, zip};
 
 type Files = Vec<(String, Vec<u8>)>;
 

@@ -1,10 +1,10 @@
 //! Views: streams, determinism, sizes, and what is refused.
 
 use admix_api::Streams;
-use admix_data::{AugmentChoice, DataConfig, Moco, ResizedCrop, Split, Toy, View, Views};
+use admix_data::{DataConfig, Moco, ResizedCrop, Split, Toy, View};
 use admix_torch::{Kind, SyncCounter, Tensor};
 
-use crate::support::{Named, config, error, numbers, open};
+use crate::support::{Named, config, error, numbers, open, opened};
 
 fn two_views(moco: Moco) -> DataConfig {
     let toy = Toy { classes: 3, train: 60, test: 9, size: 16, channels: 3 };
@@ -50,11 +50,8 @@ fn a_view_does_not_depend_on_the_number_of_views_nor_on_its_neighbours() {
     let first = one.train_views(&index(40), Streams::new(3), 0, 0).unwrap();
     let both = two.train_views(&index(40), Streams::new(3), 0, 0).unwrap();
     assert_eq!(first.images, both.views[0]);
-    let Augmentation::Views(views) =
-        one.augmentation(40, &mut Streams::new(3).draws("augment", "", 0, 0)).unwrap()
-    else {
-        panic!("not views");
-    };
+    let drawn = one.augmentation(40, &mut Streams::new(3).draws("augment", "", 0, 0)).unwrap();
+    let views = drawn.of::<View>("views").unwrap();
     let alone = one.train_batch(&index(40).narrow(0, 17, 1), &vec![views[17]].into()).unwrap();
     let difference = (alone.images - first.images.narrow(0, 17, 1)).abs().max().double_value(&[]);
     assert!(difference < 1e-6, "{difference}");
@@ -63,12 +60,9 @@ fn a_view_does_not_depend_on_the_number_of_views_nor_on_its_neighbours() {
 #[test]
 fn the_two_views_of_an_image_are_drawn_independently() {
     let data = open(&two_views(Moco::default()));
-    let draw = |name: &str| match data
-        .augmentation(4000, &mut Streams::new(3).draws("augment", name, 0, 0))
-        .unwrap()
-    {
-        Augmentation::Views(views) => views,
-        other => panic!("{other:?}"),
+    let draw = |name: &str| {
+        let drawn = data.augmentation(4000, &mut Streams::new(3).draws("augment", name, 0, 0)).unwrap();
+        drawn.of::<View>("views").unwrap().to_vec()
     };
     let (a, b) = (draw(""), draw("1"));
     let correlation = |of: &dyn Fn(&View) -> f64| {
