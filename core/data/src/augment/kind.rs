@@ -123,13 +123,30 @@ pub trait AugmentationConfig: fmt::Debug {
     /// Settings that do not fit the dataset; libtorch's own.
     fn build(&self, setup: &Setup<'_>) -> Result<Box<dyn Augmentation>>;
 
-    /// The settings in full, defaults included.
-    fn resolved(&self) -> Json;
+    /// The settings in full, defaults included: none where there are none.
+    fn resolved(&self) -> Json {
+        Json::Object(serde_json::Map::new())
+    }
 }
 
-/// Describes an augmentation for the registry: type of its settings, name, summary, source.
+/// Describes an augmentation for the registry: type of its settings, name, summary, source. In place of a type without settings
+/// its declaration may stand: `pub struct Name {}`.
 #[macro_export]
 macro_rules! augmentation {
+    (
+        $(#[$about:meta])* pub struct $config:ident {}, $name:literal, $summary:literal, source: $source:literal
+    ) => {
+        $(#[$about])*
+        #[derive(
+            Debug, Clone, Default, PartialEq, Eq, ::admix_api::serde::Serialize, ::admix_api::serde::Deserialize,
+            ::admix_api::schemars::JsonSchema,
+        )]
+        #[serde(crate = "::admix_api::serde", deny_unknown_fields)]
+        #[schemars(crate = "::admix_api::schemars")]
+        pub struct $config {}
+
+        $crate::augmentation! { $config, $name, $summary, source: $source }
+    };
     ($config:ident, $name:literal, $summary:literal, source: $source:literal) => {
         ::admix_api::describe! {
             dyn $crate::Augmentation, dyn $crate::AugmentationConfig: $config, stringify!($config), $name, $summary,

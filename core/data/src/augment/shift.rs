@@ -2,9 +2,6 @@
 
 use admix_api::Draws;
 use admix_torch::{Device, Kind, Tensor};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value as Json, json};
 
 use super::kind::{Augmentation, AugmentationConfig, Setup};
 use super::views::Views;
@@ -12,13 +9,9 @@ use crate::error::setting;
 use crate::tensors::upload;
 use crate::{Error, Info, Result};
 
-/// Crop after a reflected border and flip. It has no settings of its own: `data.crop` and `data.flip` say how.
-#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, Default, PartialEq, Eq)]
-#[serde(deny_unknown_fields)]
-pub struct Shift {}
-
 crate::augmentation! {
-    Shift, "shift", "crop after a reflected border and flip, as `data.crop` and `data.flip` say: the augmentation of CIFAR",
+    /// Crop after a reflected border and flip. It has no settings of its own: `data.crop` and `data.flip` say how.
+    pub struct Shift {}, "shift", "crop after a reflected border and flip, as `data.crop` and `data.flip` say: the augmentation of CIFAR",
     source: "spec amix.md 8; He et al., CVPR 2016, section 4.2"
 }
 
@@ -35,10 +28,6 @@ impl AugmentationConfig for Shift {
             return Err(setting("data.crop", border, &wanted));
         }
         Ok(Box::new(Gather::new(setup.info, setup.flip, border, setup.device)?))
-    }
-
-    fn resolved(&self) -> Json {
-        json!({})
     }
 }
 
@@ -112,7 +101,7 @@ impl Gather {
         let inside = |offset: &i64| (0..places).contains(offset);
         if index.size() != [n as i64] || offsets.iter().any(|o| !inside(&o.dy) || !inside(&o.dx)) {
             let got = format!("offsets of {n} images");
-            let wanted = format!("one per image, within 0..{places}");
+            let wanted = format!("one of each per image, offsets within 0..{places}");
             return Err(Error::Shape { what: "an augmentation", got, wanted });
         }
         if self.border == 0 && !offsets.iter().any(|offset| offset.flip) {

@@ -2,10 +2,6 @@
 
 use std::path::Path;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value as Json, json};
-
 use super::cifar::Cifar;
 use super::kind::{About, Absent, DatasetSource, Published, Then, Wanted};
 use crate::Result;
@@ -27,13 +23,9 @@ pub static CIFAR10: Cifar = Cifar {
     classes: &["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"],
 };
 
-/// CIFAR-10 has no settings.
-#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, Default)]
-#[serde(deny_unknown_fields)]
-pub struct Cifar10 {}
-
 crate::dataset! {
-    Cifar10, "cifar10",
+    /// CIFAR-10 has no settings.
+    pub struct Cifar10 {}, "cifar10",
     "CIFAR-10, 50,000 + 10,000 images, 10 classes, 32x32 RGB; from its binary version or an import",
     source: "Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009"
 }
@@ -67,9 +59,5 @@ impl DatasetSource for Cifar10 {
 
     fn load(&self, wanted: Wanted<'_>) -> Result<Source> {
         CIFAR10.load(wanted.root)
-    }
-
-    fn resolved(&self) -> Json {
-        json!({})
     }
 }

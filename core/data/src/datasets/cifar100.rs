@@ -2,10 +2,6 @@
 
 use std::path::Path;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value as Json, json};
-
 use super::cifar::Cifar;
 use super::kind::{About, Absent, DatasetSource, Published, Then, Wanted};
 use crate::Result;
@@ -21,13 +17,9 @@ pub static CIFAR100: Cifar = Cifar {
     classes: &FINE,
 };
 
-/// CIFAR-100 has no settings.
-#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, Default)]
-#[serde(deny_unknown_fields)]
-pub struct Cifar100 {}
-
 crate::dataset! {
-    Cifar100, "cifar100",
+    /// CIFAR-100 has no settings.
+    pub struct Cifar100 {}, "cifar100",
     "CIFAR-100, 50,000 + 10,000 images, 100 classes, 32x32 RGB; from its binary version or an import",
     source: "Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009"
 }
@@ -61,10 +53,6 @@ impl DatasetSource for Cifar100 {
 
     fn load(&self, wanted: Wanted<'_>) -> Result<Source> {
         CIFAR100.load(wanted.root)
-    }
-
-    fn resolved(&self) -> Json {
-        json!({})
     }
 }
 

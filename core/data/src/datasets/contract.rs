@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use admix_api::contract::{Check, Ledger, Promise, ensure};
+use admix_api::contract::{BUILT, Check, Ledger, Promise, ensure};
 use admix_api::{Choice, Kind, Streams};
 use serde_json::Value as Json;
 
@@ -78,7 +78,13 @@ impl Kind for dyn DatasetSource {
 
 /// Every promise of a dataset of this name with these settings.
 fn check(set: &dyn DatasetSource, name: &str, at: &str, ledger: &mut Ledger) {
-    ledger.holds(FACTS, &at, || facts(&set.about()));
+    let mut about = None;
+    ledger.holds(BUILT, &at, || {
+        about = Some(set.about());
+        Ok(())
+    });
+    let Some(about) = about else { return };
+    ledger.holds(FACTS, &at, || facts(&about));
     if set.needs_files() {
         ledger.holds(WAY, &at, || way(set));
     }
@@ -99,7 +105,7 @@ fn check(set: &dyn DatasetSource, name: &str, at: &str, ledger: &mut Ledger) {
     let mut loaded = None;
     ledger.holds(SIZES, &at, || {
         let source = load().map_err(|error| error.to_string())?;
-        sizes(&source, &set.about(), name)?;
+        sizes(&source, &about, name)?;
         loaded = Some(source);
         Ok(())
     });

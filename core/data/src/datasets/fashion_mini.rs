@@ -4,9 +4,6 @@ use std::io::Read;
 use std::path::Path;
 
 use liblzma::read::XzDecoder;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value as Json, json};
 
 use super::kind::{About, DatasetSource, Wanted};
 use crate::Result;
@@ -50,13 +47,9 @@ pub(super) fn about(train: usize, test: usize) -> About {
     }
 }
 
-/// The embedded set has no settings.
-#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, Default)]
-#[serde(deny_unknown_fields)]
-pub struct FashionMini {}
-
 crate::dataset! {
-    FashionMini, "fashion-mini",
+    /// The embedded set has no settings.
+    pub struct FashionMini {}, "fashion-mini",
     "6,000 + 1,000 images of Fashion-MNIST, 10 classes, 28x28 grey; part of the binary",
     source: "Xiao et al., arXiv:1708.07747, the first 600 + 100 images of each class"
 }
@@ -79,10 +72,6 @@ impl DatasetSource for FashionMini {
             unlabelled: None,
             info: about.info("fashion-mini", found, "embedded in the program".into()),
         })
-    }
-
-    fn resolved(&self) -> Json {
-        json!({})
     }
 }
 

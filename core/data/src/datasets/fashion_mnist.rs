@@ -5,9 +5,6 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value as Json, json};
 
 use super::fashion_mini::{self, CLASSES};
 use super::kind::{About, Absent, DatasetSource, Published, Then, Wanted};
@@ -119,13 +116,9 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 
 const REMEDY: &str = "download the file again";
 
-/// Fashion-MNIST has no settings.
-#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, Default)]
-#[serde(deny_unknown_fields)]
-pub struct FashionMnist {}
-
 crate::dataset! {
-    FashionMnist, "fashion-mnist",
+    /// Fashion-MNIST has no settings.
+    pub struct FashionMnist {}, "fashion-mnist",
     "Fashion-MNIST, 60,000 + 10,000 images, 10 classes, 28x28 grey; from its IDX files, plain or .gz",
     source: "Xiao et al., arXiv:1708.07747"
 }
@@ -168,10 +161,6 @@ impl DatasetSource for FashionMnist {
 
     fn load(&self, wanted: Wanted<'_>) -> Result<Source> {
         load(wanted.root, self.about())
-    }
-
-    fn resolved(&self) -> Json {
-        json!({})
     }
 }
 

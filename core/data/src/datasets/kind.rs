@@ -104,12 +104,10 @@ pub struct Wanted<'a> {
 /// ```
 /// use admix_data::{About, DatasetSource, Images, Part, Source, Wanted, dataset};
 ///
-/// /// Black and white squares.
-/// #[derive(Debug, Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-/// #[serde(deny_unknown_fields)]
-/// struct Squares {}
-///
-/// dataset! { Squares, "squares", "black and white squares", source: "this example" }
+/// dataset! {
+///     /// Black and white squares.
+///     pub struct Squares {}, "squares", "black and white squares", source: "this example"
+/// }
 ///
 /// impl DatasetSource for Squares {
 ///     fn about(&self) -> About {
@@ -134,10 +132,6 @@ pub struct Wanted<'a> {
 ///         };
 ///         let info = self.about().info("squares", (20, 10), "made on the spot".into());
 ///         Ok(Source { info, train: split(20)?, test: split(10)?, unlabelled: None })
-///     }
-///
-///     fn resolved(&self) -> serde_json::Value {
-///         serde_json::json!({})
 ///     }
 /// }
 ///
@@ -204,13 +198,30 @@ pub trait DatasetSource: fmt::Debug {
         Ok(None)
     }
 
-    /// The settings in full, defaults included.
-    fn resolved(&self) -> Json;
+    /// The settings in full, defaults included: none where there are none.
+    fn resolved(&self) -> Json {
+        Json::Object(serde_json::Map::new())
+    }
 }
 
-/// Describes a dataset for the registry: type of its settings, name, summary, source.
+/// Describes a dataset for the registry: type of its settings, name, summary, source. In place of a type without settings
+/// its declaration may stand: `pub struct Name {}`.
 #[macro_export]
 macro_rules! dataset {
+    (
+        $(#[$about:meta])* pub struct $config:ident {}, $name:literal, $summary:literal, source: $source:literal
+    ) => {
+        $(#[$about])*
+        #[derive(
+            Debug, Clone, Default, PartialEq, Eq, ::admix_api::serde::Serialize, ::admix_api::serde::Deserialize,
+            ::admix_api::schemars::JsonSchema,
+        )]
+        #[serde(crate = "::admix_api::serde", deny_unknown_fields)]
+        #[schemars(crate = "::admix_api::schemars")]
+        pub struct $config {}
+
+        $crate::dataset! { $config, $name, $summary, source: $source }
+    };
     ($config:ident, $name:literal, $summary:literal, source: $source:literal) => {
         ::admix_api::describe! {
             dyn $crate::DatasetSource, dyn $crate::DatasetSource: $config, stringify!($config), $name, $summary,

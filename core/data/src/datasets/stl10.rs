@@ -9,9 +9,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use admix_torch::Tensor;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value as Json, json};
 
 use super::kind::{About, Absent, DatasetSource, Published, Then, Wanted};
 use crate::error::{At, Malformed};
@@ -140,13 +137,9 @@ fn needed(folder: &Path, name: &str, field: &str) -> Result<PathBuf> {
     })
 }
 
-/// STL-10 has no settings.
-#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, Default)]
-#[serde(deny_unknown_fields)]
-pub struct Stl10 {}
-
 crate::dataset! {
-    Stl10, "stl10",
+    /// STL-10 has no settings.
+    pub struct Stl10 {}, "stl10",
     "STL-10, 5,000 + 8,000 images, 10 classes, 96x96 RGB, and 100,000 without labels; from its binary version",
     source: "Coates, Ng, Lee, AISTATS 2011"
 }
@@ -208,10 +201,6 @@ impl DatasetSource for Stl10 {
             bytes += io::copy(&mut file, &mut io::sink()).at("read", &path)?;
         }
         Ok(Some(bytes))
-    }
-
-    fn resolved(&self) -> Json {
-        json!({})
     }
 }
 

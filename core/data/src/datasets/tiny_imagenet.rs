@@ -6,10 +6,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value as Json, json};
-
 use super::kind::{About, Absent, DatasetSource, Published, Then, Wanted};
 use crate::import::decoded::Decoded;
 use crate::import::layout::{Arranged, Layout, Numbering};
@@ -23,13 +19,9 @@ const FOLDER: &str = "tiny-imagenet-200";
 const HOW_TO_GET: &str = "`admix data get tiny_imagenet`; or download `tiny-imagenet-200.zip` from the data set's home page and import it, or the \
      folder that it unpacks into: `admix data import tiny-imagenet-200.zip --name tiny_imagenet`";
 
-/// Tiny ImageNet has no settings.
-#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, Default)]
-#[serde(deny_unknown_fields)]
-pub struct TinyImagenet {}
-
 crate::dataset! {
-    TinyImagenet, "tiny_imagenet",
+    /// Tiny ImageNet has no settings.
+    pub struct TinyImagenet {}, "tiny_imagenet",
     "Tiny ImageNet, 100,000 + 10,000 images, 200 classes, 64x64 RGB; from an import of its archive",
     source: "Le, Yang, Tiny ImageNet Visual Recognition Challenge, CS 231N, 2015"
 }
@@ -88,10 +80,6 @@ impl DatasetSource for TinyImagenet {
 
     fn load(&self, wanted: Wanted<'_>) -> Result<Source> {
         packed::load(&packed::path(wanted.root, NAME), NAME)
-    }
-
-    fn resolved(&self) -> Json {
-        json!({})
     }
 }
 
