@@ -155,7 +155,7 @@ fn datasets_and_augmentations_are_listed_and_told_as_plugins() {
     for part in ["100000 without labels", "10 folds", "admix data get stl10", "data: (name: \"stl10\"),"] {
         assert!(stl10.contains(part), "{part}: {stl10}");
     }
-    assert!(told(&["plugins", "dataset", "toy"]).contains("toy: (channels: 3)"));
+    assert!(told(&["plugins", "dataset", "toy"]).contains("toy: (classes: 4)"));
     assert!(told(&["datasets"]).contains("cifar100"));
     assert!(told(&["datasets", "stl10"]).contains("to get it: `admix data get stl10`"));
     let all = told(&["plugins", "augmentations"]);
