@@ -9,6 +9,7 @@ use admix::output::{self, Format};
 use admix::recipes::RecipeArgs;
 use admix::synthetic::{image_facts, random_batch};
 use admix_api::{Store, Streams};
+use admix_data::Info;
 use admix_engine::{Precision, Recipe};
 use admix_models::Network;
 use admix_torch::{
@@ -67,7 +68,8 @@ pub fn floor(args: &FloorArgs) -> Result<()> {
     let precision = args.precision.open(device)?;
     let registry = libraries::registry()?;
     let recipe = args.recipe.read(&[], &registry)?;
-    let report = time(&recipe, args.stage, args.rounds, (device, precision))?;
+    let info = image_facts(&recipe, &registry)?;
+    let report = time((&recipe, &info), args.stage, args.rounds, (device, precision))?;
     match args.format {
         Format::Json => output::print_json(&report),
         Format::Text => output::print(&told(&report)),
@@ -147,13 +149,12 @@ fn captured<'a>(device: Device, work: Work<'a>) -> Result<Box<dyn FnMut() -> Res
 }
 
 fn time(
-    recipe: &Recipe,
+    (recipe, info): (&Recipe, &Info),
     stage: usize,
     rounds: u32,
     (device, precision): (Device, Precision),
 ) -> Result<Report> {
-    let info = image_facts(recipe)?;
-    let images = random_batch(recipe, &info, 0, device)?.images;
+    let images = random_batch(recipe, info, 0, device)?.images;
     let images = channels_last(&images)?;
     let net = || Net::new(recipe, (info.classes as i64, info.channels), (device, precision));
     let (trained, frozen) = (net()?, net()?);
@@ -246,7 +247,8 @@ mod tests {
         ] {
             let text = format!("(epochs: 1, batch: 4, method: \"mixup\", {model}, {rest})");
             let recipe = Recipe::parse(&text, "x", &[], &registry).expect("a recipe");
-            let report = time(&recipe, 2, 1, (Device::Cpu, precision)).expect("times");
+            let info = image_facts(&recipe, &registry).expect("known");
+            let report = time((&recipe, &info), 2, 1, (Device::Cpu, precision)).expect("times");
             assert!(
                 [report.forward_ms, report.features_ms, report.training_ms, report.input_ms]
                     .iter()

@@ -135,12 +135,12 @@ pub fn bench(command: &BenchCommand) -> Result<()> {
     let recipe = args.recipe.read(&[], &registry)?;
     let method = method_of(&recipe, args.script.as_ref())?;
     let (mut session, batches) = if args.synthetic {
-        let info = image_facts(&recipe)?;
+        let info = image_facts(&recipe, &registry)?;
         let batches =
             (0..BATCHES).map(|i| random_batch(&recipe, &info, i, device)).collect::<Result<Vec<_>>>()?;
         (session_of(&recipe, method, &registry, &info, device)?, batches)
     } else {
-        let dataset = Dataset::open(&recipe.data, device, Streams::new(recipe.seed))?;
+        let dataset = Dataset::open(&recipe.data, &registry, device, Streams::new(recipe.seed))?;
         let session = session_of(&recipe, method, &registry, dataset.info(), device)?;
         (session, real_batches(&recipe, &dataset)?)
     };

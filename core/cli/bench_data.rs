@@ -72,7 +72,7 @@ pub fn data(args: &DataArgs) -> Result<()> {
     let device = args.device.open()?;
     let registry = libraries::registry()?;
     let recipe = args.recipe.read(&[], &registry)?;
-    let dataset = Dataset::open(&recipe.data, device, Streams::new(recipe.seed))?;
+    let dataset = Dataset::open(&recipe.data, &registry, device, Streams::new(recipe.seed))?;
     let report = time(args, &recipe, &dataset, device)?;
     match args.format {
         Format::Json => output::print_json(&report),

@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use admix_data::{GetOptions, ImportOptions, ImportReport, Info};
+use admix_api::Registry;
+use admix_data::{Datasets, GetOptions, ImportOptions, ImportReport, Info};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use crate::libraries;
 use crate::output::{self, Format};
 
 /// Skipped files that are named; the rest is counted.
@@ -58,7 +60,7 @@ pub struct ImportArgs {
 /// Flags of `admix data get`.
 #[derive(Args)]
 pub struct GetArgs {
-    /// The dataset: cifar10, cifar100, fashion-mnist, stl10 or tiny_imagenet.
+    /// The dataset, such as cifar10; `admix datasets` says of which sets it is known how to get them.
     name: String,
     /// The folder that holds the datasets.
     #[arg(long, value_name = "DIR", default_value = "data")]
@@ -93,15 +95,18 @@ fn size(text: &str) -> Result<(i64, i64), String> {
 /// Imports, inspects or verifies a dataset.
 pub fn data(command: &DataCommand) -> Result<()> {
     admix_torch::open_cuda(admix_torch::Wanted::Cpu)?;
+    let registry = &libraries::registry()?;
     match command {
-        DataCommand::Get(args) => get(args),
-        DataCommand::Import(args) => import(args),
-        DataCommand::Info(args) => print_info(&admix_data::info(&args.name, &args.root)?, args.format),
-        DataCommand::Verify(args) => verify(args),
+        DataCommand::Get(args) => get(args, registry),
+        DataCommand::Import(args) => import(args, registry),
+        DataCommand::Info(args) => {
+            print_info(&Datasets::new(&args.root, registry).info(&args.name)?, args.format)
+        }
+        DataCommand::Verify(args) => verify(args, registry),
     }
 }
 
-fn import(args: &ImportArgs) -> Result<()> {
+fn import(args: &ImportArgs, registry: &Registry) -> Result<()> {
     let begin = Instant::now();
     let progress = progress();
     let options = ImportOptions {
@@ -110,7 +115,7 @@ fn import(args: &ImportArgs) -> Result<()> {
         test_per_class: args.test_per_class,
         progress: &progress,
     };
-    let report = admix_data::import(&args.path, &args.name, &args.root, options);
+    let report = Datasets::new(&args.root, registry).import(&args.path, &args.name, options);
     output::end_bar();
     let report = report?;
     let seconds = begin.elapsed().as_secs_f64();
@@ -120,11 +125,11 @@ fn import(args: &ImportArgs) -> Result<()> {
     }
 }
 
-fn get(args: &GetArgs) -> Result<()> {
+fn get(args: &GetArgs, registry: &Registry) -> Result<()> {
     let begin = Instant::now();
     let progress = progress();
     let options = GetOptions { url: args.url.as_deref(), progress: &progress };
-    let report = admix_data::get(&args.name, &args.root, options);
+    let report = Datasets::new(&args.root, registry).get(&args.name, options);
     output::end_bar();
     let report = report?;
     let seconds = begin.elapsed().as_secs_f64();
@@ -187,8 +192,8 @@ fn told(report: &ImportReport, seconds: f64) -> String {
     text
 }
 
-fn verify(args: &NamedArgs) -> Result<()> {
-    let verified = admix_data::verify(&args.name, &args.root)?;
+fn verify(args: &NamedArgs, registry: &Registry) -> Result<()> {
+    let verified = Datasets::new(&args.root, registry).verify(&args.name)?;
     if args.format == Format::Json {
         return output::print_json(&verified);
     }

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use admix_api::did_you_mean;
+use admix_data::Datasets;
 use anyhow::Result;
 use clap::Args;
 
 use crate::data;
 use crate::failure::bad_input;
+use crate::libraries;
 use crate::output::{self, Format};
 
 /// Flags of `admix datasets`.
@@ -24,7 +26,10 @@ pub struct DatasetsArgs {
 
 /// Lists the datasets, or prints one.
 pub fn datasets(args: &DatasetsArgs) -> Result<()> {
-    let all = admix_data::catalogue(&args.root);
+    admix_torch::open_cuda(admix_torch::Wanted::Cpu)?;
+    let registry = libraries::registry()?;
+    let sets = Datasets::new(&args.root, &registry);
+    let all = sets.catalogue();
     let Some(name) = &args.name else {
         return match args.format {
             Format::Json => output::print_json(&all),
@@ -57,5 +62,5 @@ pub fn datasets(args: &DatasetsArgs) -> Result<()> {
             )),
         };
     }
-    data::print_info(&admix_data::info(name, &args.root)?, args.format)
+    data::print_info(&sets.info(name)?, args.format)
 }

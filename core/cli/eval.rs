@@ -132,7 +132,7 @@ pub fn eval(args: &EvalArgs) -> Result<()> {
         // Only `test` looks at what was trained on (for BatchNorms of momentum networks); the rest of a large set stays on disk.
         data.split = TrainSplit::Train;
     }
-    let dataset = Dataset::open(&data, device, Streams::new(recipe.seed))?;
+    let dataset = Dataset::open(&data, &registry, device, Streams::new(recipe.seed))?;
     let mut session = checkpoints::session(&checkpoint, &recipe, &registry, &dataset, device)?;
     let clock = checkpoint.header.clock;
     let facts = json!({

@@ -78,7 +78,7 @@ pub fn mix(args: &MixArgs) -> Result<()> {
     let checkpoint =
         args.checkpoint.as_ref().map(|path| checkpoints::open(path, false, device)).transpose()?;
     let recipe = recipe(args, checkpoint.as_ref(), &registry)?;
-    let dataset = Dataset::open(&recipe.data, device, Streams::new(recipe.seed))?;
+    let dataset = Dataset::open(&recipe.data, &registry, device, Streams::new(recipe.seed))?;
     let mut session = match &checkpoint {
         Some(checkpoint) => checkpoints::session(checkpoint, &recipe, &registry, &dataset, device)?,
         None => session_of(&recipe, method_of(&recipe, None)?, &registry, dataset.info(), device)?,

@@ -258,6 +258,10 @@ fn type_in_words(word: &str, property: &Value, schema: &Value) -> String {
         "boolean" => "true or false".into(),
         "string" => "text".into(),
         "null" => "None".into(),
+        "array" if property["prefixItems"].is_array() => {
+            let items = property["prefixItems"].as_array().into_iter().flatten();
+            format!("({})", items.map(|item| kind(item, schema)).collect::<Vec<_>>().join(", "))
+        }
         "array" if property["items"].is_object() => format!("list: {}", kind(&property["items"], schema)),
         "array" => "list".into(),
         "object" if property["additionalProperties"].is_object() => {
@@ -293,6 +297,11 @@ fn as_written(value: &Value, property: &Value) -> String {
         }
         Value::String(name) => name.clone(),
         Value::Null => "None".into(),
+        // A tuple.
+        Value::Array(items) if property["prefixItems"].is_array() => {
+            let items: Vec<String> = items.iter().map(|item| as_written(item, &Value::Null)).collect();
+            format!("({})", items.join(", "))
+        }
         Value::Object(map) if property["additionalProperties"].is_object() => {
             let inside = &property["additionalProperties"];
             let entries = map.iter().map(|(name, value)| format!("{name:?}: {}", as_written(value, inside)));

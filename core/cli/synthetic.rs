@@ -1,7 +1,7 @@
 //! Random images of a dataset's size, so that steps can be timed without its files.
 
-use admix_api::uniform_field;
-use admix_data::{Batch, Info};
+use admix_api::{Registry, uniform_field};
+use admix_data::{Batch, Datasets, Info};
 use admix_engine::Recipe;
 use admix_torch::{Device, Kind, Tensor};
 use anyhow::Result;
@@ -12,26 +12,20 @@ use crate::failure::bad_input;
 ///
 /// # Errors
 /// The dataset is of the user's own and has no files.
-pub fn image_facts(recipe: &Recipe) -> Result<Info> {
-    let (classes, channels, (height, width)) = match recipe.data.name.as_str() {
-        "fashion-mini" | "fashion-mnist" => (10, 1, (28, 28)),
-        "cifar10" => (10, 3, (32, 32)),
-        "cifar100" => (100, 3, (32, 32)),
-        "stl10" => (10, 3, (96, 96)),
-        "tiny_imagenet" => (200, 3, (64, 64)),
-        "toy" => {
-            let toy = &recipe.data.toy;
-            (toy.classes, toy.channels, (toy.size, toy.size))
-        }
-        name => {
-            let info = admix_data::info(name, &recipe.data.root).map_err(|error| {
+pub fn image_facts(recipe: &Recipe, registry: &Registry) -> Result<Info> {
+    let sets = Datasets::new(&recipe.data.root, registry);
+    let name = &recipe.data.name;
+    let (classes, [channels, height, width]) = match sets.of_recipe(&recipe.data).map(|set| set.about()) {
+        Some(about) => (about.classes, about.shape),
+        None => {
+            let info = sets.info(name).map_err(|error| {
                 bad_input(format!("--synthetic: the size of the images of `{name}` is not known: {error}"))
             })?;
-            (info.classes, info.channels, (info.height, info.width))
+            (info.classes, [info.channels, info.height, info.width])
         }
     };
     Ok(Info {
-        name: format!("random images of the size of {}", recipe.data.name),
+        name: format!("random images of the size of {name}"),
         classes,
         class_names: Vec::new(),
         channels,
@@ -55,7 +49,8 @@ pub fn random_batch(recipe: &Recipe, info: &Info, number: usize, device: Device)
     let n = recipe.batch as i64;
     let key = Tensor::from(number as i64).f_to_device(device)?;
     // Mean 0, variance 1, as of normalised images.
-    let (height, width) = recipe.data.augment.size().map_or((info.height, info.width), |size| (size, size));
+    let (height, width) =
+        recipe.data.augment.config.size().map_or((info.height, info.width), |size| (size, size));
     let views = recipe.data.views as i64;
     let all = uniform_field(&key, &[views * n, info.channels, height, width])?;
     let all = all.f_sub_scalar(0.5)?.f_mul_scalar(12f64.sqrt())?;
@@ -74,7 +69,7 @@ mod tests {
         let registry = admix_engine::registry().expect("plugins");
         let text = r#"(epochs: 1, batch: 4, data: (name: "cifar100"), method: "mixup")"#;
         let recipe = Recipe::parse(text, "x", &[], &registry).expect("a recipe");
-        let info = image_facts(&recipe).expect("known");
+        let info = image_facts(&recipe, &registry).expect("known");
         assert_eq!((info.classes, info.channels, info.height), (100, 3, 32));
         let batch = random_batch(&recipe, &info, 1, Device::Cpu).expect("a batch");
         assert_eq!(batch.images.size(), [4, 3, 32, 32]);

@@ -28,8 +28,8 @@ impl Toy {
         let registry = registry().expect("a registry");
         let recipe =
             Recipe::parse(text, name, &overrides, &registry).unwrap_or_else(|e| panic!("{name}: {e}"));
-        let dataset =
-            Dataset::open(&recipe.data, Device::Cpu, Streams::new(recipe.seed)).expect("a data set");
+        let dataset = Dataset::open(&recipe.data, &registry, Device::Cpu, Streams::new(recipe.seed))
+            .expect("a data set");
         let method = method_of(&recipe, None).unwrap_or_else(|e| panic!("{name}: {e}"));
         let mut session = session_of(&recipe, method, &registry, dataset.info(), Device::Cpu)
             .unwrap_or_else(|e| panic!("{name}: {e}"));

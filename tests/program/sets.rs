@@ -141,3 +141,34 @@ fn data_get_tells_bad_input_from_failed_downloads() {
     let said = place.admix(&["data", "get", "toy"]).good().stdout;
     assert!(said.contains("toy is ready in data (was there already)"), "{said}");
 }
+
+#[test]
+fn datasets_and_augmentations_are_listed_and_told_as_plugins() {
+    let place = Place::new();
+    let told = |arguments: &[&str]| place.admix(arguments).good().stdout;
+    let all = told(&["plugins", "dataset"]);
+    for name in ["cifar10", "cifar100", "fashion-mini", "fashion-mnist", "stl10", "tiny_imagenet", "toy"] {
+        assert!(all.contains(name), "{name}: {all}");
+    }
+    assert!(!all.contains("cutmix"), "{all}");
+    let stl10 = told(&["plugins", "dataset", "stl10"]);
+    for part in ["100000 without labels", "10 folds", "admix data get stl10", "data: (name: \"stl10\"),"] {
+        assert!(stl10.contains(part), "{part}: {stl10}");
+    }
+    assert!(told(&["plugins", "dataset", "toy"]).contains("toy: (classes: 4)"));
+    assert!(told(&["datasets"]).contains("cifar100"));
+    assert!(told(&["datasets", "stl10"]).contains("to get it: `admix data get stl10`"));
+    let all = told(&["plugins", "augmentations"]);
+    assert!(["moco", "resized_crop", "shift"].iter().all(|name| all.contains(name)), "{all}");
+    let moco = told(&["plugins", "augmentation", "moco"]);
+    for part in ["scale: (0.2, 1.0)", "images of any size", "augment: Moco(", "Bilinear | Bicubic"] {
+        assert!(moco.contains(part), "{part}: {moco}");
+    }
+    place.write("r.ron", "(epochs: 1, method: \"mixup\", data: (name: \"toy\", augment: Moco(size: 16)))");
+    let shown = told(&["show", "r.ron"]);
+    assert!(shown.contains("data.augment.size") && shown.contains("data.augment.blur"), "{shown}");
+    let refused = place.admix(&["run", "r.ron", "--set", "data.augment=Mocco()", "--dry-run"]);
+    refused.refused(2, &["no augmentation named `Mocco`", "Did you mean `moco`?"]);
+    let refused = place.admix(&["run", "r.ron", "--set", "data.augment.scale=(2.0, 1.0)", "--dry-run"]);
+    refused.refused(2, &["`data.augment.scale` is (2, 1)"]);
+}

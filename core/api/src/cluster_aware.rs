@@ -232,16 +232,4 @@ mod tests {
         assert!(message(&one.narrow(0, 0, 2)).contains("[3] int64"));
         assert!(message(&one.to_kind(Kind::Float)).contains("[3] int64"));
     }
-
-    #[test]
-    fn settings_are_written_as_a_recipe_reads_them() {
-        let read = |text: &str| ron::from_str::<Partner>(text);
-        for partner in [Partner::Flip, Partner::ClusterAware { share: 0.25 }] {
-            assert_eq!(read(&partner.to_string()).expect("read"), partner);
-        }
-        assert_eq!(read("ClusterAware()").expect("read"), Partner::ClusterAware { share: 0.5 });
-        assert!(read("ClusterAware(part: 0.5)").expect_err("refused").to_string().contains("part"));
-        let wrong = Pairing { partner: Partner::ClusterAware { share: 1.5 }, ..Pairing::default() };
-        assert!(wrong.validate().expect_err("refused").to_string().contains("partner.share is 1.5"));
-    }
 }

@@ -1,16 +1,24 @@
 //! `export_plugins!`: which entries a crate registers.
 
+/// Registers entries, of any kind, with a program that the crate is linked into: `register! { Toy, Stl10 }`.
+#[macro_export]
+macro_rules! register {
+    ($($entry:ty),* $(,)?) => {
+        $($crate::inventory::submit! {
+            $crate::StaticPlugin(<$entry as $crate::Describe>::entry)
+        })*
+    };
+}
+
 /// Lists the entries of a crate, of any kind: `export_plugins! { MixUp, CutMix }`.
 ///
-/// It registers them with a program that the crate is linked into. Under the crate's own feature `dylib` it also
+/// It registers them. Under the crate's own feature `dylib` it also
 /// defines the function that a library exports, so that the same source makes a plugin library: declare
 /// `dylib = []` under `[features]`. A library carries mixers and losses only.
 #[macro_export]
 macro_rules! export_plugins {
     ($($plugin:ty),* $(,)?) => {
-        $($crate::inventory::submit! {
-            $crate::StaticPlugin(<$plugin as $crate::Describe>::entry)
-        })*
+        $crate::register! { $($plugin),* }
 
         #[cfg(feature = "dylib")]
         #[unsafe(no_mangle)]

@@ -20,6 +20,8 @@ pub trait Kind: 'static {
     const WORD: &'static str;
     /// An entry as a recipe writes it, for messages: "CutMix(alpha: 1.0)".
     const EXAMPLE: &'static str;
+    /// Whether a recipe may leave out the parentheses of an entry without settings: `Name` for `Name()`.
+    const BARE: bool = false;
     /// The settings of an entry, which build it.
     type Config: ?Sized + fmt::Debug + 'static;
     /// The settings that the host serves for every entry of the kind; `()` for none.
@@ -104,6 +106,11 @@ pub struct Choice<K: Kind + ?Sized> {
 }
 
 impl<K: Kind + ?Sized> Choice<K> {
+    /// A choice that no recipe wrote.
+    pub fn new(plugin: impl Into<String>, served: K::Served, config: Rc<K::Config>) -> Self {
+        Self { plugin: plugin.into(), served, given: Vec::new(), config }
+    }
+
     /// Checks the ranges of all settings, naming the field.
     ///
     /// # Errors

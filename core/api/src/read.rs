@@ -3,6 +3,7 @@
 //! The name is looked up in the registry at run time, and the body is handed to the entry's own reader, straight from
 //! the recipe's parser: errors keep the recipe's line and column.
 
+use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -42,19 +43,31 @@ impl<'de, K: Kind + ?Sized> Visitor<'de> for Seed<'_, K> {
     fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<Choice<K>, A::Error> {
         let (name, body) = data.variant_seed(Name)?;
         let (entry, reader) = self.registry.find::<K>(&name).map_err(A::Error::custom)?;
-        body.newtype_variant_seed(Body { entry: &entry.name, reader })
+        let (entry, entered) = (&entry.name, Cell::new(false));
+        match body.newtype_variant_seed(Body { entry, reader, entered: &entered }) {
+            // The name stands alone: nothing of a body was read.
+            Err(_) if K::BARE && !entered.get() => {
+                let none = serde_json::Value::Object(serde_json::Map::new());
+                let mut none = <dyn erased_serde::Deserializer<'_>>::erase(none);
+                reader.choose(entry, &mut none).map_err(A::Error::custom)
+            }
+            read => read,
+        }
     }
 }
 
 struct Body<'a, K: Kind + ?Sized> {
     entry: &'a str,
     reader: &'a Reader<K>,
+    /// Set once the body is there to be read.
+    entered: &'a Cell<bool>,
 }
 
 impl<'de, K: Kind + ?Sized> DeserializeSeed<'de> for Body<'_, K> {
     type Value = Choice<K>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Choice<K>, D::Error> {
+        self.entered.set(true);
         let mut erased = <dyn erased_serde::Deserializer<'_>>::erase(deserializer);
         self.reader.choose(self.entry, &mut erased).map_err(D::Error::custom)
     }

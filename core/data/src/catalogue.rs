@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use admix_api::Streams;
 use serde::Serialize;
 
-use crate::config::{DataConfig, check_name};
-use crate::sources::{self, BUILTIN, Builtin, packed};
-use crate::stream;
-use crate::{Info, Result};
+use crate::config::DataConfig;
+use crate::datasets::DatasetSource;
+use crate::error::check_name;
+use crate::lookup::Datasets;
+use crate::{Info, Result, packed, stream};
 
 /// A line of `admix datasets`.
 #[derive(Serialize, Debug, Clone, PartialEq, Eq)]
@@ -46,41 +47,6 @@ impl fmt::Display for Status {
     }
 }
 
-/// All datasets known by name, then those imported into `root`, then the folders of images in it.
-pub fn catalogue(root: &Path) -> Vec<Entry> {
-    let packed_names = packed::names(root);
-    let builtin = BUILTIN.iter().map(|set| {
-        let imported = !sources::is_reserved(set.name) && packed_names.iter().any(|name| name == set.name);
-        let status = match imported {
-            true => packed_status(root, set.name).0,
-            false if set.absent(root).is_some() => Status::Missing,
-            false => Status::Ready,
-        };
-        Entry {
-            name: set.name.into(),
-            summary: set.summary.into(),
-            status,
-            how_to_get: set.how_to_get.into(),
-        }
-    });
-    let imported = packed_names.iter().filter(|name| Builtin::named(name).is_none()).map(|name| {
-        let (status, summary) = packed_status(root, name);
-        let how_to_get = format!("admix data import PATH --name {name} --force");
-        Entry { name: name.clone(), summary, status, how_to_get }
-    });
-    let folders = stream::names(root).into_iter().filter(|name| {
-        // A name stands for its packed file or its built-in set first.
-        !packed_names.contains(name) && Builtin::named(name).is_none()
-    });
-    let folders = folders.map(|name| Entry {
-        summary: format!("a folder of images, {}, read as they are needed", root.join(&name).display()),
-        status: Status::Ready,
-        how_to_get: "nothing to do".into(),
-        name,
-    });
-    builtin.chain(imported).chain(folders).collect()
-}
-
 fn packed_status(root: &Path, name: &str) -> (Status, String) {
     match packed::read_header(&packed::path(root, name)) {
         Ok((_, packed::Header { info, .. })) => {
@@ -107,59 +73,87 @@ pub struct Verified {
     pub checksum: Option<String>,
 }
 
-/// Reads every byte of a dataset: a packed file is compared with its checksum, every image of a folder is decoded, other
-/// sources are parsed whole.
-///
-/// # Errors
-/// The dataset is unknown, missing or damaged.
-pub fn verify(name: &str, root: &Path) -> Result<Verified> {
-    check_name("NAME", name)?;
-    let path = packed::path(root, name);
-    if !sources::is_reserved(name) && path.exists() {
-        let header = packed::verify(&path)?;
-        packed::load(&path, name)?;
-        let checksum = Some(blake3::Hash::from_bytes(header.checksum).to_hex().to_string());
-        return Ok(Verified {
-            bytes: header.offset + header.len,
-            info: header.info,
-            path: Some(path),
-            checksum,
+impl Datasets<'_> {
+    /// All datasets known by name, then those imported into the folder, then the folders of images in it.
+    pub fn catalogue(&self) -> Vec<Entry> {
+        let root = self.root;
+        let packed_names = packed::names(root);
+        let known = self.registry.of::<dyn DatasetSource>().filter_map(|entry| {
+            let set = self.named(&entry.name)?;
+            let imported = set.needs_files() && packed_names.contains(&entry.name);
+            let status = match imported {
+                true => packed_status(root, &entry.name).0,
+                false if set.absent(root).is_some() => Status::Missing,
+                false => Status::Ready,
+            };
+            let (name, summary) = (entry.name.clone(), entry.summary.clone());
+            Some(Entry { name, summary, status, how_to_get: set.how_to_get().into() })
         });
+        let imported = packed_names.iter().filter(|name| self.named(name).is_none()).map(|name| {
+            let (status, summary) = packed_status(root, name);
+            let how_to_get = format!("admix data import PATH --name {name} --force");
+            Entry { name: name.clone(), summary, status, how_to_get }
+        });
+        let folders = stream::names(root).into_iter().filter(|name| {
+            // A name stands for its packed file or its entry first.
+            !packed_names.contains(name) && self.named(name).is_none()
+        });
+        let folders = folders.map(|name| Entry {
+            summary: format!("a folder of images, {}, read as they are needed", root.join(&name).display()),
+            status: Status::Ready,
+            how_to_get: "nothing to do".into(),
+            name,
+        });
+        known.chain(imported).chain(folders).collect()
     }
-    let config = DataConfig { name: name.into(), root: root.into(), ..DataConfig::default() };
-    if stream::is_folder(&config) {
-        let bytes = stream::folder(&config)?.verify()?;
-        return Ok(Verified { info: info(name, root)?, path: Some(root.join(name)), bytes, checksum: None });
-    }
-    let info = open(name, root)?;
-    let bytes = match name {
-        // Opening only maps its files into memory.
-        "stl10" => sources::stl10::read_through(root)?,
-        _ => ((info.train + info.test) * info.image_bytes()) as u64,
-    };
-    Ok(Verified { info, path: None, bytes, checksum: None })
-}
 
-/// What is known of a dataset. Of a packed one only the header is read, of a folder only the names of its files: height
-/// and width are those of a view where nothing else is said.
-///
-/// # Errors
-/// The dataset is unknown, missing or damaged.
-pub fn info(name: &str, root: &Path) -> Result<Info> {
-    check_name("NAME", name)?;
-    let path = packed::path(root, name);
-    if !sources::is_reserved(name) && path.exists() {
-        let (_, header) = packed::read_header(&path)?;
-        let source = format!("{}, from {}", path.display(), header.info.source);
-        return Ok(Info { name: name.into(), source, ..header.info });
+    /// Reads every byte of a dataset: a packed file is compared with its checksum, every image of a folder is decoded, other
+    /// sources are parsed whole.
+    ///
+    /// # Errors
+    /// The dataset is unknown, missing or damaged.
+    pub fn verify(&self, name: &str) -> Result<Verified> {
+        check_name("NAME", name)?;
+        if self.is_packed(name) {
+            let path = packed::path(self.root, name);
+            let header = packed::verify(&path)?;
+            packed::load(&path, name)?;
+            let checksum = Some(blake3::Hash::from_bytes(header.checksum).to_hex().to_string());
+            return Ok(Verified {
+                bytes: header.offset + header.len,
+                info: header.info,
+                path: Some(path),
+                checksum,
+            });
+        }
+        if self.is_folder(name) {
+            let bytes = self.folder(name)?.verify()?;
+            let (info, path) = (self.info(name)?, Some(self.root.join(name)));
+            return Ok(Verified { info, path, bytes, checksum: None });
+        }
+        let info = self.info(name)?;
+        let mapped = self.named(name).map(|set| set.read_through(self.root)).transpose()?.flatten();
+        let bytes = mapped.unwrap_or(((info.train + info.test) * info.image_bytes()) as u64);
+        Ok(Verified { info, path: None, bytes, checksum: None })
     }
-    open(name, root)
-}
 
-fn open(name: &str, root: &Path) -> Result<Info> {
-    let config = DataConfig { name: name.into(), root: root.into(), ..DataConfig::default() };
-    if stream::is_folder(&config) {
-        return Ok(stream::folder(&config)?.info(name, (stream::SIZE, stream::SIZE)));
+    /// What is known of a dataset. Of a packed one only the header is read, of a folder only the names of its files: height
+    /// and width are those of a view where nothing else is said.
+    ///
+    /// # Errors
+    /// The dataset is unknown, missing or damaged.
+    pub fn info(&self, name: &str) -> Result<Info> {
+        check_name("NAME", name)?;
+        if self.is_packed(name) {
+            let path = packed::path(self.root, name);
+            let (_, header) = packed::read_header(&path)?;
+            let source = format!("{}, from {}", path.display(), header.info.source);
+            return Ok(Info { name: name.into(), source, ..header.info });
+        }
+        if self.is_folder(name) {
+            return Ok(self.folder(name)?.info(name, (stream::SIZE, stream::SIZE)));
+        }
+        let config = DataConfig { name: name.into(), root: self.root.into(), ..DataConfig::default() };
+        Ok(self.source(&config, Streams::new(0))?.info)
     }
-    Ok(sources::open(&config, Streams::new(0))?.info)
 }

@@ -1,14 +1,17 @@
 //! A dataset on a device, and batches of it.
 
 use admix_api::{Draws, Streams};
-use admix_torch::{Device, Kind, Tensor};
+use admix_torch::{Device, Kind, Tensor, upload_aside};
 
-use crate::augment::{Augment, Augmentation, Gather, Pipeline, Shift, View};
-use crate::config::{DataConfig, setting};
-use crate::loader::{Loader, Pass};
-use crate::sources::{Part, Source};
-use crate::stream::{self, Drawn, Stream, Worked};
-use crate::{Error, Info, Result, Split, TrainSplit};
+use crate::augment::{Augmentation, AugmentationConfig, Setup, Views};
+use crate::batch::Batch;
+use crate::config::DataConfig;
+use crate::drawn::Drawn;
+use crate::error::of_entry;
+use crate::resident::Resident;
+use crate::stream::{Done, Stream, Ticket, Worked};
+use crate::tensors::upload;
+use crate::{Error, Info, Result, Split};
 
 /// A dataset, resident on a device as bytes or streamed to it.
 #[derive(Debug)]
@@ -19,7 +22,8 @@ pub struct Dataset {
     pub(crate) labelled: Option<Resident>,
     pub(crate) test: Resident,
     pub(crate) views: usize,
-    pub(crate) law: Law,
+    /// How training images become views.
+    pub(crate) law: Box<dyn Augmentation>,
     /// `[1, C, 1, 1]`: pixel * scale + shift is the normalised value.
     pub(crate) scale: Tensor,
     pub(crate) shift: Tensor,
@@ -28,179 +32,16 @@ pub struct Dataset {
     pub(crate) stream: Option<Stream>,
 }
 
-/// How training images become views.
-#[derive(Debug)]
-pub(crate) enum Law {
-    Shift { flip: bool, border: i64, gather: Gather },
-    Views(Pipeline),
-}
-
-/// One split on the device.
-#[derive(Debug)]
-pub(crate) struct Resident {
-    /// `[n, C, H, W]` bytes; of a streamed set `[0, C, H, W]`.
-    pixels: Tensor,
-    /// `[n]` i64.
-    pub(crate) labels: Tensor,
-    n: usize,
-}
-
-impl Resident {
-    fn new(part: &Part, device: Device) -> Result<Self> {
-        Self::of(&[part], device)
-    }
-
-    /// A split whose images are elsewhere.
-    pub(crate) fn without_pixels(labels: &[i64], info: &Info, device: Device) -> Result<Self> {
-        let size = [0, info.channels, info.height, info.width];
-        let pixels = Tensor::f_empty(size, (Kind::Uint8, device))?;
-        Ok(Self { pixels, labels: Tensor::f_from_slice(labels)?.f_to_device(device)?, n: labels.len() })
-    }
-
-    fn shallow_clone(&self) -> Self {
-        Self { pixels: self.pixels.shallow_clone(), labels: self.labels.shallow_clone(), n: self.n }
-    }
-
-    /// Several parts of one shape of image, one behind the other.
-    fn of(parts: &[&Part], device: Device) -> Result<Self> {
-        let labels: Vec<i64> = parts.iter().flat_map(|part| part.labels.iter().copied()).collect();
-        let pixels = match parts {
-            [part] if part.pixels.is_contiguous() => part.pixels.f_to_device(device)?,
-            _ => joined(parts, device)?,
-        };
-        Ok(Self { pixels, n: labels.len(), labels: Tensor::f_from_slice(&labels)?.f_to_device(device)? })
-    }
-
-    /// The first `n` images, in the same memory.
-    fn first(&self, n: usize) -> Result<Self> {
-        let len = n as i64;
-        Ok(Self { pixels: self.pixels.f_narrow(0, 0, len)?, labels: self.labels.f_narrow(0, 0, len)?, n })
-    }
-}
-
-/// Pixels of all parts, row after row, in one piece of memory on the device.
-fn joined(parts: &[&Part], device: Device) -> Result<Tensor> {
-    /// Images that go over at once: neither host nor device ever holds a second copy of a large set.
-    const PIECE: usize = 4096;
-    let images = parts.iter().map(|part| part.labels.len()).sum::<usize>() as i64;
-    let shape: Vec<i64> = parts.first().map(|part| part.pixels.size()).unwrap_or_default();
-    let shape: Vec<i64> = [images].into_iter().chain(shape.into_iter().skip(1)).collect();
-    let whole = Tensor::f_empty(shape.as_slice(), (Kind::Uint8, device))?;
-    let mut done = 0;
-    for part in parts {
-        let n = part.labels.len();
-        for start in (0..n).step_by(PIECE) {
-            let len = PIECE.min(n - start) as i64;
-            // In the order of the file; the copy on the device sorts it.
-            let piece = part.pixels.f_narrow(0, start as i64, len)?.f_to_device(device)?;
-            whole.f_narrow(0, done, len)?.f_copy_(&piece)?;
-            done += len;
-        }
-    }
-    Ok(whole)
-}
-
-/// Images ready for a network.
-#[derive(Debug)]
-pub struct Batch {
-    /// `[N, C, H, W]` f32, normalised: the first view.
-    pub images: Tensor,
-    /// All views of the same images, each `[N, C, H, W]` f32, normalised; at least one.
-    pub views: Vec<Tensor>,
-    /// `[N]` i64; -1 for an image without a label.
-    pub labels: Tensor,
-    /// `[N]` i64: the images' positions in their split.
-    pub index: Tensor,
-}
-
-impl Batch {
-    /// A batch of one view.
-    pub fn new(images: Tensor, labels: Tensor, index: Tensor) -> Self {
-        Self { views: vec![images.shallow_clone()], images, labels, index }
-    }
-
-    /// A batch of several views of the same images; `None` without any.
-    pub fn of_views(views: Vec<Tensor>, labels: Tensor, index: Tensor) -> Option<Self> {
-        let images = views.first()?.shallow_clone();
-        Some(Self { images, views, labels, index })
-    }
-
-    /// The same tensors again.
-    #[must_use]
-    pub fn shallow_clone(&self) -> Self {
-        Self {
-            images: self.images.shallow_clone(),
-            views: self.views.iter().map(Tensor::shallow_clone).collect(),
-            labels: self.labels.shallow_clone(),
-            index: self.index.shallow_clone(),
-        }
-    }
-}
-
 impl Dataset {
-    /// Reads the dataset and moves it to the device, or lists its images and starts the threads that read them.
-    /// `streams` is what the toy set is generated from.
+    /// The same images under another augmentation, in one view; nothing is copied.
     ///
     /// # Errors
-    /// A setting out of range, a dataset that is unknown, missing or damaged, or a device without room for it. An image
-    /// of a folder that cannot be decoded is an error when it is first used.
-    pub fn open(config: &DataConfig, device: Device, streams: Streams) -> Result<Self> {
-        config.validate()?;
-        if stream::streamed(config) {
-            return Self::open_streamed(config, device, streams);
-        }
-        let Source { mut info, mut train, test, unlabelled } = stream::source(config, streams)?;
-        if let Some(most) = config.per_class {
-            train = train.select(&first_of_each_class(&train.labels, &info, most))?;
-            info.train = train.labels.len();
-        }
-        own_normalisation(config, &mut info)?;
-        let (train, labelled) = match (&unlabelled, config.split) {
-            (Some(part), TrainSplit::Unlabelled) => {
-                (Resident::new(part, device)?, Some(Resident::new(&train, device)?))
-            }
-            (Some(part), TrainSplit::TrainUnlabelled) => {
-                let both = Resident::of(&[&train, part], device)?;
-                let first = both.first(train.labels.len())?;
-                (both, Some(first))
-            }
-            _ => (Resident::new(&train, device)?, None),
-        };
-        info.train = train.n;
-        info.split = if labelled.is_some() { config.split } else { TrainSplit::Train };
-        let law = Law::of(config, &info, device)?;
-        let (scale, shift) = normalisation(&info, device)?;
-        tracing::info!(
-            name = info.name,
-            source = info.source,
-            split = %info.split,
-            train = info.train,
-            test = info.test,
-            "dataset opened"
-        );
-        Ok(Self {
-            train,
-            labelled,
-            test: Resident::new(&test, device)?,
-            views: config.views,
-            law,
-            scale,
-            shift,
-            device,
-            info,
-            stream: None,
-        })
-    }
-
-    /// The same images under another law of augmentation, in one view; nothing is copied.
-    ///
-    /// # Errors
-    /// The law is out of its range, or libtorch's own.
-    pub fn augmented_by(&self, augment: &Augment) -> Result<Self> {
-        let config = DataConfig { augment: augment.clone(), ..DataConfig::default() };
-        config.validate()?;
-        let law = Law::of(&config, &self.info, self.device)?;
-        let stream = self.stream.as_ref().map(|stream| stream.under(augment.moco(), law.view(&self.info)));
+    /// A setting out of its range, or libtorch's own.
+    pub fn augmented_by(&self, augment: &dyn AugmentationConfig) -> Result<Self> {
+        let DataConfig { flip, crop, .. } = DataConfig::default();
+        augment.validate().map_err(|error| of_entry("data.augment", error))?;
+        let law = augment.build(&Setup { info: &self.info, device: self.device, flip, crop })?;
+        let stream = self.stream.as_ref().map(|stream| stream.under(law.as_ref()));
         Ok(Self {
             info: self.info.clone(),
             train: self.train.shallow_clone(),
@@ -222,7 +63,7 @@ impl Dataset {
 
     /// Number of images of a split.
     pub fn len(&self, split: Split) -> usize {
-        self.resident(split).n
+        self.part(split).n
     }
 
     /// True if a split has no image.
@@ -232,10 +73,10 @@ impl Dataset {
 
     /// Labels of a split, `[n]` i64 on the device; -1 for an image without one.
     pub fn labels(&self, split: Split) -> &Tensor {
-        &self.resident(split).labels
+        &self.part(split).labels
     }
 
-    fn resident(&self, split: Split) -> &Resident {
+    fn part(&self, split: Split) -> &Resident {
         match split {
             Split::Train => &self.train,
             Split::Labelled => self.labelled.as_ref().unwrap_or(&self.train),
@@ -266,7 +107,7 @@ impl Dataset {
 
     /// Height and width of the views of training images.
     pub fn view_size(&self) -> (i64, i64) {
-        self.law.view(&self.info)
+        self.law.size()
     }
 
     /// Draws what happens to each of `n` training images in one view.
@@ -274,7 +115,7 @@ impl Dataset {
     /// # Errors
     /// The set is streamed and its images differ in size: what is drawn depends on it. [`Dataset::loader`] and
     /// [`Dataset::train_views`] draw once they know it.
-    pub fn augmentation(&self, n: usize, draws: &mut Draws) -> Result<Augmentation> {
+    pub fn augmentation(&self, n: usize, draws: &mut Draws) -> Result<Views> {
         if self.stream.as_ref().is_some_and(|stream| !stream.one_size()) {
             let got = format!("images of unknown size, as `{}` is streamed", self.info.name);
             let wanted = "images of one size: views are drawn as the images are read".into();
@@ -283,21 +124,8 @@ impl Dataset {
         Ok(self.drawn(n, draws))
     }
 
-    fn drawn(&self, n: usize, draws: &mut Draws) -> Augmentation {
-        match &self.law {
-            Law::Shift { flip, border, .. } => Augmentation::Shift(Shift::draw(n, *flip, *border, draws)),
-            Law::Views(pipeline) => {
-                Augmentation::Views(View::draw_all(pipeline.law(), n, pipeline.from(), draws))
-            }
-        }
-    }
-
-    /// The batches of a pass over the training images. Of a streamed set [`crate::AHEAD`] batches are made ahead.
-    ///
-    /// # Errors
-    /// A position outside the training images, no view, batches of no image.
-    pub fn loader(&self, pass: Pass) -> Result<Loader> {
-        Loader::new(self, pass)
+    fn drawn(&self, n: usize, draws: &mut Draws) -> Views {
+        self.law.draw(&vec![(self.info.height, self.info.width); n], draws)
     }
 
     /// The names of the draws of each view: the first has no name, so that another number of views changes none of them.
@@ -328,11 +156,7 @@ impl Dataset {
             return self.of_drawn(stream.ask_views(self.positions(index)?, drawn.clone())?, drawn);
         }
         let n = index.numel();
-        let Drawn { streams, purpose, views, epoch, step } = drawn;
-        let views: Vec<Augmentation> = views
-            .iter()
-            .map(|name| self.drawn(n, &mut streams.draws(purpose, name, *epoch, *step)))
-            .collect();
+        let views: Vec<Views> = drawn.draws().map(|mut draws| self.drawn(n, &mut draws)).collect();
         self.augmented_batch_of(split, index, &views)
     }
 
@@ -340,7 +164,7 @@ impl Dataset {
     ///
     /// # Errors
     /// As [`Dataset::augmented_batch`].
-    pub fn train_batch(&self, index: &Tensor, augmentation: &Augmentation) -> Result<Batch> {
+    pub fn train_batch(&self, index: &Tensor, augmentation: &Views) -> Result<Batch> {
         self.augmented_batch(index, std::slice::from_ref(augmentation))
     }
 
@@ -350,7 +174,7 @@ impl Dataset {
     /// # Errors
     /// There is no augmentation, one of them differs in size from `index`, is of another law than the dataset's, or
     /// reaches beyond the images.
-    pub fn augmented_batch(&self, index: &Tensor, augmentations: &[Augmentation]) -> Result<Batch> {
+    pub fn augmented_batch(&self, index: &Tensor, augmentations: &[Views]) -> Result<Batch> {
         self.augmented_batch_of(Split::Train, index, augmentations)
     }
 
@@ -358,13 +182,8 @@ impl Dataset {
     ///
     /// # Errors
     /// As [`Dataset::augmented_batch`].
-    pub fn augmented_batch_of(
-        &self,
-        split: Split,
-        index: &Tensor,
-        augmentations: &[Augmentation],
-    ) -> Result<Batch> {
-        let part = self.resident(split);
+    pub fn augmented_batch_of(&self, split: Split, index: &Tensor, augmentations: &[Views]) -> Result<Batch> {
+        let part = self.part(split);
         for augmentation in augmentations {
             let n = augmentation.len();
             if index.size() != [n as i64] {
@@ -379,38 +198,9 @@ impl Dataset {
         if let Some(stream) = &self.stream {
             return self.streamed_batch(stream, index, augmentations);
         }
-        let views = match &self.law {
-            Law::Shift { gather, .. } => {
-                let shifted = |augmentation: &Augmentation| match augmentation {
-                    Augmentation::Shift(shift) => {
-                        self.normalised(&gather.augmented(&part.pixels, index, shift)?)
-                    }
-                    Augmentation::Views(_) => Err(other_law("views", "shifts")),
-                };
-                augmentations.iter().map(shifted).collect::<Result<Vec<Tensor>>>()?
-            }
-            Law::Views(pipeline) => {
-                // All views go through together: half the operations, each on twice the images.
-                let mut all = Vec::with_capacity(augmentations.len() * index.numel());
-                for augmentation in augmentations {
-                    match augmentation {
-                        Augmentation::Views(views) => all.extend_from_slice(views),
-                        Augmentation::Shift(_) => return Err(other_law("shifts", "views")),
-                    }
-                }
-                let each = index.numel() as i64;
-                let index = index.f_repeat([augmentations.len() as i64])?;
-                let images = self.normalised(&pipeline.views(&part.pixels, &index, &all)?)?;
-                let view = |view: i64| Ok(images.f_narrow(0, view * each, each)?);
-                (0..augmentations.len() as i64).map(view).collect::<Result<Vec<Tensor>>>()?
-            }
-        };
+        let views = self.all_normalised(self.law.apply(&part.pixels, index, augmentations)?)?;
         let labels = part.labels.f_index_select(0, index)?;
-        Batch::of_views(views, labels, index.shallow_clone()).ok_or_else(|| Error::Shape {
-            what: "a batch",
-            got: "no view".into(),
-            wanted: "at least one".into(),
-        })
+        Batch::of_views(views, labels, index.shallow_clone()).ok_or_else(no_view)
     }
 
     /// Images `start..start + n` of a split as they are, normalised; of images that differ in size, the centre after their
@@ -419,7 +209,7 @@ impl Dataset {
     /// # Errors
     /// The range reaches beyond the split; an image cannot be read.
     pub fn clean_batch(&self, split: Split, start: usize, n: usize) -> Result<Batch> {
-        let part = self.resident(split);
+        let part = self.part(split);
         let Some(end) = start.checked_add(n).filter(|end| *end <= part.n) else {
             let got = format!("start {start} and length {n}");
             return Err(Error::Shape {
@@ -448,7 +238,7 @@ impl Dataset {
         if let Some(stream) = &self.stream {
             return self.streamed_bytes(stream, split, indices);
         }
-        let part = self.resident(split);
+        let part = self.part(split);
         if let Some(i) = indices.iter().find(|i| !(0..part.n as i64).contains(i)) {
             let wanted = format!("a position within 0..{}", part.n);
             return Err(Error::Shape { what: "an image", got: format!("position {i}"), wanted });
@@ -456,99 +246,86 @@ impl Dataset {
         Ok(part.pixels.f_index_select(0, &upload(indices, self.device)?)?)
     }
 
+    fn all_normalised(&self, views: Vec<Tensor>) -> Result<Vec<Tensor>> {
+        views.iter().map(|view| self.normalised(view)).collect()
+    }
+
     /// `(pixel / 255 - mean) / std`, as a multiplication and an addition in place.
     pub(crate) fn normalised(&self, pixels: &Tensor) -> Result<Tensor> {
-        // Floats are views fresh from the pipeline: nobody else has them.
+        // Floats are views fresh from the augmentation: nobody else has them.
         let mut images = pixels.f_to_kind(Kind::Float)?;
         let _ = images.f_mul_(&self.scale)?;
         let _ = images.f_add_(&self.shift)?;
         Ok(images)
     }
-}
 
-impl Law {
-    /// Height and width of a view.
-    pub(crate) fn view(&self, info: &Info) -> (i64, i64) {
-        match self {
-            Self::Shift { .. } => (info.height, info.width),
-            Self::Views(pipeline) => pipeline.to(),
+    /// Positions of training images, on the host.
+    fn positions(&self, index: &Tensor) -> Result<Vec<usize>> {
+        let index: Vec<i64> = Vec::try_from(&index.f_to_device(Device::Cpu)?)?;
+        self.checked(Split::Train, &index)
+    }
+
+    pub(crate) fn checked(&self, split: Split, index: &[i64]) -> Result<Vec<usize>> {
+        let n = self.len(split);
+        if let Some(i) = index.iter().find(|i| !(0..n as i64).contains(i)) {
+            let wanted = format!("a position within 0..{n}");
+            return Err(Error::Shape { what: "an image", got: format!("position {i}"), wanted });
         }
+        Ok(index.iter().map(|&i| i as usize).collect())
     }
 
-    pub(crate) fn of(config: &DataConfig, info: &Info, device: Device) -> Result<Self> {
-        if let Some(moco) = config.augment.moco() {
-            return Ok(Self::Views(Pipeline::new(moco, info, device)?));
+    /// A batch of drawn views, once the threads have made it.
+    pub(crate) fn of_drawn(&self, ticket: Ticket, drawn: &Drawn) -> Result<Batch> {
+        let mut done = ticket.wait()?;
+        if self.law.cropped().is_none() {
+            let n = done.images.len();
+            done.views = drawn.draws().map(|mut draws| self.drawn(n, &mut draws)).collect();
         }
-        let border = config.crop.unwrap_or(0);
-        if border >= info.height.min(info.width) {
-            let wanted = format!(
-                "less than the images' side ({}x{}): the border reflects them",
-                info.height, info.width
-            );
-            return Err(setting("data.crop", border, &wanted));
-        }
-        Ok(Self::Shift { flip: config.flip, border, gather: Gather::new(info, border, device)? })
+        self.finished(&done)
+    }
+
+    /// Training images in given views.
+    fn streamed_batch(&self, stream: &Stream, index: &Tensor, views: &[Views]) -> Result<Batch> {
+        let ticket = stream.ask_given(self.positions(index)?, views)?;
+        self.finished(&Done { views: views.to_vec(), ..ticket.wait()? })
+    }
+
+    /// The device's part of a training batch.
+    fn finished(&self, done: &Done) -> Result<Batch> {
+        let bytes = self.uploaded(&done.bytes)?;
+        let views = match self.law.cropped() {
+            Some(cropped) => cropped.finish(&bytes, &done.views)?,
+            None => {
+                let all = Tensor::f_arange(done.images.len() as i64, (Kind::Int64, self.device))?;
+                self.law.apply(&bytes, &all, &done.views)?
+            }
+        };
+        let views = self.all_normalised(views)?;
+        let index: Vec<i64> = done.images.iter().map(|&at| at as i64).collect();
+        let index = upload(&index, self.device)?;
+        let labels = self.train.labels.f_index_select(0, &index)?;
+        Batch::of_views(views, labels, index).ok_or_else(no_view)
+    }
+
+    /// Images `start..start + n` of a split, which is known to be a part of it, as they are measured.
+    fn streamed_clean(&self, stream: &Stream, split: Split, start: usize, n: usize) -> Result<Tensor> {
+        let done = stream.clean((split, start, n), self.len(split))?;
+        self.normalised(&self.uploaded(&done.bytes)?)
+    }
+
+    /// Bytes `[n, C, H, W]` of images as they are measured.
+    fn streamed_bytes(&self, stream: &Stream, split: Split, indices: &[i64]) -> Result<Tensor> {
+        let images = self.checked(split, indices)?;
+        let done = stream.ask_clean(split, images)?.wait()?;
+        self.uploaded(&done.bytes)
+    }
+
+    /// Host bytes on the device, copied while it does what it was asked for before.
+    fn uploaded(&self, bytes: &Tensor) -> Result<Tensor> {
+        Ok(upload_aside(bytes, self.device)?)
     }
 }
 
-pub(crate) fn other_law(got: &str, wanted: &str) -> Error {
-    Error::Shape {
-        what: "an augmentation",
-        got: got.into(),
-        wanted: format!("{wanted}, as the dataset's law"),
-    }
-}
-
-/// Puts the recipe's normalisation in place of the dataset's own.
-pub(crate) fn own_normalisation(config: &DataConfig, info: &mut Info) -> Result<()> {
-    for (field, given, own) in
-        [("data.mean", &config.mean, &mut info.mean), ("data.std", &config.std, &mut info.std)]
-    {
-        let Some(given) = given else { continue };
-        if given.len() != own.len() {
-            let wanted = format!("{}, one per channel of `{}`", own.len(), info.name);
-            return Err(setting(field, format!("{} numbers", given.len()), &wanted));
-        }
-        *own = given.iter().map(|&v| v as f32).collect();
-    }
-    Ok(())
-}
-
-/// Positions of the first `most` images of each class, ascending.
-pub(crate) fn first_of_each_class(labels: &[i64], info: &Info, most: usize) -> Vec<i64> {
-    let mut counts = vec![0; info.classes];
-    let mut keep = Vec::new();
-    for (i, &label) in labels.iter().enumerate() {
-        let count = &mut counts[label as usize];
-        *count += 1;
-        if *count <= most {
-            keep.push(i as i64);
-        }
-    }
-    if let Some(class) = counts.iter().position(|&count| count < most) {
-        let name = &info.class_names[class];
-        tracing::warn!(
-            class = name,
-            images = counts[class],
-            per_class = most,
-            "a class has fewer images than asked for"
-        );
-    }
-    keep
-}
-
-/// Scale and shift of each channel, `[1, C, 1, 1]`.
-pub(crate) fn normalisation(info: &Info, device: Device) -> Result<(Tensor, Tensor)> {
-    let channels = || info.mean.iter().zip(&info.std).map(|(&mean, &std)| (f64::from(mean), f64::from(std)));
-    let scale: Vec<f32> = channels().map(|(_, std)| (1.0 / (255.0 * std)) as f32).collect();
-    let shift: Vec<f32> = channels().map(|(mean, std)| (-mean / std) as f32).collect();
-    let tensor = |values: &[f32]| -> Result<Tensor> {
-        Ok(Tensor::f_from_slice(values)?.f_view([1, info.channels, 1, 1])?.f_to_device(device)?)
-    };
-    Ok((tensor(&scale)?, tensor(&shift)?))
-}
-
-/// Host numbers on the device, without waiting for it.
-pub(crate) fn upload(values: &[i64], device: Device) -> Result<Tensor> {
-    Ok(admix_torch::upload(&Tensor::f_from_slice(values)?, device)?)
+fn no_view() -> Error {
+    Error::Shape { what: "a batch", got: "no view".into(), wanted: "at least one".into() }
 }

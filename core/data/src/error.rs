@@ -65,7 +65,7 @@ pub enum Error {
     #[error("`{field}` is {got}, expected {wanted}")]
     Setting {
         /// The field, as written in a recipe.
-        field: &'static str,
+        field: String,
         /// Its value.
         got: String,
         /// The range in words.
@@ -154,6 +154,29 @@ impl From<admix_torch::TchError> for Error {
     fn from(error: admix_torch::TchError) -> Self {
         Self::Torch(error.into())
     }
+}
+
+/// A setting out of its range.
+pub(crate) fn setting(field: impl Into<String>, got: impl ToString, wanted: &str) -> Error {
+    Error::Setting { field: field.into(), got: got.to_string(), wanted: wanted.into() }
+}
+
+/// An error of an entry's own settings, which stand at `owner` in a recipe.
+pub(crate) fn of_entry(owner: &str, error: admix_api::Error) -> Error {
+    match error {
+        admix_api::Error::Range { what, got, wanted } => setting(format!("{owner}.{what}"), got, &wanted),
+        other => other.into(),
+    }
+}
+
+/// A dataset's name becomes a file name: no separators, nothing hidden.
+pub(crate) fn check_name(field: &str, name: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || name.len() > 64 || name.starts_with(['.', '-']) || !name.chars().all(plain) {
+        let wanted = "1 to 64 letters, digits, `-`, `_` or `.`, beginning with a letter or digit";
+        return Err(setting(field, format!("`{}`", name.escape_debug()), wanted));
+    }
+    Ok(())
 }
 
 /// Names the file and the deed in an error of the file system.

@@ -66,6 +66,8 @@ pub enum TrainSplit {
     TrainUnlabelled,
 }
 
+admix_api::plain!(TrainSplit);
+
 impl TrainSplit {
     /// Whether every image has a label.
     pub fn labelled(self) -> bool {
@@ -83,17 +85,15 @@ impl std::fmt::Display for TrainSplit {
     }
 }
 
-/// Mean and standard deviation of the channels.
-pub(crate) struct Normalisation {
+/// Mean and standard deviation of the channels, pixels in [0, 1].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Normalisation {
+    /// Mean of each channel.
     pub mean: &'static [f32],
+    /// Standard deviation of each channel.
     pub std: &'static [f32],
 }
 
-/// CIFAR-10 and CIFAR-100 (spec amix.md 8).
-pub(crate) const CIFAR: Normalisation =
-    Normalisation { mean: &[0.4914, 0.4822, 0.4465], std: &[0.2023, 0.1994, 0.2010] };
-/// Fashion-MNIST.
-pub(crate) const FASHION: Normalisation = Normalisation { mean: &[0.2860], std: &[0.3530] };
-/// Everything imported that is not CIFAR (spec amix.md 8).
+/// That of photographs: of every set that has none of its own (spec amix.md 8).
 pub(crate) const IMAGENET: Normalisation =
     Normalisation { mean: &[0.485, 0.456, 0.406], std: &[0.229, 0.224, 0.225] };

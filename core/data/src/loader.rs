@@ -7,9 +7,12 @@ use std::time::{Duration, Instant};
 use admix_api::{Streams, spans};
 use admix_torch::Tensor;
 
-use crate::dataset::upload;
-use crate::stream::{Drawn, Ticket};
-use crate::{Batch, Dataset, Error, Result, Split};
+use crate::batch::Batch;
+use crate::dataset::Dataset;
+use crate::drawn::Drawn;
+use crate::stream::Ticket;
+use crate::tensors::upload;
+use crate::{Error, Result, Split};
 
 /// What a pass goes through.
 #[derive(Debug, Clone)]
@@ -131,7 +134,7 @@ impl Loader {
                 self.next += 1;
                 let begin = Instant::now();
                 let waiting = spans::part(|| "data: waiting".into(), 0);
-                drop(ticket.settle());
+                ticket.settle();
                 drop(waiting);
                 self.waited += begin.elapsed();
                 let batch = dataset.of_drawn(ticket, &drawn)?;
@@ -153,5 +156,15 @@ impl Loader {
     /// Time that was spent waiting for threads so far; nothing for a resident set.
     pub fn waited(&self) -> Duration {
         self.waited
+    }
+}
+
+impl Dataset {
+    /// The batches of a pass over the training images. Of a streamed set [`AHEAD`] batches are made ahead.
+    ///
+    /// # Errors
+    /// A position outside the training images, no view, batches of no image.
+    pub fn loader(&self, pass: Pass) -> Result<Loader> {
+        Loader::new(self, pass)
     }
 }

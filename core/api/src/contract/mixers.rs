@@ -1,7 +1,6 @@
 //! Tries a mixer on every batch.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use admix_torch::{Autocast, Device, Kind, Tensor, no_grad};
 
@@ -9,11 +8,9 @@ use super::bench::{Bench, Built, Case, DRAWS, MISSING, MODES, took};
 use super::examine::BUILT;
 use super::ledger::{Ledger, Promise};
 use super::samples::{Batch, DEPTH, SHAPES, all, by, same, wild};
-use super::watch::{Check, Seen, Watched, ensure, guarded, watched};
+use super::watch::{Check, Seen, ensure, guarded, watched};
 use super::{mixes, plans};
-use crate::{
-    Ask, Mixed, Mixer, MixerConfig, MixerContext, Needs, Pairing, Partner, Per, Plan, Planned, Store, Streams,
-};
+use crate::{Mixed, MixerConfig, MixerContext, Needs, Pairing, Partner, Per, Plan, Planned, Store, Streams};
 
 const NEEDS: &str = "needs are the same before and after building";
 const MIXED: &str = "every batch can be mixed";

@@ -5,7 +5,7 @@
 
 use admix_torch::{Kind, Tensor};
 
-use super::pipeline::to_bytes;
+use super::bytes::to_bytes;
 use crate::Result;
 
 /// Boxes along each axis.

@@ -5,7 +5,7 @@
 
 use admix_torch::{Kind, Tensor};
 
-use super::Change;
+use super::view::Change;
 use crate::Result;
 
 /// One operation with a factor for each image, `[K, 1, 1, 1]`: for hue, the whole steps of 1/256 of the circle.

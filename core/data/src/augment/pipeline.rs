@@ -2,10 +2,10 @@
 
 use admix_torch::{Device, Kind, Tensor};
 
-use super::photometric::CHANGES;
-use super::resample::{Window, resample};
-use super::{Change, Moco, View, blur, colour};
-use crate::config::setting;
+use super::resample::{Interpolation, Window, resample};
+use super::view::{CHANGES, Change, View};
+use super::{blur, colour};
+use crate::error::setting;
 use crate::{Error, Info, Result};
 
 /// On a CPU so many images go through at once: their intermediate values stay in its caches.
@@ -13,18 +13,13 @@ const CPU_CHUNK: usize = 16;
 
 /// Makes views of images that lie on the device.
 #[derive(Debug)]
-pub(crate) struct Pipeline {
-    law: Moco,
+pub(super) struct Pipeline {
+    filter: Interpolation,
     /// Height and width of the images.
     from: (i64, i64),
     /// Height and width of the views.
     to: (i64, i64),
     device: Device,
-}
-
-/// Rounded half up and clamped: what Pillow stores of a sum of weighted bytes.
-pub(crate) fn to_bytes(mut values: Tensor) -> Result<Tensor> {
-    Ok(values.f_add_scalar_(0.5)?.f_floor_()?.f_clamp_(0.0, 255.0)?)
 }
 
 /// Rows of the table of numbers that goes to the device, one column per image.
@@ -70,28 +65,19 @@ enum What {
 }
 
 impl Pipeline {
-    pub(crate) fn new(law: Moco, info: &Info, device: Device) -> Result<Self> {
+    pub(super) fn new(filter: Interpolation, size: Option<i64>, info: &Info, device: Device) -> Result<Self> {
         if !matches!(info.channels, 1 | 3) {
             let wanted =
                 format!("`Shift`: the images of `{}` have {} channels, not 1 or 3", info.name, info.channels);
             return Err(setting("data.augment", "about colours", &wanted));
         }
         let from = (info.height, info.width);
-        let to = law.size.map_or(from, |size| (size, size));
-        Ok(Self { law, from, to, device })
-    }
-
-    pub(crate) fn law(&self) -> &Moco {
-        &self.law
-    }
-
-    /// Height and width of the images that views are drawn for.
-    pub(crate) fn from(&self) -> (i64, i64) {
-        self.from
+        let to = size.map_or(from, |size| (size, size));
+        Ok(Self { filter, from, to, device })
     }
 
     /// Height and width of the views.
-    pub(crate) fn to(&self) -> (i64, i64) {
+    pub(super) fn to(&self) -> (i64, i64) {
         self.to
     }
 
@@ -112,7 +98,7 @@ impl Pipeline {
     }
 
     /// Views of images `[n, C, H, W]` (bytes) at `index` `[M]`: `[M, C, h, w]` f32, whole numbers 0 to 255.
-    pub(crate) fn views(&self, images: &Tensor, index: &Tensor, views: &[View]) -> Result<Tensor> {
+    pub(super) fn views(&self, images: &Tensor, index: &Tensor, views: &[View]) -> Result<Tensor> {
         self.check(views)?;
         let (m, c) = (views.len(), images.size()[1]);
         if self.device != Device::Cpu || m <= CPU_CHUNK {
@@ -137,14 +123,14 @@ impl Pipeline {
         let rows = Window { start: row(Row::Top)?, extent: row(Row::Height)?, reverse: None };
         let columns =
             Window { start: row(Row::Left)?, extent: row(Row::Width)?, reverse: Some(row(Row::Flip)?) };
-        let mut made = resample(&picked, self.law.interpolation, &rows, &columns, self.to)?;
+        let mut made = resample(&picked, self.filter, &rows, &columns, self.to)?;
         self.recolour(&mut made, &numbers, views)?;
         Ok(made.f_permute([0, 2, 1, 3])?.f_contiguous()?)
     }
 
     /// Views that are cropped and resized already, bytes `[M, C, h, w]` on the device: flip and colours, `[M, C, h, w]` f32,
     /// whole numbers 0 to 255.
-    pub(crate) fn finish(&self, cropped: &Tensor, views: &[View]) -> Result<Tensor> {
+    pub(super) fn finish(&self, cropped: &Tensor, views: &[View]) -> Result<Tensor> {
         let m = views.len();
         if self.device != Device::Cpu || m <= CPU_CHUNK {
             return self.finish_some(cropped, views);

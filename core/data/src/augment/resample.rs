@@ -5,9 +5,20 @@
 //! larger than the output, cut off at the edge of the crop and normalised.
 
 use admix_torch::{Kind, Tensor};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::{Interpolation, pipeline::to_bytes};
+use super::bytes::to_bytes;
 use crate::Result;
+
+/// How a crop is brought to its size.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interpolation {
+    /// A triangle filter.
+    Bilinear,
+    /// Keys' cubic filter with a = -0.5, as Pillow's; not the -0.75 of other libraries.
+    Bicubic,
+}
 
 /// Which part of one axis becomes the output; each `[M, 1, 1]` f32.
 pub(crate) struct Window {

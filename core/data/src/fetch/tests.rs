@@ -11,8 +11,9 @@ use std::thread::JoinHandle;
 use md5::{Digest, Md5};
 
 use super::download::{Fetched, download};
-use super::{GetOptions, Published, Then, get};
-use crate::{Result, catalogue};
+use super::{GetOptions, Published, Then};
+use crate::Result;
+use crate::lookup::Datasets;
 
 /// Gives each connection its answer, then closes it; ends after the last.
 struct Server {
@@ -191,32 +192,35 @@ fn archive() -> Vec<u8> {
 #[test]
 fn a_set_is_ready_after_it_was_got_and_is_got_once() {
     let root = tempfile::tempdir().unwrap();
-    let (archive, status) = (archive(), |root: &Path| {
-        catalogue(root).into_iter().find(|set| set.name == "cifar10").unwrap().status.to_string()
-    });
+    let registry = admix_api::Registry::linked().unwrap();
+    let sets = Datasets::new(root.path(), &registry);
+    let status =
+        || sets.catalogue().into_iter().find(|set| set.name == "cifar10").unwrap().status.to_string();
+    let archive = archive();
     let md5 = sum(&archive);
     let set = Published {
-        name: "cifar10",
         base: "http://127.0.0.1:1/",
         files: &[("cifar-10-binary.tar.gz", &md5)],
         then: Then::Unpack("cifar-10-batches-bin"),
     };
-    assert_eq!(status(root.path()), "missing");
+    assert_eq!(status(), "missing");
     let server = Server::start(vec![answer("200 OK", "", archive.len(), &archive)]);
     let options = GetOptions { url: Some(&server.url), ..GetOptions::default() };
-    let report = set.get(root.path(), options).unwrap();
+    let report = sets.get_published("cifar10", set, options).unwrap();
     assert_eq!((report.files.len(), report.files[0].bytes), (1, archive.len() as u64));
-    assert_eq!(status(root.path()), "ready");
+    assert_eq!(status(), "ready");
     assert_eq!(names(root.path()), ["cifar-10-batches-bin"]);
     // No server answers any more.
-    assert!(set.get(root.path(), options).unwrap().files.is_empty());
+    assert!(sets.get_published("cifar10", set, options).unwrap().files.is_empty());
 }
 
 #[test]
 fn names_and_addresses_that_are_none_are_refused() {
     let root = Path::new("/nowhere");
+    let registry = admix_api::Registry::linked().unwrap();
+    let sets = Datasets::new(root, &registry);
     let text = |name: &str, url| {
-        get(name, root, GetOptions { url, ..GetOptions::default() }).unwrap_err().to_string()
+        sets.get(name, GetOptions { url, ..GetOptions::default() }).unwrap_err().to_string()
     };
     let unknown = text("cifar1O", None);
     assert!(
@@ -230,5 +234,5 @@ fn names_and_addresses_that_are_none_are_refused() {
             && imagenet.contains("`imagenet/train/CLASS/`")
     );
     assert!(text("stl10", Some("ftp://x/y")).contains("`--url` is `ftp://x/y`"));
-    assert!(get("fashion-mini", root, GetOptions::default()).unwrap().files.is_empty());
+    assert!(sets.get("fashion-mini", GetOptions::default()).unwrap().files.is_empty());
 }

@@ -15,9 +15,10 @@ const MOST_BYTES: u64 = 8 * MOST_PIXELS as u64;
 
 /// An image, bytes `[3, H, W]`.
 #[derive(Debug)]
-pub(crate) struct Rgb {
+pub struct Rgb {
     /// Height and width.
     pub size: (i64, i64),
+    /// One byte each.
     pub pixels: Vec<u8>,
 }
 

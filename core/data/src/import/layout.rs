@@ -1,21 +1,52 @@
-//! Which class and split each file belongs to.
+//! How the files of an import may be laid out.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::decode::Rgb;
-use super::{Decoded, tiny_imagenet};
-use crate::config::setting;
-use crate::{Error, Result, Split};
+use super::decoded::Decoded;
+use crate::{Result, Split};
+
+/// A layout of its own that the archive of a dataset has. An import asks every layout of the registry.
+pub trait Layout: Sync {
+    /// The names of the files that it needs the text of.
+    fn lists(&self) -> &'static [&'static str];
+
+    /// Gives images their class and takes out what has none, if the files are laid out in this way. What was taken out goes
+    /// to `skipped`.
+    ///
+    /// # Errors
+    /// Lists that are missing, malformed, or do not fit the images.
+    fn understand(
+        &self,
+        source: &Path,
+        files: &mut Vec<Decoded>,
+        skipped: &mut Vec<(String, String)>,
+    ) -> Result<Option<Box<dyn Numbering>>>;
+}
+
+/// The classes of a layout in their order.
+pub trait Numbering {
+    /// Numbers and names the classes, which come in the order of their folders' names.
+    ///
+    /// # Errors
+    /// The classes are not those of the images.
+    fn number(&self, source: &Path, set: &mut Arranged) -> Result<()>;
+}
 
 /// Images in the order in which they are packed.
 #[derive(Debug)]
-pub(crate) struct Arranged {
+pub struct Arranged {
+    /// The classes, by label.
     pub class_names: Vec<String>,
+    /// Height in pixels.
     pub height: i64,
+    /// Width in pixels.
     pub width: i64,
+    /// Label and pixels of each training image.
     pub train: Vec<(u16, Rgb)>,
+    /// The same of the test images.
     pub test: Vec<(u16, Rgb)>,
+    /// Files left out, each with the reason.
     pub skipped: Vec<(String, String)>,
 }
 
@@ -25,262 +56,5 @@ pub(crate) fn split_of(name: &str) -> Option<Split> {
         "train" | "training" => Some(Split::Train),
         "test" | "val" | "validation" => Some(Split::Test),
         _ => None,
-    }
-}
-
-/// Where classes begin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Layout {
-    /// Folders above the splits, or above the classes: 0 or 1.
-    above: usize,
-    /// Whether there are split folders.
-    splits: bool,
-}
-
-impl Layout {
-    /// Finds the layout from the folders of all files.
-    fn of<'a>(files: impl Iterator<Item = &'a [String]> + Clone) -> Self {
-        let folders = files.filter(|parts| parts.len() >= 2);
-        let is_split = |name: &String| split_of(name).is_some();
-        let tops: BTreeSet<&String> = folders.clone().map(|parts| &parts[0]).collect();
-        let inside = tops.len() == 1;
-        // A split folder holds class folders; one that holds images is a class (CIFAR-100 has a class `train`).
-        let splits_at =
-            |above: usize| folders.clone().any(|parts| parts.len() >= above + 3 && is_split(&parts[above]));
-        for above in [0, 1] {
-            if (above == 0 || inside) && splits_at(above) {
-                return Self { above, splits: true };
-            }
-        }
-        let deep = inside
-            && folders.clone().any(|parts| parts.len() >= 3)
-            && folders.clone().all(|parts| parts.len() >= 3);
-        Self { above: usize::from(deep), splits: false }
-    }
-
-    /// Index of the class folder.
-    fn class_at(self) -> usize {
-        self.above + usize::from(self.splits)
-    }
-}
-
-/// A file in its place.
-struct Placed {
-    split: Split,
-    class: String,
-    file: Decoded,
-}
-
-/// Sorts decoded files into classes and splits.
-pub(crate) fn arrange(source: &Path, files: Vec<Decoded>, test_per_class: usize) -> Result<Arranged> {
-    let mut skipped = Vec::new();
-    let (mut files, hidden): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| !file.hidden());
-    skipped.extend(hidden.iter().map(|file| (file.name(), "a hidden file".to_owned())));
-
-    let listed = tiny_imagenet::understand(source, &mut files, &mut skipped)?;
-    let layout = Layout::of(files.iter().map(|file| file.parts.as_slice()));
-    let mut placed = Vec::with_capacity(files.len());
-    for file in files {
-        match place(file, layout) {
-            Ok(file) => placed.push(file),
-            Err((name, why)) => skipped.push((name, why.into())),
-        }
-    }
-    drop_second_test_split(&mut placed, layout, &mut skipped);
-    let placed = decoded_only(source, placed, &mut skipped)?;
-    let mut arranged = label(source, placed, &mut skipped)?;
-    if let Some(classes) = listed {
-        classes.number(source, &mut arranged)?;
-    }
-    hold_out(source, &mut arranged, layout, test_per_class)?;
-    skipped.sort();
-    Ok(Arranged { skipped, ..arranged })
-}
-
-/// A file's place, or its name and why it has none.
-fn place(file: Decoded, layout: Layout) -> Result<Placed, (String, &'static str)> {
-    let at = layout.class_at();
-    if file.parts.len() < at + 2 {
-        return Err((file.name(), "not in a class folder"));
-    }
-    let split = match layout.splits {
-        true => split_of(&file.parts[layout.above]),
-        false => Some(Split::Train),
-    };
-    match split {
-        Some(split) => {
-            let class = file.class.clone().unwrap_or_else(|| file.parts[at].clone());
-            Ok(Placed { split, class, file })
-        }
-        None => Err((file.name(), "neither in a training nor in a test folder")),
-    }
-}
-
-/// With both `test` and `val`, `test` is the test split.
-fn drop_second_test_split(placed: &mut Vec<Placed>, layout: Layout, skipped: &mut Vec<(String, String)>) {
-    if !layout.splits {
-        return;
-    }
-    let named_test = |file: &Placed| file.file.parts[layout.above].eq_ignore_ascii_case("test");
-    if placed.iter().any(named_test) {
-        placed.retain(|file| {
-            let kept = file.split == Split::Train || named_test(file);
-            if !kept {
-                skipped
-                    .push((file.file.name(), "a validation image, and the set has a `test` folder".into()));
-            }
-            kept
-        });
-    }
-}
-
-/// Images that decoded, sorted by split, class and name; the others are named in `skipped`.
-fn decoded_only(
-    source: &Path,
-    mut placed: Vec<Placed>,
-    skipped: &mut Vec<(String, String)>,
-) -> Result<Vec<(Placed, Rgb)>> {
-    let of = placed.len();
-    // Stable: of two entries of one name the later one stays, as when an archive is unpacked.
-    placed.sort_by(|a, b| a.file.parts.cmp(&b.file.parts));
-    let mut images: Vec<(Placed, Rgb)> = Vec::with_capacity(of);
-    let mut failures = Vec::new();
-    for mut file in placed {
-        match std::mem::replace(&mut file.file.image, Err(String::new())) {
-            Ok(image) => {
-                if let Some(double) = images.pop_if(|(before, _)| before.file.parts == file.file.parts) {
-                    skipped
-                        .push((double.0.file.name(), "twice in the archive; the later one is used".into()));
-                }
-                images.push((file, image));
-            }
-            Err(why) => failures.push((file.file.name(), why)),
-        }
-    }
-    if failures.len() * 2 > of {
-        let (first, why) = failures[0].clone();
-        return Err(Error::TooManyFailures { path: source.into(), failed: failures.len(), of, first, why });
-    }
-    skipped.append(&mut failures);
-    Ok(images)
-}
-
-fn layout_error(source: &Path, problem: String, remedy: &str) -> Error {
-    Error::Layout { path: source.into(), problem, remedy: remedy.into() }
-}
-
-const WANTED: &str =
-    "expected `train/CLASS/IMAGE` and `test/CLASS/IMAGE`, or `CLASS/IMAGE` with `--test-per-class N`";
-
-/// Numbers the classes and forms the splits.
-fn label(source: &Path, images: Vec<(Placed, Rgb)>, skipped: &mut [(String, String)]) -> Result<Arranged> {
-    let Some((_, image)) = images.first() else {
-        let files = skipped.len();
-        return Err(layout_error(
-            source,
-            format!("no image in a class folder, and {files} other files"),
-            WANTED,
-        ));
-    };
-    let (height, width) = image.size;
-    let classes = |split| -> BTreeSet<&String> {
-        images.iter().filter(|(file, _)| file.split == split).map(|(file, _)| &file.class).collect()
-    };
-    let (train, test) = (classes(Split::Train), classes(Split::Test));
-    if train.is_empty() {
-        return Err(layout_error(source, "it has test images but no training images".into(), WANTED));
-    }
-    if let Some(class) = test.difference(&train).next() {
-        let problem = format!("class `{class}` has test images but no training images");
-        return Err(layout_error(source, problem, "give both splits the same class folders"));
-    }
-    if !(2..=65_536).contains(&train.len()) {
-        let problem = format!("it has {} class folders, 2 to 65536 are needed", train.len());
-        return Err(layout_error(source, problem, WANTED));
-    }
-    for class in train.difference(&test).filter(|_| !test.is_empty()) {
-        tracing::warn!(class = class.as_str(), "the class has no test image");
-    }
-    let class_names: Vec<String> = train.into_iter().cloned().collect();
-    let mut arranged =
-        Arranged { class_names, height, width, train: Vec::new(), test: Vec::new(), skipped: Vec::new() };
-    for (Placed { split, class, .. }, image) in images {
-        // Found: every class of either split is one of training.
-        let label = arranged.class_names.binary_search(&class).unwrap_or_default() as u16;
-        match split {
-            Split::Train | Split::Labelled => arranged.train.push((label, image)),
-            Split::Test => arranged.test.push((label, image)),
-        }
-    }
-    // Sorted by path; by class also where two folders (`train`, `training`) share one.
-    arranged.train.sort_by_key(|(label, _)| *label);
-    arranged.test.sort_by_key(|(label, _)| *label);
-    Ok(arranged)
-}
-
-/// Moves the last images of each class to the test split, where the source has none.
-fn hold_out(source: &Path, set: &mut Arranged, layout: Layout, per_class: usize) -> Result<()> {
-    match (set.test.is_empty(), per_class) {
-        (false, 0) => return Ok(()),
-        (false, n) => {
-            return Err(setting("--test-per-class", n, "0, as the source has test images of its own"));
-        }
-        (true, 0) => {
-            let problem = match layout.splits {
-                true => "it has a training split and no test split",
-                false => "it has class folders and no `train` and `test` folders above them",
-            };
-            let remedy = "hold out the last N images of each class, by name, with `--test-per-class N`";
-            return Err(layout_error(source, problem.into(), remedy));
-        }
-        (true, _) => {}
-    }
-    let all = std::mem::take(&mut set.train);
-    let mut counts = vec![0_usize; set.class_names.len()];
-    all.iter().for_each(|(label, _)| counts[usize::from(*label)] += 1);
-    if let Some(class) = counts.iter().position(|&count| count <= per_class) {
-        let problem = format!("class `{}` has only {} images", set.class_names[class], counts[class]);
-        return Err(layout_error(source, problem, "choose a smaller `--test-per-class`"));
-    }
-    // Each count now becomes the number of training images still to come.
-    counts.iter_mut().for_each(|count| *count -= per_class);
-    for (label, image) in all {
-        match counts[usize::from(label)].checked_sub(1) {
-            Some(left) => {
-                counts[usize::from(label)] = left;
-                set.train.push((label, image));
-            }
-            None => set.test.push((label, image)),
-        }
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn layout(files: &[&str]) -> Layout {
-        let files: Vec<Vec<String>> =
-            files.iter().map(|f| f.split('/').map(str::to_owned).collect()).collect();
-        Layout::of(files.iter().map(Vec::as_slice))
-    }
-
-    #[test]
-    fn the_layout_is_told_from_folder_names() {
-        let table = [
-            (&["train/a/1", "test/b/1"][..], Layout { above: 0, splits: true }),
-            (&["README", "Training/a/1", "val/b/1"], Layout { above: 0, splits: true }),
-            (&["set/train/a/1", "set/test/b/1", "set/README"], Layout { above: 1, splits: true }),
-            (&["a/1", "b/1"], Layout { above: 0, splits: false }),
-            (&["a/x/1", "b/x/1"], Layout { above: 0, splits: false }),
-            (&["set/a/1", "set/b/1"], Layout { above: 1, splits: false }),
-            (&["apple/1", "train/1"], Layout { above: 0, splits: false }),
-            (&["set/apple/1", "set/train/1"], Layout { above: 1, splits: false }),
-            (&["train/train/1", "test/train/1"], Layout { above: 0, splits: true }),
-        ];
-        for (files, wanted) in table {
-            assert_eq!(layout(files), wanted, "{files:?}");
-        }
     }
 }

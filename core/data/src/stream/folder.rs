@@ -10,15 +10,12 @@ use std::path::{Path, PathBuf};
 use admix_torch::Tensor;
 use rayon::prelude::*;
 
-use crate::config::setting;
-use crate::error::At;
-use crate::import::decode;
+use super::files::Files;
+use crate::error::{At, check_name, setting};
 use crate::import::layout::split_of;
 use crate::info::IMAGENET;
-use crate::sources::{Part, Source};
+use crate::source::{Part, Source};
 use crate::{Error, Info, Result, Split, TrainSplit};
-
-use super::images::Fault;
 
 const WANTED: &str =
     "expected `train/CLASS/IMAGE` and `val/CLASS/IMAGE` (or `test/CLASS/IMAGE`), JPEG or PNG";
@@ -26,44 +23,6 @@ const WANTED: &str =
 const SUFFIXES: [&str; 3] = ["jpg", "jpeg", "png"];
 /// Folders below a class folder that are entered; links could lead round in a circle.
 const DEPTH: usize = 8;
-
-/// The files of one split, by class, then by name.
-#[derive(Debug, Clone)]
-pub(crate) struct Files {
-    /// The folder of the split.
-    root: PathBuf,
-    /// One per file, ascending.
-    pub labels: Vec<i64>,
-    /// Below `root`.
-    paths: Vec<Box<Path>>,
-}
-
-impl Files {
-    pub(crate) fn len(&self) -> usize {
-        self.paths.len()
-    }
-
-    pub(crate) fn path(&self, at: usize) -> PathBuf {
-        self.root.join(&self.paths[at])
-    }
-
-    /// The files at these positions.
-    pub(crate) fn select(&self, keep: &[i64]) -> Self {
-        let labels = keep.iter().map(|&at| self.labels[at as usize]).collect();
-        let paths = keep.iter().map(|&at| self.paths[at as usize].clone()).collect();
-        Self { root: self.root.clone(), labels, paths }
-    }
-
-    /// Every file, decoded: pixels `[3, H, W]`, and what is wrong with the others.
-    fn decoded(&self) -> Vec<Result<decode::Rgb, Fault>> {
-        let read = |at: usize| {
-            let path = self.path(at);
-            let bytes = fs::read(&path).map_err(|source| Fault::Io { path: path.clone(), source })?;
-            decode::decode(&bytes, None).map_err(|why| Fault::Broken { path, why })
-        };
-        (0..self.len()).into_par_iter().map(read).collect()
-    }
-}
 
 /// A folder that was listed.
 #[derive(Debug)]
@@ -74,20 +33,15 @@ pub(crate) struct Folder {
     pub test: Files,
 }
 
-/// Where the folder of this name would be.
-pub(crate) fn named(root: &Path, name: &str) -> PathBuf {
-    root.join(name)
-}
-
 /// Names of all folders of images in `root`, sorted.
 pub(crate) fn names(root: &Path) -> Vec<String> {
     let entries = fs::read_dir(root).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries
         .filter_map(|entry| entry.file_name().to_str().map(str::to_owned))
-        .filter(|name| crate::config::check_name("NAME", name).is_ok())
+        .filter(|name| check_name("NAME", name).is_ok())
         .filter(|name| {
             // Two split folders: what else lies about in a data folder is not meant.
-            let splits = splits(&named(root, name)).unwrap_or_default();
+            let splits = splits(&root.join(name)).unwrap_or_default();
             splits.contains_key("train") && splits.len() > 1
         })
         .collect();

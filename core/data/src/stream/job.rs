@@ -8,22 +8,21 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use admix_api::Streams;
 use admix_torch::{HostBlock, HostPart, Tensor};
 
-use crate::augment::{Interpolation, Moco};
-use crate::{Result, Split, View};
-
-use super::images::{Fault, Images, Raw};
+use super::fault::Fault;
+use super::images::{Images, Raw};
 use super::picture::{Cropper, Window};
-use super::pool::Pool;
+use crate::augment::{Crop, Cutter, Interpolation, Views};
+use crate::drawn::Drawn;
+use crate::{Result, Split};
 
 /// What threads know of a dataset.
 pub(crate) struct Set {
     pub train: Arc<Images>,
     pub test: Arc<Images>,
     /// What views are drawn by; `None` where images stay whole.
-    pub law: Option<Moco>,
+    pub cutter: Option<Arc<dyn Cutter>>,
     /// Height and width of a view.
     pub view: (i64, i64),
     pub filter: Interpolation,
@@ -40,16 +39,6 @@ impl Set {
     }
 }
 
-/// The streams from which the views of a batch are drawn: one for each name.
-#[derive(Debug, Clone)]
-pub(crate) struct Drawn {
-    pub streams: Streams,
-    pub purpose: String,
-    pub views: Vec<String>,
-    pub epoch: u64,
-    pub step: u64,
-}
-
 /// What becomes of each image of a batch.
 pub(crate) enum Make {
     /// Itself, `[C, H, W]` of this size.
@@ -58,8 +47,8 @@ pub(crate) enum Make {
     Centre { shorter: i64, size: i64 },
     /// Views that are drawn once the sizes are known.
     Drawn(Drawn),
-    /// These views, by view, then by image.
-    Given(Vec<Vec<View>>),
+    /// These views.
+    Given(Vec<Views>),
 }
 
 /// A batch that is asked for.
@@ -85,8 +74,8 @@ impl Request {
 pub(crate) struct Done {
     /// Bytes `[V * N, C, h, w]` in host memory: all images of the first view, then of the next.
     pub bytes: Tensor,
-    /// What was drawn or given, by view, then by image; nothing where images are not cropped to views.
-    pub views: Vec<Vec<View>>,
+    /// What was drawn or given; nothing where images are not cropped to views.
+    pub views: Vec<Views>,
     /// Positions in the split.
     pub images: Vec<usize>,
 }
@@ -105,7 +94,7 @@ type Made = Result<Vec<HostPart>, Fault>;
 pub(crate) struct State {
     slots: Vec<Slot>,
     block: Option<HostBlock>,
-    views: Arc<Vec<Vec<View>>>,
+    views: Arc<Vec<Views>>,
     filled: Vec<HostPart>,
     /// Images that the current stage has not done yet.
     left: usize,
@@ -198,15 +187,11 @@ impl Job {
     }
 
     /// The views of images of these sizes.
-    fn views(&self, sizes: &[(i64, i64)]) -> Result<Vec<Vec<View>>, Fault> {
-        match (&self.request.make, &self.set.law) {
+    fn views(&self, sizes: &[(i64, i64)]) -> Result<Vec<Views>, Fault> {
+        match (&self.request.make, &self.set.cutter) {
             (Make::Given(views), _) => Ok(views.clone()),
-            (Make::Drawn(drawn), Some(law)) => {
-                let draw = |name: &String| {
-                    let mut draws = drawn.streams.draws(&drawn.purpose, name, drawn.epoch, drawn.step);
-                    sizes.iter().map(|&(height, width)| View::draw(law, height, width, &mut draws)).collect()
-                };
-                Ok(drawn.views.iter().map(draw).collect())
+            (Make::Drawn(drawn), Some(cutter)) => {
+                Ok(drawn.draws().map(|mut draws| cutter.draw(sizes, &mut draws)).collect())
             }
             (Make::Drawn(_), None) => Err(Fault::Internal("views of images that stay whole".into())),
             (Make::Whole(_) | Make::Centre { .. }, _) => Ok(Vec::new()),
@@ -230,7 +215,7 @@ impl Job {
                     Make::Whole(_) => Ok(cropper.whole(&picture)),
                     Make::Centre { shorter, size } => cropper.centre(&picture, *shorter, *size, filter),
                     Make::Drawn(_) | Make::Given(_) => {
-                        let View { top, left, height, width, .. } = views[number][at];
+                        let Crop { top, left, height, width } = self.crop(&views[number], at)?;
                         let window = Window { top, left, height, width };
                         if !window.fits(picture.size) {
                             return Err(Fault::Crop {
@@ -249,6 +234,12 @@ impl Job {
         Ok(parts)
     }
 
+    fn crop(&self, views: &Views, at: usize) -> Result<Crop, Fault> {
+        let cutter = self.set.cutter.as_ref();
+        let cutter = cutter.ok_or_else(|| Fault::Internal("crops of images that stay whole".into()))?;
+        cutter.crop(views, at).map_err(|error| Fault::Internal(error.to_string()))
+    }
+
     /// Takes the pictures of image `at`; with the last one, whoever waits for the batch goes on.
     pub(crate) fn take_made(&self, at: usize, made: Made) {
         let mut state = self.lock();
@@ -260,6 +251,43 @@ impl Job {
         if state.left == 0 {
             self.end(state);
         }
+    }
+
+    /// Nobody waits for it any more.
+    pub(crate) fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether nothing is left to be made.
+    pub(crate) fn is_over(&self) -> bool {
+        self.lock().over
+    }
+
+    /// Waits until nothing is left to be made.
+    pub(crate) fn settle(&self) -> MutexGuard<'_, State> {
+        let mut state = self.lock();
+        while !state.over {
+            state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state
+    }
+
+    /// Waits for the batch and takes it.
+    ///
+    /// # Errors
+    /// An image cannot be read or decoded, or a crop is no part of it.
+    pub(crate) fn wait(&self) -> Result<Done> {
+        let mut state = self.settle();
+        if let Some((_, fault)) = state.fault.take() {
+            return Err(fault.into());
+        }
+        let (parts, views) = (std::mem::take(&mut state.filled), std::mem::take(&mut state.views));
+        let Some(block) = state.block.take() else {
+            return Err(Fault::Internal("a batch that was taken already".into()).into());
+        };
+        drop(state);
+        let views = Arc::unwrap_or_clone(views);
+        Ok(Done { bytes: block.join(parts)?, views, images: self.request.images.clone() })
     }
 
     fn end(&self, mut state: MutexGuard<'_, State>) {
@@ -281,55 +309,4 @@ impl State {
 fn guarded<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
     catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|_| Err(Fault::Internal("an image on which the decoder broke down".into())))
-}
-
-/// A batch that was asked for. Dropped, it is given up.
-pub(crate) struct Ticket {
-    job: Arc<Job>,
-    /// Whoever waits needs the threads.
-    _pool: Arc<Pool>,
-}
-
-impl Ticket {
-    pub(crate) fn new(job: Arc<Job>, pool: Arc<Pool>) -> Self {
-        Self { job, _pool: pool }
-    }
-
-    /// Whether `wait` would return at once.
-    pub(crate) fn is_over(&self) -> bool {
-        self.job.lock().over
-    }
-
-    /// Waits until nothing is left to be made.
-    pub(crate) fn settle(&self) -> MutexGuard<'_, State> {
-        let mut state = self.job.lock();
-        while !state.over {
-            state = self.job.done.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        state
-    }
-
-    /// Waits for the batch and takes it.
-    ///
-    /// # Errors
-    /// An image cannot be read or decoded, or a crop is no part of it.
-    pub(crate) fn wait(self) -> Result<Done> {
-        let mut state = self.settle();
-        if let Some((_, fault)) = state.fault.take() {
-            return Err(fault.into());
-        }
-        let (parts, views) = (std::mem::take(&mut state.filled), std::mem::take(&mut state.views));
-        let Some(block) = state.block.take() else {
-            return Err(Fault::Internal("a batch that was taken already".into()).into());
-        };
-        drop(state);
-        let views = Arc::unwrap_or_clone(views);
-        Ok(Done { bytes: block.join(parts)?, views, images: self.job.request.images.clone() })
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.job.given_up.store(true, Ordering::Relaxed);
-    }
 }

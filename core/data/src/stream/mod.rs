@@ -5,17 +5,24 @@
 //! resident sets. Everything random is named by seed, purpose, epoch and batch: neither the number of threads nor
 //! their timing changes a bit.
 
-mod dataset;
+mod fault;
+mod files;
 mod folder;
 mod images;
 mod job;
 mod picture;
 mod pool;
-mod settings;
+mod storage;
+mod threads;
+mod ticket;
 
-pub(crate) use dataset::Stream;
-pub(crate) use folder::names;
-pub(crate) use job::{Drawn, Ticket};
+pub(crate) use folder::{Folder, names};
+pub(crate) use images::Images;
+pub(crate) use job::Done;
 pub use pool::Worked;
-pub use settings::Storage;
-pub(crate) use settings::{SIZE, folder, is_folder, source, streamed, validate};
+pub use storage::Storage;
+pub(crate) use threads::{Clean, Stream, Unread};
+pub(crate) use ticket::Ticket;
+
+/// Height and width of a view where nothing else says so: that of ImageNet's recipes.
+pub(crate) const SIZE: i64 = 224;

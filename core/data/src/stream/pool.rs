@@ -6,11 +6,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::Result;
-use crate::config::setting;
-
-use super::job::{Job, Ticket};
+use super::job::Job;
 use super::picture::Cropper;
+use crate::Result;
+use crate::error::setting;
 
 /// Threads and what waits for them. Dropped, it waits until each has done its image.
 pub(crate) struct Pool {
@@ -136,11 +135,9 @@ impl Pool {
     }
 
     /// Puts a job in line.
-    pub(crate) fn ask(self: &Arc<Self>, job: Job) -> Ticket {
-        let job = Arc::new(job);
-        self.queue.lock().read.extend((0..job.len()).map(|at| (Arc::clone(&job), at)));
+    pub(crate) fn ask(&self, job: &Arc<Job>) {
+        self.queue.lock().read.extend((0..job.len()).map(|at| (Arc::clone(job), at)));
         self.queue.wake.notify_all();
-        Ticket::new(job, Arc::clone(self))
     }
 
     pub(crate) fn worked(&self) -> Worked {

@@ -5,13 +5,12 @@ use std::path::Path;
 
 use admix_api::Streams;
 use admix_data::{
-    Augment, Augmentation, Change, DataConfig, Dataset, ImportOptions, Interpolation, Jitter, Moco, Storage,
-    View, import,
+    AugmentChoice, Change, DataConfig, Dataset, ImportOptions, Interpolation, Jitter, Moco, Storage, View,
 };
 use admix_torch::{Device, Kind, Tensor};
 use image::{ImageFormat, RgbImage};
 
-use crate::support::{Named, bytes, config, encode, open, write_folder};
+use crate::support::{Named, bytes, config, encode, import, open, write_folder};
 
 const CHANGES: [Change; 4] = [Change::Brightness, Change::Contrast, Change::Saturation, Change::Hue];
 const DRAWS: usize = 10_000;
@@ -22,7 +21,7 @@ fn fixture() -> BTreeMap<String, Tensor> {
 }
 
 /// The images as a dataset whose normalisation is a division by 255.
-fn dataset(images: &Tensor, folder: &Path, augment: Augment, storage: Storage) -> Dataset {
+fn dataset(images: &Tensor, folder: &Path, augment: AugmentChoice, storage: Storage) -> Dataset {
     let (n, _, height, width) = images.size4().unwrap();
     let files: Vec<(String, Vec<u8>)> = (0..n)
         .flat_map(|i| {
@@ -79,7 +78,7 @@ fn differences(name: &str, size: Option<i64>, storage: Storage) -> Vec<(View, Te
             continue;
         }
         let folder = tempfile::tempdir().unwrap();
-        let augment = Augment::Moco(Moco { size, interpolation, ..Moco::default() });
+        let augment = Moco { size, interpolation, ..Moco::default() }.into();
         let data = dataset(&all["images"], folder.path(), augment, storage);
         let index: Vec<i64> = chosen.iter().map(|&i| rows[i][0] as i64).collect();
         let views: Vec<View> = chosen.iter().map(|&i| view(&rows[i])).collect();
@@ -153,11 +152,9 @@ fn the_whole_law_is_that_of_torchvision_in_all_but_few_values() {
 fn drawn(height: i64, width: i64) -> Vec<View> {
     let blank = Tensor::zeros([4, 3, height, width], (Kind::Uint8, Device::Cpu));
     let folder = tempfile::tempdir().unwrap();
-    let data = dataset(&blank, folder.path(), Augment::Moco(Moco::default()), Storage::Device);
-    match data.augmentation(DRAWS, &mut Streams::new(11).draws("augment", "", 0, 0)).unwrap() {
-        Augmentation::Views(views) => views,
-        other => panic!("{other:?}"),
-    }
+    let data = dataset(&blank, folder.path(), Moco::default().into(), Storage::Device);
+    let drawn = data.augmentation(DRAWS, &mut Streams::new(11).draws("augment", "", 0, 0)).unwrap();
+    drawn.of::<View>("views").unwrap().to_vec()
 }
 
 /// Kolmogorov's distance beyond which two samples of 10,000 of one law differ once in a thousand times.

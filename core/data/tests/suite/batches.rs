@@ -1,25 +1,22 @@
 //! Batches against a plain per-pixel reference.
 
 use admix_api::{Draws, Streams};
-use admix_data::{Augmentation, DataConfig, Dataset, Shift, Split, ToyConfig};
-use admix_torch::{Device, Kind, SyncCounter, Tensor};
+use admix_data::{DataConfig, Dataset, Offset, Split, Toy};
+use admix_torch::{Kind, SyncCounter, Tensor};
 
-use crate::support::{bytes, config, error, numbers, open};
+use crate::support::{bytes, config, error, import, numbers, open, opened};
 
-fn shift(data: &Dataset, n: usize, draws: &mut Draws) -> Shift {
-    match data.augmentation(n, draws).unwrap() {
-        Augmentation::Shift(shift) => shift,
-        other => panic!("{other:?}"),
-    }
+fn shift(data: &Dataset, n: usize, draws: &mut Draws) -> Vec<Offset> {
+    data.augmentation(n, draws).unwrap().of("shifts").unwrap().to_vec()
 }
 
 fn toy(channels: i64) -> DataConfig {
-    let toy = ToyConfig { classes: 3, train: 30, test: 9, size: 8, channels };
+    let toy = Toy { classes: 3, train: 30, test: 9, size: 8, channels };
     DataConfig { toy, crop: Some(3), ..config("toy") }
 }
 
 /// Pads with numpy's `reflect`, crops, then flips, one pixel at a time; normalises in float64.
-fn reference(data: &Dataset, index: &[i64], augmentation: &Shift, pad: i64) -> Vec<f32> {
+fn reference(data: &Dataset, index: &[i64], offsets: &[Offset], pad: i64) -> Vec<f32> {
     let info = data.info();
     let (c, h, w) = (info.channels, info.height, info.width);
     let source = bytes(&data.u8_images(Split::Train, index).unwrap());
@@ -37,9 +34,9 @@ fn reference(data: &Dataset, index: &[i64], augmentation: &Shift, pad: i64) -> V
             };
             for y in 0..h {
                 for x in 0..w {
-                    let x = if augmentation.flip[n] { w - 1 - x } else { x };
-                    let row = mirror(y + augmentation.dy[n] - pad, h);
-                    let column = mirror(x + augmentation.dx[n] - pad, w);
+                    let x = if offsets[n].flip { w - 1 - x } else { x };
+                    let row = mirror(y + offsets[n].dy - pad, h);
+                    let column = mirror(x + offsets[n].dx - pad, w);
                     out.push(((at(row, column) / 255.0 - mean) / std) as f32);
                 }
             }
@@ -66,7 +63,7 @@ fn crop_and_flip_equal_a_per_pixel_reference() {
         let mut draws = Streams::new(5).draws("test", "augment", 0, 0);
         let index = numbers(&data.order(&mut draws).unwrap());
         let augmentation = shift(&data, index.len(), &mut draws);
-        assert!(augmentation.flip.contains(&true) && augmentation.flip.contains(&false));
+        assert!([true, false].iter().all(|coin| augmentation.iter().any(|offset| offset.flip == *coin)));
         let batch = data.train_batch(&Tensor::from_slice(&index), &augmentation.clone().into()).unwrap();
         assert_eq!(batch.images.size(), [30, channels, 8, 8]);
         assert_eq!((batch.images.kind(), batch.images.is_contiguous()), (Kind::Float, true));
@@ -82,11 +79,7 @@ fn every_offset_and_flip_equals_the_reference() {
     let data = open(&toy(3));
     let all: Vec<(i64, i64, bool)> =
         (0..7).flat_map(|dy| (0..7).flat_map(move |dx| [(dy, dx, false), (dy, dx, true)])).collect();
-    let augmentation = Shift {
-        flip: all.iter().map(|a| a.2).collect(),
-        dy: all.iter().map(|a| a.0).collect(),
-        dx: all.iter().map(|a| a.1).collect(),
-    };
+    let augmentation: Vec<Offset> = all.iter().map(|&(dy, dx, flip)| Offset { flip, dy, dx }).collect();
     let index: Vec<i64> = (0..all.len() as i64).map(|i| i % 30).collect();
     let batch = data.train_batch(&Tensor::from_slice(&index), &augmentation.clone().into()).unwrap();
     close(&floats(&batch.images), &reference(&data, &index, &augmentation, 3));
@@ -97,7 +90,7 @@ fn the_border_reflects_without_repeating_the_edge() {
     let data = open(&toy(1));
     let original = data.clean_batch(Split::Train, 0, 1).unwrap().images;
     let shift = |dy, dx, flip| {
-        let augmentation = Shift { flip: vec![flip], dy: vec![dy], dx: vec![dx] };
+        let augmentation = vec![Offset { flip, dy, dx }];
         data.train_batch(&Tensor::from_slice(&[0_i64]), &augmentation.clone().into()).unwrap().images
     };
     let padded = original.reflection_pad2d([3, 3, 3, 3]);
@@ -111,7 +104,7 @@ fn the_border_reflects_without_repeating_the_edge() {
 #[test]
 fn an_offset_of_the_border_and_no_flip_change_nothing() {
     let data = open(&toy(3));
-    let none = Shift { flip: vec![false; 5], dy: vec![3; 5], dx: vec![3; 5] };
+    let none = vec![Offset { flip: false, dy: 3, dx: 3 }; 5];
     let batch = data.train_batch(&Tensor::from_slice(&[4_i64, 5, 6, 7, 8]), &none.clone().into()).unwrap();
     let clean = data.clean_batch(Split::Train, 4, 5).unwrap();
     assert_eq!(batch.images, clean.images);
@@ -124,7 +117,7 @@ fn without_flip_and_crop_nothing_is_drawn_or_changed() {
     let data = open(&DataConfig { flip: false, crop: None, ..toy(3) });
     let mut draws = Streams::new(5).draws("test", "augment", 0, 0);
     let augmentation = shift(&data, 2, &mut draws);
-    assert_eq!(augmentation, Shift { flip: vec![false; 2], dy: vec![0; 2], dx: vec![0; 2] });
+    assert_eq!(augmentation, vec![Offset { flip: false, dy: 0, dx: 0 }; 2]);
     assert_eq!(draws.uniform(), Streams::new(5).draws("test", "augment", 0, 0).uniform());
     let batch = data.train_batch(&Tensor::from_slice(&[9_i64, 10]), &augmentation.clone().into()).unwrap();
     assert_eq!(batch.images, data.clean_batch(Split::Train, 9, 2).unwrap().images);
@@ -133,7 +126,7 @@ fn without_flip_and_crop_nothing_is_drawn_or_changed() {
 #[test]
 fn flips_alone_work_without_a_border() {
     let data = open(&DataConfig { crop: None, ..toy(3) });
-    let augmentation = Shift { flip: vec![true, false], dy: vec![0; 2], dx: vec![0; 2] };
+    let augmentation = vec![Offset { flip: true, ..Offset::default() }, Offset::default()];
     let batch = data.train_batch(&Tensor::from_slice(&[3_i64, 4]), &augmentation.clone().into()).unwrap();
     close(&floats(&batch.images), &reference(&data, &[3, 4], &augmentation, 0));
 }
@@ -142,7 +135,7 @@ fn flips_alone_work_without_a_border() {
 fn images_need_not_be_square() {
     let folder = tempfile::tempdir().unwrap();
     let source = crate::support::write_folder(&folder.path().join("images"), &crate::support::files());
-    admix_data::import(&source, "wide", folder.path(), admix_data::ImportOptions::default()).unwrap();
+    import(&source, "wide", folder.path(), admix_data::ImportOptions::default()).unwrap();
     let data = open(&DataConfig { root: folder.path().into(), crop: Some(2), ..config("wide") });
     assert_eq!((data.info().height, data.info().width), (8, 6));
     let mut draws = Streams::new(6).draws("test", "augment", 0, 0);
@@ -174,22 +167,23 @@ fn the_order_is_a_permutation_and_the_draws_are_those_of_the_stream() {
     assert_eq!(order, (0..30).collect::<Vec<_>>());
     let augmentation = shift(&data, 2000, &mut draws());
     assert_eq!(augmentation, shift(&data, 2000, &mut draws()));
-    for offsets in [&augmentation.dy, &augmentation.dx] {
-        assert!((0..7).all(|offset| offsets.iter().filter(|&&o| o == offset).count() > 200));
+    let ways: [fn(&Offset) -> i64; 2] = [|offset| offset.dy, |offset| offset.dx];
+    for way in ways {
+        assert!((0..7).all(|place| augmentation.iter().filter(|offset| way(offset) == place).count() > 200));
     }
-    let flips = augmentation.flip.iter().filter(|&&flip| flip).count();
+    let flips = augmentation.iter().filter(|offset| offset.flip).count();
     assert!((900..1100).contains(&flips), "{flips}");
 }
 
 #[test]
 fn wrong_sizes_are_named() {
     let data = open(&toy(3));
-    let two = Shift { flip: vec![false; 2], dy: vec![3; 2], dx: vec![3; 2] };
+    let two = vec![Offset { flip: false, dy: 3, dx: 3 }; 2];
     assert_eq!(
         error(data.train_batch(&Tensor::from_slice(&[1_i64]), &two.clone().into())),
         "index has shape [1], expected [2], as the augmentation"
     );
-    let far = Shift { dy: vec![3, 7], ..two };
+    let far = vec![two[0], Offset { dy: 7, ..two[1] }];
     assert!(
         error(data.train_batch(&Tensor::from_slice(&[1_i64, 2]), &far.into()))
             .contains("offsets within 0..7")
@@ -207,6 +201,6 @@ fn mean_and_deviation_can_be_set_and_must_fit_the_channels() {
     let raw = data.u8_images(Split::Test, &[0]).unwrap().to_kind(Kind::Float) / 255.0;
     assert!(image.allclose(&raw, 1e-6, 1e-6, false));
     let wrong = DataConfig { mean: Some(vec![0.0]), ..toy(3) };
-    let text = error(Dataset::open(&wrong, Device::Cpu, Streams::new(1)));
+    let text = error(opened(&wrong));
     assert_eq!(text, "`data.mean` is 1 numbers, expected 3, one per channel of `toy`");
 }

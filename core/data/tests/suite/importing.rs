@@ -4,13 +4,11 @@ use std::cell::Cell;
 use std::fs;
 use std::path::Path;
 
-use admix_data::{
-    DataConfig, ImportOptions, ImportReport, Result, Split, Status, catalogue, import, info, verify,
-};
+use admix_data::{DataConfig, ImportOptions, ImportReport, Result, Split, Status};
 
 use crate::support::{
-    bytes, config, encode, error, files, gz, jpeg, numbers, open, picture, png, tar, tar_header,
-    write_folder, xz, zip,
+    bytes, catalogue, config, encode, error, files, gz, import, info, jpeg, numbers, open, picture, png, tar,
+    tar_header, verify, write_folder, xz, zip,
 };
 
 type Files = Vec<(String, Vec<u8>)>;

@@ -4,6 +4,7 @@
 
 mod augmentations;
 mod batches;
+mod contract;
 mod importing;
 mod packed;
 mod parsers;

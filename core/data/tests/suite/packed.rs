@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use admix_api::Streams;
-use admix_data::{DataConfig, Dataset, ImportOptions, Split, import, info, verify};
-use admix_torch::Device;
+use admix_data::{DataConfig, ImportOptions, Split};
 
-use crate::support::{bytes, config, error, files, numbers, open, write_folder};
+use crate::support::{
+    bytes, config, error, files, import, info, numbers, open, opened, verify, write_folder,
+};
 
 fn packed(root: &Path) -> (PathBuf, DataConfig) {
     let source = write_folder(&root.join("images"), &files());
@@ -44,7 +44,7 @@ fn every_flipped_bit_of_the_header_and_some_of_the_payload_are_noticed() {
         let mut damaged = whole.clone();
         damaged[at] ^= 1 << (at % 8);
         fs::write(&path, damaged).unwrap();
-        let text = error(Dataset::open(&set, Device::Cpu, Streams::new(1)));
+        let text = error(opened(&set));
         assert!(text.contains("mine.admix") && text.contains("admix data import"), "{at}: {text}");
         assert!(verify("mine", root.path()).is_err(), "{at}");
         assert_eq!(info("mine", root.path()).is_err(), at < payload, "{at}");
@@ -58,11 +58,11 @@ fn truncated_and_grown_files_are_refused() {
     let whole = fs::read(&path).unwrap();
     for len in (0..whole.len()).step_by(29).chain([whole.len() - 1]) {
         fs::write(&path, &whole[..len]).unwrap();
-        let text = error(Dataset::open(&set, Device::Cpu, Streams::new(1)));
+        let text = error(opened(&set));
         assert!(text.contains("mine.admix: "), "{len}: {text}");
     }
     fs::write(&path, [whole.as_slice(), b"x"].concat()).unwrap();
-    assert!(error(Dataset::open(&set, Device::Cpu, Streams::new(1))).contains("it was cut or grown"));
+    assert!(error(opened(&set)).contains("it was cut or grown"));
     fs::write(&path, whole).unwrap();
     assert_eq!(open(&set).len(Split::Train), 5);
 }

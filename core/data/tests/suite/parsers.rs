@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use admix_data::{ImportOptions, import, parse};
+use admix_data::{ImportOptions, parse};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::support::{files, gz, tar, xz, zip};
+use crate::support::{files, gz, import, tar, xz, zip};
 
 /// Everything that a byte string may be handed to.
 fn feed(bytes: &[u8]) {

@@ -4,13 +4,14 @@ use std::fs;
 use std::path::Path;
 
 use admix_api::Streams;
-use admix_data::{DataConfig, Dataset, Split, Status, ToyConfig, TrainSplit, catalogue, info, verify};
-use admix_torch::Device;
+use admix_data::{DataConfig, Moco, Split, Status, Toy, TrainSplit};
 
-use crate::support::{bytes, config, error, gz, numbers, open};
+use crate::support::{
+    bytes, catalogue, config, error, gz, info, numbers, open, opened, opened_from, read, verify,
+};
 
 fn refused(config: &DataConfig) -> String {
-    error(Dataset::open(config, Device::Cpu, Streams::new(1)))
+    error(opened(&config))
 }
 
 #[test]
@@ -176,7 +177,7 @@ fn missing_data_says_where_it_was_sought_and_how_to_get_it() {
 fn an_unknown_name_suggests_the_nearest() {
     let text = refused(&config("cifar-1O"));
     assert!(
-        text.contains("known: fashion-mini, fashion-mnist, cifar10, cifar100, stl10, tiny_imagenet, toy"),
+        text.contains("known: cifar10, cifar100, fashion-mini, fashion-mnist, stl10, tiny_imagenet, toy"),
         "{text}"
     );
     assert!(text.contains("Did you mean `cifar10"), "{text}");
@@ -205,12 +206,12 @@ fn settings_out_of_range_are_named() {
         (DataConfig { crop: Some(16), ..config("toy") }, "data.crop"),
         (DataConfig { std: Some(vec![0.0; 3]), ..config("toy") }, "data.std"),
         (DataConfig { mean: Some(vec![f64::NAN; 3]), ..config("toy") }, "data.mean"),
-        (toy(ToyConfig { classes: 1, ..ToyConfig::default() }), "data.toy.classes"),
-        (toy(ToyConfig { train: 3, ..ToyConfig::default() }), "data.toy.train"),
-        (toy(ToyConfig { test: 0, ..ToyConfig::default() }), "data.toy.test"),
-        (toy(ToyConfig { size: 1 << 40, ..ToyConfig::default() }), "data.toy.size"),
-        (toy(ToyConfig { channels: 0, ..ToyConfig::default() }), "data.toy.channels"),
-        (toy(ToyConfig { train: usize::MAX, ..ToyConfig::default() }), "data.toy"),
+        (toy(Toy { classes: 1, ..Toy::default() }), "data.toy.classes"),
+        (toy(Toy { train: 3, ..Toy::default() }), "data.toy.train"),
+        (toy(Toy { test: 0, ..Toy::default() }), "data.toy.test"),
+        (toy(Toy { size: 1 << 40, ..Toy::default() }), "data.toy.size"),
+        (toy(Toy { channels: 0, ..Toy::default() }), "data.toy.channels"),
+        (toy(Toy { train: usize::MAX, ..Toy::default() }), "data.toy.train"),
     ] {
         let text = refused(&set);
         assert!(text.starts_with(&format!("`{field}` is ")), "{field}: {text}");
@@ -219,26 +220,53 @@ fn settings_out_of_range_are_named() {
 
 #[test]
 fn a_recipe_reads_its_data_and_refuses_unknown_fields() {
-    let read: DataConfig =
-        ron::from_str(r#"(name: "toy", per_class: Some(5), crop: None, toy: (classes: 2))"#).unwrap();
-    let toy = ToyConfig { classes: 2, ..ToyConfig::default() };
-    assert_eq!(read, DataConfig { per_class: Some(5), crop: None, toy, ..config("toy") });
-    assert_eq!(ron::from_str::<DataConfig>(&ron::to_string(&read).unwrap()).unwrap(), read);
-    let text = ron::from_str::<DataConfig>("(flips: true)").unwrap_err().to_string();
+    let toy = Toy { classes: 2, ..Toy::default() };
+    assert_eq!(
+        read(r#"(name: "toy", per_class: Some(5), crop: None, toy: (classes: 2))"#),
+        Ok(DataConfig { per_class: Some(5), crop: None, toy, ..config("toy") })
+    );
+    let text = read("(flips: true)").unwrap_err();
     assert!(text.contains("flips"), "{text}");
+    let text = read("(toy: (class: 3))").unwrap_err();
+    assert!(text.contains("class"), "{text}");
+}
+
+#[test]
+fn an_augmentation_without_settings_is_written_with_or_without_parentheses() {
+    for text in ["(augment: Shift)", "(augment: Shift())", "(augment: Shift, flip: true)", "()"] {
+        assert_eq!(read(text), Ok(DataConfig::default()), "{text}");
+    }
+    assert_eq!(
+        read("(augment: Moco)"),
+        Ok(DataConfig { augment: Moco::default().into(), ..config("fashion-mini") })
+    );
+    let size = Moco { size: Some(16), ..Moco::default() };
+    assert_eq!(
+        read("(augment: Moco(size: 16))"),
+        Ok(DataConfig { augment: size.into(), ..config("fashion-mini") })
+    );
+    for (text, part) in [
+        ("(augment: Shift(crop: 4))", "crop"),
+        ("(augment: Mocco())", "Did you mean `moco`?"),
+        ("(augment: Moco(scale: 1))", "Expected opening `(`"),
+        ("(augment: Moco(size: 16)", "Expected"),
+    ] {
+        let error = read(text).unwrap_err();
+        assert!(error.contains(part), "{text}: {error}");
+    }
 }
 
 #[test]
 fn the_toy_set_is_balanced_and_made_from_the_streams_alone() {
-    let toy = ToyConfig { classes: 4, train: 40, test: 8, size: 8, channels: 3 };
+    let toy = Toy { classes: 4, train: 40, test: 8, size: 8, channels: 3 };
     let set = DataConfig { toy, crop: None, ..config("toy") };
     let images = |seed, set: &DataConfig| {
-        let data = Dataset::open(set, Device::Cpu, Streams::new(seed)).unwrap();
+        let data = opened_from(set, Streams::new(seed)).unwrap();
         bytes(&data.u8_images(Split::Train, &(0..40).collect::<Vec<_>>()).unwrap())
     };
     assert_eq!(images(1, &set), images(1, &set));
     assert_ne!(images(1, &set), images(2, &set));
-    let larger = DataConfig { toy: ToyConfig { train: 80, ..set.toy.clone() }, ..set.clone() };
+    let larger = DataConfig { toy: Toy { train: 80, ..set.toy.clone() }, ..set.clone() };
     assert_eq!(images(1, &set), images(1, &larger));
     let labels = numbers(open(&set).labels(Split::Test));
     assert_eq!(labels, [0, 1, 2, 3, 0, 1, 2, 3]);
@@ -254,10 +282,10 @@ fn the_catalogue_lists_all_and_says_what_is_there() {
     assert_eq!(
         found,
         [
-            ("fashion-mini", Status::Ready),
-            ("fashion-mnist", Status::Ready),
             ("cifar10", Status::Missing),
             ("cifar100", Status::Missing),
+            ("fashion-mini", Status::Ready),
+            ("fashion-mnist", Status::Ready),
             ("stl10", Status::Missing),
             ("tiny_imagenet", Status::Missing),
             ("toy", Status::Ready),

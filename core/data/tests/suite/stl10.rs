@@ -4,10 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use admix_api::Streams;
-use admix_data::{DataConfig, Dataset, Split, Status, TrainSplit, catalogue, verify};
-use admix_torch::Device;
+use admix_data::{DataConfig, Split, Status, TrainSplit};
 
-use crate::support::{bytes, config, error, numbers, open};
+use crate::support::{bytes, catalogue, config, error, numbers, open, opened, read, verify};
 
 const PLANE: usize = 96 * 96;
 
@@ -49,7 +48,7 @@ fn write(root: &Path) -> DataConfig {
 }
 
 fn refused(config: &DataConfig) -> String {
-    error(Dataset::open(config, Device::Cpu, Streams::new(1)))
+    error(opened(&config))
 }
 
 #[test]
@@ -173,6 +172,6 @@ fn a_set_without_unlabelled_images_says_which_has_some() {
         "{text}"
     );
     assert!(text.contains("stl10"), "{text}");
-    let read: DataConfig = ron::from_str(r#"(name: "stl10", split: Unlabelled, fold: Some(3))"#).unwrap();
+    let read = read(r#"(name: "stl10", split: Unlabelled, fold: Some(3))"#).unwrap();
     assert_eq!((read.split, read.fold), (TrainSplit::Unlabelled, Some(3)));
 }

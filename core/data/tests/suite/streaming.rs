@@ -5,14 +5,16 @@ use std::path::{Path, PathBuf};
 
 use admix_api::Streams;
 use admix_data::{
-    Augment, Augmentation, Batch, DataConfig, Dataset, Interpolation, Moco, Pass, ResizedCrop, Split,
-    Storage, ToyConfig, View,
+    AugmentChoice, Batch, DataConfig, Dataset, Interpolation, Moco, Pass, ResizedCrop, Shift, Split, Storage,
+    Toy, View,
 };
 use admix_torch::{Device, Kind, Tensor};
 use image::{ImageFormat, Rgb, RgbImage};
 use tempfile::TempDir;
 
-use crate::support::{bytes, config, encode, error, numbers, open, write_folder};
+use crate::support::{
+    bytes, catalogue, config, encode, error, info, numbers, open, opened, verify, write_folder,
+};
 
 /// Waves and a little noise, different for each seed.
 fn photo(height: u32, width: u32, seed: u32) -> RgbImage {
@@ -42,16 +44,16 @@ fn folder(root: &Path, train: usize, sizes: &[(u32, u32)]) -> PathBuf {
 
 const MIXED: [(u32, u32); 5] = [(40, 56), (64, 33), (50, 50), (24, 90), (61, 47)];
 
-fn pictures(root: &TempDir, augment: Augment) -> DataConfig {
+fn pictures(root: &TempDir, augment: AugmentChoice) -> DataConfig {
     DataConfig { root: root.path().into(), augment, views: 2, ..config("pictures") }
 }
 
-fn moco(size: i64) -> Augment {
-    Augment::Moco(Moco { size: Some(size), ..Moco::default() })
+fn moco(size: i64) -> AugmentChoice {
+    Moco { size: Some(size), ..Moco::default() }.into()
 }
 
-fn crop(size: i64, interpolation: Interpolation) -> Augment {
-    Augment::ResizedCrop(ResizedCrop { size: Some(size), interpolation, ..ResizedCrop::default() })
+fn crop(size: i64, interpolation: Interpolation) -> AugmentChoice {
+    ResizedCrop { size: Some(size), interpolation, ..ResizedCrop::default() }.into()
 }
 
 /// Values that are pixels divided by 255.
@@ -124,7 +126,7 @@ fn flip_and_colours_of_a_streamed_image_are_those_of_a_resident_one_to_the_bit()
     let set = pictures(&root, moco(24));
     let (streamed, resident) = (open(&set), open(&DataConfig { storage: Storage::Device, ..set }));
     let drawn = resident.augmentation(40, &mut Streams::new(5).draws("augment", "", 0, 0)).unwrap();
-    let Augmentation::Views(mut views) = drawn else { panic!("not views") };
+    let mut views = drawn.of::<View>("views").unwrap().to_vec();
     for view in &mut views {
         let whole = View::whole(24, 24);
         (view.top, view.left, view.height, view.width) = (0, 0, whole.height, whole.width);
@@ -170,7 +172,7 @@ fn a_crop_is_drawn_for_the_size_of_its_own_image() {
         .to_vec();
     write_folder(&root.path().join("pictures"), &files);
     let small = ResizedCrop { size: Some(8), scale: (0.01, 0.03), ..ResizedCrop::default() };
-    let data = open(&plain(pictures(&root, Augment::ResizedCrop(small))));
+    let data = open(&plain(pictures(&root, small.into())));
     let index = Tensor::zeros([200], (Kind::Int64, Device::Cpu));
     let batch = data.train_views(&index, Streams::new(1), 0, 0).unwrap();
     let mean = batch.views[0].mean_dim([1i64, 2, 3].as_slice(), false, Kind::Float);
@@ -219,7 +221,7 @@ fn measured_batches_do_not_depend_on_what_was_asked_for_before() {
 
 #[test]
 fn a_set_that_is_no_folder_can_be_streamed_too() {
-    let toy = ToyConfig { classes: 3, train: 40, test: 9, size: 16, channels: 3 };
+    let toy = Toy { classes: 3, train: 40, test: 9, size: 16, channels: 3 };
     // Crops and flips alone are the same to the bit.
     let set = DataConfig { toy, views: 2, crop: Some(3), per_class: Some(9), ..config("toy") };
     let streamed =
@@ -242,7 +244,7 @@ fn a_set_that_is_no_folder_can_be_streamed_too() {
     }
     let augmentation = ours.augmentation(4, &mut Streams::new(1).draws("augment", "", 0, 0)).unwrap();
     assert_eq!(augmentation.len(), 4);
-    let shift = admix_data::Shift { flip: vec![false], dy: vec![0], dx: vec![0] };
+    let shift = vec![admix_data::Offset::default()];
     let one = Tensor::arange(1, (Kind::Int64, Device::Cpu));
     assert!(error(ours.train_batch(&one, &shift.into())).contains("expected views"));
 }
@@ -292,7 +294,7 @@ fn a_broken_file_is_named_when_it_is_first_used() {
         assert!(loader.next_batch(&data).unwrap().is_some(), "{what}");
         assert!(error(data.clean_batch(Split::Train, 0, 12)).contains("005.JPEG"), "{what}");
         assert!(data.clean_batch(Split::Test, 0, 3).is_ok(), "{what}");
-        let verified = admix_data::verify("pictures", root.path());
+        let verified = verify("pictures", root.path());
         if what == "gone" {
             // What is not there is no part of the folder.
             assert_eq!(verified.unwrap().info.train, 11);
@@ -315,7 +317,7 @@ fn of_several_broken_files_the_first_of_the_batch_is_named_whatever_the_timing()
         for _ in 0..5 {
             assert!(error(data.clean_batch(Split::Train, 0, 24)).contains("train/ant/004.JPEG"));
         }
-        let text = error(admix_data::verify("pictures", root.path()));
+        let text = error(verify("pictures", root.path()));
         assert!(text.contains("2 more files are broken"), "{text}");
     }
 }
@@ -381,7 +383,7 @@ fn folders_that_are_no_dataset_are_refused_with_a_way_out() {
         let root = tempfile::tempdir().unwrap();
         let files: Vec<_> = files.iter().map(|name| (name.to_string(), picture())).collect();
         write_folder(&root.path().join("pictures"), &files);
-        let text = error(Dataset::open(&pictures(&root, moco(16)), Device::Cpu, Streams::new(1)));
+        let text = error(opened(&pictures(&root, moco(16))));
         assert!(text.contains(wanted) && text.contains("pictures"), "{what}: {text}");
     }
 }
@@ -413,8 +415,8 @@ fn settings_that_do_not_fit_are_refused() {
     let root = tempfile::tempdir().unwrap();
     folder(root.path(), 8, &MIXED);
     let set = |augment| pictures(&root, augment);
-    let refused = |set: DataConfig| error(Dataset::open(&set, Device::Cpu, Streams::new(1)));
-    let text = refused(set(Augment::Shift));
+    let refused = |set: DataConfig| error(opened(&set));
+    let text = refused(set(Shift {}.into()));
     assert!(text.starts_with("`data.augment` is Shift") && text.contains("`Moco(size: 224)`"), "{text}");
     let text = refused(DataConfig { storage: Storage::Device, ..set(moco(16)) });
     assert!(
@@ -457,19 +459,15 @@ fn a_folder_is_listed_described_and_verified() {
     let root = tempfile::tempdir().unwrap();
     folder(root.path(), 8, &MIXED);
     fs::create_dir(root.path().join("something")).unwrap();
-    let listed = admix_data::catalogue(root.path());
+    let listed = catalogue(root.path());
     let entry = listed.iter().find(|entry| entry.name == "pictures").unwrap();
     assert!(entry.summary.contains("a folder of images"), "{}", entry.summary);
     assert!(listed.iter().all(|entry| entry.name != "something"));
-    let info = admix_data::info("pictures", root.path()).unwrap();
+    let info = info("pictures", root.path()).unwrap();
     assert_eq!((info.train, info.test, info.channels, info.classes), (8, 3, 3, 2));
-    let verified = admix_data::verify("pictures", root.path()).unwrap();
+    let verified = verify("pictures", root.path()).unwrap();
     let pixels: u32 = (0..8).chain([1, 2, 5]).map(|at| MIXED[at % 5].0 * MIXED[at % 5].1 * 3).sum();
     assert_eq!((verified.bytes, verified.path), (u64::from(pixels), Some(root.path().join("pictures"))));
-    let text = error(Dataset::open(
-        &DataConfig { name: "picture".into(), ..pictures(&root, moco(16)) },
-        Device::Cpu,
-        Streams::new(1),
-    ));
+    let text = error(opened(&DataConfig { name: "picture".into(), ..pictures(&root, moco(16)) }));
     assert!(text.contains("Did you mean `pictures`?"), "{text}");
 }

@@ -4,10 +4,11 @@ use std::fs;
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
-use admix_api::Streams;
-use admix_data::{DataConfig, Dataset};
+use admix_api::{Registry, Streams, With};
+use admix_data::{DataConfig, Dataset, Datasets, Entry, ImportOptions, ImportReport, Info, Result, Verified};
 use admix_torch::{Device, Tensor};
 use image::{ImageFormat, Rgb, RgbImage};
+use ron::extensions::Extensions;
 
 /// A number of a `S`, and what it is called.
 pub type Named<S, T> = (&'static str, fn(&S) -> T);
@@ -16,8 +17,44 @@ pub fn config(name: &str) -> DataConfig {
     DataConfig { name: name.into(), ..DataConfig::default() }
 }
 
+pub fn registry() -> Registry {
+    Registry::linked().unwrap()
+}
+
+/// What a recipe says in its `data`.
+pub fn read(text: &str) -> Result<DataConfig, String> {
+    let registry = registry();
+    let options = ron::Options::default()
+        .with_default_extension(Extensions::UNWRAP_VARIANT_NEWTYPES | Extensions::IMPLICIT_SOME);
+    options.from_str_seed(text, With::<DataConfig>::new(&registry)).map_err(|error| error.to_string())
+}
+
 pub fn open(config: &DataConfig) -> Dataset {
-    Dataset::open(config, Device::Cpu, Streams::new(1)).unwrap()
+    opened(config).unwrap()
+}
+
+pub fn opened(config: &DataConfig) -> Result<Dataset> {
+    opened_from(config, Streams::new(1))
+}
+
+pub fn opened_from(config: &DataConfig, streams: Streams) -> Result<Dataset> {
+    Dataset::open(config, &registry(), Device::Cpu, streams)
+}
+
+pub fn catalogue(root: &Path) -> Vec<Entry> {
+    Datasets::new(root, &registry()).catalogue()
+}
+
+pub fn info(name: &str, root: &Path) -> Result<Info> {
+    Datasets::new(root, &registry()).info(name)
+}
+
+pub fn verify(name: &str, root: &Path) -> Result<Verified> {
+    Datasets::new(root, &registry()).verify(name)
+}
+
+pub fn import(source: &Path, name: &str, root: &Path, options: ImportOptions<'_>) -> Result<ImportReport> {
+    Datasets::new(root, &registry()).import(source, name, options)
 }
 
 #[track_caller]

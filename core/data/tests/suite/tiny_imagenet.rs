@@ -4,10 +4,10 @@ use std::fs;
 use std::io::Cursor;
 use std::path::Path;
 
-use admix_data::{DataConfig, ImportOptions, ImportReport, Result, Split, Status, catalogue, import};
+use admix_data::{DataConfig, ImportOptions, ImportReport, Result, Split, Status};
 use image::{GrayImage, ImageFormat, Luma};
 
-use crate::support::{config, error, jpeg, numbers, open, tar, write_folder, zip};
+use crate::support::{catalogue, config, error, import, jpeg, numbers, open, opened, tar, write_folder, zip};
 
 type Files = Vec<(String, Vec<u8>)>;
 
@@ -135,9 +135,9 @@ fn classes_that_do_not_fit_are_told() {
 fn without_an_import_the_way_to_one_is_told() {
     let root = tempfile::tempdir().unwrap();
     let set = DataConfig { root: root.path().into(), ..config("tiny_imagenet") };
-    let text = error(admix_data::Dataset::open(&set, admix_torch::Device::Cpu, admix_api::Streams::new(1)));
+    let text = error(opened(&set));
     assert!(text.contains("tiny_imagenet.admix") && text.contains("admix data get tiny_imagenet"), "{text}");
     write_folder(&root.path().join("tiny-imagenet-200"), &files());
-    let text = error(admix_data::Dataset::open(&set, admix_torch::Device::Cpu, admix_api::Streams::new(1)));
+    let text = error(opened(&set));
     assert!(text.contains("tiny-imagenet-200 --name tiny_imagenet"), "{text}");
 }

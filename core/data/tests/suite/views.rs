@@ -1,14 +1,14 @@
 //! Views: streams, determinism, sizes, and what is refused.
 
 use admix_api::Streams;
-use admix_data::{Augment, Augmentation, DataConfig, Moco, ResizedCrop, Split, ToyConfig, View};
+use admix_data::{DataConfig, Moco, ResizedCrop, Split, Toy, View};
 use admix_torch::{Kind, SyncCounter, Tensor};
 
-use crate::support::{Named, config, error, numbers, open};
+use crate::support::{Named, config, error, numbers, open, opened};
 
 fn two_views(moco: Moco) -> DataConfig {
-    let toy = ToyConfig { classes: 3, train: 60, test: 9, size: 16, channels: 3 };
-    DataConfig { toy, views: 2, augment: Augment::Moco(moco), ..config("toy") }
+    let toy = Toy { classes: 3, train: 60, test: 9, size: 16, channels: 3 };
+    DataConfig { toy, views: 2, augment: moco.into(), ..config("toy") }
 }
 
 fn index(n: i64) -> Tensor {
@@ -50,11 +50,8 @@ fn a_view_does_not_depend_on_the_number_of_views_nor_on_its_neighbours() {
     let first = one.train_views(&index(40), Streams::new(3), 0, 0).unwrap();
     let both = two.train_views(&index(40), Streams::new(3), 0, 0).unwrap();
     assert_eq!(first.images, both.views[0]);
-    let Augmentation::Views(views) =
-        one.augmentation(40, &mut Streams::new(3).draws("augment", "", 0, 0)).unwrap()
-    else {
-        panic!("not views");
-    };
+    let drawn = one.augmentation(40, &mut Streams::new(3).draws("augment", "", 0, 0)).unwrap();
+    let views = drawn.of::<View>("views").unwrap();
     let alone = one.train_batch(&index(40).narrow(0, 17, 1), &vec![views[17]].into()).unwrap();
     let difference = (alone.images - first.images.narrow(0, 17, 1)).abs().max().double_value(&[]);
     assert!(difference < 1e-6, "{difference}");
@@ -63,12 +60,9 @@ fn a_view_does_not_depend_on_the_number_of_views_nor_on_its_neighbours() {
 #[test]
 fn the_two_views_of_an_image_are_drawn_independently() {
     let data = open(&two_views(Moco::default()));
-    let draw = |name: &str| match data
-        .augmentation(4000, &mut Streams::new(3).draws("augment", name, 0, 0))
-        .unwrap()
-    {
-        Augmentation::Views(views) => views,
-        other => panic!("{other:?}"),
+    let draw = |name: &str| {
+        let drawn = data.augmentation(4000, &mut Streams::new(3).draws("augment", name, 0, 0)).unwrap();
+        drawn.of::<View>("views").unwrap().to_vec()
     };
     let (a, b) = (draw(""), draw("1"));
     let correlation = |of: &dyn Fn(&View) -> f64| {
@@ -103,7 +97,7 @@ fn views_do_not_wait_for_the_device() {
 
 #[test]
 fn the_whole_image_at_its_own_size_is_the_clean_image() {
-    for augment in [Augment::Moco(Moco::default()), Augment::ResizedCrop(ResizedCrop::default())] {
+    for augment in [Moco::default().into(), ResizedCrop::default().into()] {
         let data = open(&DataConfig { augment, ..two_views(Moco::default()) });
         let views = vec![View::whole(16, 16); 20];
         let batch = data.train_batch(&index(20), &views.into()).unwrap();
@@ -115,13 +109,13 @@ fn the_whole_image_at_its_own_size_is_the_clean_image() {
 #[test]
 fn one_channel_is_augmented_and_four_are_refused() {
     let channels = |channels| {
-        let toy = ToyConfig { channels, ..two_views(Moco::default()).toy };
+        let toy = Toy { channels, ..two_views(Moco::default()).toy };
         DataConfig { toy, ..two_views(Moco::default()) }
     };
     let data = open(&channels(1));
     let batch = data.train_views(&index(40), Streams::new(3), 0, 0).unwrap();
     assert_eq!(batch.views[1].size(), [40, 1, 16, 16]);
-    let refused = admix_data::Dataset::open(&channels(4), admix_torch::Device::Cpu, Streams::new(1));
+    let refused = opened(&channels(4));
     let text = error(refused);
     assert!(text.starts_with("`data.augment` is") && text.contains("4 channels"), "{text}");
 }
@@ -162,6 +156,6 @@ fn a_crop_beyond_the_image_and_an_augmentation_of_another_law_are_refused() {
         error(data.train_batch(&index(1), &vec![beyond].into()))
             .contains("a crop has 16x13 pixels from (0, 4)")
     );
-    let shift = admix_data::Shift { flip: vec![false], dy: vec![0], dx: vec![0] };
+    let shift = vec![admix_data::Offset::default()];
     assert!(error(data.train_batch(&index(1), &shift.into())).contains("expected views"));
 }

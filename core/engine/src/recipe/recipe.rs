@@ -155,7 +155,7 @@ impl Recipe {
     pub(crate) fn data_error(&self, error: admix_data::Error) -> Error {
         match error {
             admix_data::Error::Setting { field, got, wanted } => {
-                self.field_error(field, format!("is {got}, expected {wanted}"))
+                self.field_error(&field, format!("is {got}, expected {wanted}"))
             }
             unknown @ (admix_data::Error::Unknown { .. } | admix_data::Error::Missing { .. }) => {
                 self.field_error("data.name", format!("cannot be opened: {unknown}"))

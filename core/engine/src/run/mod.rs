@@ -195,7 +195,8 @@ pub fn prepare(
     trail::tell(Fact::Recipe, format_args!("{}", recipe.file));
     let method = method_of(&recipe, script)?;
     let streams = admix_api::Streams::new(recipe.seed);
-    let dataset = Dataset::open(&recipe.data, device, streams).map_err(|error| recipe.data_error(error))?;
+    let dataset =
+        Dataset::open(&recipe.data, registry, device, streams).map_err(|error| recipe.data_error(error))?;
     for protocol in &recipe.evaluate.probes {
         probe::needs_labels(&dataset, *protocol)?;
     }

@@ -3,7 +3,7 @@
 //! Source  He et al., CVPR 2020, arXiv:1911.05722, section 4.1; the AMix paper, section 4.2 (learning rates and steps).
 
 use admix_api::{Store, Streams};
-use admix_data::{Augment, DataConfig, Dataset, Interpolation, Pass, ResizedCrop, Split};
+use admix_data::{DataConfig, Dataset, Interpolation, Pass, ResizedCrop, Split};
 use admix_models::{Head, LinearHead};
 use admix_torch::{Kind, Reduction, Tensor};
 use serde::{Deserialize, Serialize};
@@ -33,7 +33,7 @@ pub struct LinearProbe {
     /// Whether features are computed once, from training images without augmentation: an approximation.
     pub cached: bool,
     /// What the training images go through; `None`: what the data set's own say. Features that are cached know none.
-    pub augment: Option<Augment>,
+    pub augment: Option<ResizedCrop>,
     /// Passes over the training set. Default 100.
     pub epochs: u64,
     /// Images per step. Default 256.
@@ -56,10 +56,10 @@ impl LinearProbe {
         let imagenet = data.name.starts_with("imagenet");
         let lr = if imagenet { 30.0 } else { lr };
         let scale = (if imagenet { 0.08 } else { 0.2 }, 1.0);
-        let size = data.augment.size();
+        let size = data.augment.config.size();
         let crop =
             ResizedCrop { size, scale, interpolation: Interpolation::Bicubic, ..ResizedCrop::default() };
-        let augment = Some(Augment::ResizedCrop(crop));
+        let augment = Some(crop);
         Self { cached: false, augment, epochs: 100, batch: 256, lr, decay_at }
     }
 
@@ -277,11 +277,10 @@ mod tests {
 
     #[test]
     fn presets_crop_at_the_size_of_the_views_and_as_wide_as_the_paper() {
-        let moco = Augment::Moco(admix_data::Moco { size: Some(96), ..admix_data::Moco::default() });
+        let moco = admix_data::Moco { size: Some(96), ..admix_data::Moco::default() };
         for (name, least) in [("stl10", 0.2), ("cifar10", 0.2), ("imagenet", 0.08)] {
-            let data = DataConfig { augment: moco.clone(), ..named(name) };
-            let found = LinearProbe::preset(LinearPreset::Paper, &data).augment;
-            let Some(Augment::ResizedCrop(crop)) = found else { panic!("{found:?}") };
+            let data = DataConfig { augment: moco.clone().into(), ..named(name) };
+            let crop = LinearProbe::preset(LinearPreset::Paper, &data).augment.expect("a crop");
             assert_eq!((crop.size, crop.scale, crop.flip), (Some(96), (least, 1.0), 0.5), "{name}");
             assert_eq!(crop.interpolation, Interpolation::Bicubic, "{name}");
         }

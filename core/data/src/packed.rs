@@ -27,8 +27,8 @@ use std::path::{Path, PathBuf};
 use admix_torch::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{Part, Source, mapped};
 use crate::error::{At, Malformed};
+use crate::source::{Part, Source, mapped};
 use crate::{Error, Info, Result, TrainSplit};
 
 const MAGIC: &[u8; 8] = b"ADMIXPK1";

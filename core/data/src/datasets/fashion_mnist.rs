@@ -6,14 +6,11 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
-use super::{Absent, Images, Part, Source, class_names, fashion_mini, read_file};
+use super::fashion_mini::{self, CLASSES};
+use super::kind::{About, Absent, DatasetSource, Published, Then, Wanted};
+use crate::Result;
 use crate::error::{At, Malformed};
-use crate::info::FASHION;
-use crate::{Info, Result, TrainSplit};
-
-pub(crate) const HOW_TO_GET: &str = "`admix data get fashion-mnist`; or download the four `*-ubyte.gz` files from the data set's home page (Zalando's fashion-mnist on GitHub) or install \
-     Debian's package `dataset-fashion-mnist`, and put the files there, unpacked or not; \
-     or train on the embedded subset, `fashion-mini`";
+use crate::source::{Images, Part, Source, read_file};
 
 /// Images and labels of the training split, then of the test split.
 const FILES: [&str; 4] = [
@@ -98,13 +95,6 @@ fn find(folder: &Path, name: &str) -> Option<PathBuf> {
     [folder.join(name), folder.join(format!("{name}.gz"))].into_iter().find(|path| path.is_file())
 }
 
-pub(crate) fn missing(root: &Path) -> Option<Absent> {
-    let folder = folder(root);
-    let absent: Vec<&str> = FILES.into_iter().filter(|name| find(&folder, name).is_none()).collect();
-    let expected = format!("{} (each plain or with .gz)", absent.join(", "));
-    (!absent.is_empty()).then_some(Absent { folder, expected })
-}
-
 /// The contents of a file, unpacked if it is gzipped; tells by content.
 fn read(path: &Path) -> Result<Vec<u8>> {
     /// 60,000 images of 28x28 are 47 MB.
@@ -126,7 +116,55 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 
 const REMEDY: &str = "download the file again";
 
-pub(crate) fn load(root: &Path) -> Result<Source> {
+crate::dataset! {
+    /// Fashion-MNIST has no settings.
+    pub struct FashionMnist {}, "fashion-mnist",
+    "Fashion-MNIST, 60,000 + 10,000 images, 10 classes, 28x28 grey; from its IDX files, plain or .gz",
+    source: "Xiao et al., arXiv:1708.07747"
+}
+
+impl DatasetSource for FashionMnist {
+    fn about(&self) -> About {
+        fashion_mini::about(60_000, 10_000)
+    }
+
+    fn needs_files(&self) -> bool {
+        true
+    }
+
+    fn absent(&self, root: &Path) -> Option<Absent> {
+        let folder = folder(root);
+        let absent: Vec<&str> = FILES.into_iter().filter(|name| find(&folder, name).is_none()).collect();
+        let expected = format!("{} (each plain or with .gz)", absent.join(", "));
+        (!absent.is_empty()).then_some(Absent { folder, expected })
+    }
+
+    fn how_to_get(&self) -> &'static str {
+        "`admix data get fashion-mnist`; or download the four `*-ubyte.gz` files from the data set's home page (Zalando's \
+         fashion-mnist on GitHub) or install Debian's package `dataset-fashion-mnist`, and put the files there, unpacked \
+         or not; or train on the embedded subset, `fashion-mini`"
+    }
+
+    fn published(&self) -> Option<Published<'static>> {
+        Some(Published {
+            base: "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+            // The sums of its repository.
+            files: &[
+                ("train-images-idx3-ubyte.gz", "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
+                ("train-labels-idx1-ubyte.gz", "25c81989df183df01b3e8a0aad5dffbe"),
+                ("t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79"),
+                ("t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310"),
+            ],
+            then: Then::Keep("fashion-mnist"),
+        })
+    }
+
+    fn load(&self, wanted: Wanted<'_>) -> Result<Source> {
+        load(wanted.root, self.about())
+    }
+}
+
+fn load(root: &Path, about: About) -> Result<Source> {
     let folder = folder(root);
     let split = |images: &str, labels: &str| -> Result<(Images, i64, i64)> {
         let [images, labels] =
@@ -134,8 +172,8 @@ pub(crate) fn load(root: &Path) -> Result<Source> {
         let (image_bytes, label_bytes) = (read(&images)?, read(&labels)?);
         let IdxImages { height, width, pixels } =
             parse_images(&image_bytes).map_err(|error| error.within(&images, REMEDY))?;
-        let found = parse_labels(&label_bytes, fashion_mini::CLASSES.len())
-            .map_err(|error| error.within(&labels, REMEDY))?;
+        let found =
+            parse_labels(&label_bytes, CLASSES.len()).map_err(|error| error.within(&labels, REMEDY))?;
         let n = pixels.len() / (height * width);
         if found.len() != n || n == 0 {
             let problem = format!("{} labels for {n} images", found.len());
@@ -157,25 +195,12 @@ pub(crate) fn load(root: &Path) -> Result<Source> {
             Malformed::new(problem, format!("{height}x{width}, as in training")).within(&folder, REMEDY)
         );
     }
-    let info = Info {
-        name: "fashion-mnist".into(),
-        classes: fashion_mini::CLASSES.len(),
-        class_names: class_names(&fashion_mini::CLASSES),
-        channels: 1,
-        height,
-        width,
-        mean: FASHION.mean.to_vec(),
-        std: FASHION.std.to_vec(),
-        train: train.labels.len(),
-        test: test.labels.len(),
-        unlabelled: 0,
-        split: TrainSplit::Train,
-        source: format!("IDX files in {}", folder.display()),
-    };
+    let found = (train.labels.len(), test.labels.len());
+    let about = About { shape: [1, height, width], ..about };
     Ok(Source {
         train: Part::new(&train, 1, height, width)?,
         test: Part::new(&test, 1, height, width)?,
         unlabelled: None,
-        info,
+        info: about.info("fashion-mnist", found, format!("IDX files in {}", folder.display())),
     })
 }

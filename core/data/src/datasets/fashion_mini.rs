@@ -5,17 +5,18 @@ use std::path::Path;
 
 use liblzma::read::XzDecoder;
 
-use super::{Images, Part, Source, class_names};
+use super::kind::{About, DatasetSource, Wanted};
+use crate::Result;
 use crate::error::{At, Malformed};
-use crate::info::FASHION;
-use crate::{Info, Result, TrainSplit};
+use crate::info::Normalisation;
+use crate::source::{Images, Part, Source};
 
 const PACKED: &[u8] = include_bytes!("../../assets/fashion-mnist-mini.bin.xz");
 const WHERE: &str = "assets/fashion-mnist-mini.bin.xz";
 const HEADER: usize = 28;
 
 /// The classes of Fashion-MNIST, by label.
-pub(crate) const CLASSES: [&str; 10] = [
+pub(super) const CLASSES: [&str; 10] = [
     "T-shirt/top",
     "Trouser",
     "Pullover",
@@ -28,32 +29,50 @@ pub(crate) const CLASSES: [&str; 10] = [
     "Ankle boot",
 ];
 
-pub(crate) fn load() -> Result<Source> {
-    let mut bytes = Vec::new();
-    XzDecoder::new(PACKED).take(64 << 20).read_to_end(&mut bytes).at("unpack", Path::new(WHERE))?;
-    let (train, test, height, width) =
-        parse(&bytes).map_err(|error| error.within(Path::new(WHERE), "build the program again"))?;
-    let info = Info {
-        name: "fashion-mini".into(),
+/// Of the whole set.
+pub(super) const NORMALISATION: Normalisation = Normalisation { mean: &[0.2860], std: &[0.3530] };
+
+/// The facts of Fashion-MNIST, with so many training and test images.
+pub(super) fn about(train: usize, test: usize) -> About {
+    About {
         classes: CLASSES.len(),
-        class_names: class_names(&CLASSES),
-        channels: 1,
-        height,
-        width,
-        mean: FASHION.mean.to_vec(),
-        std: FASHION.std.to_vec(),
-        train: train.labels.len(),
-        test: test.labels.len(),
+        class_names: CLASSES.map(str::to_owned).to_vec(),
+        shape: [1, 28, 28],
+        mean: NORMALISATION.mean.to_vec(),
+        std: NORMALISATION.std.to_vec(),
+        train,
+        test,
         unlabelled: 0,
-        split: TrainSplit::Train,
-        source: "embedded in the program".into(),
-    };
-    Ok(Source {
-        train: Part::new(&train, 1, height, width)?,
-        test: Part::new(&test, 1, height, width)?,
-        unlabelled: None,
-        info,
-    })
+        folds: 0,
+    }
+}
+
+crate::dataset! {
+    /// The embedded set has no settings.
+    pub struct FashionMini {}, "fashion-mini",
+    "6,000 + 1,000 images of Fashion-MNIST, 10 classes, 28x28 grey; part of the binary",
+    source: "Xiao et al., arXiv:1708.07747, the first 600 + 100 images of each class"
+}
+
+impl DatasetSource for FashionMini {
+    fn about(&self) -> About {
+        about(6_000, 1_000)
+    }
+
+    fn load(&self, _: Wanted<'_>) -> Result<Source> {
+        let mut bytes = Vec::new();
+        XzDecoder::new(PACKED).take(64 << 20).read_to_end(&mut bytes).at("unpack", Path::new(WHERE))?;
+        let (train, test, height, width) =
+            parse(&bytes).map_err(|error| error.within(Path::new(WHERE), "build the program again"))?;
+        let found = (train.labels.len(), test.labels.len());
+        let about = About { shape: [1, height, width], ..self.about() };
+        Ok(Source {
+            train: Part::new(&train, 1, height, width)?,
+            test: Part::new(&test, 1, height, width)?,
+            unlabelled: None,
+            info: about.info("fashion-mini", found, "embedded in the program".into()),
+        })
+    }
 }
 
 fn parse(bytes: &[u8]) -> Result<(Images, Images, i64, i64), Malformed> {
@@ -84,6 +103,12 @@ fn parse(bytes: &[u8]) -> Result<(Images, Images, i64, i64), Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::TrainSplit;
+
+    fn load() -> Result<Source> {
+        let streams = admix_api::Streams::new(0);
+        FashionMini {}.load(Wanted { root: Path::new(""), split: TrainSplit::Train, fold: None, streams })
+    }
 
     #[test]
     fn every_class_has_600_training_and_100_test_images() {

@@ -10,17 +10,20 @@ use std::path::{Path, PathBuf};
 
 use admix_torch::Tensor;
 
-use super::{Absent, Part, Source, class_names, mapped, read_file};
-use crate::config::FOLDS;
+use super::kind::{About, Absent, DatasetSource, Published, Then, Wanted};
 use crate::error::{At, Malformed};
 use crate::info::IMAGENET;
+use crate::source::{Part, Source, mapped, read_file};
 use crate::{Error, Info, Result, TrainSplit};
 
+const FOLDER: &str = "stl10_binary";
+/// Predefined folds of the training images.
+const FOLDS: usize = 10;
 const SIDE: i64 = 96;
 const IMAGE: u64 = 3 * 96 * 96;
 const REMEDY: &str = "unpack the archive again, or get it again with `admix data get stl10`";
 
-pub(crate) const HOW_TO_GET: &str = "`admix data get stl10`; or download `stl10_binary.tar.gz` from the data set's home page and unpack it into the data \
+const HOW_TO_GET: &str = "`admix data get stl10`; or download `stl10_binary.tar.gz` from the data set's home page and unpack it into the data \
      folder";
 
 /// Images and labels of the training split, then of the test split.
@@ -94,31 +97,7 @@ pub fn parse_class_names(bytes: &[u8]) -> Result<Vec<String>, Malformed> {
 }
 
 fn folder(root: &Path) -> PathBuf {
-    root.join("stl10_binary")
-}
-
-pub(crate) fn missing(root: &Path) -> Option<Absent> {
-    let folder = folder(root);
-    let absent: Vec<&str> = FILES.into_iter().filter(|name| !folder.join(name).is_file()).collect();
-    (!absent.is_empty()).then(|| Absent { expected: absent.join(", "), folder })
-}
-
-/// Whether every file is there, those that only some recipes need too.
-pub(crate) fn is_whole(root: &Path) -> bool {
-    let folder = folder(root);
-    missing(root).is_none() && [UNLABELLED, FOLD_INDICES].iter().all(|name| folder.join(name).is_file())
-}
-
-/// Reads every byte of its files, which training maps into memory; returns how many they are.
-pub(crate) fn read_through(root: &Path) -> Result<u64> {
-    let folder = folder(root);
-    let mut bytes = 0;
-    for path in FILES.iter().chain([&UNLABELLED]).map(|name| folder.join(name)).filter(|path| path.is_file())
-    {
-        let mut file = fs::File::open(&path).at("open", &path)?;
-        bytes += io::copy(&mut file, &mut io::sink()).at("read", &path)?;
-    }
-    Ok(bytes)
+    root.join(FOLDER)
 }
 
 /// Pixels `[n, 3, 96, 96]`, mapped into memory, columns first.
@@ -158,8 +137,75 @@ fn needed(folder: &Path, name: &str, field: &str) -> Result<PathBuf> {
     })
 }
 
+crate::dataset! {
+    /// STL-10 has no settings.
+    pub struct Stl10 {}, "stl10",
+    "STL-10, 5,000 + 8,000 images, 10 classes, 96x96 RGB, and 100,000 without labels; from its binary version",
+    source: "Coates, Ng, Lee, AISTATS 2011"
+}
+
+impl DatasetSource for Stl10 {
+    fn about(&self) -> About {
+        About {
+            classes: CLASSES.len(),
+            class_names: CLASSES.map(str::to_owned).to_vec(),
+            shape: [3, SIDE, SIDE],
+            mean: IMAGENET.mean.to_vec(),
+            std: IMAGENET.std.to_vec(),
+            train: 5_000,
+            test: 8_000,
+            unlabelled: 100_000,
+            folds: FOLDS,
+        }
+    }
+
+    fn needs_files(&self) -> bool {
+        true
+    }
+
+    fn absent(&self, root: &Path) -> Option<Absent> {
+        let folder = folder(root);
+        let absent: Vec<&str> = FILES.into_iter().filter(|name| !folder.join(name).is_file()).collect();
+        (!absent.is_empty()).then(|| Absent { expected: absent.join(", "), folder })
+    }
+
+    fn is_whole(&self, root: &Path) -> bool {
+        let folder = folder(root);
+        let there = |name: &&str| folder.join(name).is_file();
+        self.absent(root).is_none() && [UNLABELLED, FOLD_INDICES].iter().all(there)
+    }
+
+    fn how_to_get(&self) -> &'static str {
+        HOW_TO_GET
+    }
+
+    fn published(&self) -> Option<Published<'static>> {
+        Some(Published {
+            base: "http://ai.stanford.edu/~acoates/stl10/",
+            // What torchvision checks.
+            files: &[("stl10_binary.tar.gz", "91f7769df0f17e558f3565bffb0c7dfb")],
+            then: Then::Unpack(FOLDER),
+        })
+    }
+
+    fn load(&self, wanted: Wanted<'_>) -> Result<Source> {
+        load(self.about(), wanted)
+    }
+
+    fn read_through(&self, root: &Path) -> Result<Option<u64>> {
+        let folder = folder(root);
+        let files = FILES.iter().chain([&UNLABELLED]).map(|name| folder.join(name));
+        let mut bytes = 0;
+        for path in files.filter(|path| path.is_file()) {
+            let mut file = fs::File::open(&path).at("open", &path)?;
+            bytes += io::copy(&mut file, &mut io::sink()).at("read", &path)?;
+        }
+        Ok(Some(bytes))
+    }
+}
+
 /// Loads what is asked for: of the images without labels no byte is read before they are used.
-pub(crate) fn load(root: &Path, split: TrainSplit, fold: Option<usize>) -> Result<Source> {
+fn load(about: About, Wanted { root, split, fold, .. }: Wanted<'_>) -> Result<Source> {
     let folder = folder(root);
     let mut train = labelled(&folder, FILES[0], FILES[1])?;
     let test = labelled(&folder, FILES[2], FILES[3])?;
@@ -179,24 +225,13 @@ pub(crate) fn load(root: &Path, split: TrainSplit, fold: Option<usize>) -> Resul
     let path = folder.join(CLASS_NAMES);
     let class_names = match path.is_file() {
         true => parse_class_names(&read_file(&path)?).map_err(|error| error.within(&path, REMEDY))?,
-        false => class_names(&CLASSES),
+        false => about.class_names.clone(),
     };
     let there = fs::metadata(folder.join(UNLABELLED)).map_or(0, |file| file.len() / IMAGE);
-    let info = Info {
-        name: "stl10".into(),
-        classes: CLASSES.len(),
-        class_names,
-        channels: 3,
-        height: SIDE,
-        width: SIDE,
-        mean: IMAGENET.mean.to_vec(),
-        std: IMAGENET.std.to_vec(),
-        train: train.labels.len(),
-        test: test.labels.len(),
-        unlabelled: there as usize,
-        split: TrainSplit::Train,
-        source: format!("binary files in {}", folder.display()),
-    };
+    let found = (train.labels.len(), test.labels.len());
+    let source = format!("binary files in {}", folder.display());
+    let about = About { class_names, ..about };
+    let info = Info { unlabelled: there as usize, ..about.info("stl10", found, source) };
     Ok(Source { info, train, test, unlabelled })
 }
 

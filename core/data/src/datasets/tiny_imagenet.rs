@@ -1,24 +1,112 @@
-//! Tiny ImageNet as it is published: training images below `train/<wnid>/images/`, validation images of all classes in
+//! Tiny ImageNet, read from what an import made of its archive.
+//!
+//! The layout of the archive: training images below `train/<wnid>/images/`, validation images of all classes in
 //! `val/images/`, whose classes `val/val_annotations.txt` gives; `wnids.txt` numbers the classes, `words.txt` names them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use super::Decoded;
-use super::layout::Arranged;
-use crate::{Error, Result};
+use super::kind::{About, Absent, DatasetSource, Published, Then, Wanted};
+use crate::import::decoded::Decoded;
+use crate::import::layout::{Arranged, Layout, Numbering};
+use crate::info::IMAGENET;
+use crate::source::Source;
+use crate::{Error, Result, packed};
+
+const NAME: &str = "tiny_imagenet";
+/// The folder that its archive unpacks into.
+const FOLDER: &str = "tiny-imagenet-200";
+const HOW_TO_GET: &str = "`admix data get tiny_imagenet`; or download `tiny-imagenet-200.zip` from the data set's home page and import it, or the \
+     folder that it unpacks into: `admix data import tiny-imagenet-200.zip --name tiny_imagenet`";
+
+crate::dataset! {
+    /// Tiny ImageNet has no settings.
+    pub struct TinyImagenet {}, "tiny_imagenet",
+    "Tiny ImageNet, 100,000 + 10,000 images, 200 classes, 64x64 RGB; from an import of its archive",
+    source: "Le, Yang, Tiny ImageNet Visual Recognition Challenge, CS 231N, 2015"
+}
+
+impl DatasetSource for TinyImagenet {
+    fn about(&self) -> About {
+        About {
+            classes: 200,
+            class_names: Vec::new(),
+            shape: [3, 64, 64],
+            mean: IMAGENET.mean.to_vec(),
+            std: IMAGENET.std.to_vec(),
+            train: 100_000,
+            test: 10_000,
+            unlabelled: 0,
+            folds: 0,
+        }
+    }
+
+    fn needs_files(&self) -> bool {
+        true
+    }
+
+    fn absent(&self, root: &Path) -> Option<Absent> {
+        if packed::path(root, NAME).is_file() {
+            return None;
+        }
+        let folder = root.join(FOLDER);
+        let hint = match folder.join(CLASSES).is_file() {
+            true => format!(
+                " ({} is there: import it with `admix data import {} --name {NAME}`)",
+                folder.display(),
+                folder.display()
+            ),
+            false => String::new(),
+        };
+        Some(Absent { folder: root.to_owned(), expected: format!("the packed file {NAME}.admix{hint}") })
+    }
+
+    fn how_to_get(&self) -> &'static str {
+        HOW_TO_GET
+    }
+
+    fn published(&self) -> Option<Published<'static>> {
+        Some(Published {
+            base: "http://cs231n.stanford.edu/",
+            // What Avalanche checks.
+            files: &[("tiny-imagenet-200.zip", "90528d7ca1a48142e341f4ef8d21d0de")],
+            then: Then::Import,
+        })
+    }
+
+    fn layout(&self) -> Option<&'static dyn Layout> {
+        Some(&Archive)
+    }
+
+    fn load(&self, wanted: Wanted<'_>) -> Result<Source> {
+        packed::load(&packed::path(wanted.root, NAME), NAME)
+    }
+}
 
 const CLASSES: &str = "wnids.txt";
 const WORDS: &str = "words.txt";
 const ANNOTATIONS: &str = "val_annotations.txt";
 
-/// Whether the importer keeps the text of a file of this name, which is no image.
-pub(super) fn is_wanted(name: &str) -> bool {
-    [CLASSES, WORDS, ANNOTATIONS].contains(&name)
+/// The layout of the archive.
+struct Archive;
+
+impl Layout for Archive {
+    fn lists(&self) -> &'static [&'static str] {
+        &[CLASSES, WORDS, ANNOTATIONS]
+    }
+
+    fn understand(
+        &self,
+        source: &Path,
+        files: &mut Vec<Decoded>,
+        skipped: &mut Vec<(String, String)>,
+    ) -> Result<Option<Box<dyn Numbering>>> {
+        Ok(understand(source, files, skipped)?.map(|classes| Box::new(classes) as Box<dyn Numbering>))
+    }
 }
 
 /// The classes in their order: identifiers, and what people call them.
-pub(super) struct Classes(Vec<(String, String)>);
+struct Classes(Vec<(String, String)>);
 
 fn wrong(source: &Path, problem: String) -> Error {
     let remedy = "unpack or download tiny-imagenet-200.zip again".into();
@@ -43,7 +131,7 @@ fn top(files: &[Decoded]) -> Option<Vec<String>> {
 ///
 /// # Errors
 /// Lists that are missing, malformed, or do not fit the images.
-pub(super) fn understand(
+fn understand(
     source: &Path,
     files: &mut Vec<Decoded>,
     skipped: &mut Vec<(String, String)>,
@@ -136,12 +224,12 @@ fn annotated(source: &Path, text: &str, classes: &Classes) -> Result<BTreeMap<St
     Ok(given)
 }
 
-impl Classes {
+impl Numbering for Classes {
     /// Numbers the classes in their order and names them.
     ///
     /// # Errors
     /// A class without training images, or one that is not listed.
-    pub(super) fn number(self, source: &Path, set: &mut Arranged) -> Result<()> {
+    fn number(&self, source: &Path, set: &mut Arranged) -> Result<()> {
         let place = |wnid: &String| self.0.iter().position(|(listed, _)| listed == wnid);
         if let Some(extra) = set.class_names.iter().find(|wnid| place(wnid).is_none()) {
             return Err(wrong(source, format!("`train` has the class `{extra}`, which {CLASSES} lacks")));
@@ -155,7 +243,7 @@ impl Classes {
             images.iter_mut().for_each(|(label, _)| *label = numbers[usize::from(*label)]);
             images.sort_by_key(|(label, _)| *label);
         }
-        set.class_names = self.0.into_iter().map(|(_, name)| name).collect();
+        set.class_names = self.0.iter().map(|(_, name)| name.clone()).collect();
         Ok(())
     }
 }

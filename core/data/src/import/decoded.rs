@@ -1,0 +1,28 @@
+//! One file of an import.
+
+use super::decode::Rgb;
+
+/// One file, decoded or not.
+#[derive(Debug)]
+pub struct Decoded {
+    /// Folders and file name.
+    pub parts: Vec<String>,
+    /// The image, or why it is none.
+    pub(crate) image: std::result::Result<Rgb, String>,
+    /// Its class, where that is not its folder.
+    pub class: Option<String>,
+    /// Its contents, of a list that a layout needs.
+    pub text: Option<Vec<u8>>,
+}
+
+impl Decoded {
+    /// Its path below the source.
+    pub fn name(&self) -> String {
+        self.parts.join("/")
+    }
+
+    /// Left by an operating system, such as `.DS_Store`, `._0001.jpg`, `__MACOSX/`.
+    pub(crate) fn hidden(&self) -> bool {
+        self.parts.iter().any(|part| part.starts_with('.') || part == "__MACOSX")
+    }
+}

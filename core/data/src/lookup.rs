@@ -1,0 +1,161 @@
+//! Which dataset a name stands for: a packed file first, then an entry of the registry, then a folder of images.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use admix_api::erased_serde::Deserializer as AnyDeserializer;
+use admix_api::{Registry, Streams, did_you_mean};
+use serde_json::{Value as Json, json};
+
+use crate::config::DataConfig;
+use crate::datasets::{Absent, DatasetSource, Wanted};
+use crate::error::{check_name, setting};
+use crate::packed;
+use crate::source::Source;
+use crate::stream::{self, Folder};
+use crate::{Error, Result};
+
+/// The datasets that can be named: those of a registry, and what lies in a folder.
+#[derive(Debug, Clone, Copy)]
+pub struct Datasets<'a> {
+    pub(crate) root: &'a Path,
+    pub(crate) registry: &'a Registry,
+}
+
+impl<'a> Datasets<'a> {
+    /// The datasets of a registry with their files in `root`.
+    pub fn new(root: &'a Path, registry: &'a Registry) -> Self {
+        Self { root, registry }
+    }
+
+    /// All entries of the registry, by name.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&'a str, Box<dyn DatasetSource>)> {
+        let registry = self.registry;
+        let names = registry.names::<dyn DatasetSource>().into_iter();
+        names.filter_map(move |name| Some((name, read(registry, name, &json!({}))?)))
+    }
+
+    /// The entry of this very name, with its settings at their defaults.
+    pub fn named(&self, name: &str) -> Option<Box<dyn DatasetSource>> {
+        read(self.registry, name, &json!({}))
+    }
+
+    /// The entry that a recipe names, with the settings that it gives it.
+    pub fn of_recipe(&self, config: &DataConfig) -> Option<Box<dyn DatasetSource>> {
+        read(self.registry, &config.name, &config.settings_of(&config.name))
+    }
+
+    /// Whether nothing else can have this name: that of a set without files.
+    pub(crate) fn is_reserved(&self, name: &str) -> bool {
+        self.named(name).is_some_and(|set| !set.needs_files())
+    }
+
+    /// Whether the name stands for a packed file.
+    pub(crate) fn is_packed(&self, name: &str) -> bool {
+        !self.is_reserved(name) && packed::path(self.root, name).exists()
+    }
+
+    /// Whether the name stands for a folder of images.
+    pub(crate) fn is_folder(&self, name: &str) -> bool {
+        let free = check_name("data.name", name).is_ok() && self.named(name).is_none();
+        free && !packed::path(self.root, name).exists() && self.root.join(name).is_dir()
+    }
+
+    pub(crate) fn folder(&self, name: &str) -> Result<Folder> {
+        Folder::open(&self.root.join(name))
+    }
+
+    /// Every name that `data.name` may have.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> =
+            self.registry.names::<dyn DatasetSource>().into_iter().map(str::to_owned).collect();
+        names.extend(packed::names(self.root));
+        names.extend(stream::names(self.root));
+        // A folder whose images were imported too is one dataset.
+        let mut seen = BTreeSet::new();
+        names.retain(|name| seen.insert(name.clone()));
+        names
+    }
+
+    /// Reads the whole dataset that a recipe names into host memory; of a folder, one whose images have one size.
+    pub(crate) fn source(&self, config: &DataConfig, streams: Streams) -> Result<Source> {
+        let name = &config.name;
+        let source =
+            if self.is_folder(name) { self.folder(name)?.load(name)? } else { self.read(config, streams)? };
+        if let Some(shorter) = config.test_resize {
+            let wanted = format!("None: the images of `{name}` have one size and are measured as they are");
+            return Err(setting("data.test_resize", shorter, &wanted));
+        }
+        Ok(source)
+    }
+
+    fn read(&self, config: &DataConfig, streams: Streams) -> Result<Source> {
+        let (name, root) = (&config.name, self.root);
+        check_name("data.name", name)?;
+        if self.is_packed(name) {
+            self.check_parts(config, (0, 0))?;
+            return packed::load(&packed::path(root, name), name);
+        }
+        let Some(set) = self.of_recipe(config) else {
+            return Err(if name == "imagenet" { missing_imagenet(root) } else { self.unknown(name) });
+        };
+        let about = set.about();
+        self.check_parts(config, (about.unlabelled, about.folds))?;
+        if let Some(Absent { folder, expected }) = set.absent(root) {
+            let how_to_get = set.how_to_get().into();
+            return Err(Error::Missing { name: name.clone(), folder, expected, how_to_get });
+        }
+        set.load(Wanted { root, split: config.split, fold: config.fold, streams })
+    }
+
+    /// Refuses a `data.split` and a `data.fold` that the dataset does not have.
+    fn check_parts(&self, config: &DataConfig, (unlabelled, folds): (usize, usize)) -> Result<()> {
+        let having = |part: &dyn Fn(&dyn DatasetSource) -> usize| -> String {
+            let sets = self.entries().filter(|(_, set)| part(set.as_ref()) > 0);
+            sets.map(|(name, _)| name).collect::<Vec<_>>().join(", ")
+        };
+        let name = &config.name;
+        if unlabelled == 0 && !config.split.labelled() {
+            let wanted = format!(
+                "Train: `{name}` has no images without labels ({} has, in the files that it is published in)",
+                having(&|set| set.about().unlabelled)
+            );
+            return Err(setting("data.split", config.split, &wanted));
+        }
+        match config.fold {
+            Some(fold) if folds == 0 => {
+                let wanted =
+                    format!("None: `{name}` has no folds ({} has)", having(&|set| set.about().folds));
+                Err(setting("data.fold", fold, &wanted))
+            }
+            Some(fold) if fold >= folds => {
+                Err(setting("data.fold", fold, &format!("0 to {}, or None for all images", folds - 1)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn unknown(&self, name: &str) -> Error {
+        let known = self.names();
+        let hint = did_you_mean(name, known.iter().map(String::as_str));
+        Error::Unknown { name: name.into(), known: known.join(", "), hint }
+    }
+}
+
+/// The entry of this very name: other spellings may name a folder or a packed file.
+fn read(registry: &Registry, name: &str, settings: &Json) -> Option<Box<dyn DatasetSource>> {
+    let (entry, reader) = registry.find::<dyn DatasetSource>(name).ok()?;
+    let mut body = <dyn AnyDeserializer<'_>>::erase(settings.clone());
+    (entry.name == name).then(|| (reader.read)(&mut body).ok()).flatten()
+}
+
+fn missing_imagenet(root: &Path) -> Error {
+    Error::Missing {
+        name: "imagenet".into(),
+        folder: root.to_owned(),
+        expected: "imagenet/train/<class>/*.JPEG and imagenet/val/<class>/*.JPEG".into(),
+        how_to_get: "download ILSVRC2012 from https://image-net.org (it needs an account) and unpack the training and \
+                     the validation images into one folder for each class"
+            .into(),
+    }
+}

@@ -1,0 +1,87 @@
+//! A whole dataset in host memory, and reading the files that it comes from.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use admix_torch::{Device, Kind, Tensor};
+
+use crate::error::{At, Malformed};
+use crate::{Error, Info, Result};
+
+/// A whole dataset in host memory.
+#[derive(Debug)]
+pub struct Source {
+    /// What is known of it.
+    pub info: Info,
+    /// The training images that have labels.
+    pub train: Part,
+    /// The test images.
+    pub test: Part,
+    /// Images without labels, if they were asked for.
+    pub unlabelled: Option<Part>,
+}
+
+/// One split: labels `[n]`, -1 for an image without one, and pixels `[n, C, H, W]`, one byte each, in any order in memory.
+#[derive(Debug)]
+pub struct Part {
+    /// One per image.
+    pub labels: Vec<i64>,
+    /// In host memory.
+    pub pixels: Tensor,
+}
+
+impl Part {
+    /// A split of images of one size.
+    ///
+    /// # Errors
+    /// There are not as many pixels as the labels and the size say.
+    pub fn new(images: &Images, channels: i64, height: i64, width: i64) -> Result<Self> {
+        let n = images.labels.len() as i64;
+        let pixels = Tensor::f_from_slice(&images.pixels)?.f_view([n, channels, height, width])?;
+        Ok(Self { labels: images.labels.iter().map(|&label| i64::from(label)).collect(), pixels })
+    }
+
+    /// The images at these positions.
+    pub(crate) fn select(&self, keep: &[i64]) -> Result<Self> {
+        let pixels = self.pixels.f_index_select(0, &Tensor::f_from_slice(keep)?)?;
+        debug_assert_eq!((pixels.kind(), pixels.device()), (Kind::Uint8, Device::Cpu));
+        Ok(Self { labels: keep.iter().map(|&i| self.labels[i as usize]).collect(), pixels })
+    }
+}
+
+/// What a parser of a raw format hands back: a label per image, pixels `[n, C, H, W]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Images {
+    /// One per image.
+    pub labels: Vec<u16>,
+    /// Row-major.
+    pub pixels: Vec<u8>,
+}
+
+/// The first `len` bytes of a file, mapped into memory: pages are read when they are needed, and shared by all processes.
+pub(crate) fn mapped(path: &Path, len: u64) -> Result<Tensor> {
+    let text = path.to_str().ok_or_else(|| {
+        Malformed::new("the path is not valid UTF-8", "a path in UTF-8").within(path, "rename the folder")
+    })?;
+    Ok(Tensor::f_from_file(text, false, len as i64, (Kind::Uint8, Device::Cpu))?)
+}
+
+/// A raw file, read whole after its size was found sane.
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
+    /// The largest raw file of the formats read here has 180 MB.
+    const MOST: u64 = 2 << 30;
+    let file = File::open(path).at("open", path)?;
+    let len = file.metadata().at("read", path)?.len();
+    let mut bytes = Vec::new();
+    file.take(MOST).read_to_end(&mut bytes).at("read", path)?;
+    if bytes.len() as u64 == MOST {
+        return Err(Error::Malformed {
+            path: path.to_owned(),
+            problem: format!("the file has {len} bytes"),
+            expected: "less than 2 GiB".into(),
+            remedy: "check that it is the file it should be".into(),
+        });
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,191 @@
+//! The images of a dataset behind threads.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::images::Images;
+use super::job::{Done, Job, Make, Request, Set};
+use super::pool::{Pool, Worked};
+use super::ticket::Ticket;
+use crate::augment::{Augmentation, Interpolation, Views};
+use crate::drawn::Drawn;
+use crate::source::Source;
+use crate::{Error, Info, Result, Split};
+
+/// A dataset whose images are not read yet.
+pub(crate) struct Unread {
+    pub info: Info,
+    pub train: Images,
+    pub test: Images,
+    /// Labels of the training and of the test images.
+    pub labels: (Vec<i64>, Vec<i64>),
+    /// How an image is measured.
+    pub clean: Clean,
+}
+
+impl TryFrom<Source> for Unread {
+    type Error = Error;
+
+    /// Images that are in host memory.
+    fn try_from(source: Source) -> Result<Self> {
+        let clean = Clean::Whole((source.info.height, source.info.width));
+        let (train, test) = (Images::held(&source.train.pixels)?, Images::held(&source.test.pixels)?);
+        let labels = (source.train.labels, source.test.labels);
+        Ok(Self { info: source.info, train, test, labels, clean })
+    }
+}
+
+impl Unread {
+    /// Leaves only the training images at these positions.
+    pub(crate) fn keep(&mut self, keep: &[i64]) -> Result<()> {
+        self.train = self.train.select(keep)?;
+        self.labels.0 = keep.iter().map(|&at| self.labels.0[at as usize]).collect();
+        self.info.train = keep.len();
+        Ok(())
+    }
+}
+
+/// The images of a dataset behind threads.
+pub(crate) struct Stream {
+    set: Arc<Set>,
+    pool: Arc<Pool>,
+    /// How an image is measured.
+    clean: Clean,
+    /// The clean batch after the last one that was asked for: whoever measures goes through a split in order.
+    ahead: Mutex<Option<(Range, Ticket)>>,
+    /// Whether host memory is page-locked.
+    pinned: bool,
+    /// Where all images have the size that the dataset names.
+    one_size: bool,
+}
+
+/// A stretch of a split.
+type Range = (Split, usize, usize);
+
+/// How an image is measured.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Clean {
+    /// As it is: all have this size.
+    Whole((i64, i64)),
+    /// The centre, after the shorter side was scaled.
+    Centre { shorter: i64, size: i64 },
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stream").field("clean", &self.clean).field("worked", &self.worked()).finish()
+    }
+}
+
+impl Stream {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// The system refuses one.
+    pub(crate) fn start(
+        unread: Unread,
+        law: &dyn Augmentation,
+        workers: usize,
+        pinned: bool,
+    ) -> Result<Self> {
+        let Unread { info, train, test, clean, .. } = unread;
+        Ok(Self {
+            set: Arc::new(set(Arc::new(train), Arc::new(test), law, info.channels)),
+            pool: Arc::new(Pool::start(workers)?),
+            clean,
+            ahead: Mutex::new(None),
+            pinned,
+            one_size: matches!(clean, Clean::Whole(_)),
+        })
+    }
+
+    /// Asks for a batch.
+    ///
+    /// # Errors
+    /// No host memory for it.
+    fn ask(&self, request: Request) -> Result<Ticket> {
+        let job = Arc::new(Job::new(Arc::clone(&self.set), request, self.pinned)?);
+        Ok(Ticket::of(job, &self.pool))
+    }
+
+    /// Asks for drawn views of training images.
+    pub(crate) fn ask_views(&self, images: Vec<usize>, drawn: Drawn) -> Result<Ticket> {
+        let make = self.whole().unwrap_or(Make::Drawn(drawn));
+        self.ask(Request { split: Split::Train, images, make })
+    }
+
+    /// Asks for given views of training images.
+    pub(crate) fn ask_given(&self, images: Vec<usize>, views: &[Views]) -> Result<Ticket> {
+        if let Some(cutter) = &self.set.cutter {
+            let drawn = views.iter().filter(|view| !view.is_empty());
+            drawn.map(|view| cutter.crop(view, 0)).collect::<Result<Vec<_>>>()?;
+        }
+        let make = self.whole().unwrap_or_else(|| Make::Given(views.to_vec()));
+        self.ask(Request { split: Split::Train, images, make })
+    }
+
+    /// Where the threads make no crops: whole images.
+    fn whole(&self) -> Option<Make> {
+        match (&self.set.cutter, self.clean) {
+            (None, Clean::Whole(size)) => Some(Make::Whole(size)),
+            _ => None,
+        }
+    }
+
+    /// Asks for images as they are measured.
+    pub(crate) fn ask_clean(&self, split: Split, images: Vec<usize>) -> Result<Ticket> {
+        let make = match self.clean {
+            Clean::Whole(size) => Make::Whole(size),
+            Clean::Centre { shorter, size } => Make::Centre { shorter, size },
+        };
+        self.ask(Request { split, images, make })
+    }
+
+    fn ask_range(&self, (split, start, n): Range) -> Result<Ticket> {
+        self.ask_clean(split, (start..start + n).collect())
+    }
+
+    /// A stretch of a split, and the one after it is asked for.
+    pub(crate) fn clean(&self, range: Range, len: usize) -> Result<Done> {
+        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        let ticket = match ahead.take() {
+            Some((expected, ticket)) if expected == range => ticket,
+            _ => self.ask_range(range)?,
+        };
+        let (split, start, n) = range;
+        let (next, left) = (start + n, len - start - n);
+        if left > 0 && n > 0 {
+            let range = (split, next, n.min(left));
+            *ahead = Some((range, self.ask_range(range)?));
+        }
+        drop(ahead);
+        ticket.wait()
+    }
+
+    /// The same images and threads under another augmentation.
+    pub(crate) fn under(&self, law: &dyn Augmentation) -> Self {
+        let (train, test) = (Arc::clone(&self.set.train), Arc::clone(&self.set.test));
+        Self {
+            set: Arc::new(set(train, test, law, self.set.channels)),
+            pool: Arc::clone(&self.pool),
+            clean: self.clean,
+            ahead: Mutex::new(None),
+            pinned: self.pinned,
+            one_size: self.one_size,
+        }
+    }
+
+    pub(crate) fn worked(&self) -> Worked {
+        self.pool.worked()
+    }
+
+    pub(crate) fn one_size(&self) -> bool {
+        self.one_size
+    }
+}
+
+/// What the threads know of a dataset under an augmentation.
+fn set(train: Arc<Images>, test: Arc<Images>, law: &dyn Augmentation, channels: i64) -> Set {
+    let cutter = law.cropped().map(|cropped| cropped.cutter());
+    let filter = cutter.as_ref().map_or(Interpolation::Bilinear, |cutter| cutter.filter());
+    Set { train, test, cutter, view: law.size(), filter, channels }
+}
