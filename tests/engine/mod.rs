@@ -17,6 +17,7 @@ mod recorded;
 mod scripts;
 mod shares;
 mod syncs;
+mod tokens;
 mod toy;
 
 use std::collections::BTreeMap;

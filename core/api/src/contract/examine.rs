@@ -8,8 +8,8 @@ use super::watch::{Check, ensure};
 const READ: &str = "settings are read and in range";
 const REFUSED: &str = "unknown settings are refused by name";
 const BACK: &str = "settings read back as themselves";
-/// Also where an entry panics outside of any promise.
-pub(super) const BUILT: &str = "is built from its settings";
+/// The promise that an entry is built from its settings. Also broken where it panics outside of any promise.
+pub const BUILT: &str = "is built from its settings";
 
 pub(super) const PROMISES: &[Promise] = &[
     (READ, "no settings were tried"),

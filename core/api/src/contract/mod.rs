@@ -27,6 +27,7 @@ mod watch;
 
 use crate::Entry;
 
+pub use examine::BUILT;
 pub(crate) use examine::examined;
 pub use ledger::{Ledger, Promise};
 pub use losses::Given;
