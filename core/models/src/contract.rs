@@ -107,13 +107,13 @@ impl Built {
 
 /// Holds a backbone with these settings to every promise.
 pub(crate) fn check(config: &dyn BackboneConfig, at: &str, ledger: &mut Ledger) {
-    let toy = config.narrowed();
-    if let Some(toy) = &toy {
-        ledger.holds(NARROW, &at, || narrowed(config, toy.as_ref()));
-    }
-    let config = toy.as_deref().unwrap_or(config);
+    let (whole, toy) = (config, config.narrowed());
+    let config = toy.as_deref().unwrap_or(whole);
     if !ledger.holds(BUILT, &at, || built(config)) {
         return;
+    }
+    if let Some(toy) = &toy {
+        ledger.holds(NARROW, &at, || narrowed(whole, toy.as_ref()));
     }
     ledger.holds(ALIKE, &at, || alike(config));
     let has = |what: fn(&Built) -> bool| Built::new(config, 3, 1).is_ok_and(|built| what(&built));
