@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use admix_api::{Ask, Credit, Loss, LossConfig, LossInput, MixInput, Mixed, MixerConfig, MixerContext};
 use admix_api::{Pairing, Per, Store, Streams};
-use admix_models::{BackboneConfig, Network, ResNetConfig};
+use admix_models::{Network, Pass, ResNetConfig};
 use admix_plugins::losses::{CrossEntropy, Mask, MixupCrossEntropy};
 use admix_plugins::mixers::AMix;
 use admix_torch::{Device, Kind, SgdOptions, Tensor, backward, grad_of, no_grad, scalar};
@@ -28,7 +28,7 @@ fn main() -> Outcome<()> {
         Some("resnet18") => (number("--batch", 32), 3, 32, 100, 1.0),
         _ => (number("--batch", 100), 1, 28, 10, 0.125),
     };
-    let model = BackboneConfig::ResNet(ResNetConfig { width, ..Default::default() });
+    let model = ResNetConfig { width, ..Default::default() };
     let (streams, heads) = (Streams::new(0), ["one".to_string(), "mix".to_string()]);
     let store = || Store::new(Device::Cpu, streams);
     let (q, k, m) = (store(), store(), store());
@@ -56,7 +56,7 @@ fn main() -> Outcome<()> {
     let sgd = SgdOptions { momentum: 0.9, weight_decay: 1e-4, nesterov: false };
 
     let logits = |net: &Network, images: &Tensor, head: &str| -> Outcome<Tensor> {
-        Ok(net.forward_head(head, &net.backbone().forward(images, true)?, true)?)
+        Ok(net.forward_head(head, &net.backbone().forward(images, &Pass::TRAIN)?, true)?)
     };
     let of_mix = |loss: &dyn Loss, logits: Tensor, credit: &Credit| -> Outcome<Tensor> {
         Ok(loss.loss(&LossInput::default().with("logits", logits).with_target(credit, &labels)?)?)
@@ -66,7 +66,7 @@ fn main() -> Outcome<()> {
         let begin = Instant::now();
         let z = {
             let _guard = no_grad();
-            teacher.backbone().stage_range(0..=3, &images, true)?
+            teacher.backbone().forward_to(3, &images, &Pass::TRAIN)?.into_tensor()
         };
         let mut mix = |draw: &str, quiet: bool| -> Outcome<(Mixed, Tensor)> {
             let plan = mixer.plan(&ask, &mut streams.draws("mix", draw, 0, step as u64))?;

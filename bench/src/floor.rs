@@ -11,7 +11,7 @@ use admix::synthetic::{image_facts, random_batch};
 use admix_api::{Store, Streams};
 use admix_data::Info;
 use admix_engine::{Precision, Recipe};
-use admix_models::Network;
+use admix_models::{Network, Pass};
 use admix_torch::{
     Autocast, CudaGraphs, Device, Kind, Tensor, backward, channels_last, clear_grads, gradients, no_grad,
     set_data, threads,
@@ -90,7 +90,8 @@ impl Net {
         (device, precision): (Device, Precision),
     ) -> Result<Self> {
         let store = Store::new(device, Streams::new(recipe.seed));
-        let network = Network::build(&store.root(), &recipe.model, &recipe.heads, classes, channels)?;
+        let network =
+            Network::build(&store.root(), recipe.model.config.as_ref(), &recipe.heads, classes, channels)?;
         let network = match &recipe.neck {
             Some(neck) => network.with_neck(&store.root(), neck)?,
             None => network,
@@ -111,7 +112,7 @@ impl Net {
     /// A scalar at the end of a pass of all layers.
     fn end(&self, images: &Tensor) -> Result<Tensor> {
         let _low = self.low(images.device())?;
-        let map = self.network.backbone().forward(images, true)?;
+        let map = self.network.backbone().forward(images, &Pass::TRAIN)?;
         let output = match self.network.head_names().first() {
             Some(head) => self.network.forward_head(head, &map, true)?,
             None => self.network.embed(&map, true)?,
@@ -168,7 +169,7 @@ fn time(
     let features = || -> Result<Tensor> {
         let _guard = no_grad();
         let _low = frozen.low(device)?;
-        Ok(frozen.network.backbone().stage_range(0..=stage, &images, true)?)
+        Ok(frozen.network.backbone().forward_to(stage, &images, &Pass::TRAIN)?.into_tensor())
     };
     let training = || -> Result<Tensor> {
         let loss = trained.end(&images)?;

@@ -87,7 +87,7 @@ impl Viewer {
         let world = self.session.world();
         let network = &world.nets.first().context("the recipe has no network")?.network;
         let seen = images.f_detach_copy()?.f_set_requires_grad(true)?;
-        let map = network.backbone().forward(&seen, false)?;
+        let map = network.backbone().forward(&seen, &admix_models::Pass::EVALUATE)?;
         let logits = network.forward_head(&self.head, &map, false)?;
         let loss = logits.f_cross_entropy_loss::<Tensor>(labels, None, Reduction::Mean, -100, 0.0)?;
         let gradient = gradients(&[loss], &[seen], false, false)?.pop().flatten();

@@ -117,7 +117,7 @@ fn start() -> ExitCode {
         Command::Plugins(args) => plugins::plugins(&args),
         Command::Plugin(command) => plugin::plugin(&command),
         Command::Recipes(args) => recipes::recipes(&args),
-        Command::Backbones(args) => backbones::backbones(&args),
+        Command::Backbones(args) => backbones::backbones(args),
         Command::Datasets(args) => datasets::datasets(&args),
         Command::Data(command) => data::data(&command),
         Command::Mix(args) => mix::mix(&args),

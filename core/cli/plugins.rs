@@ -18,11 +18,11 @@ const WIDTH: usize = 100;
 #[derive(Args)]
 pub struct PluginsArgs {
     /// A kind, such as `mixer`, or the name of an entry.
-    what: Option<String>,
+    pub what: Option<String>,
     /// The name of an entry of that kind.
-    name: Option<String>,
+    pub name: Option<String>,
     #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    pub format: Format,
 }
 
 /// Lists the entries of the registry, or prints one.
@@ -52,7 +52,7 @@ fn kind_of(registry: &Registry, word: &str) -> Option<&'static str> {
     let named = |kind: &&'static str| {
         word == *kind || word.strip_suffix('s') == Some(kind) || word == format!("{kind}es")
     };
-    registry.entries().map(Entry::kind).find(|kind| named(&kind))
+    registry.entries().map(Entry::kind).find(|kind| named(kind))
 }
 
 fn list<'a>(entries: impl Iterator<Item = &'a Entry>, format: Format) -> Result<()> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use admix_api::{MixInput, Mixer, Plan, Value, uniform_field};
 use admix_engine::{Clock, Execution, Session, StepOptions, StepReport};
+use admix_models::Pass;
 use admix_plugins::mixers::PuzzleMix;
 use admix_torch::{Autocast, Device, Kind, SyncCounter, Tensor};
 
@@ -52,7 +53,7 @@ fn by_hand(train: bool) -> (Tensor, Session) {
     {
         let world = session.world();
         let network = &world.nets[0].network;
-        let map = network.backbone().forward(&x, train).expect("a map");
+        let map = network.backbone().forward(&x, &Pass { train, drops: None }).expect("a map");
         let logits = network.forward_head("one", &map, train).expect("logits");
         logits.cross_entropy_for_logits(&batch.labels).backward();
     }

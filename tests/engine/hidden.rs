@@ -6,7 +6,7 @@ use admix_api::contract::{slopes_agree, wild};
 use admix_api::{MixInput, MixerConfig, MixerContext, Plan, Store, Streams, SyncCounter, Value};
 use admix_data::Batch;
 use admix_engine::{Clock, Error, Execution, Session, StepOptions, StepReport, bundled};
-use admix_models::{BackboneConfig, ConvNetConfig, Network};
+use admix_models::{ConvNetConfig, Map, Network, Pass};
 use admix_plugins::mixers::ManifoldMix;
 use admix_torch::{Device, Kind, Reduction, Tensor, no_grad};
 
@@ -66,18 +66,14 @@ fn by_hand(
     stage: usize,
 ) -> Tensor {
     let backbone = network.backbone();
-    let mut map = images.shallow_clone();
-    for index in 0..=stage {
-        map = backbone.stage(index, &map, true).expect("a stage");
-    }
-    let theirs = match other {
-        None => map.shallow_clone(),
-        Some(other) => (0..=stage)
-            .fold(other.shallow_clone(), |map, index| backbone.stage(index, &map, true).expect("a stage")),
-    };
-    map = lambda * &map + (1.0 - lambda) * theirs.index_select(0, &Tensor::from_slice(&PARTNER));
+    let maps =
+        |images: &Tensor| backbone.forward_to(stage, images, &Pass::TRAIN).expect("maps").into_tensor();
+    let own = maps(images);
+    let theirs = other.map_or_else(|| own.shallow_clone(), maps);
+    let mut map =
+        Map::from(lambda * own + (1.0 - lambda) * theirs.index_select(0, &Tensor::from_slice(&PARTNER)));
     for index in stage + 1..=backbone.stages() {
-        map = backbone.stage(index, &map, true).expect("a stage");
+        map = backbone.stage(index, &map, &Pass::TRAIN).expect("a stage");
     }
     network.forward_head(network.head_names()[0], &map, true).expect("logits")
 }
@@ -133,7 +129,7 @@ fn both_halves_of_a_hidden_mix_carry_the_gradient_of_its_formula() {
     admix_torch::set_threads(1);
     for (stage, per_sample) in [(1, false), (2, true), (3, false)] {
         let store = Store::with_kind(Device::Cpu, Kind::Double, Streams::new(4));
-        let config = BackboneConfig::ConvNet(ConvNetConfig { widths: vec![3, 4, 3], strides: vec![1, 2, 1] });
+        let config = ConvNetConfig { widths: vec![3, 4, 3], strides: vec![1, 2, 1] };
         let network = Network::build(&store.root(), &config, &["one".into()], 4, 2).expect("a network");
         for (name, mut weight, _) in store.parameters() {
             let _no_graph = no_grad();
@@ -151,9 +147,11 @@ fn both_halves_of_a_hidden_mix_carry_the_gradient_of_its_formula() {
             let mixed = mixer.mix(&MixInput::of(&images), &planned).expect("a mix");
             assert_eq!(mixed.hidden.map(|hidden| hidden.stage), Some(stage));
             let backbone = network.backbone();
-            let map = backbone.stage_range(0..=stage, &mixed.images, true).expect("maps");
-            let map = mixed.blended(&map, &map).expect("mixed maps");
-            let map = backbone.stage_range(stage + 1..=backbone.stages(), &map, true).expect("maps");
+            let map = backbone.forward_to(stage, &mixed.images, &Pass::TRAIN).expect("maps").into_tensor();
+            let mut map = Map::from(mixed.blended(&map, &map).expect("mixed maps"));
+            for index in stage + 1..=backbone.stages() {
+                map = backbone.stage(index, &map, &Pass::TRAIN).expect("a stage");
+            }
             let logits = network.forward_head("one", &map, true).expect("logits");
             (logits * &cotangent).sum(None)
         };

@@ -18,6 +18,7 @@ mod scripts;
 mod shares;
 mod skipped;
 mod syncs;
+mod tokens;
 mod toy;
 
 use std::collections::BTreeMap;

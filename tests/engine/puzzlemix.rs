@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use admix_api::{MixInput, Mixer, Plan, Value, uniform_field};
 use admix_engine::{Clock, Execution, Method, Session, Shape, StepOptions, StepReport, bundled};
+use admix_models::Pass;
 use admix_plugins::mixers::PuzzleMix;
 use admix_torch::{Autocast, Device, Kind, SyncCounter, Tensor};
 
@@ -74,7 +75,7 @@ fn gradients_by_hand(report: &StepReport, fresh: &Session, clean_lam: f64) -> BT
     let batch = batch(0, 8);
     let network = &world.nets[0].network;
     let logits = |images: &Tensor| {
-        let map = network.backbone().forward(images, true).expect("a map");
+        let map = network.backbone().forward(images, &Pass::TRAIN).expect("a map");
         network.forward_head("one", &map, true).expect("logits")
     };
     if clean_lam > 0.0 {
@@ -150,7 +151,7 @@ fn adversarial_noise_is_that_of_the_authors_code_and_only_shown() {
         let at = if looked { (&start - &mean_of) / &std_of } else { images.shallow_clone() };
         let at = at.copy().set_requires_grad(true);
         let world = session.world();
-        let map = world.nets[0].network.backbone().forward(&at, false).expect("a map");
+        let map = world.nets[0].network.backbone().forward(&at, &Pass::EVALUATE).expect("a map");
         let logits = world.nets[0].network.forward_head("one", &map, false).expect("logits");
         logits.cross_entropy_for_logits(&batch(0, 8).labels).backward();
         ((start - &pixels + at.grad().sign() * (eps + 2.0 / 255.0)).clamp(-eps, eps) * strength, at.grad())

@@ -7,6 +7,7 @@ use admix_data::Batch;
 use admix_engine::{
     Clock, Execution, Method, Queue, Recipe, Scheduled, Session, Shape, StepOptions, StepReport, bundled,
 };
+use admix_models::Pass;
 use admix_torch::{Device, Kind, Tensor};
 
 use super::{Golden, Tolerance};
@@ -232,7 +233,7 @@ pub fn both(own: &Tensor) -> Tensor {
 pub fn embedding(session: &Session, net: &str, images: &Tensor) -> Tensor {
     let world = session.world();
     let net = world.nets.iter().find(|own| own.name == net).expect("a network");
-    let map = net.network.backbone().forward(images, true).expect("a pass");
+    let map = net.network.backbone().forward(images, &Pass::TRAIN).expect("a pass");
     net.network.embed(&map, true).expect("an embedding")
 }
 
@@ -371,7 +372,8 @@ fn two_steps(golden: &Golden, method: &str, execution: Execution) {
             }
             let world = session.world();
             let k = world.nets.iter().find(|net| net.name == "k").expect("a network");
-            let features = k.network.backbone().stage_range(0..=2, &view_q, true).expect("features");
+            let features =
+                k.network.backbone().forward_to(2, &view_q, &Pass::TRAIN).expect("features").into_tensor();
             golden.check(&at("feature"), &features, VALUES);
         });
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use admix_api::{MixInput, Plan, Value};
 use admix_data::Batch;
 use admix_engine::{Scheduled, StepOptions};
+use admix_models::Pass;
 use admix_torch::{Kind, Tensor};
 
 use super::ssl::{
@@ -148,7 +149,8 @@ fn one_step(golden: &Golden, pair_fixed: bool) {
         golden.check("key_of_q_view", &keys.narrow(0, 0, samples), VALUES);
         let world = session.world();
         let k = world.nets.iter().find(|net| net.name == "k").expect("a network");
-        let features = k.network.backbone().stage_range(0..=2, &views, true).expect("features");
+        let features =
+            k.network.backbone().forward_to(2, &views, &Pass::TRAIN).expect("features").into_tensor();
         golden.check("feature_q_view", &features.narrow(0, 0, samples), VALUES);
         golden.check("feature_k_view", &features.narrow(0, samples, samples), VALUES);
     });

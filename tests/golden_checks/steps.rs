@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use admix_api::{Plan, Registry};
 use admix_data::Batch;
 use admix_engine::{Clock, Execution, Method, Recipe, Scheduled, Session, Shape, StepOptions, bundled};
+use admix_models::Pass;
 use admix_torch::{Device, Kind, Tensor};
 
 use super::{Golden, Tolerance};
@@ -270,7 +271,8 @@ fn passes_match(golden: &Golden, form: &Form, session: &mut Session, step: usize
         let net = |name: &str| world.nets.iter().find(|n| n.name == name).expect("a network");
         let at = |name: &str| format!("step{step}.{name}");
         let images = golden.get(&at("image"));
-        let features = net("k").network.backbone().stage_range(0..=2, &images, true).expect("features");
+        let features =
+            net("k").network.backbone().forward_to(2, &images, &Pass::TRAIN).expect("features").into_tensor();
         golden.check(&at("feature"), &features, form.images);
         for (name, which, head, of) in [
             ("mix_k", "k", "mix", "image_mixed_mixblock"),
@@ -278,7 +280,7 @@ fn passes_match(golden: &Golden, form: &Form, session: &mut Session, step: usize
             ("mix_q", "q", "mix", "image_mixed_backbone"),
         ] {
             let network = &net(which).network;
-            let map = network.backbone().forward(&golden.get(&at(of)), true).expect("a pass");
+            let map = network.backbone().forward(&golden.get(&at(of)), &Pass::TRAIN).expect("a pass");
             let logits = network.forward_head(head, &map, true).expect("logits");
             golden.check(&at(&format!("logits.{name}")), &logits, form.eval);
         }

@@ -111,7 +111,11 @@ fn unknown_names_are_told_with_the_nearest() {
             "\"cifar1\"",
             &["r.ron:4:18: ", "no dataset named `cifar1`", "Did you mean `cifar10`?", "import"],
         ),
-        ("ConvNet(", "ConvNeet(", &["r.ron:5:12: ", "unknown name `ConvNeet`", "Did you mean `ConvNet`?"]),
+        (
+            "ConvNet(",
+            "ConvNeet(",
+            &["r.ron:5:12: ", "no backbone named `ConvNeet`", "Did you mean `convnet`?"],
+        ),
         ("Sgd(", "Sgdd(", &["r.ron:11:16: ", "unknown name `Sgdd`", "Did you mean `Sgd`?"]),
         ("method: \"amix\"", "method: \"amx\"", &["r.ron:8:13: `method` is `amx`", "Did you mean `amix`?"]),
         ("from: \"q\"", "from: \"p\"", &["r.ron:7:12: `pairs` follows `p`", "`q`"]),
@@ -421,7 +425,7 @@ fn files_that_are_not_there_are_told_by_name() {
         (&["mix", "--mixer", "mixup", "--checkpoint", "nowhere", "-o", "x.png"], &["nowhere"]),
         (&["plugins", "amx"], &["no plugin named `amx`", "Did you mean `amix`?"]),
         (&["recipes", "quickstrat"], &["quickstrat", "Did you mean `quickstart`?"]),
-        (&["backbones", "resnt"], &["resnt", "Did you mean `ResNet`?"]),
+        (&["backbones", "resnt"], &["resnt", "Did you mean `resnet`?"]),
     ] {
         place.admix(arguments).refused(2, parts);
     }

@@ -127,10 +127,10 @@ fn show_prints_every_value_with_its_true_origin() {
                     assert!(line.contains(key(path)), "{name}: {path} is not in: {line}");
                 }
                 None if path == "epochs" => assert_eq!((origin, word("value")), ("--set", "7")),
-                None if ["model.ResNet.width", "model.ResNeXt.width"].contains(&path) => {
+                None if path == "model.width" => {
                     assert_eq!((origin, word("value")), ("--set", "0.125"))
                 }
-                None if path == "model.ConvNet.widths" => assert_eq!(origin, "--set", "{name}"),
+                None if path == "model.widths" => assert_eq!(origin, "--set", "{name}"),
                 None => assert_eq!(origin, "default", "{name}: {path}"),
             }
         }
@@ -230,44 +230,54 @@ fn every_plugin_is_listed_and_explained() {
         (entry["kind"].as_str().expect("a kind").into(), entry["name"].as_str().expect("a name").into())
     };
     let names: Vec<(String, String)> = listed.iter().map(name).collect();
-    let expected = [
-        ("loss", "bce"),
-        ("loss", "cross_entropy"),
-        ("loss", "info_nce"),
-        ("loss", "mask"),
-        ("loss", "mixup_cross_entropy"),
-        ("loss", "pbce"),
-        ("loss", "script"),
-        ("mixer", "amix"),
-        ("mixer", "automix"),
-        ("mixer", "choice"),
-        ("mixer", "co_mixup"),
-        ("mixer", "cutmix"),
-        ("mixer", "fmix"),
-        ("mixer", "inter_intra"),
-        ("mixer", "manifoldmix"),
-        ("mixer", "mixup"),
-        ("mixer", "puzzlemix"),
-        ("mixer", "resizemix"),
-        ("mixer", "saliencymix"),
-        ("mixer", "script"),
-    ];
-    // Those that a library can bring; the other kinds list theirs in their own tests.
-    let of_libraries = |kind: &str| ["loss", "mixer"].contains(&kind);
-    let found: Vec<_> = names.iter().filter(|(kind, _)| of_libraries(kind)).cloned().collect();
-    assert_eq!(found, expected.map(|(kind, name)| (kind.to_string(), name.to_string())));
+    let of_kind =
+        |kind: &str| names.iter().filter(|(own, _)| own == kind).map(|(_, name)| name.as_str()).collect();
+    let mixers: Vec<&str> = of_kind("mixer");
+    assert_eq!(
+        mixers,
+        [
+            "amix",
+            "automix",
+            "choice",
+            "co_mixup",
+            "cutmix",
+            "fmix",
+            "inter_intra",
+            "manifoldmix",
+            "mixup",
+            "puzzlemix",
+            "resizemix",
+            "saliencymix",
+            "script"
+        ]
+    );
+    let losses: Vec<&str> = of_kind("loss");
+    assert_eq!(losses, ["bce", "cross_entropy", "info_nce", "mask", "mixup_cross_entropy", "pbce", "script"]);
     let text = place.admix(&["plugins"]).good().stdout;
-    assert_eq!(text.lines().count(), listed.len());
+    assert_eq!(text.lines().count(), names.len());
     for (entry, (kind, name)) in listed.iter().zip(&names) {
         let outcome = place.admix(&["plugins", name]).good();
         let heading = format!("{kind} {name}: ");
         assert!(outcome.stdout.lines().any(|line| line.starts_with(&heading)), "{}", outcome.stdout);
         let in_recipes = entry["in_recipes"].as_str().expect("a name");
         for part in ["source:", "origin:", "needs:", "in a recipe:", &format!("{in_recipes}(")] {
-            if !of_libraries(kind) && (part == "needs:" || part.ends_with('(')) {
+            if !["mixer", "loss"].contains(&kind.as_str()) && (part == "needs:" || part.ends_with('(')) {
                 continue;
             }
             assert!(outcome.stdout.contains(part), "{part}: {}", outcome.stdout);
         }
+    }
+}
+
+#[test]
+fn admix_backbones_is_short_for_the_listing_of_that_kind() {
+    let place = Place::new();
+    for more in [&[][..], &["ResNet"], &["convnet", "--format", "json"]] {
+        let short = place.admix(&[&["backbones"], more].concat()).good().stdout;
+        assert_eq!(short, place.admix(&[&["plugins", "backbone"], more].concat()).good().stdout, "{more:?}");
+    }
+    let told = place.admix(&["backbones", "resnet"]).good().stdout;
+    for part in ["parameters: ", "11,689,512", "depth: 18", "stem: Small", "model: ResNet(depth: 18),"] {
+        assert!(told.contains(part), "{part}: {told}");
     }
 }

@@ -20,16 +20,20 @@ macro_rules! export_plugins {
     ($($plugin:ty),* $(,)?) => {
         $crate::register! { $($plugin),* }
 
-        #[cfg(feature = "dylib")]
-        #[unsafe(no_mangle)]
-        extern "C" fn admix_plugin_manifest() -> *const $crate::abi::raw::Manifest {
-            // The manifest stays for good, and is the same at every call.
-            static MADE: ::std::sync::OnceLock<usize> = ::std::sync::OnceLock::new();
-            let made = MADE.get_or_init(|| {
-                let entries = vec![$(<$plugin as $crate::Describe>::entry()),*];
-                $crate::abi::manifest_of(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), entries) as usize
-            });
-            *made as *const $crate::abi::raw::Manifest
-        }
+        // A crate that is never a library need not declare the feature.
+        #[allow(unexpected_cfgs)]
+        const _: () = {
+            #[cfg(feature = "dylib")]
+            #[unsafe(no_mangle)]
+            extern "C" fn admix_plugin_manifest() -> *const $crate::abi::raw::Manifest {
+                // The manifest stays for good, and is the same at every call.
+                static MADE: ::std::sync::OnceLock<usize> = ::std::sync::OnceLock::new();
+                let made = MADE.get_or_init(|| {
+                    let entries = vec![$(<$plugin as $crate::Describe>::entry()),*];
+                    $crate::abi::manifest_of(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), entries) as usize
+                });
+                *made as *const $crate::abi::raw::Manifest
+            }
+        };
     };
 }

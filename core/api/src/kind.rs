@@ -106,7 +106,7 @@ pub struct Choice<K: Kind + ?Sized> {
 }
 
 impl<K: Kind + ?Sized> Choice<K> {
-    /// A choice that no recipe wrote.
+    /// A choice that no recipe wrote, such as a default.
     pub fn new(plugin: impl Into<String>, served: K::Served, config: Rc<K::Config>) -> Self {
         Self { plugin: plugin.into(), served, given: Vec::new(), config }
     }

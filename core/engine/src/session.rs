@@ -523,7 +523,8 @@ impl Session {
             Some(stage) => {
                 let net = world.nets.iter().find(|n| !n.trained).or(world.nets.first());
                 let net = net.ok_or_else(|| Error::Input("there is no network".into()))?;
-                Some(net.network.backbone().stage_range(0..=stage, images, false)?)
+                let map = net.network.backbone().forward_to(stage, images, &admix_models::Pass::EVALUATE)?;
+                Some(map.cells()?)
             }
             None => None,
         };

@@ -7,7 +7,7 @@ use admix_api::{
     Plan, Registry, Store, Streams, spans,
 };
 use admix_data::{Info, TrainSplit};
-use admix_models::{Linear, Network};
+use admix_models::{Linear, Network, Pass};
 use admix_torch::{Autocast, Device, Kind, Reduction, Tensor};
 
 use crate::cluster::BankUnit;
@@ -48,7 +48,7 @@ impl Net {
     /// Images of other channels.
     pub fn embed(&self, images: &Tensor) -> Result<Tensor> {
         let _guard = admix_torch::no_grad();
-        let map = self.network.backbone().forward(images, false)?;
+        let map = self.network.backbone().forward(images, &Pass::EVALUATE)?;
         Ok(self.network.embed(&map, false)?.f_to_kind(Kind::Float)?)
     }
 }
@@ -320,8 +320,9 @@ impl World {
         names.extend(followers.iter().filter(|n| !recipe.nets.iter().any(|have| have == **n)));
         for name in names {
             let store = Store::new(device, streams.fork(name));
+            let model = recipe.model.config.as_ref();
             let mut network =
-                Network::build(&store.root(), &recipe.model, &recipe.heads, shape.classes, shape.channels)?;
+                Network::build(&store.root(), model, &recipe.heads, shape.classes, shape.channels)?;
             if let Some(neck) = &recipe.neck {
                 network = network.with_neck(&store.root(), neck)?;
             }
@@ -678,7 +679,7 @@ impl World {
         let network = &net.ok_or_else(|| Error::Input("there is no network".into()))?.network;
         let _graph = admix_torch::with_grad();
         let leaf = images.f_detach()?.f_set_requires_grad(true)?;
-        let map = network.backbone().forward(&leaf, false)?;
+        let map = network.backbone().forward(&leaf, &Pass::EVALUATE)?;
         let classifiers = network.head_names();
         let (logits, labels) = match (classifiers.first(), self.heads.iter().find(|unit| unit.trained)) {
             (Some(head), _) => (network.forward_head(head, &map, false)?, labels.shallow_clone()),

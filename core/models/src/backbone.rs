@@ -1,24 +1,41 @@
-//! What a trunk can do: run one stage at a time.
+//! What a trunk can do: run one stage at a time. And its settings, which build it.
 
-use std::ops::RangeInclusive;
+use std::fmt::Debug;
+use std::rc::Rc;
 
+use admix_api::Path;
 use admix_torch::Tensor;
 
-use crate::{BatchNorm2d, Result};
+use crate::{BatchNorm2d, Map, Pass, Result};
 
-/// A convolutional trunk in stages. Stage 0 is the stem, the stages 1 to [`stages`](Backbone::stages) follow.
+/// A trunk in stages. Stage 0 is the stem, the stages 1 to [`stages`](Backbone::stages) follow.
 ///
-/// No pass reads anything back from the device.
-pub trait Backbone: std::fmt::Debug {
+/// No pass reads anything back from the device, and no pass draws: see [`Pass::drops`].
+///
+/// ```
+/// use admix_api::{Store, Streams};
+/// use admix_models::{BackboneConfig, ConvNetConfig, Pass};
+/// use admix_torch::{Device, Kind, Tensor};
+///
+/// let store = Store::new(Device::Cpu, Streams::new(0));
+/// let config = ConvNetConfig { widths: vec![4, 8], strides: vec![1, 2] };
+/// let backbone = config.build(&store.root(), 3)?;
+/// let images = Tensor::f_zeros([2, 3, 9, 14], (Kind::Float, Device::Cpu))?;
+/// let map = backbone.forward_to(1, &images, &Pass::EVALUATE)?;
+/// let map = backbone.stage(2, &map, &Pass::EVALUATE)?;
+/// assert_eq!(map.cells()?.size(), [2, backbone.channels(2), 5, 7]);
+/// # Ok::<(), admix_models::Error>(())
+/// ```
+pub trait Backbone: Debug {
     /// Number of stages after the stem.
     fn stages(&self) -> usize;
 
-    /// Runs exactly stage `index` on the output of the one before, `[N, C, h, w]`; index 0 takes the images
-    /// `[N, C, H, W]`. With `train`, BatchNorm uses the batch's statistics and moves its buffers.
+    /// Runs exactly stage `index` on the output of the one before; index 0 takes the images `[N, C, H, W]`. The map that it is
+    /// given stays as it is.
     ///
     /// # Errors
     /// No such stage, or an input of other channels.
-    fn stage(&self, index: usize, x: &Tensor, train: bool) -> Result<Tensor>;
+    fn stage(&self, index: usize, map: &Map, pass: &Pass) -> Result<Map>;
 
     /// Channels of the map that `stage` gives; 0 for a stage that does not exist.
     fn channels(&self, stage: usize) -> i64;
@@ -26,14 +43,19 @@ pub trait Backbone: std::fmt::Debug {
     /// All BatchNorm layers, in the order they run.
     fn batch_norms(&self) -> Vec<&BatchNorm2d>;
 
-    /// Runs the stages of `range` one after the other on the input of the first; an empty range gives `x` back.
+    /// How many uniform numbers a train-mode pass takes for each sample, for stochastic depth, say. 0 by default.
+    fn drops(&self) -> usize {
+        0
+    }
+
+    /// Images `[N, C, H, W]` to the map of `stage`.
     ///
     /// # Errors
     /// As [`stage`](Backbone::stage).
-    fn stage_range(&self, range: RangeInclusive<usize>, x: &Tensor, train: bool) -> Result<Tensor> {
-        let mut map = x.shallow_clone();
-        for index in range {
-            map = self.stage(index, &map, train)?;
+    fn forward_to(&self, stage: usize, images: &Tensor, pass: &Pass) -> Result<Map> {
+        let mut map = Map::from(images.shallow_clone());
+        for index in 0..=stage {
+            map = self.stage(index, &map, pass)?;
         }
         Ok(map)
     }
@@ -42,7 +64,37 @@ pub trait Backbone: std::fmt::Debug {
     ///
     /// # Errors
     /// As [`stage`](Backbone::stage).
-    fn forward(&self, images: &Tensor, train: bool) -> Result<Tensor> {
-        self.stage_range(0..=self.stages(), images, train)
+    fn forward(&self, images: &Tensor, pass: &Pass) -> Result<Map> {
+        self.forward_to(self.stages(), images, pass)
+    }
+}
+
+/// The settings of a backbone, as a recipe writes them.
+pub trait BackboneConfig: Debug {
+    /// Checks ranges and combinations, naming the field.
+    ///
+    /// # Errors
+    /// A value out of range.
+    fn validate(&self) -> admix_api::Result<()> {
+        Ok(())
+    }
+
+    /// Makes the backbone's parameters at `path`, for images of `in_channels` channels.
+    ///
+    /// # Errors
+    /// Settings out of range, or a name is taken.
+    fn build(&self, path: &Path, in_channels: i64) -> Result<Box<dyn Backbone>>;
+
+    /// The settings in full, defaults included.
+    fn resolved(&self) -> serde_json::Value;
+
+    /// The same network at toy width, with the same stages, for dry runs. `None`: it is small as it is.
+    fn narrowed(&self) -> Option<Rc<dyn BackboneConfig>> {
+        None
+    }
+
+    /// How many parameters networks of this kind have, for people: "with the defaults: 6,088".
+    fn sizes(&self) -> Vec<&'static str> {
+        Vec::new()
     }
 }

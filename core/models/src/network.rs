@@ -4,7 +4,7 @@ use admix_api::Path;
 use admix_torch::Tensor;
 
 use crate::heads::global_average_pool;
-use crate::{Backbone, BackboneConfig, BatchNorm2d, Error, Head, LinearHead, NeckConfig, Result};
+use crate::{Backbone, BackboneConfig, BatchNorm2d, Error, Head, LinearHead, Map, NeckConfig, Pass, Result};
 
 /// A backbone, the heads that read its last map, and a neck if there is one. Names: `backbone.<...>`,
 /// `head.<name>.fc.weight` and `neck.<...>`.
@@ -22,7 +22,7 @@ impl Network {
     /// Settings out of range, or two heads of one name.
     pub fn build(
         path: &Path,
-        config: &BackboneConfig,
+        config: &dyn BackboneConfig,
         heads: &[String],
         classes: i64,
         in_channels: i64,
@@ -57,15 +57,16 @@ impl Network {
         self.neck.as_ref().map_or_else(|| self.backbone.channels(self.backbone.stages()), |(_, width)| *width)
     }
 
-    /// The embedding `[N, D]` of the last stage's map `[N, C, h, w]`, not normalised: through the neck, or without one the
-    /// mean over the map's cells.
+    /// The embedding `[N, D]` of the last stage's map, not normalised: through the neck, or without one the mean over the
+    /// map's cells, or its class token.
     ///
     /// # Errors
     /// A map of other channels.
-    pub fn embed(&self, map: &Tensor, train: bool) -> Result<Tensor> {
+    pub fn embed(&self, map: &Map, train: bool) -> Result<Tensor> {
+        let map = map.summary()?;
         match &self.neck {
-            Some((neck, _)) => neck.forward(map, train),
-            None => global_average_pool(map),
+            Some((neck, _)) => neck.forward(&map, train),
+            None => global_average_pool(&map),
         }
     }
 
@@ -85,11 +86,11 @@ impl Network {
     ///
     /// # Errors
     /// As there.
-    pub fn repeat_stage(&self, index: usize, x: &Tensor, train: bool) -> Result<Tensor> {
+    pub fn repeat_stage(&self, index: usize, map: &Map, pass: &Pass) -> Result<Map> {
         let norms = self.backbone.batch_norms();
         let momenta: Vec<f64> = norms.iter().map(|norm| norm.momentum()).collect();
         norms.iter().for_each(|norm| norm.set_momentum(0.0));
-        let map = self.backbone.stage(index, x, train);
+        let map = self.backbone.stage(index, map, pass);
         norms.iter().zip(momenta).for_each(|(norm, momentum)| norm.set_momentum(momentum));
         map
     }
@@ -99,16 +100,16 @@ impl Network {
         self.heads.iter().map(|(name, _)| name.as_str()).collect()
     }
 
-    /// One head on the last stage's map `[N, C, h, w]`: `[N, K]`.
+    /// One head on the last stage's map: `[N, K]`.
     ///
     /// # Errors
     /// No such head, or a map of other channels.
-    pub fn forward_head(&self, name: &str, map: &Tensor, train: bool) -> Result<Tensor> {
+    pub fn forward_head(&self, name: &str, map: &Map, train: bool) -> Result<Tensor> {
         let (_, head) = self.heads.iter().find(|(own, _)| own == name).ok_or_else(|| {
             let known = if self.heads.is_empty() { "none".into() } else { self.head_names().join(", ") };
             Error::UnknownHead { name: name.into(), known }
         })?;
-        head.forward(map, train)
+        head.forward(&map.summary()?, train)
     }
 
     /// All heads' logits `[N, K]` of images `[N, C, H, W]`, by head name: eval mode, no graph, one trunk pass.
@@ -117,12 +118,12 @@ impl Network {
     /// Images of other channels.
     pub fn forward_eval(&self, images: &Tensor) -> Result<Vec<(String, Tensor)>> {
         let _guard = admix_torch::no_grad();
-        let map = self.backbone.forward(images, false)?;
+        let map = self.backbone.forward(images, &Pass::EVALUATE)?.summary()?;
         self.heads.iter().map(|(name, head)| Ok((name.clone(), head.forward(&map, false)?))).collect()
     }
 
     /// Replaces the trunk's BatchNorm buffers by their averages over train-mode passes without graph, each batch
-    /// `[N, C, H, W]` weighing the same. Returns the number of batches; with none, nothing changes.
+    /// `[N, C, H, W]` weighing the same. Nothing is dropped in these passes. Returns the number of batches; with none, nothing changes.
     ///
     /// Momentum networks that stop early see few or no clean images in their last BatchNorms, so they need it
     /// before evaluation and export.
@@ -174,7 +175,7 @@ impl Network {
             for norm in norms {
                 norm.set_momentum(1.0 / count as f64);
             }
-            let _ = self.backbone.forward(&images, true)?;
+            let _ = self.backbone.forward(&images, &Pass::TRAIN)?;
         }
         Ok(count)
     }
@@ -190,7 +191,7 @@ mod tests {
 
     fn network() -> Result<(Store, Network)> {
         let store = Store::with_kind(Device::Cpu, Kind::Double, Streams::new(3));
-        let config = BackboneConfig::ConvNet(ConvNetConfig { widths: vec![4, 6], strides: vec![1, 2] });
+        let config = ConvNetConfig { widths: vec![4, 6], strides: vec![1, 2] };
         let heads = ["one".to_string(), "mix".to_string()];
         let network = Network::build(&store.root(), &config, &heads, 5, 3)?;
         Ok((store, network))
@@ -211,14 +212,14 @@ mod tests {
         for groups in [1, 3] {
             let (store, network) = network()?;
             network.set_batch_norm_groups(groups);
-            let x = images(6)?;
-            let first = network.backbone().stage(1, &x, true)?;
+            let x = Map::from(images(6)?);
+            let first = network.backbone().stage(1, &x, &Pass::TRAIN)?.into_tensor();
             let before: Vec<Tensor> =
                 store.buffers().iter().map(|(_, t)| Ok(t.f_detach_copy()?)).collect::<Result<_>>()?;
-            assert_eq!(network.repeat_stage(1, &x, true)?, first);
+            assert_eq!(*network.repeat_stage(1, &x, &Pass::TRAIN)?.tensor(), first);
             assert!(store.buffers().iter().zip(&before).all(|((_, now), was)| now == was), "{groups} groups");
             // The momentum is back.
-            let _ = network.backbone().stage(1, &x, true)?;
+            let _ = network.backbone().stage(1, &x, &Pass::TRAIN)?;
             assert!(store.buffers().iter().zip(&before).any(|((_, now), was)| now != was));
         }
         Ok(())
@@ -256,8 +257,7 @@ mod tests {
         let x = images(3)?;
         let before = buffer(&store, "backbone.bn2.running_mean")?;
         let logits = network.forward_eval(&x)?;
-        let map = network.backbone().forward(&x, false)?;
-        assert_eq!(network.backbone().stage(0, &x, false)?, x);
+        let map = network.backbone().forward(&x, &Pass::EVALUATE)?;
         for (name, given) in &logits {
             assert!(!given.requires_grad());
             assert_eq!(given.size(), [3, 5]);
@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn two_heads_of_one_name_are_refused() {
         let store = Store::new(Device::Cpu, Streams::new(1));
-        let config = BackboneConfig::ConvNet(ConvNetConfig::default());
+        let config = ConvNetConfig::default();
         let heads = ["one".to_string(), "one".to_string()];
         assert!(Network::build(&store.root(), &config, &heads, 2, 3).is_err());
     }
@@ -317,7 +317,7 @@ mod tests {
     #[test]
     fn a_failed_or_empty_reestimation_changes_nothing() -> Result<()> {
         let (store, network) = network()?;
-        let _ = network.backbone().forward(&images(4)?, true)?;
+        let _ = network.backbone().forward(&images(4)?, &Pass::TRAIN)?;
         let before: Vec<Tensor> =
             store.buffers().iter().map(|(_, t)| Ok(t.f_detach_copy()?)).collect::<Result<_>>()?;
         let same = || store.buffers().iter().zip(&before).all(|((_, now), was)| now == was);

@@ -212,7 +212,7 @@ mod tests {
         let path = folder.path().join("net.safetensors");
         let build = |seed| -> Result<Store> {
             let store = Store::new(Device::Cpu, Streams::new(seed));
-            BackboneConfig::ConvNet(ConvNetConfig::default()).build(&store.root(), 3)?;
+            ConvNetConfig::default().build(&store.root(), 3)?;
             Ok(store)
         };
         let (one, other) = (build(1)?, build(2)?);

@@ -8,7 +8,7 @@ use super::watch::{Check, ensure};
 const READ: &str = "settings are read and in range";
 const REFUSED: &str = "unknown settings are refused by name";
 const BACK: &str = "settings read back as themselves";
-/// That an entry is built; it is also broken by a panic outside of any other promise.
+/// The promise that an entry is built from its settings. Also broken where it panics outside of any promise.
 pub const BUILT: &str = "is built from its settings";
 
 pub(super) const PROMISES: &[Promise] = &[

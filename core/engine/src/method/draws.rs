@@ -17,6 +17,8 @@ pub(crate) const FIELD: &str = "field";
 /// Those of a pass whose BatchNorms work in groups.
 pub(crate) const ORDER: &str = "order";
 pub(crate) const BACK: &str = "back";
+/// The key of what a pass drops.
+pub(crate) const DROPS: &str = "drops";
 
 impl Frame {
     /// 1 with probability `p`, else 0: 0-dim.
@@ -39,20 +41,34 @@ impl Frame {
         self.drawn(name, like, plan, at)
     }
 
-    /// The order in which the samples of the next pass are dealt out to BatchNorm groups, kept as its plan. Each pass of a
-    /// step draws its own, so that no two passes of one image share a group by rule.
-    pub(crate) fn deal_out(&mut self, samples: i64) -> Result<()> {
-        let plan = {
-            let name = self.passes.to_string();
-            let mut draws =
-                self.world.borrow().streams.draws("bn_groups", &name, self.clock.epoch, self.draw_step);
-            let order = draws.permutation(samples as usize);
+    /// The draws of the next pass in train mode, kept as its plan: the order in which its samples are dealt out to BatchNorm
+    /// groups, and the key of what its network drops. Each pass of a step draws its own, so that no two passes of one image
+    /// share a group by rule. `samples` counts the pass's samples.
+    pub(crate) fn draw_pass(&mut self, net: usize, samples: impl Fn(&Self) -> Result<i64>) -> Result<()> {
+        let (streams, groups, drops, name) = {
+            let world = self.world.borrow();
+            let net = &world.nets[net];
+            (world.streams, world.bn_groups, net.network.backbone().drops(), net.name.clone())
+        };
+        let draws =
+            |purpose: &str, name: &str| streams.draws(purpose, name, self.clock.epoch, self.draw_step);
+        let number = self.passes.to_string();
+        let mut plan = Plan::default();
+        if groups > 1 {
+            let order = draws("bn_groups", &number).permutation(samples(self)? as usize);
             let mut back = vec![0; order.len()];
             for (place, sample) in order.iter().enumerate() {
                 back[*sample as usize] = place as i64;
             }
-            Plan::default().with(ORDER, Value::Ints(order)).with(BACK, Value::Ints(back))
-        };
+            plan = plan.with(ORDER, Value::Ints(order)).with(BACK, Value::Ints(back));
+        }
+        if drops > 0 {
+            let key = draws("pass", &format!("{name}.{number}")).field_key();
+            plan = plan.with(DROPS, Value::Int(key));
+        }
+        if plan == Plan::default() {
+            return Ok(());
+        }
         self.passes += 1;
         self.planned(plan)
     }

@@ -1,12 +1,14 @@
 //! Executes the nodes of a trace on the world: the only place where a step touches tensors.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
-use admix_api::{Argument, Credit, LossInput, MixInput, Mixed, Planned, spans};
+use admix_api::{Argument, Credit, LossInput, MixInput, Mixed, Planned, spans, uniform_field};
 use admix_data::Batch;
+use admix_models::Map;
 use admix_torch::{Device, Kind, Tensor};
 
-use crate::method::draws::{BACK, FIELD, KEY, NUMBER, ORDER};
+use crate::method::draws::{BACK, DROPS, FIELD, KEY, NUMBER, ORDER};
 use crate::method::recompute::{self, Segment};
 use crate::method::recorded::Recorded;
 use crate::method::row;
@@ -20,13 +22,13 @@ use crate::{Error, Result};
 pub struct Pass {
     /// Index of the network.
     pub(super) net: usize,
-    /// Train mode, or evaluation mode.
-    train: bool,
+    /// Its mode and draws.
+    run: Rc<admix_models::Pass>,
     /// Output of the last stage run; the images before that.
-    map: Tensor,
+    map: Map,
     /// The next stage to run: 0 is the stem.
     next: usize,
-    kept: BTreeMap<usize, Tensor>,
+    kept: BTreeMap<usize, Map>,
     /// A mix that is still to come.
     hidden: Option<HiddenMix>,
     /// Where BatchNorms work in groups: the order of the samples inside of the pass, `[N]` int64, and the way back.
@@ -164,6 +166,11 @@ fn ordered_back(order: &Option<(Tensor, Tensor)>, rows: &Tensor) -> Result<Tenso
     }
 }
 
+/// A map of a pass in the order of the batch.
+fn map_back(order: &Option<(Tensor, Tensor)>, map: &Map) -> Result<Map> {
+    Ok(map.like(ordered_back(order, map.tensor())?))
+}
+
 /// A loss plugin may cut what the script has joined.
 fn no_way_back() -> Error {
     Error::Input("the loss does not depend on this input: a loss or mixer on the way gave back a value without a graph".into())
@@ -220,7 +227,9 @@ impl Values {
             Op::Input(Input::Index) => Cell::Tensor(batch.index.shallow_clone()),
             Op::Input(Input::Mean) => Cell::Tensor(world.normalisation.0.shallow_clone()),
             Op::Input(Input::Std) => Cell::Tensor(world.normalisation.1.shallow_clone()),
-            Op::Pass { net, input, train, partners } => self.pass(id, (*net, *train), *input, *partners)?,
+            Op::Pass { net, input, train, partners } => {
+                self.pass(world, id, (*net, *train), *input, *partners)?
+            }
             // A new tensor, so that the gradient is of this place of the script alone.
             Op::Leaf { of } => Cell::Tensor(self.tensor(*of)?.f_detach()?.f_set_requires_grad(true)?),
             Op::Grow { pass, to } => self.grow(world, *pass, to)?,
@@ -331,7 +340,14 @@ impl Values {
         Ok(())
     }
 
-    fn pass(&self, id: Id, (net, train): (usize, bool), input: Id, partners: Option<Id>) -> Result<Cell> {
+    fn pass(
+        &self,
+        world: &World,
+        id: Id,
+        (net, train): (usize, bool),
+        input: Id,
+        partners: Option<Id>,
+    ) -> Result<Cell> {
         let (mut map, hidden) = match &self.cells[input] {
             Cell::Mix(mixed, _) => {
                 let partners = partners.map(|id| self.tensor(id)).transpose()?;
@@ -341,8 +357,13 @@ impl Values {
             }
             _ => (self.tensor(input)?, None),
         };
-        let order = match self.slots.plans.get(&id) {
-            Some(plan) => Some((plan.get(ORDER)?, plan.get(BACK)?)),
+        let plan = self.slots.plans.get(&id);
+        let order = plan.and_then(|plan| Some((plan.get(ORDER).ok()?, plan.get(BACK).ok()?)));
+        let drops = match plan.and_then(|plan| plan.get(DROPS).ok()) {
+            Some(key) => {
+                let each = world.nets[net].network.backbone().drops() as i64;
+                Some(uniform_field(&key, &[each, map.size()[0]])?)
+            }
             None => None,
         };
         if let Some((order, _)) = &order {
@@ -350,8 +371,8 @@ impl Values {
         }
         Ok(Cell::Pass(Pass {
             net,
-            train,
-            map,
+            run: Rc::new(admix_models::Pass { train, drops }),
+            map: map.into(),
             next: 0,
             kept: BTreeMap::new(),
             hidden,
@@ -389,54 +410,56 @@ impl Values {
         };
         while state.next <= target {
             let again = world.recompute_stages.contains(&state.next);
-            state.map = if again && recompute::is_wanted(world, state.net, &state.map) {
-                let segment = Segment::run(world, (state.net, state.next), &state.map, state.train)?;
+            state.map = if again && recompute::is_wanted(world, state.net, state.map.tensor()) {
+                let segment = Segment::run(world, (state.net, state.next), &state.map, &state.run)?;
                 let output = segment.output();
                 segments.push(segment);
                 output
             } else {
-                network.backbone().stage(state.next, &state.map, state.train)?
+                network.backbone().stage(state.next, &state.map, &state.run)?
             };
             if let Some(HiddenMix { mix, partners, .. }) = state.hidden.take_if(|h| h.stage == state.next) {
                 let Cell::Mix(mixed, _) = &self.cells[mix] else {
                     return Err(Error::Input("expected a mix".into()));
                 };
-                let own = ordered_back(&state.order, &state.map)?;
+                let own = map_back(&state.order, &state.map)?;
                 let theirs = match partners {
                     Some(images) => {
                         let images = ordered(&state.order, &images)?;
-                        let map = network.backbone().stage_range(0..=state.next, &images, state.train)?;
-                        ordered_back(&state.order, &map)?
+                        let map = network.backbone().forward_to(state.next, &images, &state.run)?;
+                        map_back(&state.order, &map)?
                     }
-                    None => own.shallow_clone(),
+                    None => own.like(own.tensor().shallow_clone()),
                 };
-                state.map = ordered(&state.order, &mixed.blended(&own, &theirs)?)?;
+                let blended =
+                    own.blended(&theirs, |own, theirs| Ok::<_, Error>(mixed.blended(own, theirs)?))?;
+                state.map = blended.like(ordered(&state.order, blended.tensor())?);
             }
             if world.kept_stages.contains(&state.next) {
-                state.kept.insert(state.next, state.map.shallow_clone());
+                state.kept.insert(state.next, state.map.like(state.map.tensor().shallow_clone()));
             }
             state.next += 1;
         }
         Ok(match to {
             Reach::Stage(stage) if *stage + 1 == state.next => {
-                Cell::Tensor(ordered_back(&state.order, &state.map)?)
+                Cell::Tensor(ordered_back(&state.order, &state.map.cells()?)?)
             }
-            Reach::Stage(stage) => Cell::Tensor(ordered_back(
-                &state.order,
-                state.kept.get(stage).ok_or_else(|| {
+            Reach::Stage(stage) => {
+                let kept = state.kept.get(stage).ok_or_else(|| {
                     Error::Input(format!(
                         "the pass is already past stage {stage} and did not keep its features: ask for them before \
                          the logits"
                     ))
-                })?,
-            )?),
+                })?;
+                Cell::Tensor(ordered_back(&state.order, &kept.cells()?)?)
+            }
             Reach::Head(head) => {
-                let logits = network.forward_head(head, &state.map, state.train)?;
+                let logits = network.forward_head(head, &state.map, state.run.train)?;
                 Cell::Tensor(ordered_back(&state.order, &logits)?)
             }
             Reach::Embedding => {
                 if state.embedding.is_none() {
-                    let embedding = network.embed(&state.map, state.train)?;
+                    let embedding = network.embed(&state.map, state.run.train)?;
                     state.embedding = Some(ordered_back(&state.order, &embedding)?);
                 }
                 Cell::Tensor(state.embedding.as_ref().map_or_else(Tensor::new, Tensor::shallow_clone))

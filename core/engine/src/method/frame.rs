@@ -87,7 +87,7 @@ pub struct Frame {
     /// Last growth of a pass: its graph hangs there.
     grown: HashMap<Id, Id>,
     pub(crate) draws: HashMap<String, usize>,
-    /// Passes of this step that were dealt out to BatchNorm groups.
+    /// Passes of this step that drew something.
     pub(crate) passes: usize,
     terms: HashMap<String, usize>,
     /// Groups that this step leaves as they are, as "net.q", and the lines that say so.
@@ -270,12 +270,14 @@ impl Frame {
         let partners = partners.filter(|_| self.may_be_hidden(input, |mix| mix.mixer));
         let graph = trained || self.graph(input) || partners.is_some_and(|id| self.graph(id));
         let parents = self.with_graph(partners.into_iter().chain([input]));
-        if train && self.world.borrow().bn_groups > 1 {
-            let shape = self.trace.nodes[input].shape.or_else(|| self.tensor_shape(input));
-            let [samples, ..] = shape.ok_or_else(|| {
-                Error::Input("with `bn_groups`, a pass takes images, a view or a mix of them".into())
+        if train {
+            self.draw_pass(net, |frame| {
+                let shape = frame.trace.nodes[input].shape.or_else(|| frame.tensor_shape(input));
+                let [samples, ..] = shape.ok_or_else(|| {
+                    Error::Input("with `bn_groups`, a pass takes images, a view or a mix of them".into())
+                })?;
+                Ok(samples)
             })?;
-            self.deal_out(samples)?;
         }
         let id = self.push(Op::Pass { net, input, train, partners }, at, graph, parents, None)?;
         self.grown.insert(id, id);

@@ -6,7 +6,10 @@
 //! Then, from the last stage to the first, the stage runs again with a graph, and the gradient goes on from its output. In
 //! memory are the maps between the stages and the activations of one stage at a time.
 
+use std::rc::Rc;
+
 use admix_api::spans;
+use admix_models::{Map, Pass};
 use admix_torch::{Kind, Tensor};
 
 use crate::Result;
@@ -17,11 +20,11 @@ use crate::world::World;
 pub(super) struct Segment {
     net: usize,
     stage: usize,
-    train: bool,
+    pass: Rc<Pass>,
     /// What it read, with a graph if there was one.
-    input: Tensor,
+    input: Map,
     /// What it gave, the root of what follows.
-    leaf: Tensor,
+    leaf: Map,
 }
 
 impl Segment {
@@ -32,20 +35,21 @@ impl Segment {
     pub(super) fn run(
         world: &World,
         (net, stage): (usize, usize),
-        input: &Tensor,
-        train: bool,
+        input: &Map,
+        pass: &Rc<Pass>,
     ) -> Result<Self> {
         let output = {
             let _guard = admix_torch::no_grad();
-            world.nets[net].network.backbone().stage(stage, input, train)?
+            world.nets[net].network.backbone().stage(stage, input, pass)?
         };
-        let leaf = output.f_detach()?.f_set_requires_grad(true)?;
-        Ok(Self { net, stage, train, input: input.shallow_clone(), leaf })
+        let leaf = output.like(output.tensor().f_detach()?.f_set_requires_grad(true)?);
+        let input = input.like(input.tensor().shallow_clone());
+        Ok(Self { net, stage, pass: pass.clone(), input, leaf })
     }
 
     /// What the stage gave.
-    pub(super) fn output(&self) -> Tensor {
-        self.leaf.shallow_clone()
+    pub(super) fn output(&self) -> Map {
+        self.leaf.like(self.leaf.tensor().shallow_clone())
     }
 
     /// A number whose gradient for anything is that of the loss, given the loss's gradient for the output: the stage once
@@ -57,7 +61,7 @@ impl Segment {
         let _guard = admix_torch::with_grad();
         let output = {
             let _low = world.precision.enter(world.device)?;
-            world.nets[self.net].network.repeat_stage(self.stage, &self.input, self.train)?
+            world.nets[self.net].network.repeat_stage(self.stage, &self.input, &self.pass)?.into_tensor()
         };
         Ok(if output.requires_grad() { Some(output.f_mul(gradient)?.f_sum(Kind::Float)?) } else { None })
     }
@@ -82,7 +86,7 @@ pub(super) fn backward(world: &World, total: &Tensor, segments: &mut Vec<Segment
     admix_torch::backward_keep(total)?;
     let mut others = Vec::new();
     while let Some(segment) = segments.pop() {
-        let Some(gradient) = admix_torch::grad_of(&segment.leaf) else {
+        let Some(gradient) = admix_torch::grad_of(segment.leaf.tensor()) else {
             others.push(segment);
             continue;
         };
@@ -114,7 +118,7 @@ pub(super) fn gradient(
     let mut from = loss.shallow_clone();
     let mut others = Vec::new();
     loop {
-        let leaves = segments.iter().map(|segment| &segment.leaf).chain([input]);
+        let leaves = segments.iter().map(|segment| segment.leaf.tensor()).chain([input]);
         let wanted: Vec<Tensor> = leaves.map(Tensor::shallow_clone).collect();
         let new = admix_torch::gradients(&[from], &wanted, true, false)?;
         let at = (0..segments.len()).chain([found.len() - 1]);

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use admix_api::{LossChoice, MixerChoice, Named, section};
 use admix_data::DataConfig;
-use admix_models::{BackboneConfig, NeckConfig};
+use admix_models::{BackboneChoice, NeckConfig, ResNetConfig};
 
 use super::locate;
 use super::overrides::Override;
@@ -31,7 +32,7 @@ section! {
         /// The data set and its augmentation.
         pub data: DataConfig = DataConfig::default(),
         /// The backbone.
-        pub model: BackboneConfig = BackboneConfig::ResNet(Default::default()),
+        pub model: BackboneChoice = BackboneChoice::new("resnet", (), Rc::new(ResNetConfig::default())),
         /// Trained networks, by name. Default ["q"].
         pub nets: Vec<String> = vec!["q".into()],
         /// Classifier heads of every network. Default ["one"].

@@ -37,7 +37,7 @@ pub fn describe(recipe: &Recipe, source: &str) -> Result<Vec<(String, String, Or
     Ok(rows
         .into_iter()
         .map(|(path, value)| {
-            // `model.ResNet.depth` is written `model: ResNet(depth: ...)`: the variant is no field.
+            // `optimizer.Sgd.lr` is written `optimizer: Sgd(lr: ...)`: the variant is no field.
             let written: Vec<&str> =
                 path.split('.').filter(|part| !part.starts_with(|c: char| c.is_uppercase())).collect();
             let written = written.join(".");

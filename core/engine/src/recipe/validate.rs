@@ -172,11 +172,6 @@ impl Recipe {
             choice.config.validate().map_err(|error| self.plugin_error(&format!("losses.{name}"), error))?;
         }
         self.data.validate().map_err(|error| self.data_error(error))?;
-        self.model.validate().map_err(|error| match error {
-            admix_models::Error::Config { field, got, wanted, .. } => {
-                self.field_error(&format!("model.{field}"), format!("is {got}, expected {wanted}"))
-            }
-            other => self.field_error("model", format!("is refused: {other}")),
-        })
+        self.model.validate().map_err(|error| self.plugin_error("model", error))
     }
 }

@@ -199,7 +199,7 @@ pub fn mixer_report(
         let net = world.nets.iter().find(|n| !n.trained).or(world.nets.first());
         let net = net.ok_or_else(|| Error::Input("there is no network".into()))?;
         let loss = |images: &Tensor| -> Result<f64> {
-            let map = net.network.backbone().forward(images, false)?;
+            let map = net.network.backbone().forward(images, &admix_models::Pass::EVALUATE)?;
             let logits = net.network.forward_head(head, &map, false)?;
             let sum = |labels: &Tensor| -> Result<f64> {
                 let loss = logits.f_cross_entropy_loss::<Tensor>(labels, None, Reduction::Sum, -100, 0.0)?;

@@ -12,9 +12,8 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::AtomicI32;
 
-use admix_api::Registry;
+use admix_api::{Choice, Registry};
 use admix_data::{Dataset, Info, Split};
-use admix_models::BackboneConfig;
 use admix_torch::Device;
 use admix_torch::trail::{self, Fact};
 
@@ -203,7 +202,8 @@ pub fn prepare(
     let mut warnings = Vec::new();
     let narrow = {
         // The same recipe at toy width: what is checked is the script, not the arithmetic.
-        Recipe { model: narrow(&recipe.model), ..recipe.clone() }
+        let config = recipe.model.config.narrowed().unwrap_or_else(|| recipe.model.config.clone());
+        Recipe { model: Choice { config, ..recipe.model.clone() }, ..recipe.clone() }
     };
     let toy_method = Method::compile(method.text(), method.file())?;
     let mut toy = session_of(&narrow, toy_method, registry, dataset.info(), device)?;
@@ -223,15 +223,6 @@ pub fn prepare(
     let mut session = session_of(&recipe, method, registry, dataset.info(), device)?;
     session.set_precision(precision);
     Ok(Prepared { recipe, session, dataset, warnings })
-}
-
-fn narrow(model: &BackboneConfig) -> BackboneConfig {
-    let mut model = model.clone();
-    match &mut model {
-        BackboneConfig::ResNet(resnet) => resnet.width = resnet.width.min(0.125),
-        BackboneConfig::ResNeXt(_) | BackboneConfig::ConvNet(_) => {}
-    }
-    model
 }
 
 impl Run {

@@ -258,7 +258,7 @@ impl Frozen {
 
 #[cfg(test)]
 mod tests {
-    use admix_models::{BackboneConfig, ConvNetConfig, Network};
+    use admix_models::{ConvNetConfig, Network};
     use admix_torch::Device;
 
     use super::*;
@@ -266,7 +266,7 @@ mod tests {
 
     fn net() -> Net {
         let store = Store::new(Device::Cpu, Streams::new(3));
-        let config = BackboneConfig::ConvNet(ConvNetConfig { widths: vec![4, 6], strides: vec![1, 2] });
+        let config = ConvNetConfig { widths: vec![4, 6], strides: vec![1, 2] };
         let network = Network::build(&store.root(), &config, &["one".to_string()], 3, 3).expect("a network");
         Net { name: "q".into(), network, store, trained: true }
     }
@@ -310,7 +310,8 @@ mod tests {
         let images = Tensor::ones([2, 3, 8, 8], (Kind::Float, Device::Cpu));
         let _ = features(Precision::Fp32, &net, &images).expect("features");
         frozen.check().expect("features in evaluation mode move nothing");
-        let _ = net.network.backbone().forward(&images, true).expect("a train-mode pass");
+        let _ =
+            net.network.backbone().forward(&images, &admix_models::Pass::TRAIN).expect("a train-mode pass");
         let message = frozen.check().expect_err("refused").to_string();
         assert!(message.contains("running_mean") && message.contains("leave the network alone"), "{message}");
     }

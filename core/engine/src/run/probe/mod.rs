@@ -98,9 +98,9 @@ fn features(precision: Precision, net: &Net, images: &Tensor) -> Result<Tensor> 
     let _guard = admix_torch::no_grad();
     let map = {
         let _low = precision.enter(images.device())?;
-        net.network.backbone().forward(images, false)?
+        net.network.backbone().forward(images, &admix_models::Pass::EVALUATE)?
     };
-    Ok(map.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)?)
+    Ok(map.summary()?.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)?)
 }
 
 /// Features `[n, C]` of a whole split as it is, and its labels `[n]`.

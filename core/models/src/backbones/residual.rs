@@ -1,14 +1,14 @@
-//! ResNet and ResNeXt, post-activation.
+//! Residual networks of four stages, post-activation: what ResNet and ResNeXt share.
 //!
-//! Source  He et al., CVPR 2016, arXiv:1512.03385; Xie et al., CVPR 2017, arXiv:1611.05431. Stride of a
-//!         bottleneck on its 3x3 convolution and all names as in torchvision, so its weights load by name.
+//! Names   as in torchvision, so its weights load by name. The stride of a bottleneck is on its 3x3 convolution.
 //! Init    convolutions He-normal by fan-out; BatchNorm weight 1, but 0 for the last of each residual block
 //!         (Goyal et al. 2017, arXiv:1706.02677, section 5.1); bias 0.
 
-use admix_api::Path;
+use admix_api::{Path, Result as Checked};
 use admix_torch::Tensor;
 
-use crate::{Backbone, BatchNorm2d, Conv2d, Conv2dConfig, Error, ResNeXtConfig, ResNetConfig, Result, Stem};
+use super::stem::Stem;
+use crate::{Backbone, BatchNorm2d, Conv2d, Conv2dConfig, Error, Map, Pass, Result};
 
 const STAGES: usize = 4;
 /// Output channels of a bottleneck block, in units of its plane count.
@@ -16,61 +16,36 @@ const EXPANSION: i64 = 4;
 
 /// A residual network of four stages. Stage 0 is the stem with its pool, stage i torchvision's `layer<i>`.
 #[derive(Debug)]
-pub struct ResNet {
+pub(super) struct Residual {
     stem: (Conv2d, BatchNorm2d),
     pool: bool,
     stages: Vec<Vec<Block>>,
     channels: [i64; STAGES + 1],
 }
 
-impl ResNet {
-    /// A ResNet of basic (18, 34) or bottleneck (50, 101) blocks for images of `in_channels` channels.
-    ///
-    /// # Errors
-    /// Settings out of range, or a name is taken.
-    pub fn new(path: &Path, config: &ResNetConfig, in_channels: i64) -> Result<Self> {
-        config.validate()?;
-        let (blocks, kind) = match config.depth {
-            18 => ([2, 2, 2, 2], BlockKind::Basic),
-            34 => ([3, 4, 6, 3], BlockKind::Basic),
-            50 => ([3, 4, 6, 3], BlockKind::Bottleneck { groups: 1, group_width: 64 }),
-            _ => ([3, 4, 23, 3], BlockKind::Bottleneck { groups: 1, group_width: 64 }),
-        };
-        Layout { blocks, kind, stem: config.stem, width: config.width }.build(path, in_channels)
-    }
-
-    /// A ResNeXt-50 of 32 groups, 4 channels wide each in stage 1, for images of `in_channels` channels.
-    ///
-    /// # Errors
-    /// Settings out of range, or a name is taken.
-    pub fn resnext(path: &Path, config: &ResNeXtConfig, in_channels: i64) -> Result<Self> {
-        config.validate()?;
-        let kind = BlockKind::Bottleneck { groups: 32, group_width: 4 };
-        Layout { blocks: [3, 4, 6, 3], kind, stem: config.stem, width: config.width }.build(path, in_channels)
-    }
-}
-
-impl Backbone for ResNet {
+impl Backbone for Residual {
     fn stages(&self) -> usize {
         STAGES
     }
 
-    fn stage(&self, index: usize, x: &Tensor, train: bool) -> Result<Tensor> {
+    fn stage(&self, index: usize, map: &Map, pass: &Pass) -> Result<Map> {
+        let x = map.cells()?;
         let Some(below) = index.checked_sub(1) else {
             let (conv, norm) = &self.stem;
-            let map = norm.forward(&conv.forward(x)?, train)?.f_relu_()?;
-            return if self.pool {
-                Ok(map.f_max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false)?)
+            let map = norm.forward(&conv.forward(&x)?, pass.train)?.f_relu_()?;
+            return Ok(if self.pool {
+                map.f_max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false)?
             } else {
-                Ok(map)
-            };
+                map
+            }
+            .into());
         };
         let blocks = self.stages.get(below).ok_or(Error::UnknownStage { stage: index, stages: STAGES })?;
-        let mut map = x.shallow_clone();
+        let mut map = x;
         for block in blocks {
-            map = block.forward(&map, train)?;
+            map = block.forward(&map, pass.train)?;
         }
-        Ok(map)
+        Ok(map.into())
     }
 
     fn channels(&self, stage: usize) -> i64 {
@@ -136,10 +111,14 @@ impl Block {
     }
 }
 
+/// The convolutions of a block's branch.
 #[derive(Debug, Clone, Copy)]
-enum BlockKind {
+pub(super) enum BlockKind {
+    /// Two 3x3 convolutions.
     Basic,
+    /// 1x1, 3x3 and 1x1 convolutions, the one in the middle narrower.
     Bottleneck {
+        /// Groups of the convolution in the middle.
         groups: i64,
         /// Channels of one group where a block has 64 planes.
         group_width: i64,
@@ -147,15 +126,20 @@ enum BlockKind {
 }
 
 /// Everything that tells one residual network from another.
-struct Layout {
-    blocks: [usize; STAGES],
-    kind: BlockKind,
-    stem: Stem,
-    width: f64,
+pub(super) struct Layout {
+    /// Blocks of each stage.
+    pub(super) blocks: [usize; STAGES],
+    /// Their kind.
+    pub(super) kind: BlockKind,
+    /// The first layers.
+    pub(super) stem: Stem,
+    /// Factor on all channel counts.
+    pub(super) width: f64,
 }
 
 impl Layout {
-    fn build(&self, path: &Path, in_channels: i64) -> Result<ResNet> {
+    /// Makes the network at `path` for images of `in_channels` channels.
+    pub(super) fn build(&self, path: &Path, in_channels: i64) -> Result<Residual> {
         let stem_channels = self.scaled(64, 8);
         let stem = match self.stem {
             Stem::Small => Conv2dConfig::new(in_channels, stem_channels, 3),
@@ -177,7 +161,7 @@ impl Layout {
             stages.push(blocks);
             channels[stage + 1] = inputs;
         }
-        Ok(ResNet { stem, pool: self.stem == Stem::Large, stages, channels })
+        Ok(Residual { stem, pool: self.stem == Stem::Large, stages, channels })
     }
 
     /// The convolutions of one block's branch; `planes` is the count before the width factor.
@@ -209,6 +193,25 @@ impl Layout {
     }
 }
 
+/// Refuses a depth that is not among the known ones.
+pub(super) fn check_depth(depth: u32, known: &[u32]) -> Checked<()> {
+    if known.contains(&depth) {
+        return Ok(());
+    }
+    let all = known.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+    let wanted = if known.len() > 1 { format!("one of {all}") } else { all };
+    Err(admix_api::Error::Range { what: "depth".into(), got: depth.to_string(), wanted })
+}
+
+/// Refuses a width factor that makes no network.
+pub(super) fn check_width(width: f64) -> Checked<()> {
+    if width > 0.0 && width <= 8.0 {
+        return Ok(());
+    }
+    let wanted = "more than 0, at most 8".into();
+    Err(admix_api::Error::Range { what: "width".into(), got: width.to_string(), wanted })
+}
+
 #[cfg(test)]
 mod tests {
     use admix_api::{Store, Streams};
@@ -217,114 +220,14 @@ mod tests {
     use super::*;
     use crate::{Head, LinearHead};
 
-    fn store() -> Store {
-        Store::new(Device::Cpu, Streams::new(1))
-    }
-
-    fn resnet(depth: u32, stem: Stem, width: f64) -> Result<(Store, ResNet)> {
-        let store = store();
-        let net = ResNet::new(&store.root(), &ResNetConfig { depth, stem, width }, 3)?;
-        Ok((store, net))
-    }
-
-    fn count(store: &Store) -> usize {
-        store.parameters().iter().map(|(_, tensor, _)| tensor.numel()).sum()
-    }
-
-    fn images(size: [i64; 4]) -> Result<Tensor> {
-        Ok(Tensor::f_randn(size, (Kind::Float, Device::Cpu))?)
-    }
-
-    #[test]
-    fn parameter_counts_equal_torchvisions() -> Result<()> {
-        let wanted = [(18, 11_689_512), (34, 21_797_672), (50, 25_557_032), (101, 44_549_160)];
-        for (depth, parameters) in wanted {
-            let (store, net) = resnet(depth, Stem::Large, 1.0)?;
-            LinearHead::new(&store.root(), net.channels(4), 1000)?;
-            assert_eq!(count(&store), parameters, "ResNet-{depth}");
-        }
-        let store = store();
-        let config = ResNeXtConfig { stem: Stem::Large, ..ResNeXtConfig::default() };
-        let net = ResNet::resnext(&store.root(), &config, 3)?;
-        LinearHead::new(&store.root(), net.channels(4), 1000)?;
-        assert_eq!(count(&store), 25_028_904);
-        Ok(())
-    }
-
-    #[test]
-    fn the_cifar_resnet18_has_the_published_count() -> Result<()> {
-        let (store, _) = resnet(18, Stem::Small, 1.0)?;
-        assert_eq!(count(&store), 11_168_832);
-        Ok(())
-    }
-
-    #[test]
-    fn names_equal_torchvisions() -> Result<()> {
-        let (store, _) = resnet(18, Stem::Large, 0.25)?;
-        let names: Vec<String> = store.tensors().into_iter().map(|(name, _)| name).collect();
-        // 20 convolutions and 20 BatchNorms of four tensors.
-        assert_eq!(names.len(), 100);
-        for name in [
-            "conv1.weight",
-            "bn1.running_mean",
-            "layer1.0.conv1.weight",
-            "layer1.1.bn2.bias",
-            "layer2.0.downsample.0.weight",
-            "layer2.0.downsample.1.running_var",
-            "layer4.1.conv2.weight",
-        ] {
-            assert!(names.iter().any(|n| n == name), "{name}");
-        }
-        assert!(!names.iter().any(|n| n.starts_with("layer1.0.downsample")));
-        let (store, _) = resnet(50, Stem::Large, 0.125)?;
-        let names: Vec<String> = store.tensors().into_iter().map(|(name, _)| name).collect();
-        assert_eq!(names.len(), 53 * 5);
-        assert!(names.iter().any(|n| n == "layer1.0.downsample.0.weight"));
-        assert!(names.iter().any(|n| n == "layer3.5.conv3.weight"));
-        Ok(())
-    }
-
-    #[test]
-    fn stage_maps_halve_and_round_up() -> Result<()> {
-        let sizes = |stem: Stem, input: [i64; 4]| -> Result<Vec<Vec<i64>>> {
-            let (_, net) = resnet(18, stem, 0.125)?;
-            let mut map = images(input)?;
-            (0..=net.stages())
-                .map(|index| {
-                    map = net.stage(index, &map, true)?;
-                    assert_eq!(map.size()[1], net.channels(index));
-                    Ok(map.size())
-                })
-                .collect()
-        };
-        assert_eq!(
-            sizes(Stem::Small, [2, 3, 33, 18])?,
-            [[2, 8, 33, 18], [2, 8, 33, 18], [2, 16, 17, 9], [2, 32, 9, 5], [2, 64, 5, 3]]
-        );
-        assert_eq!(
-            sizes(Stem::Large, [1, 3, 65, 96])?,
-            [[1, 8, 17, 24], [1, 8, 17, 24], [1, 16, 9, 12], [1, 32, 5, 6], [1, 64, 3, 3]]
-        );
-        Ok(())
-    }
-
-    #[test]
-    fn stage_by_stage_equals_the_whole() -> Result<()> {
-        for depth in [18, 50] {
-            let (_, net) = resnet(depth, Stem::Small, 0.125)?;
-            let x = images([2, 3, 16, 24])?;
-            let middle = net.stage_range(0..=2, &x, false)?;
-            let end = net.stage_range(3..=4, &middle, false)?;
-            assert_eq!(end, net.forward(&x, false)?);
-        }
-        Ok(())
-    }
-
     #[test]
     fn each_residual_block_starts_as_its_shortcut() -> Result<()> {
-        for depth in [34, 50] {
-            let (store, net) = resnet(depth, Stem::Small, 0.125)?;
-            let x = images([2, net.channels(1), 6, 5])?.f_abs()?;
+        let bottleneck = BlockKind::Bottleneck { groups: 1, group_width: 64 };
+        for kind in [BlockKind::Basic, bottleneck] {
+            let store = Store::new(Device::Cpu, Streams::new(1));
+            let layout = Layout { blocks: [3, 4, 6, 3], kind, stem: Stem::Small, width: 0.125 };
+            let net = layout.build(&store.root(), 3)?;
+            let x = Tensor::f_rand([2, net.channels(1), 6, 5], (Kind::Float, Device::Cpu))?;
             for block in &net.stages[0][1..] {
                 assert_eq!(block.forward(&x, true)?, x);
             }
@@ -336,48 +239,6 @@ mod tests {
             }
             assert_eq!(zeros, 16, "one per block");
         }
-        Ok(())
-    }
-
-    #[test]
-    fn eval_mode_leaves_all_buffers_and_train_mode_moves_them_all() -> Result<()> {
-        let (store, net) = resnet(18, Stem::Small, 0.125)?;
-        assert_eq!(net.batch_norms().len(), 20);
-        let snapshot = || -> Result<Vec<Tensor>> {
-            store.buffers().iter().map(|(_, t)| Ok(t.f_detach_copy()?)).collect()
-        };
-        let x = images([4, 3, 16, 16])?;
-        let before = snapshot()?;
-        let _ = net.forward(&x, false)?;
-        assert!(snapshot()?.iter().zip(&before).all(|(now, was)| now == was));
-        let _ = net.forward(&x, true)?;
-        assert!(snapshot()?.iter().zip(&before).all(|(now, was)| now != was));
-        Ok(())
-    }
-
-    #[test]
-    fn width_scales_every_stage() -> Result<()> {
-        let (_, quarter) = resnet(18, Stem::Small, 0.25)?;
-        assert_eq!(quarter.channels, [16, 16, 32, 64, 128]);
-        let (_, bottleneck) = resnet(50, Stem::Small, 0.25)?;
-        assert_eq!(bottleneck.channels, [16, 64, 128, 256, 512]);
-        let (_, tiny) = resnet(18, Stem::Small, 0.01)?;
-        assert_eq!(tiny.channels, [8; 5]);
-        let store = store();
-        let config = ResNeXtConfig { width: 0.25, ..ResNeXtConfig::default() };
-        let grouped = ResNet::resnext(&store.root(), &config, 1)?;
-        assert_eq!(grouped.channels, [16, 64, 128, 256, 512]);
-        assert_eq!(grouped.forward(&images([2, 1, 8, 8])?, true)?.size(), [2, 512, 1, 1]);
-        Ok(())
-    }
-
-    #[test]
-    fn unknown_stages_and_wrong_channels_are_errors() -> Result<()> {
-        let (_, net) = resnet(18, Stem::Small, 0.125)?;
-        let error = net.stage(5, &images([1, 64, 2, 2])?, false).expect_err("no stage 5").to_string();
-        assert!(error.contains("no stage 5") && error.contains("1 to 4"), "{error}");
-        assert!(net.forward(&images([1, 1, 8, 8])?, false).is_err());
-        assert_eq!(net.channels(5), 0);
         Ok(())
     }
 
@@ -405,7 +266,7 @@ mod tests {
         let x = random("images", &[3, 2, 33, 40])?.set_requires_grad(true);
         let weights = random("weights", &[3, 3])?;
         let loss = || -> Result<Tensor> {
-            let logits = head.forward(&net.forward(&x, true)?, true)?;
+            let logits = head.forward(net.forward(&x, &Pass::TRAIN)?.tensor(), true)?;
             Ok(logits.f_mul(&weights)?.f_sum(None::<Kind>)?)
         };
         loss()?.f_backward()?;

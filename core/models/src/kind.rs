@@ -1,0 +1,54 @@
+//! Backbones as a kind of the registry.
+
+use admix_api::contract::{Ledger, Promise};
+use admix_api::{Choice, Kind, Result};
+use serde_json::Value as Json;
+
+use crate::{Backbone, BackboneConfig, contract};
+
+/// A backbone as a recipe chooses it.
+pub type BackboneChoice = Choice<dyn Backbone>;
+
+impl Kind for dyn Backbone {
+    const WORD: &'static str = "backbone";
+    const EXAMPLE: &'static str = "ResNet(depth: 18)";
+    type Config = dyn BackboneConfig;
+    type Served = ();
+
+    fn promises() -> Vec<Promise> {
+        contract::PROMISES.to_vec()
+    }
+
+    fn validate(config: &dyn BackboneConfig) -> Result<()> {
+        config.validate()
+    }
+
+    fn resolved(config: &dyn BackboneConfig) -> Json {
+        config.resolved()
+    }
+
+    fn check(choice: &BackboneChoice, at: &str, ledger: &mut Ledger) {
+        contract::check(choice.config.as_ref(), at, ledger);
+    }
+
+    fn facts(config: Option<&dyn BackboneConfig>) -> Result<Vec<(&'static str, Vec<String>)>> {
+        let sizes: Vec<String> =
+            config.map(BackboneConfig::sizes).unwrap_or_default().into_iter().map(Into::into).collect();
+        Ok(if sizes.is_empty() { Vec::new() } else { vec![("parameters", sizes)] })
+    }
+
+    fn in_recipe(_: &str, written: &str) -> String {
+        format!("model: {written},")
+    }
+}
+
+/// Describes a backbone for the registry: type of its settings, name in recipes, name in messages, summary, source.
+#[macro_export]
+macro_rules! backbone {
+    ($config:ty, $type_name:literal, $name:literal, $summary:literal, source: $source:literal) => {
+        ::admix_api::describe! {
+            dyn $crate::Backbone, dyn $crate::BackboneConfig: $config, $type_name, $name, $summary,
+            source: $source, served: ()
+        }
+    };
+}
