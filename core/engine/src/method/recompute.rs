@@ -14,7 +14,7 @@ use crate::world::World;
 
 /// A stage of a pass that ran without a graph.
 #[derive(Debug)]
-pub(super) struct Segment {
+pub(crate) struct Segment {
     net: usize,
     stage: usize,
     train: bool,
@@ -29,7 +29,7 @@ impl Segment {
     ///
     /// # Errors
     /// As [`Backbone::stage`](admix_models::Backbone::stage).
-    pub(super) fn run(
+    pub(crate) fn run(
         world: &World,
         (net, stage): (usize, usize),
         input: &Tensor,
@@ -44,7 +44,7 @@ impl Segment {
     }
 
     /// What the stage gave.
-    pub(super) fn output(&self) -> Tensor {
+    pub(crate) fn output(&self) -> Tensor {
         self.leaf.shallow_clone()
     }
 
@@ -64,7 +64,7 @@ impl Segment {
 }
 
 /// Whether a backward pass will want a stage of this network on this input: something has a gradient, and graphs are made.
-pub(super) fn is_wanted(world: &World, net: usize, input: &Tensor) -> bool {
+pub(crate) fn is_wanted(world: &World, net: usize, input: &Tensor) -> bool {
     let learns = || world.nets[net].store.parameters().iter().any(|(_, tensor, _)| tensor.requires_grad());
     admix_torch::grad_enabled() && (input.requires_grad() || learns())
 }
@@ -74,7 +74,7 @@ pub(super) fn is_wanted(world: &World, net: usize, input: &Tensor) -> bool {
 ///
 /// # Errors
 /// libtorch refused.
-pub(super) fn backward(world: &World, total: &Tensor, segments: &mut Vec<Segment>) -> Result<()> {
+pub(crate) fn backward(world: &World, total: &Tensor, segments: &mut Vec<Segment>) -> Result<()> {
     if segments.is_empty() {
         return Ok(admix_torch::backward(total)?);
     }
@@ -99,7 +99,7 @@ pub(super) fn backward(world: &World, total: &Tensor, segments: &mut Vec<Segment
 ///
 /// # Errors
 /// libtorch refused.
-pub(super) fn gradient(
+pub(crate) fn gradient(
     world: &World,
     loss: &Tensor,
     input: &Tensor,

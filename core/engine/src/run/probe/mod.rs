@@ -16,7 +16,8 @@ use crate::precision::Precision;
 use crate::recipe::Recipe;
 use crate::run::evaluate::Accuracy;
 use crate::session::Session;
-use crate::world::{Net, World, list};
+use crate::text::list;
+use crate::world::{Net, World};
 use crate::{Error, Result};
 
 pub use knn::{Knn, knn};
