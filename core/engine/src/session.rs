@@ -18,7 +18,7 @@ use crate::param::Param;
 use crate::precision::Precision;
 use crate::recipe::{Recipe, When};
 use crate::schedule;
-use crate::text::list;
+use crate::text::{self, list};
 use crate::world::{Shape, World};
 use crate::{Error, Result};
 
@@ -622,14 +622,7 @@ impl Session {
 }
 
 fn unit_index(world: &World, mixer: &str) -> Result<usize> {
-    let names = || world.mixers.iter().map(|m| m.name.as_str());
-    names().position(|name| name == mixer).ok_or_else(|| {
-        Error::Input(format!(
-            "no mixer named `{mixer}`; there is {}{}",
-            list(names()),
-            admix_api::did_you_mean(mixer, names())
-        ))
-    })
+    text::find("mixer", mixer, "there is", || world.mixers.iter().map(|unit| unit.name.as_str()))
 }
 
 /// A mixer that mixes itself: no choice.

@@ -1,5 +1,8 @@
 //! The verbs of methods, a file for each: its arguments, what is recorded, how that is executed, what a profile calls it,
 //! how scripts call it and what `docs/scripts.md` says of it.
+//!
+//! A new verb is a file here and a line in `ALL`. Its operation implements [`Op`](super::Op) and is recorded by
+//! [`Frame::push`](super::Frame::push).
 
 mod bank;
 mod clock;
