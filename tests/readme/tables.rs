@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use admix_engine::{Recipe, VERBS, describe};
+use admix_engine::{Line, Recipe, VERBS, describe, lines};
 
 use super::{read, registry};
 
@@ -116,5 +116,41 @@ fn every_verb_of_the_tensor_vocabulary_is_documented() {
         let signature = row[0].replace("[a, b, ...]", "list").replace("[size, ...]", "list");
         let arguments = signature.matches(',').count() + 1;
         assert_eq!(arguments, verb.takes.len(), "`{}`", verb.name);
+    }
+}
+
+#[test]
+fn every_verb_of_methods_is_documented_as_its_own_file_says() {
+    let headings =
+        ["| name | what |", "| verb | returns |", "| what a mix gives | |", "| function | value |"];
+    let told: Vec<_> = headings.into_iter().flat_map(|heading| rows("docs/scripts.md", heading)).collect();
+    let own: Vec<Line> = lines().collect();
+    for line in &own {
+        let row = told.iter().find(|row| row[0] == line.call);
+        let row = row.unwrap_or_else(|| panic!("docs/scripts.md lacks {}", line.call));
+        assert_eq!(row[1], line.summary, "{}", line.call);
+    }
+    let is_tensor_verb = |call: &str| VERBS.iter().any(|verb| call.starts_with(&format!("`{}(", verb.name)));
+    for row in told.iter().filter(|row| row[0].starts_with('`') && !is_tensor_verb(&row[0])) {
+        assert!(own.iter().any(|line| line.call == row[0]), "there is no verb {}", row[0]);
+    }
+}
+
+#[test]
+fn every_method_verb_that_a_bundled_script_calls_is_among_the_documented_ones() {
+    let names: Vec<&str> = lines().flat_map(|line| line.names()).collect();
+    for verb in ["pass", "views", "std", "steps", "logits", "contrast", "class_weight", "warm_cosine"] {
+        assert!(names.contains(&verb), "{verb}");
+    }
+    for script in admix_engine::bundled::script_names() {
+        let text = read(&format!("scripts/{script}.rhai"));
+        let code = text.lines().filter_map(|line| line.split("//").next());
+        for call in code.flat_map(|line| line.split("t.").skip(1).map(move |rest| (line, rest))) {
+            let (line, rest) = call;
+            let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            let at = line.len() - rest.len() - 2;
+            let is_step = !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+            assert!(!is_step || names.contains(&name.as_str()), "{script}: t.{name}");
+        }
     }
 }

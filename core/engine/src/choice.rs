@@ -7,50 +7,13 @@ use std::collections::BTreeMap;
 
 use admix_api::{Draws, Needs, did_you_mean};
 
+use crate::mixer_unit::MixerUnit;
 use crate::recipe::Recipe;
-use crate::world::{MixerUnit, list};
+use crate::text::list;
 use crate::{Error, Result};
 
 /// Weights of the mixers that a choice picks from, by the choice's name.
 pub type Weights = BTreeMap<String, BTreeMap<String, f64>>;
-
-/// Checks that every choice of a recipe names mixers of the recipe that are no choices themselves.
-pub(crate) fn validate(recipe: &Recipe) -> Result<()> {
-    for (name, choice) in &recipe.mixers {
-        let Some(options) = choice.config.choices() else { continue };
-        let refuse = |option: &str, message: String| {
-            Err(recipe.field_error(&format!("mixers.{name}.of.{option}"), message))
-        };
-        for option in options.keys() {
-            if option == name {
-                return refuse(
-                    option,
-                    "is the choice itself; it picks among the recipe's other mixers".into(),
-                );
-            }
-            match recipe.mixers.iter().find(|(have, _)| have == option) {
-                Some((_, found)) if found.config.choices().is_some() => {
-                    let message = "is a choice too; name the mixers that it picks from in one choice";
-                    return refuse(option, message.into());
-                }
-                Some(_) => {}
-                None => {
-                    let names =
-                        || recipe.mixers.iter().map(|(have, _)| have.as_str()).filter(|have| have != name);
-                    let hint = did_you_mean(option, names());
-                    return refuse(
-                        option,
-                        format!(
-                            "is no mixer of the recipe; beside the choice it has {}{hint}",
-                            list(names())
-                        ),
-                    );
-                }
-            }
-        }
-    }
-    Ok(())
-}
 
 /// Links every choice to the mixers that it picks from, and lets it need what they need together.
 pub(crate) fn link(recipe: &Recipe, units: &mut [MixerUnit]) -> Result<()> {

@@ -7,7 +7,9 @@ mod error;
 mod kept;
 mod memory_format;
 mod method;
+mod mixer_unit;
 mod optimizer;
+mod param;
 mod precision;
 mod queue;
 mod recipe;
@@ -15,16 +17,19 @@ mod run;
 pub mod schedule;
 mod script;
 mod session;
+mod text;
 mod world;
 
 pub use choice::Weights;
 pub use cluster::{BankUnit, ClustererConfig, Odc, OdcBank, Reweight, k_means};
 pub use error::{Error, Result};
 pub use method::{
-    CaptureReport, Clock, CudaRecorder, Fixed, GraphRecorder, Method, MixReport, Param, Scheduled,
-    StepReport, Takes, VERBS, Verb, Work,
+    CaptureReport, Clock, CudaRecorder, Fixed, GraphRecorder, Line, Method, MixReport, Scheduled, StepReport,
+    Takes, VERBS, Verb, Work, lines,
 };
+pub use mixer_unit::MixerUnit;
 pub use optimizer::{AdamW, OptimizerConfig, Sgd};
+pub use param::Param;
 pub use precision::Precision;
 pub use queue::{Queue, QueueConfig, QueueUnit};
 pub use recipe::{
@@ -40,4 +45,4 @@ pub use script::{
     ScriptKind, ScriptText, ScriptedLoss, ScriptedMixer, registry, script_entry, script_plugins,
 };
 pub use session::{Execution, Session, StepOptions};
-pub use world::{HeadUnit, LossUnit, MixerUnit, Net, Shape, World};
+pub use world::{HeadUnit, LossUnit, Net, Shape, World};

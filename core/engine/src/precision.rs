@@ -3,7 +3,7 @@
 use admix_torch::{Autocast, Device, Kind};
 use serde::{Deserialize, Serialize};
 
-use crate::{Result, Session};
+use crate::Result;
 
 /// What products and convolutions of networks, heads and mixers compute in, in steps and evaluations. Parameters, the
 /// optimiser, momentum pairs, losses and checkpoints are float32 in any case.
@@ -47,13 +47,6 @@ impl Precision {
             Self::Fp32 => Ok(None),
             Self::Bf16 => Ok(Some(Autocast::off(device)?)),
         }
-    }
-}
-
-impl Session {
-    /// Sets what steps and evaluations compute in from now on; float32 until then.
-    pub fn set_precision(&mut self, precision: Precision) {
-        self.world_mut().precision = precision;
     }
 }
 

@@ -11,12 +11,15 @@ use admix_torch::trail::{self, Fact};
 use admix_torch::{Device, Kind, Tensor};
 
 use crate::method::{
-    CaptureReport, Clock, CudaRecorder, Frame, GraphRecorder, Method, MixReport, Mode, Param, Recorded,
-    Scheduled, StepGraphs, StepReport, Tally, Traced, Turn, lambda_of, refusal, saliency_of, tally,
+    CaptureReport, Clock, CudaRecorder, Frame, GraphRecorder, Guesses, Method, MixReport, Mode, Scheduled,
+    Slots, StepGraphs, StepReport, Traced, Turn, refusal, tally,
 };
+use crate::param::Param;
+use crate::precision::Precision;
 use crate::recipe::{Recipe, When};
 use crate::schedule;
-use crate::world::{Shape, World, list};
+use crate::text::{self, list};
+use crate::world::{Shape, World};
 use crate::{Error, Result};
 
 /// How a step is run.
@@ -53,7 +56,7 @@ pub struct Session {
     clock: Clock,
     groups: Vec<String>,
     weight_overrides: BTreeMap<String, f64>,
-    recorded: HashMap<u64, Recorded>,
+    recorded: HashMap<u64, Slots>,
     /// Where steps are captured.
     graphs: Option<StepGraphs>,
     /// Where they are not: why.
@@ -140,6 +143,11 @@ impl Session {
     pub fn set_clock(&mut self, clock: Clock) {
         self.clock = clock;
         self.frame.borrow_mut().clock = clock;
+    }
+
+    /// Sets what steps and evaluations compute in from now on; float32 until then.
+    pub fn set_precision(&mut self, precision: Precision) {
+        self.world_mut().precision = precision;
     }
 
     /// The method.
@@ -350,7 +358,7 @@ impl Session {
             let _low = world.open_step()?;
             for part in traced {
                 let slots = self.recorded.entry(part.structure()).or_default();
-                slots.fill(part, world.device)?;
+                part.fill(slots, world.device)?;
                 report.absorb(part.execute(world, slots, &part.batch, detail)?);
             }
         }
@@ -403,7 +411,7 @@ impl Session {
     ///
     /// # Errors
     /// libtorch refused.
-    pub(crate) fn tally(&mut self, images: &Tensor, labels: &Tensor) -> Result<Tally> {
+    pub(crate) fn tally(&mut self, images: &Tensor, labels: &Tensor) -> Result<Guesses> {
         match &mut self.graphs {
             Some(graphs) => graphs.tally(&self.world, images, labels),
             None => tally(&self.world.borrow(), images, labels),
@@ -544,24 +552,14 @@ impl Session {
         let mixed = unit.mixer.mix(&input, &planned);
         unit.mixer.train(true);
         let mut mixed = mixed?;
-        let stage = mixed.hidden.map_or(0, |hidden| hidden.stage);
-        if stage > 0 {
+        if mixed.hidden.is_some_and(|hidden| hidden.stage > 0) {
             unit.check_hidden(&mixed, images)?;
             mixed.images = mixed.blended(images, images)?;
             let (n, _, height, width) = images.size4()?;
             let whole = |mask: Tensor| mask.f_expand([n, 1, height, width], false);
             mixed.mask = mixed.mask.map(whole).transpose()?;
         }
-        let lambda = lambda_of(&mixed, &planned)?;
-        let saliency = saliency_of(&mixed, saliency.as_ref());
-        Ok(MixReport {
-            images: mixed.images,
-            mask: mixed.mask,
-            stage,
-            lambda,
-            partner: planned.partner().ok(),
-            saliency,
-        })
+        MixReport::of(&mixed, &planned, saliency.as_ref())
     }
 
     /// Calls the method at the start, the middle and the end of a run, on this session's state: a throw-away one. Every
@@ -625,14 +623,7 @@ impl Session {
 }
 
 fn unit_index(world: &World, mixer: &str) -> Result<usize> {
-    let names = || world.mixers.iter().map(|m| m.name.as_str());
-    names().position(|name| name == mixer).ok_or_else(|| {
-        Error::Input(format!(
-            "no mixer named `{mixer}`; there is {}{}",
-            list(names()),
-            admix_api::did_you_mean(mixer, names())
-        ))
-    })
+    text::find("mixer", mixer, "there is", || world.mixers.iter().map(|unit| unit.name.as_str()))
 }
 
 /// A mixer that mixes itself: no choice.

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use admix_api::{
-    Argument, Ask, Draws, Entry, Hidden, Init, Loss, Mixed, Mixer, MixerContext, Needs, Origin, Pairing,
-    Plan, Registry, Store, Streams, spans,
+    Argument, Entry, Init, Loss, Mixer, MixerContext, Needs, Origin, Registry, Store, Streams, spans,
 };
 use admix_data::{Info, TrainSplit};
 use admix_models::{Linear, Network, Pass};
@@ -13,10 +12,12 @@ use admix_torch::{Autocast, Device, Kind, Reduction, Tensor};
 use crate::cluster::BankUnit;
 use crate::kept::Kept;
 use crate::method::vocabulary;
+use crate::mixer_unit::MixerUnit;
 use crate::optimizer::{Group, Optimizer};
 use crate::precision::Precision;
 use crate::queue::{Queue, QueueUnit};
 use crate::recipe::{Recipe, When};
+use crate::text::list;
 use crate::{Error, Result};
 
 /// What a profile calls the work that lets a step be skipped.
@@ -50,70 +51,6 @@ impl Net {
         let _guard = admix_torch::no_grad();
         let map = self.network.backbone().forward(images, &Pass::EVALUATE)?;
         Ok(self.network.embed(&map, false)?.f_to_kind(Kind::Float)?)
-    }
-}
-
-/// A mixer by name.
-#[derive(Debug)]
-pub struct MixerUnit {
-    /// Its name in scripts.
-    pub name: String,
-    /// The plugin's name.
-    pub plugin: String,
-    /// The policy.
-    pub mixer: Box<dyn Mixer>,
-    /// What it reads.
-    pub needs: Needs,
-    /// For messages, where the plugin is not part of this program: its results are examined.
-    pub watched: Option<String>,
-    /// The settings that the host serves.
-    pub pairing: Pairing,
-    /// Of a choice: the mixers that it picks from, with their weights. Empty for every other mixer.
-    pub picks: Vec<(usize, f64)>,
-    /// Its tensors.
-    pub store: Store,
-}
-
-impl MixerUnit {
-    /// Whether it has parameters of its own.
-    pub fn trained(&self) -> bool {
-        !self.store.parameters().is_empty()
-    }
-
-    /// A plan of a mix. An error names the mixer beside the setting.
-    pub(crate) fn plan(&self, ask: &Ask, draws: &mut Draws) -> Result<Plan> {
-        use admix_api::Error::{Range, Setting};
-        let owned = |setting: String| format!("`{setting}` of the mixer `{}`", self.name);
-        Ok(self.mixer.plan(ask, draws).map_err(|error| match error {
-            Range { what, got, wanted } => Range { what: owned(what), got, wanted },
-            Setting { setting, message } => Setting { setting: owned(setting), message },
-            other => other,
-        })?)
-    }
-
-    /// Whether its part of a step is tensor work alone, so that a captured graph can do it again.
-    pub(crate) fn on_device(&self) -> bool {
-        self.needs.capturable && !self.needs.host_solver
-    }
-
-    /// Whether a mix of these images keeps to what its mixer said of mixes inside of networks. Reads nothing back.
-    ///
-    /// # Errors
-    /// A stage deeper than the mixer's `needs` name, or a mask or credit that no map can be mixed by.
-    pub(crate) fn check_hidden(&self, mixed: &Mixed, images: &Tensor) -> Result<()> {
-        let Some(Hidden { stage }) = mixed.hidden else { return Ok(()) };
-        let plugin =
-            self.watched.clone().unwrap_or_else(|| format!("mixer `{}` ({})", self.name, self.plugin));
-        let refused = |message: String| admix_api::Error::Plugin { plugin: plugin.clone(), message };
-        if Some(stage) > self.needs.hidden {
-            let wanted = match self.needs.hidden {
-                Some(deepest) => format!("only stages up to {deepest}"),
-                None => "no mixes inside of a network (`hidden`)".into(),
-            };
-            return Err(refused(format!("`mix` mixes at stage {stage}, but its needs name {wanted}")).into());
-        }
-        let size = <[i64; 4]>::from(images.size4()?);
-        mixed.check_hidden(size).map_err(|error| refused(format!("`mix` is refused: {error}")).into())
     }
 }
 
@@ -646,6 +583,13 @@ impl World {
         Ok(())
     }
 
+    /// The label of a plugin whose results the host examines as soon as they are there, as a reason against capturing:
+    /// of one that is not of this program, where the device is the host.
+    pub(crate) fn examined(&self, watched: &Option<String>) -> Option<String> {
+        let label = watched.as_ref().filter(|_| self.device == Device::Cpu)?;
+        Some(format!("what {label} makes is examined by the host"))
+    }
+
     fn follow(&self, when: When, judged: bool) -> Result<()> {
         let found_inf = judged.then_some(&self.found_inf);
         self.pairs.iter().filter(|pair| pair.when == when).try_for_each(|pair| {
@@ -765,10 +709,4 @@ fn watched(entry: &Entry, name: &str, settings: &serde_json::Value) -> Option<St
         (Origin::Linked { .. }, _) => return None,
     };
     Some(format!("{} `{name}` ({from})", entry.kind()))
-}
-
-/// Names in backquotes, for messages.
-pub(crate) fn list<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> String {
-    let names: Vec<String> = names.into_iter().map(|n| format!("`{}`", n.as_ref())).collect();
-    if names.is_empty() { "none".into() } else { names.join(", ") }
 }

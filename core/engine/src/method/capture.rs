@@ -12,13 +12,14 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
 use admix_data::Batch;
-use admix_torch::{Device, GraphId, Tensor, duplicate};
+use admix_torch::{GraphId, Tensor, duplicate};
 use serde::Serialize;
 
-use crate::method::execute::StepReport;
-use crate::method::recorded::{Recorded, Traced};
-use crate::method::tally::{Layout, Tally, TallyGraph, layout, tally};
-use crate::method::trace::Op;
+use crate::method::recorder::GraphRecorder;
+use crate::method::report::StepReport;
+use crate::method::slots::Slots;
+use crate::method::tally::{Guesses, Layout, TallyGraph, layout, tally};
+use crate::method::traced::Traced;
 use crate::world::World;
 use crate::{Error, Result};
 
@@ -27,54 +28,6 @@ use crate::{Error, Result};
 const WARM_UPS: u32 = 2;
 /// Captured variants at most: each holds a batch and a graph.
 const MOST: usize = 8;
-
-/// The work of the device in one step.
-pub type Work<'a> = &'a mut dyn FnMut() -> Result<()>;
-
-/// Lists every tensor that the work finds at a fixed place, by name: slots, the batch, the state. Takes its time.
-pub type Fixed<'a> = &'a dyn Fn() -> Vec<(String, Tensor)>;
-
-/// Captures the device's work of a step, and does it again.
-///
-/// One on CUDA is [`CudaRecorder`]. Others stand in for it where there is no such device: their `replay` calls the work.
-pub trait GraphRecorder: std::fmt::Debug {
-    /// Captures what `work` asks of the device. The work is called once, or not at all by one that needs no recording;
-    /// **nothing of it is executed**: the state of the run is afterwards what it was.
-    ///
-    /// # Errors
-    /// The work failed, or does what cannot be captured. Nothing is left of the attempt.
-    fn capture(&mut self, fixed: Fixed<'_>, work: Work<'_>) -> Result<GraphId>;
-
-    /// Does the captured work again, on what lies in the slots now. `work` is what was captured.
-    ///
-    /// # Errors
-    /// The device refused, or something that must stay in its place has moved.
-    fn replay(&mut self, graph: GraphId, fixed: Fixed<'_>, work: Work<'_>) -> Result<()>;
-}
-
-/// CUDA graphs.
-#[derive(Debug)]
-pub struct CudaRecorder(admix_torch::CudaGraphs);
-
-impl CudaRecorder {
-    /// A recorder for the CUDA device of this number.
-    ///
-    /// # Errors
-    /// The library for graphs is missing or does not load; there is no such device. The message says what to do.
-    pub fn open(device: usize) -> Result<Self> {
-        Ok(Self(admix_torch::CudaGraphs::open(device)?))
-    }
-}
-
-impl GraphRecorder for CudaRecorder {
-    fn capture(&mut self, _fixed: Fixed<'_>, work: Work<'_>) -> Result<GraphId> {
-        self.0.capture(work)
-    }
-
-    fn replay(&mut self, graph: GraphId, _fixed: Fixed<'_>, _work: Work<'_>) -> Result<()> {
-        Ok(self.0.replay(graph)?)
-    }
-}
 
 /// What became of capturing so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -103,31 +56,7 @@ impl CaptureReport {
 
 /// Why a step cannot be captured, if it cannot: what of its work is not the device's alone.
 pub(crate) fn refusal(world: &World, traced: &[Traced]) -> Option<String> {
-    // Where the device is the host, what foreign plugins make is looked at as soon as it is there.
-    let looked_at = |watched: &Option<String>| watched.clone().filter(|_| world.device == Device::Cpu);
-    let reads = |label: String| format!("what {label} makes is examined by the host");
-    traced.iter().flat_map(Traced::nodes).find_map(|node| match &node.op {
-        Op::Mix(mix) => {
-            let unit = &world.mixers[mix.mixer];
-            if let Some(label) = looked_at(&unit.watched) {
-                return Some(reads(label));
-            }
-            let what = format!("mixer `{}` ({})", unit.name, unit.plugin);
-            match (unit.needs.host_solver, unit.on_device()) {
-                (true, _) => Some(format!("{what} does a part of its work on the host")),
-                (_, false) => Some(format!("{what} says that it cannot be captured")),
-                _ => None,
-            }
-        }
-        Op::Loss { loss, .. } => {
-            let unit = &world.losses[*loss];
-            let library = || unit.watched.clone().filter(|_| unit.from_library);
-            looked_at(&unit.watched)
-                .map(reads)
-                .or_else(|| Some(format!("{} comes from a library, and may keep to the host", library()?)))
-        }
-        _ => None,
-    })
+    traced.iter().flat_map(Traced::nodes).find_map(|node| node.op().refuses_capture(world))
 }
 
 /// What is done with a step of some work.
@@ -146,7 +75,7 @@ pub(crate) enum Turn {
 struct Part {
     /// With a batch of its own, which stays where it is.
     traced: Traced,
-    slots: Recorded,
+    slots: Slots,
 }
 
 /// Work that was captured.
@@ -248,8 +177,8 @@ impl StepGraphs {
     fn try_capture(&mut self, world: &RefCell<World>, traced: &[Traced]) -> Result<Variant> {
         let device = world.borrow().device;
         let part = |traced: &Traced| -> Result<Part> {
-            let mut slots = Recorded::default();
-            slots.fill(traced, device)?;
+            let mut slots = Slots::default();
+            traced.fill(&mut slots, device)?;
             let (trace, plans) = (traced.trace.clone(), traced.plans.clone());
             Ok(Part { traced: Traced { trace, plans, batch: copied(&traced.batch)? }, slots })
         };
@@ -268,7 +197,7 @@ impl StepGraphs {
         world: &RefCell<World>,
         images: &Tensor,
         labels: &Tensor,
-    ) -> Result<Tally> {
+    ) -> Result<Guesses> {
         let directly = || tally(&world.borrow(), images, labels);
         let (seen, graph) = self.tallies.entry(layout(images, labels)).or_default();
         if graph.is_none() {
@@ -306,7 +235,7 @@ impl StepGraphs {
         let Variant { parts, outputs, graph } = self.variants.get(&key).ok_or_else(none)?;
         let device = world.borrow().device;
         for (part, new) in parts.borrow_mut().iter_mut().zip(traced) {
-            part.slots.fill(new, device)?;
+            new.fill(&mut part.slots, device)?;
             overwrite(&part.traced.batch, &new.batch)?;
         }
         self.recorder.replay(*graph, &|| fixed(world, parts), &mut || work(world, parts, outputs))?;

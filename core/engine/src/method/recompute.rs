@@ -17,7 +17,7 @@ use crate::world::World;
 
 /// A stage of a pass that ran without a graph.
 #[derive(Debug)]
-pub(super) struct Segment {
+pub(crate) struct Segment {
     net: usize,
     stage: usize,
     pass: Rc<Pass>,
@@ -32,7 +32,7 @@ impl Segment {
     ///
     /// # Errors
     /// As [`Backbone::stage`](admix_models::Backbone::stage).
-    pub(super) fn run(
+    pub(crate) fn run(
         world: &World,
         (net, stage): (usize, usize),
         input: &Map,
@@ -48,7 +48,7 @@ impl Segment {
     }
 
     /// What the stage gave.
-    pub(super) fn output(&self) -> Map {
+    pub(crate) fn output(&self) -> Map {
         self.leaf.like(self.leaf.tensor().shallow_clone())
     }
 
@@ -68,7 +68,7 @@ impl Segment {
 }
 
 /// Whether a backward pass will want a stage of this network on this input: something has a gradient, and graphs are made.
-pub(super) fn is_wanted(world: &World, net: usize, input: &Tensor) -> bool {
+pub(crate) fn is_wanted(world: &World, net: usize, input: &Tensor) -> bool {
     let learns = || world.nets[net].store.parameters().iter().any(|(_, tensor, _)| tensor.requires_grad());
     admix_torch::grad_enabled() && (input.requires_grad() || learns())
 }
@@ -78,7 +78,7 @@ pub(super) fn is_wanted(world: &World, net: usize, input: &Tensor) -> bool {
 ///
 /// # Errors
 /// libtorch refused.
-pub(super) fn backward(world: &World, total: &Tensor, segments: &mut Vec<Segment>) -> Result<()> {
+pub(crate) fn backward(world: &World, total: &Tensor, segments: &mut Vec<Segment>) -> Result<()> {
     if segments.is_empty() {
         return Ok(admix_torch::backward(total)?);
     }
@@ -103,7 +103,7 @@ pub(super) fn backward(world: &World, total: &Tensor, segments: &mut Vec<Segment
 ///
 /// # Errors
 /// libtorch refused.
-pub(super) fn gradient(
+pub(crate) fn gradient(
     world: &World,
     loss: &Tensor,
     input: &Tensor,

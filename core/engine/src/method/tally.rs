@@ -4,19 +4,19 @@ use std::cell::RefCell;
 
 use admix_torch::{GraphId, Kind, Reduction, Tensor, duplicate};
 
-use crate::method::capture::{Fixed, GraphRecorder};
+use crate::method::recorder::{Fixed, GraphRecorder};
 use crate::world::World;
 use crate::{Error, Result};
 
 /// Of each head, `<head>_<network>`: images whose label is the first guess, those where it is among the first five (all, if
 /// there are fewer classes), the sum of the cross-entropies, and images with a logit that is not finite. `[4]` float64.
-pub(crate) type Tally = Vec<(String, Tensor)>;
+pub(crate) type Guesses = Vec<(String, Tensor)>;
 
 /// Counts for images `[N, C, H, W]` and labels `[N]`, networks in evaluation mode, without a graph.
 ///
 /// # Errors
 /// libtorch refused.
-pub(crate) fn tally(world: &World, images: &Tensor, labels: &Tensor) -> Result<Tally> {
+pub(crate) fn tally(world: &World, images: &Tensor, labels: &Tensor) -> Result<Guesses> {
     let _guard = admix_torch::no_grad();
     let mut all = Vec::new();
     for net in &world.nets {
@@ -61,7 +61,7 @@ pub(crate) fn layout(images: &Tensor, labels: &Tensor) -> Layout {
 pub(crate) struct TallyGraph {
     images: Tensor,
     labels: Tensor,
-    left: RefCell<Tally>,
+    left: RefCell<Guesses>,
     graph: GraphId,
 }
 
@@ -77,7 +77,7 @@ impl TallyGraph {
         labels: &Tensor,
     ) -> Result<Self> {
         let (images, labels) = (duplicate(images)?, duplicate(labels)?);
-        let left = RefCell::new(Tally::new());
+        let left = RefCell::new(Guesses::new());
         let mut work = || work(world, &images, &labels, &left);
         let graph = recorder.capture(&|| fixed(world, &images, &labels), &mut work)?;
         Ok(Self { images, labels, left, graph })
@@ -93,7 +93,7 @@ impl TallyGraph {
         world: &RefCell<World>,
         images: &Tensor,
         labels: &Tensor,
-    ) -> Result<Tally> {
+    ) -> Result<Guesses> {
         self.images.shallow_clone().f_copy_(images)?;
         self.labels.shallow_clone().f_copy_(labels)?;
         let mut work = || work(world, &self.images, &self.labels, &self.left);
@@ -106,7 +106,7 @@ impl TallyGraph {
 }
 
 /// What is captured. Run again, it leaves its counts in the places of the first time, as a graph does.
-fn work(world: &RefCell<World>, images: &Tensor, labels: &Tensor, left: &RefCell<Tally>) -> Result<()> {
+fn work(world: &RefCell<World>, images: &Tensor, labels: &Tensor, left: &RefCell<Guesses>) -> Result<()> {
     let new = tally(&world.borrow(), images, labels)?;
     let left = &mut *left.borrow_mut();
     if left.is_empty() {

@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 
 use admix_api::{Ask, Streams};
 
-use crate::world::{MixerUnit, World};
+use crate::mixer_unit::MixerUnit;
+use crate::world::World;
 use crate::{Error, Result};
 
 /// Plans of one mixer for one size of images. A fault that hits a quarter of the draws is missed once in 10^8 runs.

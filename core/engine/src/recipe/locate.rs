@@ -65,7 +65,7 @@ pub fn set(text: &str, path: &str, value: &str) -> Result<String, String> {
             .collect();
         return Err(format!(
             "`{table}` has no `{name}`; it has {}{}",
-            crate::world::list(&known),
+            crate::text::list(&known),
             admix_api::did_you_mean(name, known.iter().map(String::as_str))
         ));
     }

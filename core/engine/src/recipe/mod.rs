@@ -1,5 +1,6 @@
 //! Recipes: what to train, on what, with which method, for how long.
 
+mod choices;
 mod locate;
 mod overrides;
 mod read;

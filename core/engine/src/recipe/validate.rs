@@ -120,7 +120,7 @@ impl Recipe {
                         "lets the head `{}` follow `{}`, expected another head of `embedding_heads` that is trained: {}",
                         pair.to,
                         pair.from,
-                        crate::world::list(self.embedding_heads.keys())
+                        crate::text::list(self.embedding_heads.keys())
                     );
                     return Err(self.field_error("pairs", message));
                 }
@@ -137,7 +137,7 @@ impl Recipe {
                 let message = format!(
                     "follows `{}`, but no trained network has this name; `nets` has {}{}",
                     pair.from,
-                    crate::world::list(&self.nets),
+                    crate::text::list(&self.nets),
                     admix_api::did_you_mean(&pair.from, self.nets.iter().map(String::as_str))
                 );
                 return Err(self.field_error("pairs", message));
@@ -152,7 +152,7 @@ impl Recipe {
             if !known.contains(report) {
                 let message = format!(
                     "is `{report}`, expected <head>_<network>: {}{}",
-                    crate::world::list(&known),
+                    crate::text::list(&known),
                     admix_api::did_you_mean(report, known.iter().map(String::as_str))
                 );
                 return Err(self.field_error("evaluate.report", message));
@@ -167,7 +167,7 @@ impl Recipe {
             }
             choice.config.validate().map_err(field)?;
         }
-        crate::choice::validate(self)?;
+        super::choices::validate(self)?;
         for (name, choice) in &self.losses {
             choice.config.validate().map_err(|error| self.plugin_error(&format!("losses.{name}"), error))?;
         }

@@ -111,7 +111,7 @@ pub fn method_of(recipe: &Recipe, script: Option<&PathBuf>) -> Result<Method> {
         let text = std::fs::read_to_string(path).map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => refuse(format!(
                 "there is no such file; to use a bundled one ({}), name it as the recipe's `method`",
-                crate::world::list(bundled::script_names())
+                crate::text::list(bundled::script_names())
             )),
             std::io::ErrorKind::InvalidData => refuse("it is not text; expected a script in Rhai".into()),
             std::io::ErrorKind::IsADirectory => refuse("it is a folder; expected a script in Rhai".into()),
@@ -125,7 +125,7 @@ pub fn method_of(recipe: &Recipe, script: Option<&PathBuf>) -> Result<Method> {
             format!(
                 "is `{}`, neither a file nor one of the bundled {}{}",
                 recipe.method,
-                crate::world::list(bundled::script_names()),
+                crate::text::list(bundled::script_names()),
                 admix_api::did_you_mean(&recipe.method, bundled::script_names())
             ),
         )

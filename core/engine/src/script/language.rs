@@ -6,11 +6,22 @@ use std::collections::BTreeMap;
 use admix_api::did_you_mean;
 use rhai::{AST, CallFnOptions, Dynamic, Engine, EvalAltResult, Map, ParseError, Position, Scope};
 
-use crate::method::Param;
-use crate::method::verbs;
 use crate::method::vocabulary::VERBS;
+use crate::param::Param;
 use crate::script::sandbox::{self, Limit, MAX_ARRAY, MAX_BYTES, MAX_DEPTH, MAX_MAP, MAX_TEXT, REFUSED};
+use crate::script::values;
 use crate::{Error, Result};
+
+/// What one kind of script adds to the language.
+#[derive(Debug)]
+pub struct Dialect {
+    /// What may follow a dot, for suggestions.
+    pub names: Vec<&'static str>,
+    /// The types of its handles, as people call them.
+    pub kind_of: fn(&Dynamic) -> Option<&'static str>,
+    /// Adds handles and their verbs.
+    pub register: fn(&mut Engine),
+}
 
 /// A compiled script: of a method, a mixer or a loss.
 #[derive(Debug)]
@@ -22,27 +33,21 @@ pub struct Script {
     scope: RefCell<Scope<'static>>,
     file: String,
     text: String,
-    names: &'static [&'static [&'static str]],
+    dialect: Dialect,
 }
 
 impl Script {
-    /// Compiles a script. `file` is its name in messages, `names` are what may follow a dot, for suggestions;
-    /// `register` adds the handles and their verbs to the language.
+    /// Compiles a script. `file` is its name in messages.
     ///
     /// # Errors
     /// A syntax error, with its place.
-    pub fn compile(
-        text: &str,
-        file: &str,
-        names: &'static [&'static [&'static str]],
-        register: impl FnOnce(&mut Engine),
-    ) -> Result<Self> {
+    pub fn compile(text: &str, file: &str, dialect: Dialect) -> Result<Self> {
         if text.len() > MAX_BYTES {
             let message = format!("the script has {} bytes, expected at most {MAX_BYTES}", text.len());
             return Err(Error::Script { file: file.into(), line: 0, column: 0, message });
         }
         let mut engine = sandbox::engine();
-        register(&mut engine);
+        (dialect.register)(&mut engine);
         let ast = engine.compile(text).map_err(|error| {
             let (line, column) = place(error.position());
             Error::Script { file: file.into(), line, column, message: not_compiled(&error, text) }
@@ -50,7 +55,7 @@ impl Script {
         let mut inside = ast.clone();
         inside.retain_functions(|_, _, name, _| name != "plan");
         let scope = RefCell::new(Scope::new());
-        Ok(Self { engine, ast, inside, scope, file: file.into(), text: text.into(), names })
+        Ok(Self { engine, ast, inside, scope, file: file.into(), text: text.into(), dialect })
     }
 
     /// The script's name in messages.
@@ -125,12 +130,17 @@ impl Script {
         Position::new(small(before.matches('\n').count() + 1), small(column))
     }
 
+    /// The type of a value, as people call it.
+    fn kind_of<'a>(&self, value: &'a Dynamic) -> &'a str {
+        (self.dialect.kind_of)(value).unwrap_or_else(|| values::kind_of(value))
+    }
+
     /// The map that a function returned.
     ///
     /// # Errors
     /// It is none.
     pub fn map(&self, name: &str, value: Dynamic) -> Result<Map> {
-        let got = verbs::kind_of(&value).to_string();
+        let got = self.kind_of(&value).to_string();
         value.try_cast::<Map>().ok_or_else(|| {
             self.error(
                 self.place_of(name),
@@ -152,7 +162,7 @@ impl Script {
             .map(|(name, value)| {
                 let param = if let Ok(switch) = value.as_bool() {
                     Param::Switch(switch)
-                } else if let Some(number) = verbs::number(&value) {
+                } else if let Some(number) = values::number(&value) {
                     Param::Number(number)
                 } else if let Ok(text) = value.clone().into_string() {
                     Param::Text(text)
@@ -177,8 +187,7 @@ impl Script {
         }
         let known = [error.position(), outer].into_iter().find(|at| !at.is_none());
         let at = known.unwrap_or_else(|| self.place_of(function));
-        let named = || self.names.iter().flat_map(|names| names.iter().copied());
-        let verbs = || named().chain(VERBS.iter().map(|verb| verb.name));
+        let verbs = || self.dialect.names.iter().copied().chain(VERBS.iter().map(|verb| verb.name));
         if let Some(limit) = broken {
             return self.error(at, limit.told(function));
         }
@@ -213,7 +222,7 @@ impl Script {
             ),
             // What a script throws may be as large as any value.
             EvalAltResult::ErrorRuntime(value, _) if value.is_array() || value.is_map() => {
-                format!("`throw` takes a text, got {}", verbs::kind_of(value))
+                format!("`throw` takes a text, got {}", self.kind_of(value))
             }
             EvalAltResult::ErrorRuntime(value, _) => value.to_string(),
             other => {

@@ -7,11 +7,11 @@ use admix_api::did_you_mean;
 use admix_torch::Tensor;
 use rhai::{Dynamic, NativeCallContext};
 
-use crate::method::Param;
 use crate::method::operand::{Operand, Outcome, refuse};
 use crate::method::vocabulary;
+use crate::param::{self, Param};
 use crate::script::sandbox;
-use crate::world::list;
+use crate::text::list;
 use crate::{Error, Result};
 
 /// A handle of a tensor that is there. A script can do nothing with it but apply verbs: no value is ever read back.
@@ -95,18 +95,9 @@ impl Params {
     /// # Errors
     /// There is none of this name.
     pub fn get(&self, name: &str, context: &NativeCallContext<'_>) -> Outcome<Dynamic> {
-        match self.0.get(name) {
-            Some(Param::Number(value)) => Ok((*value).into()),
-            Some(Param::Switch(value)) => Ok((*value).into()),
-            Some(Param::Text(value)) => Ok(value.clone().into()),
-            None => Err(refuse(
-                format!(
-                    "no parameter named `{name}`; `params` has {}{}",
-                    list(self.0.keys()),
-                    did_you_mean(name, self.0.keys().map(String::as_str))
-                ),
-                context.call_position(),
-            )),
+        match param::named(&self.0, name) {
+            Ok(param) => Ok(param.into()),
+            Err(error) => Err(refuse(error, context.call_position())),
         }
     }
 }

@@ -8,16 +8,16 @@ use admix_api::{Argument, Loss, LossInput, did_you_mean};
 use admix_torch::Tensor;
 use rhai::{Array, Engine, NativeCallContext, Position};
 
-use super::Script;
+use super::language::{Dialect, Script};
 use super::live::{Live, Params, as_plugin};
 use crate::Result;
-use crate::method::Param;
 use crate::method::operand::{self, Outcome, refuse};
-use crate::method::verbs::kind_of;
-use crate::world::list;
+use crate::param::Param;
+use crate::script::values::kind_of;
+use crate::text::list;
 
 /// What can follow `l.`, for suggestions.
-const NAMES: &[&[&str]] = &[&["logits", "labels", "shares", "mask", "lambda", "tensor", "param"]];
+const NAMES: [&str; 7] = ["logits", "labels", "shares", "mask", "lambda", "tensor", "param"];
 
 /// A loss that is a script: `loss(l)`, and where it has them `arguments()` and `params()`.
 #[derive(Debug, Clone)]
@@ -33,7 +33,8 @@ impl ScriptedLoss {
     /// # Errors
     /// A syntax error, no function `loss`, arguments that are no names, a parameter that it does not have.
     pub fn compile(text: &str, file: &str, given: &BTreeMap<String, Param>) -> Result<Self> {
-        let script = Script::compile(text, file, NAMES, register)?;
+        let script =
+            Script::compile(text, file, Dialect { names: NAMES.to_vec(), kind_of: |_| None, register })?;
         for (name, count) in [("loss", 1), ("params", 0), ("arguments", 0)] {
             if !script.takes(name, count)? && name == "loss" {
                 let message = "a loss needs a function `loss(l)`; see docs/scripts.md".to_string();

@@ -10,13 +10,14 @@ use admix_api::{
 use admix_torch::{Kind, Tensor};
 use rhai::{Array, Dynamic, Engine, Map, NativeCallContext, Position};
 
+use super::language::{Dialect, Script};
 use super::live::{Live, Params, as_plugin};
-use super::{Script, sandbox};
+use super::sandbox;
 use crate::Result;
-use crate::method::Param;
 use crate::method::operand::{self, Outcome, refuse};
-use crate::method::verbs::{kind_of, number};
-use crate::world::list;
+use crate::param::Param;
+use crate::script::values::{kind_of, number};
+use crate::text::list;
 
 /// What can follow `d.` and `m.`, for suggestions.
 const NAMES: &[&[&str]] = &[
@@ -52,7 +53,8 @@ impl ScriptedMixer {
     /// # Errors
     /// A syntax error, no function `mix`, needs that there are none of, a parameter that it does not have.
     pub fn compile(text: &str, file: &str, given: &BTreeMap<String, Param>) -> Result<Self> {
-        let script = Script::compile(text, file, NAMES, register)?;
+        let script =
+            Script::compile(text, file, Dialect { names: NAMES.concat(), kind_of: |_| None, register })?;
         for (name, count) in [("mix", 1), ("plan", 1), ("params", 0), ("needs", 0)] {
             if !script.takes(name, count)? && name == "mix" {
                 let message = "a mixer needs a function `mix(m)`; see docs/scripts.md".to_string();

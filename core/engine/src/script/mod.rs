@@ -7,9 +7,9 @@ mod mixer;
 mod plugin;
 pub(crate) mod sandbox;
 mod text;
+pub(crate) mod values;
 
-pub use language::Script;
-pub use live::Live;
+pub use language::{Dialect, Script};
 pub use loss::ScriptedLoss;
 pub use mixer::ScriptedMixer;
 pub(crate) use plugin::Reading;

@@ -20,8 +20,8 @@ use serde_json::json;
 use super::live::as_plugin;
 use super::text::ScriptText;
 use super::{ScriptKind, ScriptedLoss, ScriptedMixer};
-use crate::method::Param;
-use crate::world::list;
+use crate::param::Param;
+use crate::text::list;
 use crate::{Error, Result, bundled};
 
 /// The scripts of a recipe while it is read: where they are looked for, and those that were found.

@@ -4,48 +4,25 @@
 
 mod knn;
 mod linear;
+mod protocol;
 
 use std::collections::BTreeMap;
 
 use admix_data::{Dataset, Split};
 use admix_torch::{Device, Kind, Tensor};
-use serde::{Deserialize, Serialize};
 
 use crate::method::broken;
 use crate::precision::Precision;
 use crate::recipe::Recipe;
 use crate::run::evaluate::Accuracy;
 use crate::session::Session;
-use crate::world::{Net, World, list};
+use crate::text::list;
+use crate::world::{Net, World};
 use crate::{Error, Result};
 
 pub use knn::{Knn, knn};
 pub use linear::{LinearPreset, LinearProbe, LinearReport, linear};
-
-/// What is put on top of the features.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Protocol {
-    /// Weighted votes of the nearest training images ([`knn`]).
-    Knn,
-    /// A linear classifier on augmented training images, the backbone frozen ([`linear`]).
-    Linear,
-    /// An approximation of it: on the features of the training images as they are, computed once.
-    LinearCached,
-}
-
-impl Protocol {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Knn, Self::Linear, Self::LinearCached];
-
-    /// Its name on the command line: "linear-cached".
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Knn => "knn",
-            Self::Linear => "linear",
-            Self::LinearCached => "linear-cached",
-        }
-    }
-}
+pub use protocol::Protocol;
 
 /// The probes of a recipe's `evaluate.probes`, with their default settings, on its first trained network: by
 /// `<protocol>_<network>`.

@@ -5,49 +5,17 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use rhai::{Dynamic, Map, Position};
-use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::choice::{self, Weights};
 use crate::method::frame::Frame;
-use crate::method::verbs::{self, HANDLE_VERBS, SCHEDULES, STEP_VERBS, Step};
-use crate::script::Script;
-use crate::world::{MixerUnit, list};
-
-/// A parameter of a method, as `params()` or the recipe gives it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Param {
-    /// true or false.
-    Switch(bool),
-    /// A number.
-    Number(f64),
-    /// A text.
-    Text(String),
-}
-
-admix_api::plain!(Param);
-
-impl Param {
-    /// Its type in words.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Switch(_) => "true or false,",
-            Self::Number(_) => "a number",
-            Self::Text(_) => "a text in quotes",
-        }
-    }
-}
-
-impl std::fmt::Display for Param {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Switch(switch) => write!(f, "{switch}"),
-            Self::Number(number) => write!(f, "{number}"),
-            Self::Text(text) => write!(f, "{text:?}"),
-        }
-    }
-}
+use crate::method::handle::{Step, kind_of, kind_of_handle};
+use crate::method::verb;
+use crate::mixer_unit::MixerUnit;
+use crate::param::Param;
+use crate::script::values::number;
+use crate::script::{Dialect, Script};
+use crate::text::list;
 
 /// What moves over time, for one step.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -72,8 +40,8 @@ impl Method {
     /// # Errors
     /// A syntax error, or no function `step`.
     pub fn compile(text: &str, file: &str) -> Result<Self> {
-        const NAMES: &[&[&str]] = &[&STEP_VERBS, &HANDLE_VERBS, &SCHEDULES];
-        let script = Script::compile(text, file, NAMES, verbs::register)?;
+        let dialect = Dialect { names: verb::names(), kind_of: kind_of_handle, register: verb::register };
+        let script = Script::compile(text, file, dialect)?;
         for (name, parameters) in [("step", 1), ("weights", 1), ("schedule", 1), ("params", 0)] {
             if !script.takes(name, parameters)? && (name == "step" || name == "weights") {
                 let message = format!("a method needs a function `{name}(t)`; see docs/scripts.md");
@@ -114,7 +82,7 @@ impl Method {
     pub fn weights(&self, frame: &Rc<RefCell<Frame>>) -> Result<BTreeMap<String, f64>> {
         let map = self.script.map("weights", self.script.call("weights", (Step(frame.clone()),))?)?;
         map.into_iter()
-            .map(|(name, value)| match verbs::number(&value) {
+            .map(|(name, value)| match number(&value) {
                 Some(weight) if weight.is_finite() => Ok((name.to_string(), weight)),
                 _ => Err(self.script.error(
                     self.script.place_of("weights"),
@@ -140,7 +108,7 @@ impl Method {
                 scheduled.choices = self.choices(&frame.borrow().world.borrow().mixers, value)?;
                 continue;
             }
-            let number = verbs::number(&value).filter(|v| v.is_finite()).ok_or_else(|| {
+            let number = number(&value).filter(|v| v.is_finite()).ok_or_else(|| {
                 self.script.error(at, format!("`{name}` in `schedule` must be a finite number, got {value}"))
             })?;
             match name.as_str() {
@@ -169,7 +137,7 @@ impl Method {
     fn choices(&self, mixers: &[MixerUnit], value: Dynamic) -> Result<Weights> {
         let refuse = |message: String| self.script.error(self.script.place_of("schedule"), message);
         let map = |value: Dynamic, what: &str| {
-            let kind = verbs::kind_of(&value).to_string();
+            let kind = kind_of(&value).to_string();
             value.try_cast::<Map>().ok_or_else(|| {
                 refuse(format!("`{what}` in `schedule` must be a map such as #{{ mixup: 1.0 }}, got {kind}"))
             })
@@ -177,8 +145,7 @@ impl Method {
         let mut weights = Weights::new();
         for (name, options) in map(value, "choice")? {
             let options = map(options, &format!("choice.{name}"))?.into_iter();
-            let options =
-                options.map(|(option, weight)| (option.to_string(), verbs::number(&weight))).collect();
+            let options = options.map(|(option, weight)| (option.to_string(), number(&weight))).collect();
             weights.insert(name.to_string(), choice::scheduled(mixers, &name, options).map_err(refuse)?);
         }
         Ok(weights)

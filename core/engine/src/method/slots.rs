@@ -1,30 +1,19 @@
-//! A step that its script has recorded: what it asked for, the slots of its numbers and plans, and how it is executed.
-//!
-//! Recording and filling are the host's part of a step. Executing is the device's: it reads slots and the batch where they
-//! lie, and no number of the host that changes from one step to the next, so that a captured graph can do it again.
+//! The slots of a recorded step: its numbers and plans on the device, at places that stay.
 
 use std::collections::BTreeMap;
 
 use admix_api::{Plan, Planned, Value};
-use admix_data::Batch;
 use admix_torch::{Device, Kind, Tensor, upload};
 
-use crate::method::execute::{StepReport, Values};
-use crate::method::trace::{Id, Node, Op, SlotId, Trace};
-use crate::world::World;
+use crate::method::cell::Id;
 use crate::{Error, Result};
 
-/// What a script asked for with one batch. Nothing of it is done yet.
-#[derive(Debug)]
-pub(crate) struct Traced {
-    pub(crate) trace: Trace,
-    pub(crate) plans: BTreeMap<Id, Plan>,
-    pub(crate) batch: Batch,
-}
+/// An index into the step's numbers. Every number that reaches a verb is one, so that a replay can refill it.
+pub type SlotId = usize;
 
 /// The slots of a recorded step on the device, kept from one execution to the next: each stays where it is.
 #[derive(Debug, Default)]
-pub struct Recorded {
+pub struct Slots {
     /// By slot: 0-dim float32.
     pub(crate) numbers: Vec<Tensor>,
     /// By handle of the mix, draw or pass.
@@ -53,10 +42,10 @@ struct Image {
 
 impl Image {
     /// The numbers, then the values of each plan.
-    fn of(traced: &Traced) -> Self {
-        let floats = traced.trace.numbers.iter().map(|value| *value as f32).collect();
+    fn of(numbers: &[f64], plans: &BTreeMap<Id, Plan>) -> Self {
+        let floats = numbers.iter().map(|value| *value as f32).collect();
         let mut image = Self { whole: Vec::new(), floats };
-        for (_, value) in traced.plans.values().flat_map(Plan::values) {
+        for (_, value) in plans.values().flat_map(Plan::values) {
             match value {
                 Value::Float(value) => image.floats.push(*value as f32),
                 Value::Floats(values) => image.floats.extend(values.iter().map(|value| *value as f32)),
@@ -122,7 +111,7 @@ impl<'a> Window<'a> {
     }
 }
 
-impl Recorded {
+impl Slots {
     /// Puts a number into its slot, which is made if it is the next one.
     ///
     /// # Errors
@@ -151,13 +140,13 @@ impl Recorded {
     ///
     /// # Errors
     /// Slots of another structure, or libtorch refused.
-    pub(crate) fn fill(&mut self, traced: &Traced, device: Device) -> Result<()> {
-        let image = Image::of(traced);
+    pub(crate) fn fill(&mut self, numbers: &[f64], plans: &BTreeMap<Id, Plan>, device: Device) -> Result<()> {
+        let image = Image::of(numbers, plans);
         match &self.block {
             Some(block) => image.overwrite(block),
             None => {
                 let block = image.on(device)?;
-                self.carve(&block, traced)?;
+                self.carve(&block, numbers.len(), plans)?;
                 self.block = Some(block);
                 Ok(())
             }
@@ -165,10 +154,10 @@ impl Recorded {
     }
 
     /// Makes the slots: windows of the block, in the order in which [`Image::of`] lists the values.
-    fn carve(&mut self, block: &Block, traced: &Traced) -> Result<()> {
+    fn carve(&mut self, block: &Block, numbers: usize, plans: &BTreeMap<Id, Plan>) -> Result<()> {
         let (mut whole, mut float) = (Window::new(&block.whole), Window::new(&block.floats));
-        self.numbers = (0..traced.trace.numbers.len()).map(|_| float.one()).collect::<Result<_>>()?;
-        for (id, plan) in &traced.plans {
+        self.numbers = (0..numbers).map(|_| float.one()).collect::<Result<_>>()?;
+        for (id, plan) in plans {
             let mut tensors = BTreeMap::new();
             for (name, value) in plan.values() {
                 let slot = match value {
@@ -195,51 +184,5 @@ impl Recorded {
             );
         }
         all
-    }
-}
-
-impl Traced {
-    /// What tells this work from other work: operations, names, shapes, plan structures. Not the numbers.
-    pub(crate) fn structure(&self) -> u64 {
-        let forms: Vec<u64> = self.plans.values().map(Plan::form).collect();
-        self.trace.hash(&forms)
-    }
-
-    /// Whether this is the very work of `other`, up to numbers: [`structure`](Self::structure) without its rounding to a
-    /// number.
-    pub(crate) fn same_work(&self, other: &Self) -> bool {
-        let forms =
-            |traced: &Self| -> Vec<_> { traced.plans.iter().map(|(id, plan)| (*id, plan.form())).collect() };
-        let numbers = |traced: &Self| traced.trace.numbers.len();
-        numbers(self) == numbers(other)
-            && forms(self) == forms(other)
-            && self.nodes().len() == other.nodes().len()
-            && self.nodes().iter().zip(other.nodes()).all(|(a, b)| a.op == b.op && a.shape == b.shape)
-    }
-
-    /// The operations, in the order of execution.
-    pub(crate) fn nodes(&self) -> &[Node] {
-        &self.trace.nodes
-    }
-
-    /// Executes the trace on a batch with filled slots.
-    ///
-    /// # Errors
-    /// A plugin or libtorch refused. The slots are as they were.
-    pub(crate) fn execute(
-        &self,
-        world: &mut World,
-        slots: &mut Recorded,
-        batch: &Batch,
-        detail: bool,
-    ) -> Result<StepReport> {
-        let mut values = Values { slots: std::mem::take(slots), detail, ..Values::default() };
-        let mut nodes = self.nodes().iter().enumerate();
-        let done = nodes.try_for_each(|(id, node)| values.execute(world, batch, id, node));
-        if self.nodes().iter().any(|node| matches!(node.op, Op::Freeze { .. })) {
-            world.optimizer.thaw();
-        }
-        *slots = values.slots;
-        done.map(|()| values.report)
     }
 }
