@@ -259,7 +259,13 @@ fn type_in_words(word: &str, property: &Value, schema: &Value) -> String {
         "string" => "text".into(),
         "null" => "None".into(),
         "array" if property["items"].is_object() => format!("list: {}", kind(&property["items"], schema)),
-        "array" => "list".into(),
+        "array" => match property["prefixItems"].as_array() {
+            Some(parts) => {
+                let parts: Vec<String> = parts.iter().map(|part| kind(part, schema)).collect();
+                format!("({})", parts.join(", "))
+            }
+            None => "list".into(),
+        },
         "object" if property["additionalProperties"].is_object() => {
             format!("map: names to {}", kind(&property["additionalProperties"], schema))
         }
@@ -293,6 +299,10 @@ fn as_written(value: &Value, property: &Value) -> String {
         }
         Value::String(name) => name.clone(),
         Value::Null => "None".into(),
+        Value::Array(parts) if property["prefixItems"].is_array() => {
+            let parts: Vec<String> = parts.iter().map(|part| as_written(part, &Value::Null)).collect();
+            format!("({})", parts.join(", "))
+        }
         Value::Object(map) if property["additionalProperties"].is_object() => {
             let inside = &property["additionalProperties"];
             let entries = map.iter().map(|(name, value)| format!("{name:?}: {}", as_written(value, inside)));

@@ -1,4 +1,14 @@
-//! `export_plugins!`: which entries a crate registers.
+//! `link_plugins!` and `export_plugins!`: which entries a crate registers.
+
+/// Lists the entries of a crate that is linked into a program and never makes a library: `link_plugins! { Sgd, AdamW }`.
+#[macro_export]
+macro_rules! link_plugins {
+    ($($plugin:ty),* $(,)?) => {
+        $($crate::inventory::submit! {
+            $crate::StaticPlugin(<$plugin as $crate::Describe>::entry)
+        })*
+    };
+}
 
 /// Lists the entries of a crate, of any kind: `export_plugins! { MixUp, CutMix }`.
 ///
@@ -8,9 +18,7 @@
 #[macro_export]
 macro_rules! export_plugins {
     ($($plugin:ty),* $(,)?) => {
-        $($crate::inventory::submit! {
-            $crate::StaticPlugin(<$plugin as $crate::Describe>::entry)
-        })*
+        $crate::link_plugins! { $($plugin),* }
 
         #[cfg(feature = "dylib")]
         #[unsafe(no_mangle)]

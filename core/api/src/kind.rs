@@ -104,6 +104,11 @@ pub struct Choice<K: Kind + ?Sized> {
 }
 
 impl<K: Kind + ?Sized> Choice<K> {
+    /// The entry `plugin` with these settings, none of them named by a recipe.
+    pub fn new(plugin: impl Into<String>, served: K::Served, config: Rc<K::Config>) -> Self {
+        Self { plugin: plugin.into(), served, given: Vec::new(), config }
+    }
+
     /// Checks the ranges of all settings, naming the field.
     ///
     /// # Errors

@@ -8,8 +8,10 @@ mod kept;
 mod memory_format;
 mod method;
 mod optimizer;
+mod optimizers;
 mod precision;
 mod queue;
+mod ranges;
 mod recipe;
 mod run;
 pub mod schedule;
@@ -24,7 +26,7 @@ pub use method::{
     CaptureReport, Clock, CudaRecorder, Fixed, GraphRecorder, Method, MixReport, Param, Scheduled,
     StepReport, Takes, VERBS, Verb, Work,
 };
-pub use optimizer::{AdamW, OptimizerConfig, Sgd};
+pub use optimizers::{AdamW, Bucket, OptimizerConfig, OptimizerRule, Sgd};
 pub use precision::Precision;
 pub use queue::{Queue, QueueConfig, QueueUnit};
 pub use recipe::{
@@ -41,3 +43,7 @@ pub use script::{
 };
 pub use session::{Execution, Session, StepOptions};
 pub use world::{HeadUnit, LossUnit, MixerUnit, Net, Shape, World};
+
+admix_api::link_plugins! {
+    Sgd, AdamW
+}

@@ -490,7 +490,7 @@ impl World {
                 group.weight_decay,
             ));
         }
-        let mut optimizer = Optimizer::new(&recipe.optimizer, groups, device)?;
+        let mut optimizer = Optimizer::new(recipe.optimizer.config.as_ref(), groups, device)?;
         for net in nets.iter().filter(|n| n.trained) {
             for (name, tensor, hints) in net.store.parameters() {
                 optimizer.add(0, format!("net.{}.{name}", net.name), tensor, &hints)?;

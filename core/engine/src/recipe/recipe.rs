@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
-use admix_api::{LossChoice, MixerChoice, Named, section};
+use admix_api::{Choice, LossChoice, MixerChoice, Named, section};
 use admix_data::DataConfig;
 use admix_models::{BackboneConfig, NeckConfig};
 
@@ -12,7 +13,7 @@ use super::overrides::Override;
 use super::sections::{CheckpointConfig, EmbeddingHeadConfig, EvaluateConfig, GroupConfig, PairConfig};
 use crate::cluster::ClustererConfig;
 use crate::method::Param;
-use crate::optimizer::OptimizerConfig;
+use crate::optimizers::{OptimizerConfig, OptimizerRule, Sgd};
 use crate::queue::QueueConfig;
 use crate::script::ScriptText;
 use crate::{Error, Result};
@@ -63,7 +64,7 @@ section! {
         /// Clusterers by the name that the script uses.
         pub clusterers: BTreeMap<String, ClustererConfig> = BTreeMap::new(),
         /// The optimiser. Default Sgd(lr: 0.1, momentum: 0.9, weight_decay: 1e-4).
-        pub optimizer: OptimizerConfig = OptimizerConfig::default(),
+        pub optimizer: Choice<dyn OptimizerRule> = sgd(),
         /// Where the cosine of the learning rate ends, per epoch, unless the script schedules it. Default 0.
         pub min_lr: f64 = 0.0,
         /// Mixers whose parameters have optimiser settings of their own.
@@ -88,10 +89,16 @@ section! {
     }
 }
 
+/// The optimiser of a recipe that names none.
+fn sgd() -> Choice<dyn OptimizerRule> {
+    let config: Rc<dyn OptimizerConfig> = Rc::new(Sgd::default());
+    Choice::new("sgd", (), config)
+}
+
 impl Recipe {
     /// The base learning rate.
     pub fn lr(&self) -> f64 {
-        self.optimizer.lr()
+        self.optimizer.config.lr()
     }
 
     /// The pairs between networks: those of heads on embeddings left out.

@@ -5,7 +5,6 @@ use admix_api::Served;
 use super::recipe::Recipe;
 use super::sections::PairConfig;
 use crate::Result;
-use crate::optimizer::OptimizerConfig;
 
 impl Recipe {
     pub(super) fn validate(&self) -> Result<()> {
@@ -61,22 +60,7 @@ impl Recipe {
         if let Some(steps) = self.checkpoint.every_steps {
             positive("checkpoint.every_steps", steps)?;
         }
-        number("optimizer.lr", self.lr(), self.lr() > 0.0, "a number above 0")?;
-        let decay = match &self.optimizer {
-            OptimizerConfig::Sgd(sgd) => {
-                let wanted = "a number in [0, 1)";
-                number("optimizer.momentum", sgd.momentum, (0.0..1.0).contains(&sgd.momentum), wanted)?;
-                sgd.weight_decay
-            }
-            OptimizerConfig::AdamW(adam) => {
-                for beta in [adam.betas.0, adam.betas.1] {
-                    number("optimizer.betas", beta, (0.0..1.0).contains(&beta), "two numbers in [0, 1)")?;
-                }
-                number("optimizer.eps", adam.eps, adam.eps > 0.0, "a number above 0")?;
-                adam.weight_decay
-            }
-        };
-        number("optimizer.weight_decay", decay, decay >= 0.0, "a number from 0")?;
+        self.optimizer.validate().map_err(|error| self.plugin_error("optimizer", error))?;
         let wanted = format!("a number from 0 to the base learning rate {}", self.lr());
         number("min_lr", self.min_lr, (0.0..=self.lr()).contains(&self.min_lr), &wanted)?;
         for (name, group) in &self.groups {

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Protocol, Tally, all_features, features, needs_labels, probed, width};
 use crate::method::broken;
-use crate::optimizer::{Group, Optimizer, OptimizerConfig, Sgd};
+use crate::optimizer::{Group, Optimizer};
+use crate::optimizers::Sgd;
 use crate::run::evaluate::Accuracy;
 use crate::schedule;
 use crate::session::Session;
@@ -193,7 +194,7 @@ impl Classifier {
         let head = LinearHead::new(&store.root(), width(net), classes)?;
         let sgd = Sgd { lr: settings.lr, momentum: 0.9, weight_decay: 0.0, nesterov: false };
         let groups = vec![Group::new("linear", settings.lr, 0.0, None)];
-        let mut optimizer = Optimizer::new(&OptimizerConfig::Sgd(sgd), groups, device)?;
+        let mut optimizer = Optimizer::new(&sgd, groups, device)?;
         for (name, tensor, hints) in store.parameters() {
             optimizer.add(0, name, tensor, &hints)?;
         }
