@@ -2,7 +2,7 @@
 
 pub mod bundled;
 mod choice;
-mod cluster;
+mod clusterers;
 mod error;
 mod kept;
 mod memory_format;
@@ -20,7 +20,7 @@ mod session;
 mod world;
 
 pub use choice::Weights;
-pub use cluster::{BankUnit, ClustererConfig, Odc, OdcBank, Reweight, k_means};
+pub use clusterers::{Clusterer, ClustererConfig, ClustererUnit, Odc, OdcClusterer, Reweight, k_means};
 pub use error::{Error, Result};
 pub use method::{
     CaptureReport, Clock, CudaRecorder, Fixed, GraphRecorder, Method, MixReport, Param, Scheduled,
@@ -45,5 +45,6 @@ pub use session::{Execution, Session, StepOptions};
 pub use world::{HeadUnit, LossUnit, MixerUnit, Net, Shape, World};
 
 admix_api::link_plugins! {
-    Sgd, AdamW
+    Sgd, AdamW,
+    Odc
 }

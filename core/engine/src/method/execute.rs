@@ -306,12 +306,12 @@ impl Values {
             }
             Op::Bank { bank, verb } => {
                 let _full = world.precision.leave(world.device)?;
-                let unit = &mut world.banks[*bank];
+                let unit = &mut world.clusterers[*bank];
                 match verb {
-                    BankVerb::Labels { index } => Cell::Tensor(unit.bank.labels(&self.tensor(*index)?)?),
-                    BankVerb::ClassWeight => Cell::Tensor(unit.bank.class_weight()?),
+                    BankVerb::Labels { index } => Cell::Tensor(unit.clusterer.labels(&self.tensor(*index)?)?),
+                    BankVerb::ClassWeight => Cell::Tensor(unit.clusterer.class_weight()?),
                     BankVerb::Update { index, embeddings } => {
-                        let changed = unit.bank.update(&self.tensor(*index)?, &self.tensor(*embeddings)?)?;
+                        let changed = unit.clusterer.update(&self.tensor(*index)?, &self.tensor(*embeddings)?)?;
                         self.report.logged.push((format!("{}_changed", unit.name), changed));
                         Cell::Done
                     }

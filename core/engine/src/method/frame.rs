@@ -537,10 +537,10 @@ impl Frame {
     /// The clusterer of this name.
     pub(crate) fn bank(&self, name: &str) -> Result<usize> {
         let world = self.world.borrow();
-        let names = || world.banks.iter().map(|unit| unit.name.as_str());
+        let names = || world.clusterers.iter().map(|unit| unit.name.as_str());
         names().position(|own| own == name).ok_or_else(|| {
             let hint = did_you_mean(name, names());
-            let add = if world.banks.is_empty() {
+            let add = if world.clusterers.is_empty() {
                 format!("; add `clusterers: {{\"{name}\": Odc(k: 200)}}` to it")
             } else {
                 String::new()

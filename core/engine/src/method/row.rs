@@ -49,7 +49,7 @@ pub(crate) fn row(world: &World, cells: &[Cell], op: &Op) -> String {
                 BankVerb::ClassWeight => "class_weight",
                 BankVerb::Update { .. } => "update",
             };
-            format!("bank {} {verb}", world.banks[*bank].name)
+            format!("bank {} {verb}", world.clusterers[*bank].name)
         }
         Op::Freeze { group } => format!("freeze {group}"),
         Op::Log { name, .. } => format!("log {name}"),

@@ -11,7 +11,7 @@ use admix_models::{BackboneConfig, NeckConfig};
 use super::locate;
 use super::overrides::Override;
 use super::sections::{CheckpointConfig, EmbeddingHeadConfig, EvaluateConfig, GroupConfig, PairConfig};
-use crate::cluster::ClustererConfig;
+use crate::clusterers::Clusterer;
 use crate::method::Param;
 use crate::optimizers::{OptimizerConfig, OptimizerRule, Sgd};
 use crate::queue::QueueConfig;
@@ -62,7 +62,7 @@ section! {
         /// Losses whose settings differ from their defaults, by the name that the script uses.
         pub losses: Named<LossChoice> = Named::default(),
         /// Clusterers by the name that the script uses.
-        pub clusterers: BTreeMap<String, ClustererConfig> = BTreeMap::new(),
+        pub clusterers: BTreeMap<String, Choice<dyn Clusterer>> = BTreeMap::new(),
         /// The optimiser. Default Sgd(lr: 0.1, momentum: 0.9, weight_decay: 1e-4).
         pub optimizer: Choice<dyn OptimizerRule> = sgd(),
         /// Where the cosine of the learning rate ends, per epoch, unless the script schedules it. Default 0.
@@ -182,7 +182,7 @@ impl Recipe {
             (Some(out), _) => {
                 Err(self.field_error(&field, format!("is {out}, expected a whole number from 1")))
             }
-            (None, [only]) => Ok(only.clusters()),
+            (None, [only]) => Ok(only.config.clusters()),
             (None, _) => Err(self.field_error(
                 &field,
                 "is missing; it is known without only where the recipe has one clusterer: write (out: 200)",

@@ -35,6 +35,9 @@ impl Recipe {
                 return refuse(&format!("queues.{name}.length"), &queue.length, &wanted);
             }
         }
+        for (name, choice) in &self.clusterers {
+            choice.validate().map_err(|error| self.plugin_error(&format!("clusterers.{name}"), error))?;
+        }
         for (name, head) in &self.embedding_heads {
             if self.nets.contains(name) {
                 return Err(self.field_error(
