@@ -17,7 +17,7 @@ pub struct Progress {
     steps: u64,
     epochs: u64,
     epoch: u64,
-    /// The head whose accuracy the bar shows.
+    /// The head or probe whose accuracy the bar shows.
     report: String,
     /// The last losses and accuracy, for the bar.
     losses: String,
@@ -26,7 +26,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Before the first event. `report` is the head whose accuracy the bar shows: "mix_k".
+    /// Before the first event. `report` is the head or probe whose accuracy the bar shows: "mix_k".
     pub fn new(format: Format, report: String) -> Self {
         let (bar, losses, accuracy) = Default::default();
         Self { format, bar, steps: 0, epochs: 0, epoch: 0, report, losses, accuracy, speed: 0.0 }
@@ -201,6 +201,19 @@ mod tests {
         assert!(lines[2].starts_with("one_q  90.00 %  70.00 %"), "{text}");
         assert!(lines[3].starts_with("mix_k"), "{text}");
         assert_eq!(lines[4], "done: 8 epochs, 1,200 steps, 1 min 01 s");
+    }
+
+    #[test]
+    fn the_bar_of_a_run_without_heads_shows_the_accuracy_of_its_probe() {
+        let registry = admix_engine::registry().expect("plugins");
+        let text = r#"(epochs: 1, method: "moco", heads: [], queues: {"keys": (length: 200)},
+            pairs: [(when: BeforeStep)], evaluate: (probes: [Knn]))"#;
+        let recipe = admix_engine::Recipe::parse(text, "x.ron", &[], &registry).expect("a recipe");
+        let mut progress = Progress::new(Format::Text, recipe.reported().expect("a name"));
+        let accuracy = Accuracy { top1: 41.5, top5: 80.0, loss: 1.0, images: 10 };
+        let heads = BTreeMap::from([("knn_q".to_string(), accuracy)]);
+        progress.show(&Event::Evaluated { step: 1, epoch: 1, heads });
+        assert!(progress.message().contains("knn_q 41.5"), "{}", progress.message());
     }
 
     #[test]

@@ -81,7 +81,7 @@ pub fn run(args: &RunArgs, profiler: Option<&Profiler>) -> Result<()> {
     let registry = Rc::new(libraries::registry()?);
     let seed = args.seed.map(|seed| change("seed", seed));
     let recipe = args.recipe.read(seed.as_slice(), &registry)?;
-    let mut progress = Progress::new(args.format, reported(&recipe));
+    let mut progress = Progress::new(args.format, recipe.reported().unwrap_or_default());
     if args.dry_run {
         return dry_run(args, recipe, &registry, device, precision);
     }
@@ -143,13 +143,6 @@ pub fn run(args: &RunArgs, profiler: Option<&Profiler>) -> Result<()> {
             output::print(&text)
         }
     }
-}
-
-/// The head that is reported first: the recipe's, or the last of the last network.
-fn reported(recipe: &Recipe) -> String {
-    let network = recipe.net_pairs().last().map(|pair| &pair.to).or(recipe.nets.last());
-    let of_last = || Some(format!("{}_{}", recipe.heads.last()?, network?));
-    recipe.evaluate.report.clone().or_else(of_last).unwrap_or_default()
 }
 
 /// What `--out` and `--resume` mean together: the run folder, and the checkpoint if it is not just its newest.

@@ -42,7 +42,7 @@ fn features_of_a_run_are_measured_by_three_protocols() {
         .refused(2, &["no network named `p`", "`q`", "`k`"]);
     place
         .compute(&["eval", "run", "--protocol", "linear", "--epochs", "0"])
-        .refused(2, &["linear evaluation with 0 epochs"]);
+        .refused(2, &["--protocol linear: epochs is 0, expected a whole number from 1"]);
 }
 
 #[test]

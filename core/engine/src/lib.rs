@@ -34,9 +34,9 @@ pub use recipe::{
     When, describe,
 };
 pub use run::{
-    Accuracy, Checkpoint, Event, HeadAccuracy, Header, History, Knn, LinearPreset, LinearProbe, LinearReport,
-    Look, MixerReport, Prepared, Protocol, Run, RunFolder, RunOptions, Summary, evaluate, knn, linear,
-    method_of, mixer_report, prepare, probes, session_of,
+    Accuracy, AfterEpoch, Checkpoint, Event, Features, HeadAccuracy, Header, History, Knn, Linear, LinearAugment,
+    LinearCached, LinearPreset, Look, Measured, MixerReport, Prepared, Probe, ProbeChoice, Run, RunFolder, RunOptions,
+    Summary, TrainPass, evaluate, measure, method_of, mixer_report, prepare, probes, session_of,
 };
 pub use script::{
     ScriptKind, ScriptText, ScriptedLoss, ScriptedMixer, registry, script_entry, script_plugins,
@@ -46,5 +46,6 @@ pub use world::{HeadUnit, LossUnit, MixerUnit, Net, Shape, World};
 
 admix_api::link_plugins! {
     Sgd, AdamW,
-    Odc
+    Odc,
+    Knn, Linear, LinearCached
 }

@@ -15,6 +15,7 @@ use crate::clusterers::Clusterer;
 use crate::method::Param;
 use crate::optimizers::{OptimizerConfig, OptimizerRule, Sgd};
 use crate::queue::QueueConfig;
+use crate::run::ProbeChoice;
 use crate::script::ScriptText;
 use crate::{Error, Result};
 
@@ -104,6 +105,20 @@ impl Recipe {
     /// The pairs between networks: those of heads on embeddings left out.
     pub fn net_pairs(&self) -> impl Iterator<Item = &PairConfig> {
         self.pairs.iter().filter(|pair| !self.embedding_heads.contains_key(&pair.to))
+    }
+
+    /// What a probe measures is called by it: `<probe>_<network>`, of the first network.
+    pub fn probe_name(&self, probe: &ProbeChoice) -> String {
+        format!("{}_{}", probe.plugin, self.nets.first().map_or("", String::as_str))
+    }
+
+    /// The head or probe whose accuracy is shown first and decides which checkpoint is the best: the recipe's, or the
+    /// first probe, or the last head of the last network.
+    pub fn reported(&self) -> Option<String> {
+        let of_probe = || Some(self.probe_name(self.evaluate.probes.first()?));
+        let last = self.net_pairs().last().map(|pair| &pair.to).or(self.nets.last());
+        let of_head = || Some(format!("{}_{}", self.heads.last()?, last?));
+        self.evaluate.report.clone().or_else(of_probe).or_else(of_head)
     }
 
     /// Momentum of the first pair of networks, or 0.

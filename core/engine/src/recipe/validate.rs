@@ -130,12 +130,20 @@ impl Recipe {
                 return Err(self.field_error("pairs", message));
             }
         }
+        for (at, probe) in self.evaluate.probes.iter().enumerate() {
+            if self.evaluate.probes[..at].iter().any(|other| other.plugin == probe.plugin) {
+                let message = format!("has `{}` twice; their figures would have one name", probe.plugin);
+                return Err(self.field_error("evaluate.probes", message));
+            }
+            probe.validate().map_err(|error| {
+                self.field_error("evaluate.probes", format!("has `{}` with a bad setting: {error}", probe.plugin))
+            })?;
+        }
         if let Some(report) = &self.evaluate.report {
             let nets = || self.nets.iter().chain(self.net_pairs().map(|pair| &pair.to));
             let mut known: Vec<String> =
                 nets().flat_map(|net| self.heads.iter().map(move |head| format!("{head}_{net}"))).collect();
-            let probes = self.evaluate.probes.iter().zip(std::iter::repeat(&self.nets[0]));
-            known.extend(probes.map(|(probe, net)| format!("{}_{net}", probe.name())));
+            known.extend(self.evaluate.probes.iter().map(|probe| self.probe_name(probe)));
             if !known.contains(report) {
                 let message = format!(
                     "is `{report}`, expected <head>_<network>: {}{}",

@@ -29,7 +29,10 @@ pub use checkpoint::{Checkpoint, Header};
 pub use evaluate::{Accuracy, HeadAccuracy, MixerReport, evaluate, mixer_report};
 pub use folder::RunFolder;
 pub use metrics::{Event, History, Summary};
-pub use probe::{Knn, LinearPreset, LinearProbe, LinearReport, Protocol, knn, linear, probes};
+pub use probe::{
+    AfterEpoch, Features, Knn, Linear, LinearAugment, LinearCached, LinearPreset, Measured, Probe, ProbeChoice,
+    TrainPass, measure, probes,
+};
 
 /// What to run and where to write.
 #[derive(Debug, Clone, Default)]
@@ -196,8 +199,8 @@ pub fn prepare(
     let method = method_of(&recipe, script)?;
     let streams = admix_api::Streams::new(recipe.seed);
     let dataset = Dataset::open(&recipe.data, device, streams).map_err(|error| recipe.data_error(error))?;
-    for protocol in &recipe.evaluate.probes {
-        probe::needs_labels(&dataset, *protocol)?;
+    for probe in &recipe.evaluate.probes {
+        probe::needs_labels(&dataset, &probe.plugin)?;
     }
     let mut warnings = Vec::new();
     let narrow = {

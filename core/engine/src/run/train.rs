@@ -14,7 +14,7 @@ use crate::method::{StepReport, verdict};
 use crate::precision::Precision;
 use crate::run::Run;
 use crate::run::checkpoint::Header;
-use crate::run::evaluate::{Accuracy, evaluate};
+use crate::run::evaluate::evaluate;
 use crate::run::metrics::{Event, Summary};
 use crate::run::probe::probes;
 use crate::session::{Execution, StepOptions};
@@ -362,31 +362,13 @@ fn evaluation(run: &mut Run, events: Events<'_>) -> Result<bool> {
     let event = Event::Evaluated { step: clock.step, epoch: clock.epoch, heads: heads.clone() };
     run.folder.append(&event)?;
     events(&event);
-    let reported = report_head(run, &heads);
+    let reported = run.recipe.reported();
     run.history.evaluations.push((clock.epoch, heads));
     if let Some(look) = &mut run.after_evaluation {
         look(&mut run.session, &run.dataset, &run.folder)?;
     }
     let best = reported.and_then(|name| run.history.heads().get(&name).map(|head| head.last >= head.best));
     Ok(best.unwrap_or(false))
-}
-
-/// The head or probe that decides which checkpoint is the best: the recipe's, or the first probe, or the last head of the
-/// last network.
-fn report_head(run: &Run, heads: &BTreeMap<String, Accuracy>) -> Option<String> {
-    let world = run.session.world();
-    let of_last = || Some(format!("{}_{}", run.recipe.heads.last()?, world.nets.last()?.name));
-    let of_probe = || {
-        let probe = run.recipe.evaluate.probes.first()?;
-        Some(format!("{}_{}", probe.name(), world.nets.first()?.name))
-    };
-    run.recipe
-        .evaluate
-        .report
-        .clone()
-        .or_else(of_probe)
-        .or_else(of_last)
-        .filter(|name| heads.contains_key(name))
 }
 
 fn checkpoint(run: &Run, best: bool, newest: Option<&PathBuf>, events: Events<'_>) -> Result<PathBuf> {
@@ -408,7 +390,7 @@ fn finish(run: &Run, finished: bool) -> Result<Summary> {
     let clock = run.session.clock();
     let heads = run.history.heads();
     let summary = Summary {
-        report: run.history.evaluations.last().and_then(|(_, heads)| report_head(run, heads)),
+        report: run.recipe.reported().filter(|name| heads.contains_key(name)),
         heads,
         step: clock.step,
         epoch: clock.epoch,
