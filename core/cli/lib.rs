@@ -80,6 +80,8 @@ enum Command {
     Bench(bench::BenchCommand),
 }
 
+admix_api::link_plugins! { progress::Terminal }
+
 /// The program without the bundled plugins: every mixer and loss comes from a library.
 pub fn bare_main() -> ExitCode {
     libraries::leave_out_bundled();

@@ -3,14 +3,52 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use admix_engine::{Accuracy, Event, Summary};
+use admix_engine::{Accuracy, Event, Logger, LoggerConfig, Opening, Record, Summary};
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::Value;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::output::{self, Format};
 
+/// Settings of what the terminal shows.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Terminal {
+    /// Lines for people, or lines of JSON. Default Text.
+    pub format: Format,
+}
+
+admix_api::describe! {
+    dyn Logger, dyn LoggerConfig: Terminal, "Terminal", "terminal",
+    "Events on stdout; `admix run` shows them so without being told.",
+    source: "no publication", served: ()
+}
+
+impl LoggerConfig for Terminal {
+    fn validate(&self) -> admix_api::Result<()> {
+        Ok(())
+    }
+
+    fn open(&self, opening: &Opening<'_>) -> admix_engine::Result<Box<dyn Logger>> {
+        Ok(Box::new(Progress::new(self.format, opening.report.unwrap_or_default().to_string())))
+    }
+
+    fn resolved(&self) -> Value {
+        json!(self)
+    }
+}
+
+impl Logger for Progress {
+    fn take(&mut self, record: &Record) -> admix_engine::Result<()> {
+        self.show(&record.event);
+        Ok(())
+    }
+}
+
 /// Shows the events of one run.
+#[derive(Debug)]
 pub struct Progress {
     format: Format,
     bar: Option<ProgressBar>,

@@ -5,6 +5,7 @@ mod choice;
 mod clusterers;
 mod error;
 mod kept;
+mod loggers;
 mod memory_format;
 mod method;
 mod optimizer;
@@ -22,6 +23,7 @@ mod world;
 pub use choice::Weights;
 pub use clusterers::{Clusterer, ClustererConfig, ClustererUnit, Odc, OdcClusterer, Reweight, k_means};
 pub use error::{Error, Result};
+pub use loggers::{Event, JsonLines, Logger, LoggerConfig, Loggers, Opening, Record};
 pub use method::{
     CaptureReport, Clock, CudaRecorder, Fixed, GraphRecorder, Method, MixReport, Param, Scheduled,
     StepReport, Takes, VERBS, Verb, Work,
@@ -34,8 +36,9 @@ pub use recipe::{
     When, describe,
 };
 pub use run::{
-    Accuracy, AfterEpoch, Checkpoint, Event, Features, HeadAccuracy, Header, History, Knn, Linear, LinearAugment,
-    LinearCached, LinearPreset, Look, Measured, MixerReport, Prepared, Probe, ProbeChoice, Run, RunFolder, RunOptions,
+    Accuracy, AfterEpoch, Checkpoint, Features, HeadAccuracy, Header, History, Knn, Linear, LinearAugment,
+    LinearCached, LinearPreset, Look, Measured, MixerReport, Prepared, Probe, ProbeChoice, Run, RunContext,
+    RunFacts, RunFolder, RunOptions, Status,
     Summary, TrainPass, evaluate, measure, method_of, mixer_report, prepare, probes, session_of,
 };
 pub use script::{
@@ -47,5 +50,6 @@ pub use world::{HeadUnit, LossUnit, MixerUnit, Net, Shape, World};
 admix_api::link_plugins! {
     Sgd, AdamW,
     Odc,
-    Knn, Linear, LinearCached
+    Knn, Linear, LinearCached,
+    JsonLines
 }

@@ -13,7 +13,7 @@ use std::hash::{Hash, Hasher};
 
 use admix_data::Batch;
 use admix_torch::{Device, GraphId, Tensor, duplicate};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::method::execute::StepReport;
 use crate::method::recorded::{Recorded, Traced};
@@ -77,7 +77,7 @@ impl GraphRecorder for CudaRecorder {
 }
 
 /// What became of capturing so far.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CaptureReport {
     /// Traces that were captured.
     pub variants: usize,

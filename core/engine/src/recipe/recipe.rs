@@ -12,6 +12,7 @@ use super::locate;
 use super::overrides::Override;
 use super::sections::{CheckpointConfig, EmbeddingHeadConfig, EvaluateConfig, GroupConfig, PairConfig};
 use crate::clusterers::Clusterer;
+use crate::loggers::Logger;
 use crate::method::Param;
 use crate::optimizers::{OptimizerConfig, OptimizerRule, Sgd};
 use crate::queue::QueueConfig;
@@ -76,6 +77,8 @@ section! {
         pub checkpoint: CheckpointConfig = CheckpointConfig::default(),
         /// Metrics are read from the device every this many steps. Default 50.
         pub log_every: u64 = 50,
+        /// What takes the events of the run beside `metrics.jsonl` and the terminal. Default: nothing.
+        pub loggers: Vec<Choice<dyn Logger>> = Vec::new(),
         /// Steps with a value that is not finite before the run ends. Default 10.
         pub max_bad_steps: u64 = 10,
         ; beside

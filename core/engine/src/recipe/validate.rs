@@ -153,6 +153,11 @@ impl Recipe {
                 return Err(self.field_error("evaluate.report", message));
             }
         }
+        for logger in &self.loggers {
+            logger.validate().map_err(|error| {
+                self.field_error("loggers", format!("has `{}` with a bad setting: {error}", logger.plugin))
+            })?;
+        }
         for (name, choice) in &self.mixers {
             let field = |error| self.plugin_error(&format!("mixers.{name}"), error);
             choice.served.validate().map_err(field)?;
