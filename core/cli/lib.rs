@@ -27,6 +27,9 @@ mod show;
 pub mod synthetic;
 mod trust;
 
+// The linker drops a crate that nothing names, and its plugins with it.
+#[cfg(test)]
+use admix_plugins as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

@@ -1,4 +1,27 @@
 //! The training engine: recipes, methods, the loop, evaluation, checkpoints, metrics.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `bundled` | the recipes and scripts that come with the program |
+//! | `choice` | the checks and weights of a mixer that picks among others |
+//! | `clusterers/` | the kind *clusterer*: pseudo labels, one file each |
+//! | `error` | what can go wrong, and the exit codes |
+//! | `kept` | copies of tensors that a bad step must put back |
+//! | `loggers/` | the kind *logger*, the events of a run, one file for each logger |
+//! | `memory_format` | channels innermost in memory |
+//! | `method/` | the script's verbs: recorded, executed, captured |
+//! | `optimizer` | groups of parameters with their rates, moved by a rule |
+//! | `optimizers/` | the kind *optimiser*: the rules, one file each |
+//! | `precision` | float32 or autocast |
+//! | `queue` | queues of keys |
+//! | `ranges` | checks of the settings of entries |
+//! | `recipe/` | the recipe: its fields, its reader, its checks, `show` |
+//! | `run/` | a run in its folder: loop, evaluation, checkpoints, `run.json` |
+//! | `run/probe/` | the kind *probe*: evaluation protocols, one file each |
+//! | `schedule` | cosines and milestones |
+//! | `script/` | mixers and losses that are scripts, the sandbox |
+//! | `session` | a run's state and the step that moves it |
+//! | `world` | networks, mixers, optimiser and all else that a step changes |
 
 pub mod bundled;
 mod choice;
@@ -38,8 +61,8 @@ pub use recipe::{
 pub use run::{
     Accuracy, AfterEpoch, Checkpoint, Features, HeadAccuracy, Header, History, Knn, Linear, LinearAugment,
     LinearCached, LinearPreset, Look, Measured, MixerReport, Prepared, Probe, ProbeChoice, Run, RunContext,
-    RunFacts, RunFolder, RunOptions, Status,
-    Summary, TrainPass, evaluate, measure, method_of, mixer_report, prepare, probes, session_of,
+    RunFacts, RunFolder, RunOptions, Status, Summary, TrainPass, evaluate, measure, method_of, mixer_report,
+    prepare, probes, session_of,
 };
 pub use script::{
     ScriptKind, ScriptText, ScriptedLoss, ScriptedMixer, registry, script_entry, script_plugins,

@@ -162,11 +162,13 @@ impl Optimizer {
             for Parameter { tensor, weight_decay, state, .. } in &group.parameters {
                 let Some(gradient) = admix_torch::grad_of(tensor) else { continue };
                 all.push(gradient.shallow_clone());
-                let fits = |(own, bucket): &(usize, Bucket)| *own == index && bucket.weight_decay == *weight_decay;
+                let fits =
+                    |(own, bucket): &(usize, Bucket)| *own == index && bucket.weight_decay == *weight_decay;
                 let at = buckets.iter().position(fits).unwrap_or_else(|| {
                     let state = state.iter().map(|_| Vec::new()).collect();
                     let (parameters, gradients) = Default::default();
-                    buckets.push((index, Bucket { parameters, gradients, state, weight_decay: *weight_decay }));
+                    buckets
+                        .push((index, Bucket { parameters, gradients, state, weight_decay: *weight_decay }));
                     buckets.len() - 1
                 });
                 let bucket = &mut buckets[at].1;

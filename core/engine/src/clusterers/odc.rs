@@ -359,7 +359,11 @@ mod tests {
             let _ = clusterer.update(&index, &new).expect("an update");
             dissolved += u64::from(clusterer.after_step(step, &mut draws(step)).expect("a step"));
             assert!(clusterer.counts.equal(&counted(&clusterer.labels, 6).expect("counts")), "step {step}");
-            assert!(counts(&clusterer).iter().all(|count| *count > 0), "step {step}: {:?}", counts(&clusterer));
+            assert!(
+                counts(&clusterer).iter().all(|count| *count > 0),
+                "step {step}: {:?}",
+                counts(&clusterer)
+            );
             assert!(clusterer.centroids.isfinite().all().int64_value(&[]) == 1);
             let norms = clusterer.features.norm_scalaropt_dim(2.0, 1i64, false);
             assert!((norms - 1.0).abs().max().double_value(&[]) < 1e-5);
@@ -374,7 +378,10 @@ mod tests {
         let new = wild(&[2, 8], 0.6, Kind::Float);
         let _ = new.get(0).fill_(f64::NAN);
         let _ = clusterer.update(&Tensor::from_slice(&[3i64, 4]), &new).expect("an update");
-        assert!(clusterer.features.get(3).equal(&before.get(3)) && !clusterer.features.get(4).equal(&before.get(4)));
+        assert!(
+            clusterer.features.get(3).equal(&before.get(3))
+                && !clusterer.features.get(4).equal(&before.get(4))
+        );
         assert_eq!(clusterer.features.isfinite().all().int64_value(&[]), 1);
     }
 
@@ -399,7 +406,10 @@ mod tests {
         let refusal = |odc: Odc, samples| odc.check(samples).expect_err("refused").to_string();
         assert_eq!(refusal(Odc::default(), 150), "k is 200, expected at most the 150 training images");
         let message = refusal(Odc::default(), 3000);
-        assert!(message.starts_with("min_size is 20, expected 1 to 15") && message.contains("3000"), "{message}");
+        assert!(
+            message.starts_with("min_size is 20, expected 1 to 15") && message.contains("3000"),
+            "{message}"
+        );
         let message = Odc { momentum: 0.0, ..Odc::default() }.validate().expect_err("refused").to_string();
         assert!(message.starts_with("momentum is 0"), "{message}");
         assert!(Odc::default().check(4000).is_ok());

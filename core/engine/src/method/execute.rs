@@ -311,7 +311,8 @@ impl Values {
                     BankVerb::Labels { index } => Cell::Tensor(unit.clusterer.labels(&self.tensor(*index)?)?),
                     BankVerb::ClassWeight => Cell::Tensor(unit.clusterer.class_weight()?),
                     BankVerb::Update { index, embeddings } => {
-                        let changed = unit.clusterer.update(&self.tensor(*index)?, &self.tensor(*embeddings)?)?;
+                        let changed =
+                            unit.clusterer.update(&self.tensor(*index)?, &self.tensor(*embeddings)?)?;
                         self.report.logged.push((format!("{}_changed", unit.name), changed));
                         Cell::Done
                     }

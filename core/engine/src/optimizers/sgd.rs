@@ -71,11 +71,8 @@ impl OptimizerRule for Sgd {
 
     fn step(&self, bucket: &Bucket, lr: &Tensor, found_inf: &Tensor) -> Result<()> {
         let Bucket { parameters, gradients, state, weight_decay } = bucket;
-        let options = SgdOptions {
-            momentum: self.momentum,
-            weight_decay: *weight_decay,
-            nesterov: self.nesterov,
-        };
+        let options =
+            SgdOptions { momentum: self.momentum, weight_decay: *weight_decay, nesterov: self.nesterov };
         let momenta = state.first().map_or(&[][..], Vec::as_slice);
         Ok(admix_torch::fused_sgd(parameters, gradients, momenta, &options, lr, Some(found_inf))?)
     }

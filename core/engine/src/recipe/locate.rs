@@ -321,7 +321,9 @@ mod tests {
         let (found, added) = with_bodies(text, "a");
         assert_eq!(found, "(a: [Knn(), /* x */ Linear(epochs: 1),\n Cached() // y\n], b: [Knn], c: Knn)");
         assert_eq!(added.iter().map(|end| &found[end - 2..*end]).collect::<Vec<_>>(), ["()", "()"]);
-        for other in ["(a: [], b: 1)", "(a: [1, \"x\", (b: 2)])", "(a: Knn)", "(b: [Knn])", "(a: [Knn(k: [A])"] {
+        for other in
+            ["(a: [], b: 1)", "(a: [1, \"x\", (b: 2)])", "(a: Knn)", "(b: [Knn])", "(a: [Knn(k: [A])"]
+        {
             assert_eq!(with_bodies(other, "a"), (other.to_string(), Vec::new()), "{other}");
         }
     }

@@ -136,7 +136,10 @@ impl Recipe {
                 return Err(self.field_error("evaluate.probes", message));
             }
             probe.validate().map_err(|error| {
-                self.field_error("evaluate.probes", format!("has `{}` with a bad setting: {error}", probe.plugin))
+                self.field_error(
+                    "evaluate.probes",
+                    format!("has `{}` with a bad setting: {error}", probe.plugin),
+                )
             })?;
         }
         if let Some(report) = &self.evaluate.report {

@@ -194,6 +194,41 @@ impl RunFolder {
         Ok(None)
     }
 
+    /// The checkpoint at `path`: a file, or the newest good one (or the best) of a run folder. `warn` hears of damaged ones
+    /// that are passed over.
+    ///
+    /// # Errors
+    /// There is no checkpoint, or none is whole.
+    pub fn checkpoint_at(
+        path: &Path,
+        best: bool,
+        device: Device,
+        warn: &mut dyn FnMut(String),
+    ) -> Result<Checkpoint> {
+        if path.is_file() {
+            if best {
+                let message = format!("--best: {} is a checkpoint; give the run folder", path.display());
+                return Err(Error::Input(message));
+            }
+            return Checkpoint::read(path, device);
+        }
+        if !path.is_dir() {
+            let message = format!("{}: there is no such run folder or checkpoint", path.display());
+            return Err(Error::Input(message));
+        }
+        let folder = Self::existing(path);
+        let none = || {
+            Error::Input(format!(
+                "{} holds no checkpoint: is it a run folder, with checkpoints/step-*.safetensors in it?",
+                path.display()
+            ))
+        };
+        if best {
+            return Checkpoint::read(&folder.best().ok_or_else(none)?, device);
+        }
+        folder.newest_good(device, warn)?.ok_or_else(none)
+    }
+
     /// Writes the state of a session, then removes all but the newest `keep` up to this step. Returns the file.
     ///
     /// # Errors

@@ -28,14 +28,14 @@ use crate::world::Shape;
 use crate::{Error, Result, bundled};
 
 pub use checkpoint::{Checkpoint, Header};
-pub use evaluate::{Accuracy, HeadAccuracy, MixerReport, evaluate, mixer_report};
-pub use folder::RunFolder;
 pub use context::RunContext;
+pub use evaluate::{Accuracy, HeadAccuracy, MixerReport, evaluate, mixer_report};
 pub use facts::{RunFacts, Status};
+pub use folder::RunFolder;
 pub use metrics::{History, Summary};
 pub use probe::{
-    AfterEpoch, Features, Knn, Linear, LinearAugment, LinearCached, LinearPreset, Measured, Probe, ProbeChoice,
-    TrainPass, measure, probes,
+    AfterEpoch, Features, Knn, Linear, LinearAugment, LinearCached, LinearPreset, Measured, Probe,
+    ProbeChoice, TrainPass, measure, probes,
 };
 
 /// What to run.

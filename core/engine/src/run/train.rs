@@ -186,12 +186,7 @@ fn batches(run: &Run, loader: &mut Loader) -> Result<Vec<Batch>> {
 }
 
 /// A batch could not be had: saves the state, so that a run of days is not lost to one broken file.
-fn unread(
-    run: &mut Run,
-    error: Error,
-    pending: &mut Pending,
-    newest: Option<PathBuf>,
-) -> Error {
+fn unread(run: &mut Run, error: Error, pending: &mut Pending, newest: Option<PathBuf>) -> Error {
     let step = run.session.clock().step;
     if step == 0 || !matches!(error, Error::Data(_)) {
         return error;
@@ -338,12 +333,7 @@ fn share(run: &Run, waited: f64, seconds: f64) -> Option<f64> {
 }
 
 /// A step failed: saves the state before it, where the step left it alone, and says where it is.
-fn failed(
-    run: &mut Run,
-    error: Error,
-    pending: &mut Pending,
-    newest: Option<PathBuf>,
-) -> Error {
+fn failed(run: &mut Run, error: Error, pending: &mut Pending, newest: Option<PathBuf>) -> Error {
     let step = run.session.clock().step + 1;
     let older = match &newest {
         Some(path) => format!("The newest checkpoint is {}", path.display()),

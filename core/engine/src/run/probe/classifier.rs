@@ -42,7 +42,8 @@ pub(super) struct Training {
 }
 
 /// Trains on features `[n, C]` and labels of one epoch: learns from each batch that it calls with.
-pub(super) type Epoch<'a> = &'a dyn Fn(u64, Streams, &mut dyn FnMut(&Tensor, &Tensor) -> Result<()>) -> Result<()>;
+pub(super) type Epoch<'a> =
+    &'a dyn Fn(u64, Streams, &mut dyn FnMut(&Tensor, &Tensor) -> Result<()>) -> Result<()>;
 
 impl Training {
     /// The learning rate of an epoch, from 0.
@@ -70,7 +71,8 @@ impl Training {
             ("lr".to_string(), json!(self.lr)),
             ("decay_at".to_string(), json!(self.decay_at)),
         ]);
-        let measured = |accuracy, best: f64| Measured { accuracy, best_top1: Some(best), decided: decided.clone() };
+        let measured =
+            |accuracy, best: f64| Measured { accuracy, best_top1: Some(best), decided: decided.clone() };
         let unusable = broken(&test)?.f_double_value(&[])?;
         if unusable > 0.0 {
             let sums = [0.0, 0.0, f64::NAN, unusable];

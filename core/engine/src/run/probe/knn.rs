@@ -70,7 +70,13 @@ impl Probe for Knn {
 }
 
 /// The share of votes for each class, `[N, classes]`, of queries `[N, D]` among references `[n, D]`, all of unit length.
-fn votes(queries: &Tensor, references: &Tensor, labels: &Tensor, classes: i64, settings: &Knn) -> Result<Tensor> {
+fn votes(
+    queries: &Tensor,
+    references: &Tensor,
+    labels: &Tensor,
+    classes: i64,
+    settings: &Knn,
+) -> Result<Tensor> {
     let n = queries.size()[0];
     let (similarity, at) = nearest(queries, references, settings.k as i64, AT_ONCE)?;
     let each = labels.f_index_select(0, &at.f_reshape([-1])?)?.f_reshape(at.size())?;

@@ -78,7 +78,9 @@ impl Features for NetworkFeatures<'_> {
         let total = self.dataset.len(split);
         let mut parts = Vec::new();
         for start in (0..total).step_by(self.batch) {
-            parts.push(self.of(&self.dataset.clean_batch(split, start, self.batch.min(total - start))?.images)?);
+            parts.push(
+                self.of(&self.dataset.clean_batch(split, start, self.batch.min(total - start))?.images)?,
+            );
         }
         Ok((Tensor::f_cat(&parts, 0)?, self.dataset.labels(split).shallow_clone()))
     }
