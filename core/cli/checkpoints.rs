@@ -8,35 +8,13 @@ use admix_engine::{Checkpoint, Method, Override, Recipe, RunFolder, Session, Sha
 use admix_torch::Device;
 use anyhow::Result;
 
-use crate::failure::bad_input;
 use crate::output;
 
 /// The checkpoint in this file, or the newest good one (or the best) of this run folder.
 pub fn open(path: &Path, best: bool, device: Device) -> Result<Checkpoint> {
-    if path.is_file() {
-        if best {
-            return Err(bad_input(format!(
-                "--best: {} is a checkpoint; give the run folder",
-                path.display()
-            )));
-        }
-        return Ok(Checkpoint::read(path, device)?);
-    }
-    if !path.is_dir() {
-        return Err(bad_input(format!("{}: there is no such run folder or checkpoint", path.display())));
-    }
-    let folder = RunFolder::existing(path);
-    let none = || {
-        bad_input(format!(
-            "{} holds no checkpoint: is it a run folder, with checkpoints/step-*.safetensors in it?",
-            path.display()
-        ))
-    };
-    if best {
-        return Ok(Checkpoint::read(&folder.best().ok_or_else(none)?, device)?);
-    }
-    let newest = folder.newest_good(device, &mut |message| output::note(&format!("warning: {message}")))?;
-    newest.ok_or_else(none)
+    Ok(RunFolder::checkpoint_at(path, best, device, &mut |message| {
+        output::note(&format!("warning: {message}"));
+    })?)
 }
 
 /// The recipe that a checkpoint was trained with, changed.

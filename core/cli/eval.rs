@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use admix_api::Streams;
+use admix_api::{Entry, Registry, Seed, Streams, same_name};
 use admix_data::{Dataset, Split, TrainSplit};
-use admix_engine::{
-    Accuracy, Knn, LinearPreset, LinearProbe, MixerReport, Protocol, Recipe, Session, evaluate, knn, linear,
-    mixer_report,
-};
+use admix_engine::{Accuracy, MixerReport, Probe, Recipe, Session, evaluate, measure, mixer_report};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use serde_json::json;
+use serde::de::DeserializeSeed;
+use serde_json::{Map, Value, json};
 
 use crate::checkpoints;
 use crate::device::DeviceArgs;
@@ -21,13 +19,10 @@ use crate::output::{self, Format};
 use crate::recipes::Changes;
 use crate::samples;
 
-/// What `--protocol` may be.
-const PROTOCOLS: [(&str, &str); 5] = [
+/// Protocols that measure no features. Every probe of the registry is one as well.
+const PROTOCOLS: [(&str, &str); 2] = [
     ("test", "accuracy of every head on the test set"),
     ("mixer", "how the masks of trained mixers look, and how hard their images are"),
-    ("knn", "accuracy of the votes of the nearest training images"),
-    ("linear", "accuracy of a linear classifier trained on the frozen network, images augmented"),
-    ("linear-cached", "the same on features computed once, without augmentation: an approximation"),
 ];
 
 /// Flags of `admix eval`.
@@ -35,8 +30,8 @@ const PROTOCOLS: [(&str, &str); 5] = [
 pub struct EvalArgs {
     /// A run folder (its newest good checkpoint is used), or a checkpoint.
     run: PathBuf,
-    /// What to measure: test, the accuracy of every head; mixer, the masks of its mixers; knn, linear or linear-cached,
-    /// the features of one network.
+    /// What to measure: test, the accuracy of every head; mixer, the masks of its mixers; or the features of one network
+    /// by a probe: knn, linear, linear-cached, or another that `admix plugins probe` lists.
     #[arg(long, default_value = "test", value_name = "NAME")]
     protocol: String,
     /// Use the best checkpoint of the run folder instead of the newest.
@@ -64,8 +59,8 @@ struct ProbeArgs {
     /// knn: a vote weighs exp(cosine / T). Default 0.07.
     #[arg(long, value_name = "T")]
     temperature: Option<f64>,
-    /// linear: learning rate and steps as in the paper (0.1, or 30 on ImageNet; at 30 and 60 % of the epochs) or in its
-    /// code (1, or 30; at 60 and 80 %).
+    /// linear: learning rate and steps as in the paper (0.1, or 30 for 1000 classes and more; at 30 and 60 % of the epochs)
+    /// or in its code (1, or 30; at 60 and 80 %).
     #[arg(long, value_enum)]
     preset: Option<Preset>,
     /// linear: passes over the training set. Default 100.
@@ -86,45 +81,57 @@ enum Preset {
 }
 
 impl ProbeArgs {
+    /// The settings that the flags give, by name.
+    fn settings(&self) -> Vec<(&'static str, Value)> {
+        let preset = self.preset.map(|preset| match preset {
+            Preset::Paper => "Paper",
+            Preset::Code => "Code",
+        });
+        let all = [
+            ("k", self.k.map(Value::from)),
+            ("temperature", self.temperature.map(Value::from)),
+            ("preset", preset.map(Value::from)),
+            ("epochs", self.epochs.map(Value::from)),
+            ("lr", self.lr.map(Value::from)),
+            ("batch", self.batch.map(Value::from)),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+
     /// Refuses a flag that the protocol does not heed.
-    fn check(&self, protocol: &str) -> Result<()> {
-        let knn = [("--k", self.k.is_some()), ("--temperature", self.temperature.is_some())];
-        let linear = [
-            ("--preset", self.preset.is_some()),
-            ("--epochs", self.epochs.is_some()),
-            ("--lr", self.lr.is_some()),
-            ("--batch", self.batch.is_some()),
-        ];
-        let probes = [("--net", self.net.is_some())];
-        /// Flags and whether they are given, and the protocols that heed them.
-        type Group<'a> = (&'a [(&'a str, bool)], &'a [&'a str]);
-        let groups: [Group<'_>; 3] = [
-            (&knn, &["knn"]),
-            (&linear, &["linear", "linear-cached"]),
-            (&probes, &["knn", "linear", "linear-cached"]),
-        ];
-        for (flags, protocols) in groups {
-            if let Some((flag, _)) = flags.iter().find(|(_, given)| *given)
-                && !protocols.contains(&protocol)
-            {
-                let known = protocols.join(" or ");
-                return Err(bad_input(format!("{flag} belongs to --protocol {known}, not to {protocol}")));
+    fn check(&self, protocol: &str, registry: &Registry) -> Result<()> {
+        let has = |entry: &Entry, setting: &str| !(entry.schema)()["properties"][setting].is_null();
+        let refuse = |flag: &str, heeds: &dyn Fn(&Entry) -> bool| {
+            let known: Vec<&str> = registry
+                .of::<dyn Probe>()
+                .filter(|entry| heeds(entry))
+                .map(|entry| entry.name.as_str())
+                .collect();
+            if known.iter().any(|name| same_name(name, protocol)) {
+                return Ok(());
             }
+            let known = known.join(" or ");
+            Err(bad_input(format!("--{flag} belongs to --protocol {known}, not to {protocol}")))
+        };
+        for (name, _) in self.settings() {
+            refuse(name, &|entry| has(entry, name))?;
         }
-        Ok(())
+        if self.net.is_some() { refuse("net", &|_| true) } else { Ok(()) }
     }
 }
 
 /// Measures a trained run.
 pub fn eval(args: &EvalArgs) -> Result<()> {
-    if !PROTOCOLS.iter().any(|(name, _)| *name == args.protocol) {
-        let known: Vec<String> =
-            PROTOCOLS.iter().map(|(name, about)| format!("`{name}` ({about})")).collect();
-        return Err(bad_input(format!("--protocol {}: there is {}", args.protocol, known.join(" and "))));
-    }
-    args.probe.check(&args.protocol)?;
     let device = args.device.open()?;
     let registry = libraries::registry()?;
+    let probe_entry = registry.of::<dyn Probe>().find(|entry| same_name(&entry.name, &args.protocol));
+    if probe_entry.is_none() && !PROTOCOLS.iter().any(|(name, _)| *name == args.protocol) {
+        let mut known: Vec<String> =
+            PROTOCOLS.iter().map(|(name, about)| format!("`{name}` ({about})")).collect();
+        known.extend(registry.of::<dyn Probe>().map(|entry| format!("`{}` ({})", entry.name, entry.summary)));
+        return Err(bad_input(format!("--protocol {}: there is {}", args.protocol, known.join(" and "))));
+    }
+    args.probe.check(&args.protocol, &registry)?;
     let checkpoint = checkpoints::open(&args.run, args.best, device)?;
     let recipe = checkpoints::recipe(&checkpoint, &args.changes.set, &registry)?;
     let mut data = recipe.data.clone();
@@ -156,8 +163,8 @@ pub fn eval(args: &EvalArgs) -> Result<()> {
             Format::Text => output::print(&format!("{title}\n{}", mixer_table(&reports))),
         };
     }
-    if let Some(protocol) = Protocol::ALL.into_iter().find(|protocol| protocol.name() == args.protocol) {
-        return probe(args, protocol, &session, &dataset, &recipe, facts, &title);
+    if let Some(entry) = probe_entry {
+        return probe(args, (entry, &registry), &session, &dataset, &recipe, facts, &title);
     }
     let heads = evaluate(&mut session, &dataset, &recipe)?;
     match args.format {
@@ -169,59 +176,45 @@ pub fn eval(args: &EvalArgs) -> Result<()> {
 /// Measures the features of one network.
 fn probe(
     args: &EvalArgs,
-    protocol: Protocol,
+    (entry, registry): (&Entry, &Registry),
     session: &Session,
     dataset: &Dataset,
     recipe: &Recipe,
-    mut facts: serde_json::Value,
+    mut facts: Value,
     title: &str,
 ) -> Result<()> {
-    let (flags, per) = (&args.probe, recipe.evaluate.batch);
-    let net = flags.net.as_deref();
+    let net = args.probe.net.as_deref();
     let net_name = net.map_or_else(|| recipe.nets.first().cloned().unwrap_or_default(), str::to_string);
-    let mut note = String::new();
-    let accuracy = if protocol == Protocol::Knn {
-        let default = Knn::default();
-        let settings = Knn {
-            k: flags.k.unwrap_or(default.k),
-            temperature: flags.temperature.unwrap_or(default.temperature),
-        };
-        let found = knn(session, dataset, net, &settings, per)?;
-        facts["settings"] = serde_json::to_value(&settings)?;
-        found
-    } else {
-        let preset = match flags.preset {
-            None | Some(Preset::Paper) => LinearPreset::Paper,
-            Some(Preset::Code) => LinearPreset::Code,
-        };
-        let preset = LinearProbe::preset(preset, &recipe.data);
-        let chosen = args.changes.set.iter().any(|change| change.path.starts_with("data.augment"));
-        let settings = LinearProbe {
-            augment: preset.augment.filter(|_| !chosen),
-            cached: protocol == Protocol::LinearCached,
-            epochs: flags.epochs.unwrap_or(preset.epochs),
-            batch: flags.batch.unwrap_or(preset.batch),
-            lr: flags.lr.unwrap_or(preset.lr),
-            ..preset
-        };
-        let epochs = settings.epochs;
-        let mut after = |epoch: u64, accuracy: &Accuracy| {
-            if epoch == 1 || epoch.is_multiple_of(10) {
-                output::note(&format!(
-                    "epoch {epoch} of {epochs}: top-1 {}",
-                    output::percent(accuracy.top1, 2)
-                ));
-            }
-        };
-        let found = linear(session, dataset, net, &settings, per, &mut after)?;
-        facts["settings"] = serde_json::to_value(&settings)?;
-        facts["best_top1"] = found.best_top1.into();
-        note = format!("\nbest top-1 of all {epochs} epochs: {}", output::percent(found.best_top1, 2));
-        found.last
+    let mut settings: Map<String, Value> =
+        args.probe.settings().into_iter().map(|(name, value)| (name.to_string(), value)).collect();
+    let chosen = args.changes.set.iter().any(|change| change.path.starts_with("data.augment"));
+    if chosen && !(entry.schema)()["properties"]["augment"].is_null() {
+        settings.insert("augment".into(), "Recipe".into());
+    }
+    let refuse = |why: &dyn std::fmt::Display| bad_input(format!("--protocol {}: {why}", entry.name));
+    let probe = Seed::<dyn Probe>::of(registry)
+        .deserialize(json!({ &entry.name: settings }))
+        .map_err(|error| refuse(&error))?;
+    probe.validate().map_err(|error| refuse(&error))?;
+    let epochs = probe.config.epochs().unwrap_or_default();
+    let mut after = |epoch: u64, accuracy: &Accuracy| {
+        if epoch == 1 || epoch.is_multiple_of(10) {
+            output::note(&format!("epoch {epoch} of {epochs}: top-1 {}", output::percent(accuracy.top1, 2)));
+        }
     };
-    facts["protocol"] = protocol.name().into();
+    let found = measure(&probe, session, dataset, recipe, net, &mut after)?;
+    facts["settings"] = probe.config.resolved();
+    for (name, value) in found.decided {
+        facts["settings"][name] = value;
+    }
+    let mut note = String::new();
+    if let Some(best) = found.best_top1 {
+        facts["best_top1"] = best.into();
+        note = format!("\nbest top-1 of all {epochs} epochs: {}", output::percent(best, 2));
+    }
+    facts["protocol"] = entry.name.clone().into();
     facts["network"] = net_name.clone().into();
-    let heads = BTreeMap::from([(format!("{}_{net_name}", protocol.name()), accuracy)]);
+    let heads = BTreeMap::from([(format!("{}_{net_name}", entry.name), found.accuracy)]);
     match args.format {
         Format::Json => output::print_json(&with(facts, "heads", &heads)?),
         Format::Text => {

@@ -27,6 +27,9 @@ mod show;
 pub mod synthetic;
 mod trust;
 
+// The linker drops a crate that nothing names, and its plugins with it.
+#[cfg(test)]
+use admix_plugins as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -79,6 +82,8 @@ enum Command {
     #[command(subcommand)]
     Bench(bench::BenchCommand),
 }
+
+admix_api::register! { progress::Terminal }
 
 /// The program without the bundled plugins: every mixer and loss comes from a library.
 pub fn bare_main() -> ExitCode {

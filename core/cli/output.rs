@@ -8,10 +8,11 @@ use std::sync::Mutex;
 use anyhow::Result;
 use clap::ValueEnum;
 use indicatif::ProgressBar;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// For people or for programs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize, JsonSchema)]
 pub enum Format {
     /// For people.
     #[default]

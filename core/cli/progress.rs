@@ -3,21 +3,59 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use admix_engine::{Accuracy, Event, Summary};
+use admix_engine::{Accuracy, Event, Logger, LoggerConfig, Opening, Record, Summary};
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::Value;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::output::{self, Format};
 
+/// Settings of what the terminal shows.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Terminal {
+    /// Lines for people, or lines of JSON. Default Text.
+    pub format: Format,
+}
+
+admix_api::describe! {
+    dyn Logger, dyn LoggerConfig: Terminal, "Terminal", "terminal",
+    "Events on stdout; `admix run` shows them so without being told.",
+    source: "no publication", served: ()
+}
+
+impl LoggerConfig for Terminal {
+    fn validate(&self) -> admix_api::Result<()> {
+        Ok(())
+    }
+
+    fn open(&self, opening: &Opening<'_>) -> admix_engine::Result<Box<dyn Logger>> {
+        Ok(Box::new(Progress::new(self.format, opening.report.unwrap_or_default().to_string())))
+    }
+
+    fn resolved(&self) -> Value {
+        json!(self)
+    }
+}
+
+impl Logger for Progress {
+    fn take(&mut self, record: &Record) -> admix_engine::Result<()> {
+        self.show(&record.event);
+        Ok(())
+    }
+}
+
 /// Shows the events of one run.
+#[derive(Debug)]
 pub struct Progress {
     format: Format,
     bar: Option<ProgressBar>,
     steps: u64,
     epochs: u64,
     epoch: u64,
-    /// The head whose accuracy the bar shows.
+    /// The head or probe whose accuracy the bar shows.
     report: String,
     /// The last losses and accuracy, for the bar.
     losses: String,
@@ -26,7 +64,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Before the first event. `report` is the head whose accuracy the bar shows: "mix_k".
+    /// Before the first event. `report` is the head or probe whose accuracy the bar shows: "mix_k".
     pub fn new(format: Format, report: String) -> Self {
         let (bar, losses, accuracy) = Default::default();
         Self { format, bar, steps: 0, epochs: 0, epoch: 0, report, losses, accuracy, speed: 0.0 }
@@ -201,6 +239,19 @@ mod tests {
         assert!(lines[2].starts_with("one_q  90.00 %  70.00 %"), "{text}");
         assert!(lines[3].starts_with("mix_k"), "{text}");
         assert_eq!(lines[4], "done: 8 epochs, 1,200 steps, 1 min 01 s");
+    }
+
+    #[test]
+    fn the_bar_of_a_run_without_heads_shows_the_accuracy_of_its_probe() {
+        let registry = admix_engine::registry().expect("plugins");
+        let text = r#"(epochs: 1, method: "moco", heads: [], queues: {"keys": (length: 200)},
+            pairs: [(when: BeforeStep)], evaluate: (probes: [Knn]))"#;
+        let recipe = admix_engine::Recipe::parse(text, "x.ron", &[], &registry).expect("a recipe");
+        let mut progress = Progress::new(Format::Text, recipe.reported().expect("a name"));
+        let accuracy = Accuracy { top1: 41.5, top5: 80.0, loss: 1.0, images: 10 };
+        let heads = BTreeMap::from([("knn_q".to_string(), accuracy)]);
+        progress.show(&Event::Evaluated { step: 1, epoch: 1, heads });
+        assert!(progress.message().contains("knn_q 41.5"), "{}", progress.message());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use admix_api::Registry;
-use admix_engine::{Precision, Prepared, Recipe, Run, RunFolder, RunOptions, prepare};
+use admix_engine::{Precision, Prepared, Recipe, Run, RunContext, RunFolder, RunOptions, prepare};
 use admix_torch::Device;
 use anyhow::{Context, Result};
 use clap::Args;
@@ -81,14 +81,12 @@ pub fn run(args: &RunArgs, profiler: Option<&Profiler>) -> Result<()> {
     let registry = Rc::new(libraries::registry()?);
     let seed = args.seed.map(|seed| change("seed", seed));
     let recipe = args.recipe.read(seed.as_slice(), &registry)?;
-    let mut progress = Progress::new(args.format, reported(&recipe));
     if args.dry_run {
         return dry_run(args, recipe, &registry, device, precision);
     }
     let (out, resume) = resume_from(args.out.clone(), args.resume.clone(), device)?;
     let options = RunOptions {
         script: args.script.clone(),
-        out,
         resume,
         allow_changed_script: args.allow_changed_script,
         max_steps: args.max_steps,
@@ -97,7 +95,9 @@ pub fn run(args: &RunArgs, profiler: Option<&Profiler>) -> Result<()> {
         capture: args.capture == Capture::Auto && profiler.is_none(),
         ..RunOptions::default()
     };
-    let mut run = Run::begin(recipe, &options, &registry, device, &mut |event| progress.show(event))?;
+    let mut context = RunContext { out, ..RunContext::default() };
+    context.loggers.add(Box::new(Progress::new(args.format, recipe.reported().unwrap_or_default())));
+    let mut run = Run::begin(recipe, &options, &registry, device, context)?;
     run.after_evaluation = Some(Box::new(|session, dataset, folder| {
         let name = format!("epoch-{:03}.png", session.clock().epoch);
         // A picture that fails must not end a run.
@@ -109,9 +109,8 @@ pub fn run(args: &RunArgs, profiler: Option<&Profiler>) -> Result<()> {
     if let Some(profiler) = profiler {
         run.stop_after(profiler.start(run.session.clock(), device));
     }
-    let stop = Arc::new(AtomicI32::new(0));
-    watch_signals(&stop)?;
-    let outcome = run.train(&stop, &mut |event| progress.show(event));
+    watch_signals(&run.context.stop)?;
+    let outcome = run.train();
     output::end_bar();
     let summary = outcome?;
     let profile = profiler.map(|profiler| profiler.finish(&run.folder)).transpose()?;
@@ -143,13 +142,6 @@ pub fn run(args: &RunArgs, profiler: Option<&Profiler>) -> Result<()> {
             output::print(&text)
         }
     }
-}
-
-/// The head that is reported first: the recipe's, or the last of the last network.
-fn reported(recipe: &Recipe) -> String {
-    let network = recipe.net_pairs().last().map(|pair| &pair.to).or(recipe.nets.last());
-    let of_last = || Some(format!("{}_{}", recipe.heads.last()?, network?));
-    recipe.evaluate.report.clone().or_else(of_last).unwrap_or_default()
 }
 
 /// What `--out` and `--resume` mean together: the run folder, and the checkpoint if it is not just its newest.

@@ -28,9 +28,9 @@ fn no_step_of_any_bundled_method_and_mixer_reads_anything_back() {
         assert_eq!(counter.count(), 0, "{name} {more:?}: {:?}", counter.names());
         // What clusterers do between steps and solvers on the host in them is another count.
         let world = toy.session.world();
-        if world.banks.is_empty() && !world.mixers.iter().any(|unit| unit.needs.host_solver) {
+        if world.clusterers.is_empty() && !world.mixers.iter().any(|unit| unit.needs.host_solver) {
             assert_eq!(counter.count_apart(), 0, "{name}");
-        } else if !world.banks.is_empty() {
+        } else if !world.clusterers.is_empty() {
             assert!(counter.count_apart() >= STEPS, "{name}: {}", counter.count_apart());
         }
     };

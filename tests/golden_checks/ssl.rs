@@ -282,7 +282,7 @@ fn two_steps(golden: &Golden, method: &str, execution: Execution) {
         });
         if clustered {
             let world = session.world();
-            let bank = &world.banks[0].bank;
+            let bank = &world.clusterers[0].clusterer;
             golden.check(&at("pseudo_label"), &bank.labels(&index).expect("labels"), Tolerance::EXACT);
             let weights = bank.class_weight().expect("weights");
             golden.check(&at("class_weight"), &(&weights / weights.sum(Kind::Float)), VALUES);

@@ -107,7 +107,7 @@ fn one_step(golden: &Golden, pair_fixed: bool) {
         ..StepOptions::default()
     };
     if clustered {
-        let weights = session.world().banks[0].bank.class_weight().expect("weights");
+        let weights = session.world().clusterers[0].clusterer.class_weight().expect("weights");
         golden.check("class_weight", &weights, VALUES);
     }
     let batch =

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use admix_engine::Checkpoint;
+use admix_engine::{Checkpoint, RunFolder, Status};
 use admix_torch::{Device, Tensor};
 
 use super::{Place, TINY};
@@ -57,6 +57,10 @@ fn a_run_that_diverges_says_so_and_what_to_try() {
         ["the run diverged: 10 steps", "`max_bad_steps`", " of them. Lower the learning rate", "warmup"];
     let outcome = place.compute(&[&["run", "r.ron"], &flags[..]].concat()).refused(1, &parts);
     assert!(outcome.stderr.contains("checkpoint"), "{}", outcome.stderr);
+    let facts = RunFolder::existing(place.path("run")).facts().expect("run.json");
+    assert_eq!(facts.status, Status::Failed);
+    assert!(facts.error.is_some_and(|error| error.contains("the run diverged: 10 steps")));
+    assert_eq!((facts.summary.finished, facts.summary.skipped), (false, 10));
     // What is there is finite and can be gone on with, at another rate.
     for file in super::files_below(&place.path("run/checkpoints")) {
         let checkpoint = Checkpoint::read(&file, Device::Cpu).expect("whole");

@@ -1,7 +1,9 @@
 //! Measuring the features of a run: nearest neighbours and linear classifiers.
 
+use std::collections::BTreeSet;
 use std::fs;
 
+use admix_engine::{Event, RunFolder, Status};
 use serde_json::Value;
 
 use super::{Place, TINY};
@@ -42,7 +44,7 @@ fn features_of_a_run_are_measured_by_three_protocols() {
         .refused(2, &["no network named `p`", "`q`", "`k`"]);
     place
         .compute(&["eval", "run", "--protocol", "linear", "--epochs", "0"])
-        .refused(2, &["linear evaluation with 0 epochs"]);
+        .refused(2, &["--protocol linear: epochs is 0, expected a whole number from 1"]);
 }
 
 #[test]
@@ -83,4 +85,48 @@ fn a_run_measures_its_features_at_intervals() {
     assert_eq!(facts["summary"]["report"], "knn_q");
     place.write("bad.ron", TINY.replace("checkpoint:", r#"evaluate: (report: "knn_q"), checkpoint:"#));
     place.admix(&["check", "bad.ron"]).refused(2, &["`evaluate.report` is `knn_q`", "`mix_k`"]);
+}
+
+#[test]
+fn probes_have_settings_and_their_figures_are_read_from_the_run_folder() {
+    let place = Place::new();
+    let more = r#"evaluate: (every: 2, probes: [Knn(k: 3, temperature: 0.1), LinearCached(epochs: 2)]),
+        loggers: [JsonLines(file: "all.jsonl")], checkpoint:"#;
+    place.write("r.ron", TINY.replace("checkpoint:", more));
+    place.compute(&["run", "r.ron", "--out", "run"]).good();
+    let folder = RunFolder::existing(place.path("run"));
+    let facts = folder.facts().expect("run.json");
+    assert_eq!((facts.status, facts.error), (Status::Done, None));
+    assert_eq!(facts.summary.report.as_deref(), Some("knn_q"));
+    let records = folder.records().expect("metrics");
+    assert!(records.iter().all(|record| record.time > 1.7e9), "{records:?}");
+    let evaluated = records.iter().find_map(|record| match &record.event {
+        Event::Evaluated { heads, .. } => Some(heads),
+        _ => None,
+    });
+    let found = json(&place, &["eval", "run", "--protocol", "knn", "--k", "3", "--temperature", "0.1"]);
+    let top1 = found["heads"]["knn_q"]["top1"].as_f64().expect("a figure");
+    assert_eq!(evaluated.expect("an evaluation")["knn_q"].top1, top1);
+    // A logger of the recipe takes every event.
+    let text = fs::read_to_string(place.path("run/all.jsonl")).expect("events");
+    let kinds: BTreeSet<String> = text
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<Value>(line).expect(line)["event"].as_str().expect(line).to_string()
+        })
+        .collect();
+    let wanted = ["evaluated", "progress", "saved", "started", "train"];
+    assert_eq!(kinds, wanted.map(String::from).into());
+    for (bad, parts) in [
+        ("probes: [Knn(k: 0)]", &["r.ron:", "`evaluate.probes`", "k is 0", "a whole number from 1"][..]),
+        ("probes: [Knn(kk: 3)]", &["r.ron:", "unknown field `kk`", "temperature"]),
+        ("probes: [Knm]", &["r.ron:", "no probe named `Knm`", "Did you mean `knn`?"]),
+        ("probes: [Knn, Knn(k: 3)]", &["`evaluate.probes` has `knn` twice"]),
+    ] {
+        place.write("r.ron", TINY.replace("checkpoint:", &format!("evaluate: ({bad}), checkpoint:")));
+        place.admix(&["check", "r.ron"]).refused(2, parts);
+    }
+    let bad = r#"loggers: [JsonLines(file: "../x.jsonl")], checkpoint:"#;
+    place.write("r.ron", TINY.replace("checkpoint:", bad));
+    place.admix(&["check", "r.ron"]).refused(2, &["`loggers`", "file is ../x.jsonl", "ends in .jsonl"]);
 }

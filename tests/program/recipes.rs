@@ -154,7 +154,7 @@ fn show_prints_a_table_for_people() {
         let line = outcome.stdout.lines().find(|line| line.split_whitespace().next() == Some(path));
         line.unwrap_or_else(|| panic!("{path}: {}", outcome.stdout)).split_whitespace().collect()
     };
-    assert_eq!(row("optimizer.Sgd.lr"), ["optimizer.Sgd.lr", "0.5", "--set"]);
+    assert_eq!(row("optimizer.lr"), ["optimizer.lr", "0.5", "--set"]);
     let method = std::fs::read_to_string(repository().join("configs/quickstart.ron")).expect("the recipe");
     let line = method.lines().position(|line| line.trim_start().starts_with("method:")).expect("a line") + 1;
     assert_eq!(row("method"), ["method", "\"amix\"", "line", &line.to_string()]);

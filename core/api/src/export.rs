@@ -1,4 +1,4 @@
-//! `export_plugins!`: which entries a crate registers.
+//! `register!` and `export_plugins!`: which entries a crate registers.
 
 /// Registers entries, of any kind, with a program that the crate is linked into: `register! { Toy, Stl10 }`.
 #[macro_export]

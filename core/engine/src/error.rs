@@ -121,6 +121,15 @@ impl From<admix_torch::TchError> for Error {
     }
 }
 
+impl From<Error> for admix_api::contract::Seen {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Api(error) => error.into(),
+            other => other.to_string().into(),
+        }
+    }
+}
+
 impl Error {
     /// The exit code of the program: 2 for bad input, 128 + signal when interrupted, 1 for a failed run.
     pub fn exit_code(&self) -> i32 {

@@ -1,17 +1,43 @@
 //! The training engine: recipes, methods, the loop, evaluation, checkpoints, metrics.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `bundled` | the recipes and scripts that come with the program |
+//! | `choice` | the checks and weights of a mixer that picks among others |
+//! | `clusterers/` | the kind *clusterer*: pseudo labels, one file each |
+//! | `error` | what can go wrong, and the exit codes |
+//! | `kept` | copies of tensors that a bad step must put back |
+//! | `loggers/` | the kind *logger*, the events of a run, one file for each logger |
+//! | `memory_format` | channels innermost in memory |
+//! | `method/` | the script's verbs: recorded, executed, captured |
+//! | `optimizer` | groups of parameters with their rates, moved by a rule |
+//! | `optimizers/` | the kind *optimiser*: the rules, one file each |
+//! | `precision` | float32 or autocast |
+//! | `queue` | queues of keys |
+//! | `ranges` | checks of the settings of entries |
+//! | `recipe/` | the recipe: its fields, its reader, its checks, `show` |
+//! | `run/` | a run in its folder: loop, evaluation, checkpoints, `run.json` |
+//! | `run/probe/` | the kind *probe*: evaluation protocols, one file each |
+//! | `schedule` | cosines and milestones |
+//! | `script/` | mixers and losses that are scripts, the sandbox |
+//! | `session` | a run's state and the step that moves it |
+//! | `world` | networks, mixers, optimiser and all else that a step changes |
 
 pub mod bundled;
 mod choice;
-mod cluster;
+mod clusterers;
 mod error;
 mod kept;
+mod loggers;
 mod memory_format;
 mod method;
 mod mixer_unit;
 mod optimizer;
+mod optimizers;
 mod param;
 mod precision;
 mod queue;
+mod ranges;
 mod recipe;
 mod run;
 pub mod schedule;
@@ -21,14 +47,15 @@ mod text;
 mod world;
 
 pub use choice::Weights;
-pub use cluster::{BankUnit, ClustererConfig, Odc, OdcBank, Reweight, k_means};
+pub use clusterers::{Clusterer, ClustererConfig, ClustererUnit, Odc, OdcClusterer, Reweight, k_means};
 pub use error::{Error, Result};
+pub use loggers::{Event, JsonLines, Logger, LoggerConfig, Loggers, Opening, Record};
 pub use method::{
     CaptureReport, Clock, CudaRecorder, Fixed, GraphRecorder, Line, Method, MixReport, Scheduled, StepReport,
     Takes, VERBS, Verb, Work, lines,
 };
 pub use mixer_unit::MixerUnit;
-pub use optimizer::{AdamW, OptimizerConfig, Sgd};
+pub use optimizers::{AdamW, Bucket, OptimizerConfig, OptimizerRule, Sgd};
 pub use param::Param;
 pub use precision::Precision;
 pub use queue::{Queue, QueueConfig, QueueUnit};
@@ -37,12 +64,20 @@ pub use recipe::{
     When, describe,
 };
 pub use run::{
-    Accuracy, Checkpoint, Event, HeadAccuracy, Header, History, Knn, LinearPreset, LinearProbe, LinearReport,
-    Look, MixerReport, Prepared, Protocol, Run, RunFolder, RunOptions, Summary, evaluate, knn, linear,
-    method_of, mixer_report, prepare, probes, session_of,
+    Accuracy, AfterEpoch, Checkpoint, Features, HeadAccuracy, Header, History, Knn, Linear, LinearAugment,
+    LinearCached, LinearPreset, Look, Measured, MixerReport, Prepared, Probe, ProbeChoice, Run, RunContext,
+    RunFacts, RunFolder, RunOptions, Status, Summary, TrainPass, evaluate, measure, method_of, mixer_report,
+    prepare, probes, session_of,
 };
 pub use script::{
     ScriptKind, ScriptText, ScriptedLoss, ScriptedMixer, registry, script_entry, script_plugins,
 };
 pub use session::{Execution, Session, StepOptions};
 pub use world::{HeadUnit, LossUnit, Net, Shape, World};
+
+admix_api::register! {
+    Sgd, AdamW,
+    Odc,
+    Knn, Linear, LinearCached,
+    JsonLines
+}

@@ -1,89 +1,12 @@
-//! The optimiser: fused SGD or AdamW over groups, with all state in named tensors.
+//! The optimiser of a run: a rule over groups of parameters, with all state in named tensors.
 
 use std::collections::BTreeMap;
 
 use admix_api::Hints;
-use admix_torch::{AdamWOptions, Device, Kind, SgdOptions, Tensor};
-use serde::{Deserialize, Serialize};
+use admix_torch::{Device, Kind, Tensor};
 
 use crate::Result;
-
-/// Settings of stochastic gradient descent.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Sgd {
-    /// Base learning rate, > 0. Default 0.1.
-    pub lr: f64,
-    /// Momentum, in [0, 1). Default 0.9.
-    pub momentum: f64,
-    /// L2 weight decay, >= 0; of every parameter, BatchNorm and biases included. Default 1e-4.
-    pub weight_decay: f64,
-    /// Nesterov's form. Default false.
-    pub nesterov: bool,
-}
-
-impl Default for Sgd {
-    fn default() -> Self {
-        Self { lr: 0.1, momentum: 0.9, weight_decay: 1e-4, nesterov: false }
-    }
-}
-
-/// Settings of AdamW.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AdamW {
-    /// Base learning rate, > 0. Default 1e-3.
-    pub lr: f64,
-    /// Decay rates of the two moments, each in [0, 1). Default (0.9, 0.999).
-    pub betas: (f64, f64),
-    /// Added to the denominator. Default 1e-8.
-    pub eps: f64,
-    /// Decoupled weight decay, >= 0. Default 0.05.
-    pub weight_decay: f64,
-}
-
-impl Default for AdamW {
-    fn default() -> Self {
-        Self { lr: 1e-3, betas: (0.9, 0.999), eps: 1e-8, weight_decay: 0.05 }
-    }
-}
-
-/// Which optimiser, with its settings.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum OptimizerConfig {
-    /// Stochastic gradient descent with momentum.
-    Sgd(Sgd),
-    /// Adam with decoupled weight decay.
-    AdamW(AdamW),
-}
-
-admix_api::plain!(OptimizerConfig);
-
-impl Default for OptimizerConfig {
-    fn default() -> Self {
-        Self::Sgd(Sgd::default())
-    }
-}
-
-impl OptimizerConfig {
-    /// The base learning rate.
-    pub fn lr(&self) -> f64 {
-        match self {
-            Self::Sgd(sgd) => sgd.lr,
-            Self::AdamW(adam) => adam.lr,
-        }
-    }
-
-    fn weight_decay(&self) -> f64 {
-        match self {
-            Self::Sgd(sgd) => sgd.weight_decay,
-            Self::AdamW(adam) => adam.weight_decay,
-        }
-    }
-}
-
-/// Parameters of the same group and the same weight decay, with their gradients.
-type Bucket<'a> = (usize, f64, Vec<(&'a Parameter, Tensor)>);
+use crate::optimizers::{Bucket, OptimizerConfig, OptimizerRule};
 
 /// Parameters that share a learning rate.
 #[derive(Debug)]
@@ -119,14 +42,16 @@ struct Parameter {
     weight_decay: f64,
     /// Whether this step leaves it as it is.
     frozen: bool,
-    /// SGD: the momentum; AdamW: both moments and the step count.
+    /// What the rule keeps of it, by name.
     state: Vec<(&'static str, Tensor)>,
 }
 
 /// The optimiser and its state.
 #[derive(Debug)]
 pub struct Optimizer {
-    config: OptimizerConfig,
+    rule: Box<dyn OptimizerRule>,
+    /// Weight decay of groups that have none of their own.
+    weight_decay: f64,
     groups: Vec<Group>,
 }
 
@@ -135,11 +60,11 @@ impl Optimizer {
     ///
     /// # Errors
     /// libtorch refused.
-    pub fn new(config: &OptimizerConfig, mut groups: Vec<Group>, device: Device) -> Result<Self> {
+    pub fn new(config: &dyn OptimizerConfig, mut groups: Vec<Group>, device: Device) -> Result<Self> {
         for group in &mut groups {
             group.slot = Some(Tensor::f_full([0i64; 0], group.lr, (Kind::Float, device))?);
         }
-        Ok(Self { config: config.clone(), groups })
+        Ok(Self { rule: config.build(), weight_decay: config.weight_decay(), groups })
     }
 
     /// The groups.
@@ -152,22 +77,13 @@ impl Optimizer {
         self.groups.iter().position(|g| g.name == name)
     }
 
-    /// Adds a parameter with zero state.
+    /// Adds a parameter in the state that the rule gives it.
     ///
     /// # Errors
     /// libtorch refused.
     pub fn add(&mut self, group: usize, name: String, tensor: Tensor, hints: &Hints) -> Result<()> {
-        let zeros = || -> Result<Tensor> { Ok(tensor.f_zeros_like()?.f_detach()?) };
-        let state = match &self.config {
-            OptimizerConfig::Sgd(sgd) if sgd.momentum == 0.0 => Vec::new(),
-            OptimizerConfig::Sgd(_) => vec![("momentum", zeros()?)],
-            OptimizerConfig::AdamW(_) => vec![
-                ("exp_avg", zeros()?),
-                ("exp_avg_sq", zeros()?),
-                ("step", Tensor::f_zeros([0i64; 0], (Kind::Float, tensor.device()))?),
-            ],
-        };
-        let decay = self.groups[group].weight_decay.unwrap_or_else(|| self.config.weight_decay());
+        let state = self.rule.state(&tensor)?;
+        let decay = self.groups[group].weight_decay.unwrap_or(self.weight_decay);
         let weight_decay = if hints.weight_decay { decay } else { 0.0 };
         self.groups[group].parameters.push(Parameter { name, tensor, weight_decay, frozen: false, state });
         Ok(())
@@ -241,15 +157,25 @@ impl Optimizer {
     pub fn step(&mut self, found_inf: &Tensor) -> Result<()> {
         let _guard = admix_torch::no_grad();
         let mut all = Vec::new();
-        let mut buckets: Vec<Bucket<'_>> = Vec::new();
+        let mut buckets: Vec<(usize, Bucket)> = Vec::new();
         for (index, group) in self.groups.iter().enumerate() {
-            for parameter in &group.parameters {
-                let Some(gradient) = admix_torch::grad_of(&parameter.tensor) else { continue };
+            for Parameter { tensor, weight_decay, state, .. } in &group.parameters {
+                let Some(gradient) = admix_torch::grad_of(tensor) else { continue };
                 all.push(gradient.shallow_clone());
-                let decay = parameter.weight_decay;
-                match buckets.iter_mut().find(|(g, d, _)| *g == index && *d == decay) {
-                    Some((_, _, bucket)) => bucket.push((parameter, gradient)),
-                    None => buckets.push((index, decay, vec![(parameter, gradient)])),
+                let fits =
+                    |(own, bucket): &(usize, Bucket)| *own == index && bucket.weight_decay == *weight_decay;
+                let at = buckets.iter().position(fits).unwrap_or_else(|| {
+                    let state = state.iter().map(|_| Vec::new()).collect();
+                    let (parameters, gradients) = Default::default();
+                    buckets
+                        .push((index, Bucket { parameters, gradients, state, weight_decay: *weight_decay }));
+                    buckets.len() - 1
+                });
+                let bucket = &mut buckets[at].1;
+                bucket.parameters.push(tensor.shallow_clone());
+                bucket.gradients.push(gradient);
+                for (slot, (_, own)) in bucket.state.iter_mut().zip(state) {
+                    slot.push(own.shallow_clone());
                 }
             }
         }
@@ -257,36 +183,9 @@ impl Optimizer {
             return Ok(());
         }
         admix_torch::nonfinite(&all, found_inf)?;
-        for (group, weight_decay, bucket) in &buckets {
-            let Some(lr) = &self.groups[*group].slot else { continue };
-            let parameters: Vec<Tensor> = bucket.iter().map(|(p, _)| p.tensor.shallow_clone()).collect();
-            let gradients: Vec<Tensor> = bucket.iter().map(|(_, g)| g.shallow_clone()).collect();
-            let state = |slot: usize| -> Vec<Tensor> {
-                bucket.iter().filter_map(|(p, _)| p.state.get(slot)).map(|(_, t)| t.shallow_clone()).collect()
-            };
-            match &self.config {
-                OptimizerConfig::Sgd(sgd) => admix_torch::fused_sgd(
-                    &parameters,
-                    &gradients,
-                    &state(0),
-                    &SgdOptions {
-                        momentum: sgd.momentum,
-                        weight_decay: *weight_decay,
-                        nesterov: sgd.nesterov,
-                    },
-                    lr,
-                    Some(found_inf),
-                )?,
-                OptimizerConfig::AdamW(adam) => admix_torch::fused_adamw(
-                    &parameters,
-                    &gradients,
-                    &state(0),
-                    &state(1),
-                    &state(2),
-                    &AdamWOptions { betas: adam.betas, eps: adam.eps, weight_decay: *weight_decay },
-                    lr,
-                    Some(found_inf),
-                )?,
+        for (group, bucket) in &buckets {
+            if let Some(lr) = &self.groups[*group].slot {
+                self.rule.step(bucket, lr, found_inf)?;
             }
         }
         Ok(())

@@ -283,15 +283,15 @@ impl Session {
     /// What clusterers do between two steps. It may wait for the device, and its time is counted apart.
     fn cluster(&mut self) -> Result<()> {
         let world = &mut *self.world.borrow_mut();
-        if world.banks.is_empty() {
+        if world.clusterers.is_empty() {
             return Ok(());
         }
         let begin = Instant::now();
         let _apart = admix_torch::apart();
-        for unit in &mut world.banks {
+        for unit in &mut world.clusterers {
             let _timed = spans::part(|| format!("clusterer {}", unit.name), 0);
             let mut draws = world.streams.draws("cluster", &unit.name, self.clock.epoch, self.clock.step);
-            unit.bank.after_step(self.clock.step, &mut draws)?;
+            unit.clusterer.after_step(self.clock.step, &mut draws)?;
         }
         self.clustering += begin.elapsed();
         Ok(())
@@ -309,11 +309,11 @@ impl Session {
     /// libtorch refused.
     pub fn start_clusterers(&mut self, clean: impl IntoIterator<Item = Result<Tensor>>) -> Result<()> {
         let world = &mut *self.world.borrow_mut();
-        let Some(net) = world.nets.first().filter(|_| !world.banks.is_empty()) else { return Ok(()) };
+        let Some(net) = world.nets.first().filter(|_| !world.clusterers.is_empty()) else { return Ok(()) };
         let parts = clean.into_iter().map(|images| net.embed(&images?)).collect::<Result<Vec<_>>>()?;
         let features = Tensor::f_cat(&parts, 0)?;
-        for unit in &mut world.banks {
-            unit.bank.initialise(&features, &mut world.streams.draws("cluster", &unit.name, 0, 0))?;
+        for unit in &mut world.clusterers {
+            unit.clusterer.initialise(&features, &mut world.streams.draws("cluster", &unit.name, 0, 0))?;
         }
         Ok(())
     }

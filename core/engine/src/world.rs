@@ -9,7 +9,7 @@ use admix_data::{Info, TrainSplit};
 use admix_models::{Linear, Network, Pass};
 use admix_torch::{Autocast, Device, Kind, Reduction, Tensor};
 
-use crate::cluster::BankUnit;
+use crate::clusterers::ClustererUnit;
 use crate::kept::Kept;
 use crate::method::vocabulary;
 use crate::mixer_unit::MixerUnit;
@@ -159,7 +159,7 @@ pub struct World {
     /// Into how many groups the BatchNorms of networks split a train-mode batch; 1: they do not.
     pub bn_groups: i64,
     /// Clusterers.
-    pub banks: Vec<BankUnit>,
+    pub clusterers: Vec<ClustererUnit>,
     /// Which images are trained on: only `Train` are all labelled.
     pub split: TrainSplit,
     /// Stages whose features a mixer reads: passes keep them.
@@ -181,7 +181,7 @@ pub struct World {
     pub channels_last: bool,
 }
 
-/// What a step changes before [`World::found_inf`] is known, or without a look at it. Queues and banks keep by themselves
+/// What a step changes before [`World::found_inf`] is known, or without a look at it. Queues and clusterers keep by themselves
 /// what they write over, as they are large and a step writes little of them.
 #[derive(Debug, Default)]
 struct KeptParts {
@@ -273,15 +273,14 @@ impl World {
             return Err(recipe.field_error("recompute_stages", message));
         }
         let width = nets.first().map_or(0, Net::embedding_width);
-        let mut banks = Vec::new();
-        for (name, config) in &recipe.clusterers {
+        let mut clusterers = Vec::new();
+        for (name, choice) in &recipe.clusterers {
             // Without the data at hand, as in `admix show`, no number of clusters is too large.
             let samples = if shape.samples == 0 { usize::MAX } else { shape.samples };
-            config.check(samples).map_err(|(field, message)| {
-                recipe.field_error(&format!("clusterers.{name}.{field}"), message)
-            })?;
-            let bank = config.build(shape.samples as i64, width, device)?;
-            banks.push(BankUnit { name: name.clone(), bank });
+            let refused = |error| recipe.plugin_error(&format!("clusterers.{name}"), error);
+            choice.config.check(samples).map_err(refused)?;
+            let clusterer = choice.config.build(shape.samples as i64, width, device)?;
+            clusterers.push(ClustererUnit { name: name.clone(), clusterer });
         }
         let mut queues = Vec::new();
         for (name, config) in &recipe.queues {
@@ -428,7 +427,7 @@ impl World {
                 group.weight_decay,
             ));
         }
-        let mut optimizer = Optimizer::new(&recipe.optimizer, groups, device)?;
+        let mut optimizer = Optimizer::new(recipe.optimizer.config.as_ref(), groups, device)?;
         for net in nets.iter().filter(|n| n.trained) {
             for (name, tensor, hints) in net.store.parameters() {
                 optimizer.add(0, format!("net.{}.{name}", net.name), tensor, &hints)?;
@@ -459,7 +458,7 @@ impl World {
             heads,
             queues,
             bn_groups,
-            banks,
+            clusterers,
             split: shape.split,
             kept_stages,
             recompute_stages: recipe.recompute_stages.clone(),
@@ -530,8 +529,8 @@ impl World {
         drop(timed);
         self.follow(When::AfterStep, true)?;
         let _timed = spans::part(|| SAFEGUARD.into(), 0);
-        for unit in &mut self.banks {
-            unit.bank.settle(&self.found_inf)?;
+        for unit in &mut self.clusterers {
+            unit.clusterer.settle(&self.found_inf)?;
         }
         let KeptParts { buffers, followers, mixers, host_mixers: _ } = &self.kept;
         [buffers, followers, mixers].into_iter().try_for_each(|kept| kept.put_back_where(&self.found_inf))
@@ -554,7 +553,7 @@ impl World {
         if std::mem::take(&mut self.is_open) {
             self.kept.all().into_iter().try_for_each(Kept::put_back)?;
             let always = self.found_inf.f_ones_like()?;
-            self.banks.iter_mut().try_for_each(|unit| unit.bank.settle(&always))?;
+            self.clusterers.iter_mut().try_for_each(|unit| unit.clusterer.settle(&always))?;
         }
         self.forget_step()
     }
@@ -567,7 +566,7 @@ impl World {
         self.is_open = false;
         self.optimizer.thaw();
         self.queues.iter_mut().for_each(|unit| unit.queue.forget());
-        self.banks.iter_mut().for_each(|unit| unit.bank.forget());
+        self.clusterers.iter_mut().for_each(|unit| unit.clusterer.forget());
         self.optimizer.clear()
     }
 
@@ -664,9 +663,9 @@ impl World {
             let named = |(part, tensor)| (format!("queue.{}.{part}", unit.name), tensor);
             all.extend(unit.queue.tensors().into_iter().map(named));
         }
-        for unit in &self.banks {
+        for unit in &self.clusterers {
             let named = |(part, tensor)| (format!("bank.{}.{part}", unit.name), tensor);
-            all.extend(unit.bank.tensors().into_iter().map(named));
+            all.extend(unit.clusterer.tensors().into_iter().map(named));
         }
         all.extend(self.optimizer.state());
         all
@@ -694,8 +693,8 @@ impl World {
         for (name, mut tensor) in own {
             tensor.f_copy_(&values[&name])?;
         }
-        for unit in &mut self.banks {
-            unit.bank.loaded();
+        for unit in &mut self.clusterers {
+            unit.clusterer.loaded();
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use std::hash::{Hash, Hasher};
 
 use admix_data::Batch;
 use admix_torch::{GraphId, Tensor, duplicate};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::method::recorder::GraphRecorder;
 use crate::method::report::StepReport;
@@ -30,7 +30,7 @@ const WARM_UPS: u32 = 2;
 const MOST: usize = 8;
 
 /// What became of capturing so far.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CaptureReport {
     /// Traces that were captured.
     pub variants: usize,

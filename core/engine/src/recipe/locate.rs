@@ -44,6 +44,27 @@ pub fn added(text: &str, edited: &str, path: &str) -> Option<Range<usize>> {
     Some(edited[..value.start].rfind(name).unwrap_or(value.start)..value.end)
 }
 
+/// The text with `()` after each name that stands alone in the list at `path`, as in `[Knn]`, and the ends of what was
+/// added. The parser needs them where a name may have settings.
+pub fn with_bodies(text: &str, path: &str) -> (String, Vec<usize>) {
+    let (mut whole, mut added) = (String::new(), Vec::new());
+    let list = find(text, path).filter(|span| text[span.start..].starts_with('[')).unwrap_or(0..0);
+    let (mut at, mut copied) = (list.start + 1, 0);
+    while at < list.end {
+        at = skip_space(text, at);
+        let end = skip_value(text, at);
+        if text[at..].starts_with(char::is_alphabetic) && !text[..end].ends_with(')') {
+            whole.push_str(&text[copied..end]);
+            whole.push_str("()");
+            added.push(whole.len());
+            copied = end;
+        }
+        at = skip_to_comma(text, end, list.end);
+    }
+    whole.push_str(&text[copied..]);
+    (whole, added)
+}
+
 /// The text with the value at `path` replaced, or added to the innermost struct that is there.
 pub fn set(text: &str, path: &str, value: &str) -> Result<String, String> {
     if !is_one_value(value) {
@@ -292,6 +313,19 @@ mod tests {
 
     fn value(path: &str) -> Option<&'static str> {
         find(RECIPE, path).map(|span| &RECIPE[span])
+    }
+
+    #[test]
+    fn names_that_stand_alone_in_a_list_get_a_body() {
+        let text = "(a: [Knn, /* x */ Linear(epochs: 1),\n Cached // y\n], b: [Knn], c: Knn)";
+        let (found, added) = with_bodies(text, "a");
+        assert_eq!(found, "(a: [Knn(), /* x */ Linear(epochs: 1),\n Cached() // y\n], b: [Knn], c: Knn)");
+        assert_eq!(added.iter().map(|end| &found[end - 2..*end]).collect::<Vec<_>>(), ["()", "()"]);
+        for other in
+            ["(a: [], b: 1)", "(a: [1, \"x\", (b: 2)])", "(a: Knn)", "(b: [Knn])", "(a: [Knn(k: [A])"]
+        {
+            assert_eq!(with_bodies(other, "a"), (other.to_string(), Vec::new()), "{other}");
+        }
     }
 
     #[test]

@@ -77,9 +77,11 @@ fn parse(
     let options = ron::Options::default()
         .with_default_extension(Extensions::UNWRAP_VARIANT_NEWTYPES | Extensions::IMPLICIT_SOME)
         .with_recursion_limit(64);
-    let read = options.from_str_seed(&edited, With::<Recipe>::new(&with_scripts));
+    let (readable, added) = locate::with_bodies(&edited, "evaluate.probes");
+    let read = options.from_str_seed(&readable, With::<Recipe>::new(&with_scripts));
     let read = read.map_err(|error| {
-        let complaint = Complaint::of(&error, &edited);
+        let mut complaint = Complaint::of(&error, &readable);
+        complaint.offset -= 2 * added.iter().filter(|end| **end <= complaint.offset).count();
         // An override that cannot be read is blamed by its flag, not by a place in the file.
         let blamed = set.iter().rev().find(|(change, before)| {
             locate::added(before, &edited, &change.path)

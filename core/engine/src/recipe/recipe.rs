@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use admix_api::{LossChoice, MixerChoice, Named, section};
+use admix_api::{Choice, LossChoice, MixerChoice, Named, section};
 use admix_data::DataConfig;
 use admix_models::{BackboneChoice, NeckConfig, ResNetConfig};
 
 use super::locate;
 use super::overrides::Override;
 use super::sections::{CheckpointConfig, EmbeddingHeadConfig, EvaluateConfig, GroupConfig, PairConfig};
-use crate::cluster::ClustererConfig;
-use crate::optimizer::OptimizerConfig;
+use crate::clusterers::Clusterer;
+use crate::loggers::Logger;
+use crate::optimizers::{OptimizerConfig, OptimizerRule, Sgd};
 use crate::param::Param;
 use crate::queue::QueueConfig;
+use crate::run::ProbeChoice;
 use crate::script::ScriptText;
 use crate::{Error, Result};
 
@@ -62,9 +64,9 @@ section! {
         /// Losses whose settings differ from their defaults, by the name that the script uses.
         pub losses: Named<LossChoice> = Named::default(),
         /// Clusterers by the name that the script uses.
-        pub clusterers: BTreeMap<String, ClustererConfig> = BTreeMap::new(),
+        pub clusterers: BTreeMap<String, Choice<dyn Clusterer>> = BTreeMap::new(),
         /// The optimiser. Default Sgd(lr: 0.1, momentum: 0.9, weight_decay: 1e-4).
-        pub optimizer: OptimizerConfig = OptimizerConfig::default(),
+        pub optimizer: Choice<dyn OptimizerRule> = sgd(),
         /// Where the cosine of the learning rate ends, per epoch, unless the script schedules it. Default 0.
         pub min_lr: f64 = 0.0,
         /// Mixers whose parameters have optimiser settings of their own.
@@ -75,6 +77,8 @@ section! {
         pub checkpoint: CheckpointConfig = CheckpointConfig::default(),
         /// Metrics are read from the device every this many steps. Default 50.
         pub log_every: u64 = 50,
+        /// What takes the events of the run beside `metrics.jsonl` and the terminal. Default: nothing.
+        pub loggers: Vec<Choice<dyn Logger>> = Vec::new(),
         /// Steps with a value that is not finite before the run ends. Default 10.
         pub max_bad_steps: u64 = 10,
         ; beside
@@ -89,15 +93,35 @@ section! {
     }
 }
 
+/// The optimiser of a recipe that names none.
+fn sgd() -> Choice<dyn OptimizerRule> {
+    let config: Rc<dyn OptimizerConfig> = Rc::new(Sgd::default());
+    Choice::new("sgd", (), config)
+}
+
 impl Recipe {
     /// The base learning rate.
     pub fn lr(&self) -> f64 {
-        self.optimizer.lr()
+        self.optimizer.config.lr()
     }
 
     /// The pairs between networks: those of heads on embeddings left out.
     pub fn net_pairs(&self) -> impl Iterator<Item = &PairConfig> {
         self.pairs.iter().filter(|pair| !self.embedding_heads.contains_key(&pair.to))
+    }
+
+    /// What a probe measures is called by it: `<probe>_<network>`, of the first network.
+    pub fn probe_name(&self, probe: &ProbeChoice) -> String {
+        format!("{}_{}", probe.plugin, self.nets.first().map_or("", String::as_str))
+    }
+
+    /// The head or probe whose accuracy is shown first and decides which checkpoint is the best: the recipe's, or the
+    /// first probe, or the last head of the last network.
+    pub fn reported(&self) -> Option<String> {
+        let of_probe = || Some(self.probe_name(self.evaluate.probes.first()?));
+        let last = self.net_pairs().last().map(|pair| &pair.to).or(self.nets.last());
+        let of_head = || Some(format!("{}_{}", self.heads.last()?, last?));
+        self.evaluate.report.clone().or_else(of_probe).or_else(of_head)
     }
 
     /// Momentum of the first pair of networks, or 0.
@@ -176,7 +200,7 @@ impl Recipe {
             (Some(out), _) => {
                 Err(self.field_error(&field, format!("is {out}, expected a whole number from 1")))
             }
-            (None, [only]) => Ok(only.clusters()),
+            (None, [only]) => Ok(only.config.clusters()),
             (None, _) => Err(self.field_error(
                 &field,
                 "is missing; it is known without only where the recipe has one clusterer: write (out: 200)",

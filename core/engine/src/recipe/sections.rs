@@ -1,8 +1,9 @@
-//! Sections of a recipe that are no kinds of the registry.
+//! Sections of a recipe.
 
+use admix_api::section;
 use serde::{Deserialize, Serialize};
 
-use crate::run::Protocol;
+use crate::run::ProbeChoice;
 
 /// When a momentum network follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
@@ -56,27 +57,21 @@ pub struct GroupConfig {
     pub weight_decay: Option<f64>,
 }
 
-/// How and when a run is evaluated.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct EvaluateConfig {
-    /// Every this many epochs, and after the last. Default 1.
-    pub every: u64,
-    /// Images per batch. Default 500.
-    pub batch: usize,
-    /// Clean training batches from which the BatchNorms of momentum networks are re-estimated before each
-    /// evaluation; 0 leaves them as training made them. Default 20.
-    pub reestimate_batches: usize,
-    /// What else is measured, on the features of the first network, as `<protocol>_<network>`. Default: nothing.
-    pub probes: Vec<Protocol>,
-    /// The head or probe whose accuracy is reported first, as `<head>_<network>`. Default: the first probe, or the last
-    /// head of all.
-    pub report: Option<String>,
-}
-
-impl Default for EvaluateConfig {
-    fn default() -> Self {
-        Self { every: 1, batch: 500, reestimate_batches: 20, probes: Vec::new(), report: None }
+section! {
+    /// How and when a run is evaluated.
+    default pub struct EvaluateConfig {
+        /// Every this many epochs, and after the last. Default 1.
+        pub every: u64 = 1,
+        /// Images per batch. Default 500.
+        pub batch: usize = 500,
+        /// Clean training batches from which the BatchNorms of momentum networks are re-estimated before each
+        /// evaluation; 0 leaves them as training made them. Default 20.
+        pub reestimate_batches: usize = 20,
+        /// What else is measured, on the features of the first network, as `<probe>_<network>`. Default: nothing.
+        pub probes: Vec<ProbeChoice> = Vec::new(),
+        /// The head or probe whose accuracy is reported first, as `<head>_<network>`. Default: the first probe, or the last
+        /// head of all.
+        pub report: Option<String> = None,
     }
 }
 
@@ -96,4 +91,4 @@ impl Default for CheckpointConfig {
     }
 }
 
-admix_api::plain!(When, PairConfig, EmbeddingHeadConfig, GroupConfig, EvaluateConfig, CheckpointConfig);
+admix_api::plain!(When, PairConfig, EmbeddingHeadConfig, GroupConfig, CheckpointConfig);

@@ -67,8 +67,9 @@ pub fn describe(recipe: &Recipe, source: &str) -> Result<Vec<(String, String, Or
 
 /// Elements of lists (`pairs.0.from`) are found as far as their list.
 fn listed(source: &str, path: &str) -> Option<std::ops::Range<usize>> {
-    let list = path.split('.').next().filter(|first| *first == "pairs")?;
-    locate::find(source, list)
+    let parts: Vec<&str> = path.split('.').collect();
+    let at = parts.iter().position(|part| part.parse::<usize>().is_ok())?;
+    locate::find(source, &parts[..at].join("."))
 }
 
 fn flatten(path: &str, value: &serde_json::Value, rows: &mut Vec<(String, String)>) {

@@ -5,7 +5,6 @@ use admix_api::Served;
 use super::recipe::Recipe;
 use super::sections::PairConfig;
 use crate::Result;
-use crate::optimizer::OptimizerConfig;
 
 impl Recipe {
     pub(super) fn validate(&self) -> Result<()> {
@@ -36,6 +35,9 @@ impl Recipe {
                 return refuse(&format!("queues.{name}.length"), &queue.length, &wanted);
             }
         }
+        for (name, choice) in &self.clusterers {
+            choice.validate().map_err(|error| self.plugin_error(&format!("clusterers.{name}"), error))?;
+        }
         for (name, head) in &self.embedding_heads {
             if self.nets.contains(name) {
                 return Err(self.field_error(
@@ -61,22 +63,7 @@ impl Recipe {
         if let Some(steps) = self.checkpoint.every_steps {
             positive("checkpoint.every_steps", steps)?;
         }
-        number("optimizer.lr", self.lr(), self.lr() > 0.0, "a number above 0")?;
-        let decay = match &self.optimizer {
-            OptimizerConfig::Sgd(sgd) => {
-                let wanted = "a number in [0, 1)";
-                number("optimizer.momentum", sgd.momentum, (0.0..1.0).contains(&sgd.momentum), wanted)?;
-                sgd.weight_decay
-            }
-            OptimizerConfig::AdamW(adam) => {
-                for beta in [adam.betas.0, adam.betas.1] {
-                    number("optimizer.betas", beta, (0.0..1.0).contains(&beta), "two numbers in [0, 1)")?;
-                }
-                number("optimizer.eps", adam.eps, adam.eps > 0.0, "a number above 0")?;
-                adam.weight_decay
-            }
-        };
-        number("optimizer.weight_decay", decay, decay >= 0.0, "a number from 0")?;
+        self.optimizer.validate().map_err(|error| self.plugin_error("optimizer", error))?;
         let wanted = format!("a number from 0 to the base learning rate {}", self.lr());
         number("min_lr", self.min_lr, (0.0..=self.lr()).contains(&self.min_lr), &wanted)?;
         for (name, group) in &self.groups {
@@ -143,12 +130,23 @@ impl Recipe {
                 return Err(self.field_error("pairs", message));
             }
         }
+        for (at, probe) in self.evaluate.probes.iter().enumerate() {
+            if self.evaluate.probes[..at].iter().any(|other| other.plugin == probe.plugin) {
+                let message = format!("has `{}` twice; their figures would have one name", probe.plugin);
+                return Err(self.field_error("evaluate.probes", message));
+            }
+            probe.validate().map_err(|error| {
+                self.field_error(
+                    "evaluate.probes",
+                    format!("has `{}` with a bad setting: {error}", probe.plugin),
+                )
+            })?;
+        }
         if let Some(report) = &self.evaluate.report {
             let nets = || self.nets.iter().chain(self.net_pairs().map(|pair| &pair.to));
             let mut known: Vec<String> =
                 nets().flat_map(|net| self.heads.iter().map(move |head| format!("{head}_{net}"))).collect();
-            let probes = self.evaluate.probes.iter().zip(std::iter::repeat(&self.nets[0]));
-            known.extend(probes.map(|(probe, net)| format!("{}_{net}", probe.name())));
+            known.extend(self.evaluate.probes.iter().map(|probe| self.probe_name(probe)));
             if !known.contains(report) {
                 let message = format!(
                     "is `{report}`, expected <head>_<network>: {}{}",
@@ -157,6 +155,11 @@ impl Recipe {
                 );
                 return Err(self.field_error("evaluate.report", message));
             }
+        }
+        for logger in &self.loggers {
+            logger.validate().map_err(|error| {
+                self.field_error("loggers", format!("has `{}` with a bad setting: {error}", logger.plugin))
+            })?;
         }
         for (name, choice) in &self.mixers {
             let field = |error| self.plugin_error(&format!("mixers.{name}"), error);

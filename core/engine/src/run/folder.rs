@@ -7,11 +7,12 @@ use std::rc::Rc;
 
 use admix_torch::Device;
 
+use crate::loggers::Record;
 use crate::method::Method;
 use crate::recipe::Recipe;
 use crate::run::checkpoint::{Checkpoint, Header};
+use crate::run::facts::RunFacts;
 use crate::run::lock::Lock;
-use crate::run::metrics::Event;
 use crate::session::Session;
 use crate::{Error, Result};
 
@@ -132,37 +133,29 @@ impl RunFolder {
         })
     }
 
-    /// Adds a line to `metrics.jsonl`.
+    /// The events of `metrics.jsonl`, in order. A line that was cut by a crash is passed over.
     ///
     /// # Errors
-    /// The folder cannot be written.
-    pub fn append(&self, event: &Event) -> Result<()> {
-        let path = self.root.join("metrics.jsonl");
-        let mut line = serde_json::to_string(event).unwrap_or_default();
-        line.push('\n');
-        let write = || -> std::io::Result<()> {
-            let mut file = fs::OpenOptions::new().create(true).append(true).open(&path)?;
-            file.write_all(line.as_bytes())
-        };
-        write().map_err(|source| Error::file("write", path.clone(), source))
+    /// The file cannot be read.
+    pub fn records(&self) -> Result<Vec<Record>> {
+        let text = self.read("metrics.jsonl")?;
+        Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
     }
 
-    /// Forgets metrics of steps after `step`: a resumed run writes them again.
+    /// What `run.json` says of the run.
     ///
     /// # Errors
-    /// The folder cannot be written.
-    pub fn truncate_metrics(&self, step: u64) -> Result<()> {
-        let Ok(text) = fs::read_to_string(self.root.join("metrics.jsonl")) else { return Ok(()) };
-        let kept: String = text
-            .split_inclusive('\n')
-            .filter(|line| {
-                serde_json::from_str::<serde_json::Value>(line)
-                    .ok()
-                    .and_then(|row| row.get("step").and_then(serde_json::Value::as_u64))
-                    .is_some_and(|at| at <= step)
-            })
-            .collect();
-        if kept == text { Ok(()) } else { self.replace("metrics.jsonl", kept.as_bytes()) }
+    /// The run has not ended yet, or another version of the program wrote the file.
+    pub fn facts(&self) -> Result<RunFacts> {
+        let text = self.read("run.json")?;
+        serde_json::from_str(&text).map_err(|error| {
+            Error::Input(format!("{} cannot be read: {error}", self.root.join("run.json").display()))
+        })
+    }
+
+    fn read(&self, name: &str) -> Result<String> {
+        let path = self.root.join(name);
+        fs::read_to_string(&path).map_err(|source| Error::file("read", path, source))
     }
 
     /// The checkpoints, newest first, without the best.
@@ -199,6 +192,41 @@ impl RunFolder {
             }
         }
         Ok(None)
+    }
+
+    /// The checkpoint at `path`: a file, or the newest good one (or the best) of a run folder. `warn` hears of damaged ones
+    /// that are passed over.
+    ///
+    /// # Errors
+    /// There is no checkpoint, or none is whole.
+    pub fn checkpoint_at(
+        path: &Path,
+        best: bool,
+        device: Device,
+        warn: &mut dyn FnMut(String),
+    ) -> Result<Checkpoint> {
+        if path.is_file() {
+            if best {
+                let message = format!("--best: {} is a checkpoint; give the run folder", path.display());
+                return Err(Error::Input(message));
+            }
+            return Checkpoint::read(path, device);
+        }
+        if !path.is_dir() {
+            let message = format!("{}: there is no such run folder or checkpoint", path.display());
+            return Err(Error::Input(message));
+        }
+        let folder = Self::existing(path);
+        let none = || {
+            Error::Input(format!(
+                "{} holds no checkpoint: is it a run folder, with checkpoints/step-*.safetensors in it?",
+                path.display()
+            ))
+        };
+        if best {
+            return Checkpoint::read(&folder.best().ok_or_else(none)?, device);
+        }
+        folder.newest_good(device, warn)?.ok_or_else(none)
     }
 
     /// Writes the state of a session, then removes all but the newest `keep` up to this step. Returns the file.

@@ -1,4 +1,4 @@
-//! What a run reports: events while it goes on, a history that checkpoints carry, a summary at the end.
+//! What a run reports: a history that checkpoints carry, a summary at the end.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,84 +6,6 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::run::evaluate::{Accuracy, HeadAccuracy};
-
-/// Something worth showing.
-#[derive(Debug, Clone, Serialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-pub enum Event {
-    /// Training starts.
-    Started {
-        /// The run folder.
-        folder: PathBuf,
-        /// Optimiser steps of the whole run.
-        steps: u64,
-        /// Epochs of the whole run.
-        epochs: u64,
-        /// Where the run stands.
-        step: u64,
-        /// Trained values: networks and mixers.
-        parameters: i64,
-        /// The device in words.
-        device: String,
-    },
-    /// A run goes on from a checkpoint.
-    Resumed {
-        /// Which.
-        path: PathBuf,
-        /// Steps done there.
-        step: u64,
-    },
-    /// Steps went by; nothing was read from the device.
-    Progress {
-        /// Optimiser steps done.
-        step: u64,
-        /// Epochs done.
-        epoch: u64,
-    },
-    /// Averages since the last such event.
-    Train {
-        /// Optimiser steps done.
-        step: u64,
-        /// Epochs done.
-        epoch: u64,
-        /// Mean of each term, before weighting.
-        losses: BTreeMap<String, f64>,
-        /// Mean of what the script logged.
-        logged: BTreeMap<String, f64>,
-        /// Learning rate of each group, now.
-        lr: BTreeMap<String, f64>,
-        /// Momentum of the first pair, now.
-        momentum: Option<f64>,
-        /// Training images per second of wall time.
-        images_per_s: f64,
-        /// Share of the wall time, 0 to 1, that training waited for images; only where they are streamed.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        data_wait: Option<f64>,
-        /// Steps whose update was skipped.
-        skipped: u64,
-    },
-    /// An evaluation on the test set.
-    Evaluated {
-        /// Optimiser steps done.
-        step: u64,
-        /// Epochs done.
-        epoch: u64,
-        /// By head and network: "mix_k".
-        heads: BTreeMap<String, Accuracy>,
-    },
-    /// A checkpoint was written.
-    Saved {
-        /// Which.
-        path: PathBuf,
-        /// Steps done.
-        step: u64,
-    },
-    /// Something odd.
-    Warning {
-        /// What.
-        message: String,
-    },
-}
 
 /// Results so far; travels in checkpoints.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -1,7 +1,9 @@
 //! A run: a recipe carried out into a folder.
 
 mod checkpoint;
+mod context;
 mod evaluate;
+mod facts;
 mod folder;
 mod lock;
 mod metrics;
@@ -10,13 +12,13 @@ mod train;
 
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::atomic::AtomicI32;
 
 use admix_api::{Choice, Registry};
 use admix_data::{Dataset, Info, Split};
 use admix_torch::Device;
 use admix_torch::trail::{self, Fact};
 
+use crate::loggers::{Event, JsonLines, LoggerConfig, Opening};
 use crate::method::{Clock, Method};
 use crate::precision::Precision;
 use crate::recipe::{Override, Recipe};
@@ -25,12 +27,17 @@ use crate::world::Shape;
 use crate::{Error, Result, bundled};
 
 pub use checkpoint::{Checkpoint, Header};
+pub use context::RunContext;
 pub use evaluate::{Accuracy, HeadAccuracy, MixerReport, evaluate, mixer_report};
+pub use facts::{RunFacts, Status};
 pub use folder::RunFolder;
-pub use metrics::{Event, History, Summary};
-pub use probe::{Knn, LinearPreset, LinearProbe, LinearReport, Protocol, knn, linear, probes};
+pub use metrics::{History, Summary};
+pub use probe::{
+    AfterEpoch, Features, Knn, Linear, LinearAugment, LinearCached, LinearPreset, Measured, Probe,
+    ProbeChoice, TrainPass, measure, probes,
+};
 
-/// What to run and where to write.
+/// What to run.
 #[derive(Debug, Clone, Default)]
 pub struct RunOptions {
     /// The recipe.
@@ -39,8 +46,6 @@ pub struct RunOptions {
     pub overrides: Vec<Override>,
     /// A script instead of the recipe's.
     pub script: Option<PathBuf>,
-    /// The run folder. Default: `runs/<recipe>`, numbered if it is taken.
-    pub out: Option<PathBuf>,
     /// Go on from the newest good checkpoint of the run folder, or of this file.
     pub resume: Option<Option<PathBuf>>,
     /// Accept another script than the checkpoint's.
@@ -66,6 +71,8 @@ pub struct Run {
     pub dataset: Dataset,
     /// Where results go.
     pub folder: RunFolder,
+    /// Where its output goes, and who may stop it.
+    pub context: RunContext,
     /// Called after each evaluation.
     pub after_evaluation: Option<Look>,
     history: History,
@@ -196,8 +203,8 @@ pub fn prepare(
     let streams = admix_api::Streams::new(recipe.seed);
     let dataset =
         Dataset::open(&recipe.data, registry, device, streams).map_err(|error| recipe.data_error(error))?;
-    for protocol in &recipe.evaluate.probes {
-        probe::needs_labels(&dataset, *protocol)?;
+    for probe in &recipe.evaluate.probes {
+        probe::needs_labels(&dataset, &probe.plugin)?;
     }
     let mut warnings = Vec::new();
     let narrow = {
@@ -234,10 +241,10 @@ impl Run {
         options: &RunOptions,
         registry: &Rc<Registry>,
         device: Device,
-        events: &mut dyn FnMut(&Event),
+        context: RunContext,
     ) -> Result<Self> {
         let recipe = Recipe::open(&options.recipe, &options.overrides, registry)?;
-        Self::begin(recipe, options, registry, device, events)
+        Self::begin(recipe, options, registry, device, context)
     }
 
     /// The same for a recipe that is read already (`options.recipe` and `options.overrides` are not looked at).
@@ -249,23 +256,23 @@ impl Run {
         options: &RunOptions,
         registry: &Rc<Registry>,
         device: Device,
-        events: &mut dyn FnMut(&Event),
+        mut context: RunContext,
     ) -> Result<Self> {
         let prepared = prepare(recipe, options.script.as_ref(), registry, device, options.precision)?;
         for warning in &prepared.warnings {
-            events(&Event::Warning { message: warning.clone() });
+            context.loggers.warn(warning.clone());
         }
         let Prepared { recipe, mut session, dataset, .. } = prepared;
         let mut history = History::default();
         let (mut batch_in_epoch, mut resumed_from) = (0, None);
-        let warn = &mut |message| events(&Event::Warning { message });
+        let (out, loggers) = (context.out.as_deref(), &mut context.loggers);
         let folder = match &options.resume {
-            None => RunFolder::create(options.out.as_deref(), &recipe, warn)?,
+            None => RunFolder::create(out, &recipe, &mut |message| loggers.warn(message))?,
             Some(from) => {
-                let folder = RunFolder::reopen(options.out.as_deref(), &recipe, warn)?;
+                let folder = RunFolder::reopen(out, &recipe, &mut |message| loggers.warn(message))?;
                 let found = match from {
                     Some(path) => Some(Checkpoint::read(path, device)?),
-                    None => folder.newest_good(device, warn)?,
+                    None => folder.newest_good(device, &mut |message| loggers.warn(message))?,
                 };
                 match found {
                     Some(checkpoint) => {
@@ -274,23 +281,27 @@ impl Run {
                         session.set_clock(clock_after(&checkpoint, session.clock(), &recipe)?);
                         batch_in_epoch = checkpoint.header.batch_in_epoch;
                         history = checkpoint.header.history.clone();
-                        events(&Event::Resumed {
+                        loggers.tell(Event::Resumed {
                             path: checkpoint.path.clone(),
                             step: checkpoint.header.clock.step,
-                        });
+                        })?;
                         resumed_from = Some(checkpoint.path);
                     }
-                    None => events(&Event::Warning {
-                        message: format!(
-                            "{} holds no checkpoint: starting from the beginning",
-                            folder.root.display()
-                        ),
-                    }),
+                    None => loggers.warn(format!(
+                        "{} holds no checkpoint: starting from the beginning",
+                        folder.root.display()
+                    )),
                 }
-                folder.truncate_metrics(session.clock().step)?;
                 folder
             }
         };
+        let report = recipe.reported();
+        let resumed = options.resume.as_ref().map(|_| session.clock().step);
+        let opening = Opening { folder: &folder, resumed, report: report.as_deref() };
+        context.loggers.add_first(JsonLines::metrics().open(&opening)?);
+        for logger in &recipe.loggers {
+            context.loggers.add(logger.config.open(&opening)?);
+        }
         if resumed_from.is_none() {
             let (total, per) = (dataset.len(Split::Train), recipe.evaluate.batch);
             let clean = |start| Ok(dataset.clean_batch(Split::Train, start, per.min(total - start))?.images);
@@ -305,6 +316,7 @@ impl Run {
             session,
             dataset,
             folder,
+            context,
             after_evaluation: None,
             history,
             batch_in_epoch,
@@ -313,12 +325,12 @@ impl Run {
         })
     }
 
-    /// Trains to the end (or to `max_steps`, or to a signal).
+    /// Trains to the end (or to `max_steps`, or to a signal), and writes `run.json` however it ends.
     ///
     /// # Errors
     /// A step fails, a checkpoint cannot be written, too many bad steps, a signal.
-    pub fn train(&mut self, stop: &AtomicI32, events: &mut dyn FnMut(&Event)) -> Result<Summary> {
-        train::train(self, stop, events)
+    pub fn train(&mut self) -> Result<Summary> {
+        train::train(self)
     }
 
     /// Ends training after so many steps more, as `max_steps` would.

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use admix_api::spans;
@@ -10,12 +9,14 @@ use admix_data::{Batch, Loader, Pass, Split};
 use admix_torch::trail::{self, Fact};
 use admix_torch::{Kind, Tensor};
 
+use crate::loggers::Event;
 use crate::method::{StepReport, verdict};
 use crate::precision::Precision;
 use crate::run::Run;
 use crate::run::checkpoint::Header;
-use crate::run::evaluate::{Accuracy, evaluate};
-use crate::run::metrics::{Event, Summary};
+use crate::run::evaluate::evaluate;
+use crate::run::facts::{RunFacts, Status};
+use crate::run::metrics::Summary;
 use crate::run::probe::probes;
 use crate::session::{Execution, StepOptions};
 use crate::{Error, Result};
@@ -35,21 +36,39 @@ struct Pending {
     skipped_before: u64,
 }
 
-type Events<'a> = &'a mut dyn FnMut(&Event);
+/// Trains, and writes `run.json` however it ends.
+pub(super) fn train(run: &mut Run) -> Result<Summary> {
+    let outcome = steps(run);
+    let status = match &outcome {
+        Ok(finished) if *finished => Status::Done,
+        Ok(_) | Err(Error::Interrupted { .. }) => Status::Stopped,
+        Err(_) => Status::Failed,
+    };
+    let facts = facts(run, status, outcome.as_ref().err().map(ToString::to_string));
+    let written = facts.and_then(|facts| {
+        let text = serde_json::to_string_pretty(&facts).unwrap_or_default();
+        run.folder.replace("run.json", text.as_bytes())?;
+        Ok(facts.summary)
+    });
+    // What ended the run is the error that counts, not that a full disk holds no facts about it.
+    outcome.and(written)
+}
 
-pub(super) fn train(run: &mut Run, stop: &AtomicI32, events: Events<'_>) -> Result<Summary> {
+/// Trains; tells whether all epochs are done.
+fn steps(run: &mut Run) -> Result<bool> {
     let begin = Instant::now();
     let before = run.history.seconds;
     let mut pending = Pending { skipped_before: run.history.skipped, ..Pending::default() };
     let clock = run.session.clock();
-    events(&Event::Started {
+    let started = Event::Started {
         folder: run.folder.root.clone(),
         steps: clock.steps,
         epochs: clock.epochs,
         step: clock.step,
         parameters: run.session.world().optimizer.parameters().map(|(_, t)| t.numel() as i64).sum(),
         device: describe(run),
-    });
+    };
+    run.context.loggers.tell(started)?;
     let execution = if run.session.is_capturing() { Execution::Captured } else { Execution::Direct };
     let options = StepOptions { execution, ..StepOptions::default() };
     let per_epoch = clock.steps / clock.epochs.max(1);
@@ -58,7 +77,7 @@ pub(super) fn train(run: &mut Run, stop: &AtomicI32, events: Events<'_>) -> Resu
         trail::tell(Fact::Checkpoint, format_args!("{}", path.display()));
     }
     if run.max_steps.is_some_and(|max| clock.step >= max) {
-        return finish(run, clock.epoch >= run.recipe.epochs);
+        return Ok(clock.epoch >= run.recipe.epochs);
     }
     while run.session.clock().epoch < run.recipe.epochs {
         let epoch = run.session.clock().epoch;
@@ -78,7 +97,7 @@ pub(super) fn train(run: &mut Run, stop: &AtomicI32, events: Events<'_>) -> Resu
                 Ok(batches) => batches,
                 Err(error) => {
                     run.history.seconds = before + begin.elapsed().as_secs_f64();
-                    return Err(unread(run, error, &mut pending, newest, events));
+                    return Err(unread(run, error, &mut pending, newest));
                 }
             };
             let waited = loader.waited() - waited;
@@ -89,7 +108,7 @@ pub(super) fn train(run: &mut Run, stop: &AtomicI32, events: Events<'_>) -> Resu
                 Ok(report) => report,
                 Err(error) => {
                     run.history.seconds = before + begin.elapsed().as_secs_f64();
-                    return Err(failed(run, error, &mut pending, newest, events));
+                    return Err(failed(run, error, &mut pending, newest));
                 }
             };
             run.batch_in_epoch += 1;
@@ -97,26 +116,26 @@ pub(super) fn train(run: &mut Run, stop: &AtomicI32, events: Events<'_>) -> Resu
             pending.images += images;
             let step = run.session.clock().step;
             pending.reports.push((step, report));
-            events(&Event::Progress { step, epoch });
+            run.context.loggers.tell(Event::Progress { step, epoch })?;
 
             let save = run.recipe.checkpoint.every_steps.is_some_and(|every| step.is_multiple_of(every));
-            let signal = stop.load(Ordering::Relaxed);
+            let signal = run.context.signal();
             let enough = run.max_steps.is_some_and(|max| step >= max);
             let last = run.batch_in_epoch == per_epoch;
             if save || signal != 0 || enough || last || step.is_multiple_of(run.recipe.log_every) {
                 let _timed = spans::part(|| "metrics".into(), 0);
-                flush(run, &mut pending, newest.as_ref(), events)?;
+                flush(run, &mut pending, newest.as_ref())?;
             }
             drop(timed_step);
             if !last && (save || signal != 0 || enough) {
                 run.history.seconds = before + begin.elapsed().as_secs_f64();
-                newest = Some(checkpoint(run, false, newest.as_ref(), events)?);
+                newest = Some(checkpoint(run, false, newest.as_ref())?);
             }
             if !last && signal != 0 {
                 return Err(Error::Interrupted { signal, checkpoint: newest.unwrap_or_default() });
             }
             if enough && !last {
-                return finish(run, false);
+                return Ok(false);
             }
         }
         let mut clock = run.session.clock();
@@ -124,11 +143,11 @@ pub(super) fn train(run: &mut Run, stop: &AtomicI32, events: Events<'_>) -> Resu
         run.session.set_clock(clock);
         run.batch_in_epoch = 0;
         let due = clock.epoch.is_multiple_of(run.recipe.evaluate.every) || clock.epoch == run.recipe.epochs;
-        let best = if due { evaluation(run, events)? } else { false };
+        let best = if due { evaluation(run)? } else { false };
         run.history.seconds = before + begin.elapsed().as_secs_f64();
-        let path = checkpoint(run, best, newest.as_ref(), events)?;
+        let path = checkpoint(run, best, newest.as_ref())?;
         newest = Some(path.clone());
-        let signal = stop.load(Ordering::Relaxed);
+        let signal = run.context.signal();
         if signal != 0 && clock.epoch < run.recipe.epochs {
             return Err(Error::Interrupted { signal, checkpoint: path });
         }
@@ -136,7 +155,7 @@ pub(super) fn train(run: &mut Run, stop: &AtomicI32, events: Events<'_>) -> Resu
             break;
         }
     }
-    finish(run, run.session.clock().epoch >= run.recipe.epochs)
+    Ok(run.session.clock().epoch >= run.recipe.epochs)
 }
 
 /// The batches of an epoch from where the run stands.
@@ -167,20 +186,14 @@ fn batches(run: &Run, loader: &mut Loader) -> Result<Vec<Batch>> {
 }
 
 /// A batch could not be had: saves the state, so that a run of days is not lost to one broken file.
-fn unread(
-    run: &mut Run,
-    error: Error,
-    pending: &mut Pending,
-    newest: Option<PathBuf>,
-    events: Events<'_>,
-) -> Error {
+fn unread(run: &mut Run, error: Error, pending: &mut Pending, newest: Option<PathBuf>) -> Error {
     let step = run.session.clock().step;
     if step == 0 || !matches!(error, Error::Data(_)) {
         return error;
     }
     // What waits belongs to steps that went well; what it says of them is not this error's business.
-    let _ = flush(run, pending, newest.as_ref(), events);
-    let saved = match checkpoint(run, false, newest.as_ref(), events) {
+    let _ = flush(run, pending, newest.as_ref());
+    let saved = match checkpoint(run, false, newest.as_ref()) {
         Ok(path) => format!(
             "The state before it is saved in {}: go on with --resume once the file is whole again; a file less makes \
              another dataset of it",
@@ -192,7 +205,7 @@ fn unread(
 }
 
 /// Reads what waits on the device: one copy for everything since the last time.
-fn flush(run: &mut Run, pending: &mut Pending, newest: Option<&PathBuf>, events: Events<'_>) -> Result<()> {
+fn flush(run: &mut Run, pending: &mut Pending, newest: Option<&PathBuf>) -> Result<()> {
     let Some((_, last)) = pending.reports.last() else { return Ok(()) };
     let (rates, momentum) = (last.rates.clone(), last.momentum);
     let mut names: Vec<(u64, Option<(String, bool)>)> = Vec::new();
@@ -276,8 +289,7 @@ fn flush(run: &mut Run, pending: &mut Pending, newest: Option<&PathBuf>, events:
         data_wait: share(run, pending.waited.as_secs_f64(), seconds),
         skipped: run.history.skipped,
     };
-    run.folder.append(&event)?;
-    events(&event);
+    run.context.loggers.tell(event)?;
     pending.reports.clear();
     pending.since = None;
     pending.images = 0;
@@ -299,12 +311,10 @@ fn flush(run: &mut Run, pending: &mut Pending, newest: Option<&PathBuf>, events:
             );
             return Err(Error::Diverged { how, checkpoint: last_good(newest) });
         }
-        events(&Event::Warning {
-            message: format!(
-                "{} steps were skipped so far: {what} was not finite at step {step} (epoch {epoch})",
-                run.history.skipped
-            ),
-        });
+        run.context.loggers.warn(format!(
+            "{} steps were skipped so far: {what} was not finite at step {step} (epoch {epoch})",
+            run.history.skipped
+        ));
     }
     Ok(())
 }
@@ -323,13 +333,7 @@ fn share(run: &Run, waited: f64, seconds: f64) -> Option<f64> {
 }
 
 /// A step failed: saves the state before it, where the step left it alone, and says where it is.
-fn failed(
-    run: &mut Run,
-    error: Error,
-    pending: &mut Pending,
-    newest: Option<PathBuf>,
-    events: Events<'_>,
-) -> Error {
+fn failed(run: &mut Run, error: Error, pending: &mut Pending, newest: Option<PathBuf>) -> Error {
     let step = run.session.clock().step + 1;
     let older = match &newest {
         Some(path) => format!("The newest checkpoint is {}", path.display()),
@@ -338,8 +342,8 @@ fn failed(
     // A state that the start makes again is not worth a file.
     let saved = if run.session.undid_failed_step() && step > 1 {
         // What waits belongs to steps that went well; what it says of them is not this error's business.
-        let _ = flush(run, pending, newest.as_ref(), events);
-        match checkpoint(run, false, newest.as_ref(), events) {
+        let _ = flush(run, pending, newest.as_ref());
+        match checkpoint(run, false, newest.as_ref()) {
             Ok(path) => {
                 format!(
                     "The state before it is saved in {}: go on with --resume once it is mended",
@@ -354,15 +358,14 @@ fn failed(
     Error::Step { source: Box::new(error), step, saved }
 }
 
-fn evaluation(run: &mut Run, events: Events<'_>) -> Result<bool> {
+fn evaluation(run: &mut Run) -> Result<bool> {
     let _here = trail::enter(format_args!("the evaluation after it"));
     let mut heads = evaluate(&mut run.session, &run.dataset, &run.recipe)?;
     heads.extend(probes(&run.session, &run.dataset, &run.recipe)?);
     let clock = run.session.clock();
     let event = Event::Evaluated { step: clock.step, epoch: clock.epoch, heads: heads.clone() };
-    run.folder.append(&event)?;
-    events(&event);
-    let reported = report_head(run, &heads);
+    run.context.loggers.tell(event)?;
+    let reported = run.recipe.reported();
     run.history.evaluations.push((clock.epoch, heads));
     if let Some(look) = &mut run.after_evaluation {
         look(&mut run.session, &run.dataset, &run.folder)?;
@@ -371,25 +374,7 @@ fn evaluation(run: &mut Run, events: Events<'_>) -> Result<bool> {
     Ok(best.unwrap_or(false))
 }
 
-/// The head or probe that decides which checkpoint is the best: the recipe's, or the first probe, or the last head of the
-/// last network.
-fn report_head(run: &Run, heads: &BTreeMap<String, Accuracy>) -> Option<String> {
-    let world = run.session.world();
-    let of_last = || Some(format!("{}_{}", run.recipe.heads.last()?, world.nets.last()?.name));
-    let of_probe = || {
-        let probe = run.recipe.evaluate.probes.first()?;
-        Some(format!("{}_{}", probe.name(), world.nets.first()?.name))
-    };
-    run.recipe
-        .evaluate
-        .report
-        .clone()
-        .or_else(of_probe)
-        .or_else(of_last)
-        .filter(|name| heads.contains_key(name))
-}
-
-fn checkpoint(run: &Run, best: bool, newest: Option<&PathBuf>, events: Events<'_>) -> Result<PathBuf> {
+fn checkpoint(run: &mut Run, best: bool, newest: Option<&PathBuf>) -> Result<PathBuf> {
     let clock = run.session.clock();
     let header = Header::of(&run.recipe, run.session.method(), clock, run.batch_in_epoch, &run.history);
     let saved = run.folder.save(&run.session, header, run.recipe.checkpoint.keep, best);
@@ -400,49 +385,49 @@ fn checkpoint(run: &Run, best: bool, newest: Option<&PathBuf>, events: Events<'_
         other => other,
     })?;
     trail::tell(Fact::Checkpoint, format_args!("{}", path.display()));
-    events(&Event::Saved { path: path.clone(), step: clock.step });
+    run.context.loggers.tell(Event::Saved { path: path.clone(), step: clock.step })?;
     Ok(path)
 }
 
-fn finish(run: &Run, finished: bool) -> Result<Summary> {
+fn facts(run: &Run, status: Status, error: Option<String>) -> Result<RunFacts> {
     let clock = run.session.clock();
     let heads = run.history.heads();
     let summary = Summary {
-        report: run.history.evaluations.last().and_then(|(_, heads)| report_head(run, heads)),
+        report: run.recipe.reported().filter(|name| heads.contains_key(name)),
         heads,
         step: clock.step,
         epoch: clock.epoch,
-        finished,
+        finished: status == Status::Done,
         seconds: run.history.seconds,
         skipped: run.history.skipped,
         folder: run.folder.root.clone(),
     };
-    let facts = serde_json::json!({
-        "status": if finished { "done" } else { "stopped" },
-        "wall_s": summary.seconds,
-        "data_wait": share(run, run.history.waited, run.history.seconds),
-        "clustering_s": run.session.clustering_time().as_secs_f64(),
-        "capture": run.session.captures(),
-        "summary": summary,
-        "version": env!("CARGO_PKG_VERSION"),
-        "libtorch": admix_torch::handles::libtorch_version(),
-        "device": describe_device(run.session.world().device),
-        "precision": run.session.world().precision,
-        "tf32": run.session.world().device.is_cuda() && admix_torch::tf32()?,
-        "channels_last": run.session.world().channels_last,
-        "threads": admix_torch::threads(),
-        "seed": run.recipe.seed,
-        "recipe": run.recipe.file,
-        "script": run.session.method().file(),
-        "params": run.session.params(),
-        "weights": run.session.weights()?,
-        "plugins_from_elsewhere": run.session.world().mixers.iter().filter_map(|m| m.watched.clone()).collect::<Vec<_>>(),
-        "data": run.dataset.info().name,
-        "train_images": run.dataset.len(Split::Train),
-        "test_images": run.dataset.len(Split::Test),
-    });
-    run.folder.replace("run.json", serde_json::to_string_pretty(&facts).unwrap_or_default().as_bytes())?;
-    Ok(summary)
+    let world = run.session.world();
+    Ok(RunFacts {
+        status,
+        error,
+        wall_s: summary.seconds,
+        data_wait: share(run, run.history.waited, run.history.seconds),
+        clustering_s: run.session.clustering_time().as_secs_f64(),
+        capture: run.session.captures(),
+        summary,
+        version: env!("CARGO_PKG_VERSION").into(),
+        libtorch: admix_torch::handles::libtorch_version().to_string(),
+        device: describe_device(world.device),
+        precision: world.precision,
+        tf32: world.device.is_cuda() && admix_torch::tf32()?,
+        channels_last: world.channels_last,
+        threads: admix_torch::threads(),
+        seed: run.recipe.seed,
+        recipe: run.recipe.file.clone(),
+        script: run.session.method().file().into(),
+        params: run.session.params(),
+        weights: run.session.weights()?,
+        plugins_from_elsewhere: world.mixers.iter().filter_map(|m| m.watched.clone()).collect(),
+        data: run.dataset.info().name.clone(),
+        train_images: run.dataset.len(Split::Train),
+        test_images: run.dataset.len(Split::Test),
+    })
 }
 
 /// The device, and the precision where it is not float32.

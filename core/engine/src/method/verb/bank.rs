@@ -69,9 +69,9 @@ struct Bank {
 
 fn index(frame: &Frame, name: &str) -> Result<usize> {
     let world = frame.world.borrow();
-    let names = || world.banks.iter().map(|unit| unit.name.as_str());
+    let names = || world.clusterers.iter().map(|unit| unit.name.as_str());
     text::find("clusterer", name, "the recipe's `clusterers` has", names).map_err(|error| {
-        match world.banks.is_empty() {
+        match world.clusterers.is_empty() {
             true => Error::Input(format!("{error}; add `clusterers: {{\"{name}\": Odc(k: 200)}}` to it")),
             false => error,
         }
@@ -84,13 +84,13 @@ impl Op for Bank {
         match self.ask {
             Ask::Labels { index } => {
                 let index = step.tensor(index)?;
-                Ok(Cell::Tensor(step.world.banks[self.bank].bank.labels(&index)?))
+                Ok(Cell::Tensor(step.world.clusterers[self.bank].clusterer.labels(&index)?))
             }
-            Ask::ClassWeight => Ok(Cell::Tensor(step.world.banks[self.bank].bank.class_weight()?)),
+            Ask::ClassWeight => Ok(Cell::Tensor(step.world.clusterers[self.bank].clusterer.class_weight()?)),
             Ask::Update { index, embeddings } => {
                 let (index, embeddings) = (step.tensor(index)?, step.tensor(embeddings)?);
-                let unit = &mut step.world.banks[self.bank];
-                let changed = unit.bank.update(&index, &embeddings)?;
+                let unit = &mut step.world.clusterers[self.bank];
+                let changed = unit.clusterer.update(&index, &embeddings)?;
                 step.values.report.logged.push((format!("{}_changed", unit.name), changed));
                 Ok(Cell::Done)
             }
@@ -103,6 +103,6 @@ impl Op for Bank {
             Ask::ClassWeight => "class_weight",
             Ask::Update { .. } => "update",
         };
-        format!("bank {} {verb}", world.banks[self.bank].name)
+        format!("bank {} {verb}", world.clusterers[self.bank].name)
     }
 }

@@ -2,13 +2,15 @@
 //!
 //! Source  Wu et al., CVPR 2018, arXiv:1805.01978 (weighted votes; here over pooled features).
 
-use admix_data::{Dataset, Split};
+use admix_data::Split;
 use admix_torch::{Kind, Tensor};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json, json};
 
-use super::{Protocol, Tally, all_features, features, needs_labels, probed};
-use crate::run::evaluate::Accuracy;
-use crate::session::Session;
+use super::probe::{AfterEpoch, Features, Measured, Probe, probe};
+use super::tally::Tally;
+use crate::ranges::{expect, number};
 use crate::{Error, Result};
 
 /// Similarities that are held at once, at most.
@@ -17,7 +19,8 @@ const AT_ONCE: i64 = 1 << 25;
 const NO_VOTE: f64 = 1e-12;
 
 /// Settings of the neighbours' vote.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct Knn {
     /// Neighbours that vote; no more than there are training images. Default 200.
     pub k: usize,
@@ -31,45 +34,51 @@ impl Default for Knn {
     }
 }
 
-/// Accuracy on the test set by the votes of the nearest training images, all without augmentation. `net` is a network's
-/// name, or the first trained one. The loss is -log of the share of votes for the label, a share being 1e-12 at least.
-///
-/// # Errors
-/// No such network, images without labels, settings out of range.
-pub fn knn(
-    session: &Session,
-    dataset: &Dataset,
-    net: Option<&str>,
-    settings: &Knn,
-    batch: usize,
-) -> Result<Accuracy> {
-    if settings.k == 0 || !(settings.temperature > 0.0 && settings.temperature.is_finite()) {
-        return Err(Error::Input(format!(
-            "k-NN with k {} and temperature {}: expected k from 1 and a temperature above 0",
-            settings.k, settings.temperature
-        )));
-    }
-    needs_labels(dataset, Protocol::Knn)?;
-    let _guard = admix_torch::no_grad();
-    let world = session.world();
-    let net = probed(&world, net)?;
-    let (bank, labels) = all_features(&world, net, dataset, Split::Labelled, batch)?;
-    let bank = admix_api::unit(&bank)?;
-    let classes = dataset.info().classes as i64;
-    let total = dataset.len(Split::Test);
-    let mut tally = Tally::default();
-    for start in (0..total).step_by(batch) {
-        let test = dataset.clean_batch(Split::Test, start, batch.min(total - start))?;
-        let queries = admix_api::unit(&features(world.precision, net, &test.images)?)?;
-        tally.add(&votes(&queries, &bank, &labels, classes, settings)?.f_log()?, &test.labels)?;
-    }
-    tally.read("k-NN")
+probe! {
+    Knn, "Knn", "knn",
+    "Accuracy of the votes of the nearest training images.",
+    source: "Wu et al., CVPR 2018, arXiv:1805.01978 (weighted votes)"
 }
 
-/// The share of votes for each class, `[N, classes]`, of queries `[N, D]` among a bank `[n, D]`, all of unit length.
-fn votes(queries: &Tensor, bank: &Tensor, labels: &Tensor, classes: i64, settings: &Knn) -> Result<Tensor> {
+impl Probe for Knn {
+    fn validate(&self) -> admix_api::Result<()> {
+        expect("k", self.k, self.k > 0, "a whole number from 1")?;
+        number("temperature", self.temperature, self.temperature > 0.0, "a number above 0")
+    }
+
+    /// Training and test images without augmentation. The loss is -log of the share of votes for the label, a share being
+    /// 1e-12 at least.
+    fn measure(&self, features: &dyn Features, _: AfterEpoch<'_>) -> Result<Measured> {
+        let _guard = admix_torch::no_grad();
+        let (given, labels) = features.whole(Split::Labelled)?;
+        let given = admix_api::unit(&given)?;
+        let (test, test_labels) = features.whole(Split::Test)?;
+        let (total, batch) = (test.size()[0], features.batch());
+        let mut tally = Tally::default();
+        for start in (0..total).step_by(batch) {
+            let count = (batch as i64).min(total - start);
+            let queries = admix_api::unit(&test.f_narrow(0, start, count)?)?;
+            let found = votes(&queries, &given, &labels, features.classes(), self)?;
+            tally.add(&found.f_log()?, &test_labels.f_narrow(0, start, count)?)?;
+        }
+        Ok(Measured { accuracy: tally.read("k-NN")?, best_top1: None, decided: Map::new() })
+    }
+
+    fn resolved(&self) -> Json {
+        json!(self)
+    }
+}
+
+/// The share of votes for each class, `[N, classes]`, of queries `[N, D]` among references `[n, D]`, all of unit length.
+fn votes(
+    queries: &Tensor,
+    references: &Tensor,
+    labels: &Tensor,
+    classes: i64,
+    settings: &Knn,
+) -> Result<Tensor> {
     let n = queries.size()[0];
-    let (similarity, at) = nearest(queries, bank, settings.k as i64, AT_ONCE)?;
+    let (similarity, at) = nearest(queries, references, settings.k as i64, AT_ONCE)?;
     let each = labels.f_index_select(0, &at.f_reshape([-1])?)?.f_reshape(at.size())?;
     // Against the nearest one, so that no exponential overflows; the shares stay.
     let largest = similarity.f_narrow(1, 0, 1)?;
@@ -80,14 +89,14 @@ fn votes(queries: &Tensor, bank: &Tensor, labels: &Tensor, classes: i64, setting
     Ok(votes.f_div(&whole)?.f_clamp_min(NO_VOTE)?)
 }
 
-/// The `k` rows of a bank that are most alike, `[N, k]` each: similarities, largest first, and rows. The bank is taken in
+/// The `k` references that are most alike, `[N, k]` each: similarities, largest first, and rows. They are taken in
 /// parts, so that no more than `at_once` similarities are held.
-fn nearest(queries: &Tensor, bank: &Tensor, k: i64, at_once: i64) -> Result<(Tensor, Tensor)> {
-    let (n, rows) = (queries.size()[0], bank.size()[0]);
+fn nearest(queries: &Tensor, references: &Tensor, k: i64, at_once: i64) -> Result<(Tensor, Tensor)> {
+    let (n, rows) = (queries.size()[0], references.size()[0]);
     let part = (at_once / n.max(1)).clamp(1, rows);
     let mut best: Option<(Tensor, Tensor)> = None;
     for start in (0..rows).step_by(part as usize) {
-        let piece = bank.f_narrow(0, start, part.min(rows - start))?;
+        let piece = references.f_narrow(0, start, part.min(rows - start))?;
         let similarity = queries.f_matmul(&piece.f_transpose(0, 1)?)?;
         let (values, at) = similarity.f_topk(k.min(piece.size()[0]), 1, true, true)?;
         let at = at.f_add_scalar(start)?;
@@ -114,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bank_in_parts_has_the_same_neighbours() {
+    fn references_in_parts_have_the_same_neighbours() {
         let (queries, bank) = (units(5, 0.1), units(103, 0.2));
         for k in [1, 7, 103, 500] {
             let (whole, at) = nearest(&queries, &bank, k, 1 << 20).expect("neighbours");

@@ -1,340 +1,120 @@
-//! The linear protocol: a linear classifier is trained on the features of a frozen backbone.
+//! The linear protocol: a linear classifier is trained on the features of a frozen network.
 //!
 //! Source  He et al., CVPR 2020, arXiv:1911.05722, section 4.1; the AMix paper, section 4.2 (learning rates and steps).
 
-use admix_api::{Store, Streams};
-use admix_data::{DataConfig, Dataset, Interpolation, Pass, ResizedCrop, Split};
-use admix_models::{Head, LinearHead};
-use admix_torch::{Kind, Reduction, Tensor};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
 
-use super::{Protocol, Tally, all_features, features, needs_labels, probed, width};
-use crate::method::broken;
-use crate::optimizer::{Group, Optimizer, OptimizerConfig, Sgd};
-use crate::run::evaluate::Accuracy;
-use crate::schedule;
-use crate::session::Session;
-use crate::world::Net;
-use crate::{Error, Result};
+use super::classifier::{LinearPreset, Training, like_imagenet, validate};
+use super::probe::{AfterEpoch, Features, Measured, Probe, TrainPass, probe};
+use crate::Result;
+use crate::ranges::number;
 
-/// Whose learning rates and steps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum LinearPreset {
-    /// The AMix paper: lr 0.1 (30 on ImageNet), times 0.1 at 30 % and 60 % of the epochs.
+/// What the training images go through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum LinearAugment {
+    /// The paper's: crops of at least `least_area`, resized by a cubic filter to the size of the recipe's views, and
+    /// flips.
     #[default]
-    Paper,
-    /// The authors' code: lr 1 (30 on ImageNet), times 0.1 at 60 % and 80 %.
-    Code,
+    Crops,
+    /// What the recipe's `data.augment` says.
+    Recipe,
 }
 
 /// Settings of the linear protocol.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LinearProbe {
-    /// Whether features are computed once, from training images without augmentation: an approximation.
-    pub cached: bool,
-    /// What the training images go through; `None`: what the data set's own say. Features that are cached know none.
-    pub augment: Option<ResizedCrop>,
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Linear {
+    /// Whose learning rate and steps stand where `lr` and `decay_at` are not given. Default Paper.
+    pub preset: LinearPreset,
     /// Passes over the training set. Default 100.
     pub epochs: u64,
     /// Images per step. Default 256.
     pub batch: usize,
-    /// Learning rate of the first epochs, for this batch.
-    pub lr: f64,
-    /// The learning rate is multiplied by 0.1 when so many percent of the epochs are done.
-    pub decay_at: Vec<u64>,
+    /// Learning rate of the first epochs. Default: the preset's.
+    pub lr: Option<f64>,
+    /// The learning rate is multiplied by 0.1 when so many percent of the epochs are done. Default: the preset's.
+    pub decay_at: Option<Vec<u64>>,
+    /// What the training images go through. Default Crops.
+    pub augment: LinearAugment,
+    /// Area of the smallest crop, as a share of the image. Default: 0.08 for data of 1000 classes and more (ImageNet), else
+    /// 0.2 (the paper's on STL-10).
+    pub least_area: Option<f64>,
 }
 
-impl LinearProbe {
-    /// The settings of a preset for a data set: 100 epochs, batches of 256, momentum 0.9, no weight decay; resized crops
-    /// by a cubic filter and flips, of areas from 0.08 on ImageNet and from 0.2 elsewhere (the paper's on STL-10).
-    /// Views have the size that the data's own have.
-    pub fn preset(preset: LinearPreset, data: &DataConfig) -> Self {
-        let (lr, decay_at) = match preset {
-            LinearPreset::Paper => (0.1, vec![30, 60]),
-            LinearPreset::Code => (1.0, vec![60, 80]),
+impl Default for Linear {
+    fn default() -> Self {
+        let (preset, lr, decay_at, augment, least_area) = Default::default();
+        Self { preset, epochs: 100, batch: 256, lr, decay_at, augment, least_area }
+    }
+}
+
+probe! {
+    Linear, "Linear", "linear",
+    "Accuracy of a linear classifier trained on the frozen network, images augmented.",
+    source: "He et al., CVPR 2020, arXiv:1911.05722, section 4.1; the AMix paper, section 4.2"
+}
+
+impl Probe for Linear {
+    fn validate(&self) -> admix_api::Result<()> {
+        validate(self.epochs, self.batch, self.lr, self.decay_at.as_deref())?;
+        let area = self.least_area.unwrap_or(1.0);
+        number("least_area", area, area > 0.0 && area <= 1.0, "a number above 0 and up to 1")
+    }
+
+    fn measure(&self, features: &dyn Features, after: AfterEpoch<'_>) -> Result<Measured> {
+        let classes = features.classes();
+        let training = Training {
+            name: "linear",
+            epochs: self.epochs,
+            lr: self.lr.unwrap_or_else(|| self.preset.lr(classes)),
+            decay_at: self.decay_at.clone().unwrap_or_else(|| self.preset.decay_at()),
         };
-        let imagenet = data.name.starts_with("imagenet");
-        let lr = if imagenet { 30.0 } else { lr };
-        let scale = (if imagenet { 0.08 } else { 0.2 }, 1.0);
-        let size = data.augment.config.size();
-        let crop =
-            ResizedCrop { size, scale, interpolation: Interpolation::Bicubic, ..ResizedCrop::default() };
-        let augment = Some(crop);
-        Self { cached: false, augment, epochs: 100, batch: 256, lr, decay_at }
-    }
-
-    fn protocol(&self) -> Protocol {
-        if self.cached { Protocol::LinearCached } else { Protocol::Linear }
-    }
-
-    /// The learning rate of an epoch, from 0.
-    fn rate(&self, epoch: u64) -> f64 {
-        let at: Vec<u64> =
-            self.decay_at.iter().map(|percent| (percent * self.epochs).div_ceil(100)).collect();
-        schedule::milestones(self.lr, 0.1, &at, epoch)
-    }
-}
-
-/// What a linear classifier reached.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LinearReport {
-    /// On the test set after the last epoch.
-    pub last: Accuracy,
-    /// The best top-1 of any epoch, in percent. Not a number if there is none.
-    pub best_top1: f64,
-    /// Width of the features.
-    pub width: i64,
-}
-
-/// Trains a linear classifier on the features of a network (by name, or the first trained one) and measures it on the test
-/// set after each epoch, calling `after` with the epoch, from 1. The classifier starts from N(0, 0.01^2) and biases
-/// 0; its draws are those of the run's seed. Features are not normalised.
-///
-/// # Errors
-/// No such network, images without labels, settings out of range, a classifier that diverges, and a tensor of the
-/// network that is not what it was, to the bit, after the first or the last epoch.
-pub fn linear(
-    session: &Session,
-    dataset: &Dataset,
-    net: Option<&str>,
-    settings: &LinearProbe,
-    batch: usize,
-    after: &mut dyn FnMut(u64, &Accuracy),
-) -> Result<LinearReport> {
-    if settings.epochs == 0 || settings.batch == 0 || !(settings.lr > 0.0 && settings.lr.is_finite()) {
-        return Err(Error::Input(format!(
-            "linear evaluation with {} epochs, batches of {} and lr {}: expected whole numbers from 1 and a learning rate \
-             above 0",
-            settings.epochs, settings.batch, settings.lr
-        )));
-    }
-    needs_labels(dataset, settings.protocol())?;
-    let augment = settings.augment.as_ref().filter(|_| !settings.cached);
-    let own = augment.map(|augment| dataset.augmented_by(augment)).transpose()?;
-    let dataset = own.as_ref().unwrap_or(dataset);
-    let world = session.world();
-    let net = probed(&world, net)?;
-    let frozen = Frozen::of(net)?;
-    let streams = world.streams.fork("linear");
-    let mut classifier = Classifier::new(net, dataset.info().classes as i64, settings, streams)?;
-    let (test, test_labels) = all_features(&world, net, dataset, Split::Test, batch)?;
-    let unusable = broken(&test)?.f_double_value(&[])?;
-    if unusable > 0.0 {
-        let last = Accuracy::of_sums(
-            [0.0, 0.0, f64::NAN, unusable],
-            test.size()[0] as usize,
-            settings.protocol().name(),
-        );
-        return Ok(LinearReport { last, best_top1: f64::NAN, width: width(net) });
-    }
-    let cache = if settings.cached {
-        Some(all_features(&world, net, dataset, Split::Labelled, batch)?)
-    } else {
-        None
-    };
-    let total = dataset.len(Split::Labelled);
-    let mut last = None;
-    // `max` passes over what is not a number.
-    let mut best_top1 = f64::NAN;
-    for epoch in 0..settings.epochs {
-        let mut draws = streams.draws("order", "", epoch, 0);
-        match &cache {
-            Some((features, labels)) => {
-                let order = dataset.order_of(Split::Labelled, &mut draws)?;
-                for start in (0..total).step_by(settings.batch) {
-                    let count = settings.batch.min(total - start);
-                    let index = order.f_narrow(0, start as i64, count as i64)?;
-                    let (given, labels) =
-                        (features.f_index_select(0, &index)?, labels.f_index_select(0, &index)?);
-                    classifier.learn(&given, &labels, settings.rate(epoch))?;
-                }
-            }
-            None => {
-                let mut loader = dataset.loader(Pass {
-                    split: Split::Labelled,
-                    order: draws.permutation(total),
-                    batch: settings.batch,
-                    batches: 0..total.div_ceil(settings.batch),
-                    streams,
-                    purpose: "augment".into(),
-                    views: vec![String::new()],
-                    epoch,
-                    first_step: 0,
-                })?;
-                while let Some(batch) = loader.next_batch(dataset)? {
-                    let given = features(world.precision, net, &batch.images)?;
-                    classifier.learn(&given, &batch.labels, settings.rate(epoch))?;
-                }
-            }
-        }
-        if epoch == 0 || epoch + 1 == settings.epochs {
-            frozen.check()?;
-        }
-        let accuracy = classifier.measure(&test, &test_labels)?;
-        best_top1 = best_top1.max(accuracy.top1);
-        after(epoch + 1, &accuracy);
-        last = Some(accuracy);
-    }
-    let last = last.ok_or_else(|| Error::Input("linear evaluation without an epoch".into()))?;
-    Ok(LinearReport { last, best_top1, width: width(net) })
-}
-
-/// One linear layer and its optimiser.
-struct Classifier {
-    head: LinearHead,
-    optimizer: Optimizer,
-    found_inf: Tensor,
-}
-
-impl Classifier {
-    fn new(net: &Net, classes: i64, settings: &LinearProbe, streams: Streams) -> Result<Self> {
-        let device = net.store.device();
-        let store = Store::new(device, streams);
-        let head = LinearHead::new(&store.root(), width(net), classes)?;
-        let sgd = Sgd { lr: settings.lr, momentum: 0.9, weight_decay: 0.0, nesterov: false };
-        let groups = vec![Group::new("linear", settings.lr, 0.0, None)];
-        let mut optimizer = Optimizer::new(&OptimizerConfig::Sgd(sgd), groups, device)?;
-        for (name, tensor, hints) in store.parameters() {
-            optimizer.add(0, name, tensor, &hints)?;
-        }
-        Ok(Self { head, optimizer, found_inf: Tensor::f_zeros([0i64; 0], (Kind::Float, device))? })
-    }
-
-    fn logits(&self, features: &Tensor) -> Result<Tensor> {
-        // A map of one cell: its mean is itself.
-        let map = features.f_unsqueeze(2)?.f_unsqueeze(3)?;
-        Ok(self.head.forward(&map, true)?.f_to_kind(Kind::Float)?)
-    }
-
-    fn learn(&mut self, features: &Tensor, labels: &Tensor, rate: f64) -> Result<()> {
-        let loss = {
-            let _guard = admix_torch::with_grad();
-            self.logits(features)?.f_cross_entropy_loss::<Tensor>(labels, None, Reduction::Mean, -100, 0.0)?
+        let usual = if like_imagenet(classes) { 0.08 } else { 0.2 };
+        let least_area = match self.augment {
+            LinearAugment::Crops => Some(self.least_area.unwrap_or(usual)),
+            LinearAugment::Recipe => None,
         };
-        admix_torch::backward(&loss)?;
-        self.optimizer.set_rates(&[rate])?;
-        self.optimizer.step(&self.found_inf)?;
-        self.optimizer.clear()
+        let mut found = training.measure(
+            features,
+            &|epoch, streams, learn| {
+                let order = streams.draws("order", "", epoch, 0).permutation(features.samples());
+                features.pass(TrainPass { least_area, order, batch: self.batch, epoch, streams }, learn)
+            },
+            after,
+        )?;
+        found.decided.insert("least_area".into(), json!(least_area));
+        Ok(found)
     }
 
-    fn measure(&self, features: &Tensor, labels: &Tensor) -> Result<Accuracy> {
-        let _guard = admix_torch::no_grad();
-        if self.found_inf.f_double_value(&[])? != 0.0 {
-            return Err(Error::Input(
-                "the linear classifier diverged (a gradient was not finite): lower its learning rate with --lr".into(),
-            ));
-        }
-        let mut tally = Tally::default();
-        tally.add(&self.logits(features)?.f_log_softmax(1, None)?, labels)?;
-        tally.read("the linear classifier")
-    }
-}
-
-/// Copies of a network's tensors, parameters and buffers, to tell whether one moved.
-struct Frozen(Vec<(String, Tensor, Tensor)>);
-
-impl Frozen {
-    fn of(net: &Net) -> Result<Self> {
-        let copied = |(name, live): (String, Tensor)| {
-            let copy = live.f_detach_copy()?;
-            Ok((name, live, copy))
-        };
-        Ok(Self(net.store.tensors().into_iter().map(copied).collect::<Result<_>>()?))
+    fn epochs(&self) -> Option<u64> {
+        Some(self.epochs)
     }
 
-    fn check(&self) -> Result<()> {
-        let _guard = admix_torch::no_grad();
-        for (name, live, copy) in &self.0 {
-            if !live.f_equal(copy)? {
-                return Err(Error::Input(format!(
-                    "linear evaluation must leave the network alone, but its tensor `{name}` changed: the figures are \
-                     worth nothing"
-                )));
-            }
-        }
-        Ok(())
+    fn resolved(&self) -> Json {
+        json!(self)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use admix_models::{ConvNetConfig, Network};
-    use admix_torch::Device;
-
+    use super::super::contract::Given;
     use super::*;
-    use crate::precision::Precision;
-
-    fn net() -> Net {
-        let store = Store::new(Device::Cpu, Streams::new(3));
-        let config = ConvNetConfig { widths: vec![4, 6], strides: vec![1, 2] };
-        let network = Network::build(&store.root(), &config, &["one".to_string()], 3, 3).expect("a network");
-        Net { name: "q".into(), network, store, trained: true }
-    }
-
-    fn named(name: &str) -> DataConfig {
-        DataConfig { name: name.into(), ..DataConfig::default() }
-    }
 
     #[test]
-    fn presets_crop_at_the_size_of_the_views_and_as_wide_as_the_paper() {
-        let moco = admix_data::Moco { size: Some(96), ..admix_data::Moco::default() };
-        for (name, least) in [("stl10", 0.2), ("cifar10", 0.2), ("imagenet", 0.08)] {
-            let data = DataConfig { augment: moco.clone().into(), ..named(name) };
-            let crop = LinearProbe::preset(LinearPreset::Paper, &data).augment.expect("a crop");
-            assert_eq!((crop.size, crop.scale, crop.flip), (Some(96), (least, 1.0), 0.5), "{name}");
-            assert_eq!(crop.interpolation, Interpolation::Bicubic, "{name}");
+    fn crops_are_as_wide_as_the_paper_has_them_whatever_the_name_of_the_data() {
+        let linear = Linear { epochs: 1, ..Linear::default() };
+        for (classes, least, lr) in [(4, 0.2, 0.1), (999, 0.2, 0.1), (1000, 0.08, 30.0)] {
+            let mut features = Given::perfect();
+            features.classes = classes;
+            let found = linear.measure(&features, &mut |_, _| {}).expect("figures");
+            assert_eq!(features.areas.take(), [Some(least)], "{classes} classes");
+            assert_eq!(found.decided["lr"], json!(lr), "{classes} classes");
         }
-    }
-
-    #[test]
-    fn presets_are_those_of_the_paper_and_of_the_code() {
-        let rates = |preset, name: &str| -> Vec<f64> {
-            let settings = LinearProbe::preset(preset, &named(name));
-            [0, 29, 30, 59, 60, 79, 80, 99].map(|epoch| settings.rate(epoch)).to_vec()
-        };
-        let near = |found: Vec<f64>, wanted: [f64; 8]| {
-            assert!(found.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-12), "{found:?} {wanted:?}");
-        };
-        near(rates(LinearPreset::Paper, "stl10"), [0.1, 0.1, 0.01, 0.01, 1e-3, 1e-3, 1e-3, 1e-3]);
-        near(rates(LinearPreset::Code, "cifar10"), [1.0, 1.0, 1.0, 1.0, 0.1, 0.1, 0.01, 0.01]);
-        near(rates(LinearPreset::Paper, "imagenet"), [30.0, 30.0, 3.0, 3.0, 0.3, 0.3, 0.3, 0.3]);
-        // The steps keep their place in a shorter training.
-        let short = LinearProbe { epochs: 10, ..LinearProbe::preset(LinearPreset::Paper, &named("stl10")) };
-        assert_eq!([2, 3, 6].map(|epoch| short.rate(epoch) < 0.02), [false, true, true]);
-    }
-
-    #[test]
-    fn a_backbone_that_moves_is_found_out() {
-        let net = net();
-        let frozen = Frozen::of(&net).expect("copies");
-        let images = Tensor::ones([2, 3, 8, 8], (Kind::Float, Device::Cpu));
-        let _ = features(Precision::Fp32, &net, &images).expect("features");
-        frozen.check().expect("features in evaluation mode move nothing");
-        let _ =
-            net.network.backbone().forward(&images, &admix_models::Pass::TRAIN).expect("a train-mode pass");
-        let message = frozen.check().expect_err("refused").to_string();
-        assert!(message.contains("running_mean") && message.contains("leave the network alone"), "{message}");
-    }
-
-    #[test]
-    fn a_classifier_learns_what_is_linear_and_a_wild_rate_is_told() {
-        let settings = LinearProbe::preset(LinearPreset::Paper, &named("toy"));
-        let make = || Classifier::new(&net(), 3, &settings, Streams::new(1)).expect("a classifier");
-        let labels = Tensor::arange(60, (Kind::Int64, Device::Cpu)).remainder(3);
-        let given =
-            Tensor::zeros([60, 6], (Kind::Float, Device::Cpu)).scatter_value(1, &labels.unsqueeze(1), 1.0);
-        let mut classifier = make();
-        let before = classifier.measure(&given, &labels).expect("figures").loss;
-        for _ in 0..50 {
-            classifier.learn(&given, &labels, 0.5).expect("a step");
-        }
-        let found = classifier.measure(&given, &labels).expect("figures");
-        assert!(found.top1 == 100.0 && found.loss < 0.5 * before, "{found:?}, loss {before} before");
-        let mut wild = make();
-        for _ in 0..5 {
-            wild.learn(&(&given * 1e30), &labels, 1e30).expect("a step");
-        }
-        let message = wild.measure(&given, &labels).expect_err("refused").to_string();
-        assert!(message.contains("--lr"), "{message}");
+        let features = Given::perfect();
+        let own = Linear { augment: LinearAugment::Recipe, ..linear };
+        own.measure(&features, &mut |_, _| {}).expect("figures");
+        assert_eq!(features.areas.take(), [None]);
     }
 }

@@ -1,0 +1,126 @@
+//! What a clusterer is, and the settings that build it.
+
+use std::fmt::Debug;
+
+use admix_api::contract::{Ledger, Promise};
+use admix_api::{Choice, Draws, Kind};
+use admix_torch::{Device, Tensor};
+use serde_json::Value as Json;
+
+use super::contract;
+use crate::Result;
+
+/// A clusterer of a run.
+#[derive(Debug)]
+pub struct ClustererUnit {
+    /// Its name in scripts.
+    pub name: String,
+    /// Its state.
+    pub clusterer: Box<dyn Clusterer>,
+}
+
+/// Gives every training image a label in 0..K. All its state is in tensors on the device.
+///
+/// [`labels`](Self::labels), [`class_weight`](Self::class_weight), [`update`](Self::update) and
+/// [`settle`](Self::settle) belong to a step and never wait for the device. The rest acts between steps and may.
+pub trait Clusterer: Debug {
+    /// The state by name, the very tensors: a checkpoint holds them as `bank.<clusterer>.<name>`.
+    fn tensors(&self) -> Vec<(&'static str, Tensor)>;
+
+    /// Says that the tensors were filled from outside.
+    fn loaded(&mut self);
+
+    /// Starts anew from the features `[n, d]` of the whole training set.
+    ///
+    /// # Errors
+    /// Features of another shape than it was built for.
+    fn initialise(&mut self, features: &Tensor, draws: &mut Draws) -> Result<()>;
+
+    /// The labels of samples: `[N]` int64 from their ids `[N]` int64.
+    ///
+    /// # Errors
+    /// An id out of range.
+    fn labels(&self, index: &Tensor) -> Result<Tensor>;
+
+    /// The weight of each label in a loss, `[K]` float32.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    fn class_weight(&self) -> Result<Tensor>;
+
+    /// Takes in new embeddings `[N, D]` of samples with these ids `[N]`, no id twice. Returns the share of labels that
+    /// changed, 0-dim. An embedding that is not finite leaves its sample as it was.
+    ///
+    /// # Errors
+    /// Embeddings of another width than it was built for.
+    fn update(&mut self, index: &Tensor, embeddings: &Tensor) -> Result<Tensor>;
+
+    /// Ends a step: takes back its updates where `found_inf`, a 0-dim float32, is not 0.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    fn settle(&mut self, found_inf: &Tensor) -> Result<()>;
+
+    /// Forgets what the updates of a step have written over: the step did not happen.
+    fn forget(&mut self);
+
+    /// What is due after the step of this number, from 1. Returns whether clusters were made anew.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    fn after_step(&mut self, step: u64, draws: &mut Draws) -> Result<bool>;
+}
+
+/// Settings of a clusterer.
+pub trait ClustererConfig: Debug {
+    /// How many clusters there are.
+    fn clusters(&self) -> i64;
+
+    /// Checks the ranges, naming the field.
+    ///
+    /// # Errors
+    /// A value out of range.
+    fn validate(&self) -> admix_api::Result<()>;
+
+    /// Checks the settings for a data set of so many samples, naming the field.
+    ///
+    /// # Errors
+    /// More clusters than the data can fill.
+    fn check(&self, samples: usize) -> admix_api::Result<()>;
+
+    /// The clusterer for so many samples with features of this width, before its start: every sample in cluster 0.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    fn build(&self, samples: i64, width: i64, device: Device) -> Result<Box<dyn Clusterer>>;
+
+    /// The settings in full, defaults included.
+    fn resolved(&self) -> Json;
+}
+
+impl Kind for dyn Clusterer {
+    const WORD: &'static str = "clusterer";
+    const EXAMPLE: &'static str = "Odc(k: 200)";
+    type Config = dyn ClustererConfig;
+    type Served = ();
+
+    fn promises() -> Vec<Promise> {
+        contract::PROMISES.to_vec()
+    }
+
+    fn validate(config: &dyn ClustererConfig) -> admix_api::Result<()> {
+        config.validate()
+    }
+
+    fn resolved(config: &dyn ClustererConfig) -> Json {
+        config.resolved()
+    }
+
+    fn check(choice: &Choice<Self>, at: &str, ledger: &mut Ledger) {
+        contract::check(choice.config.as_ref(), at, ledger);
+    }
+
+    fn in_recipe(name: &str, written: &str) -> String {
+        format!("clusterers: {{\"{name}\": {written}}},")
+    }
+}

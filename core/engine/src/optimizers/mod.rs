@@ -1,0 +1,10 @@
+//! Optimisers: the rules by which parameters move, one file each.
+
+mod adamw;
+mod contract;
+mod rule;
+mod sgd;
+
+pub use adamw::AdamW;
+pub use rule::{Bucket, OptimizerConfig, OptimizerRule};
+pub use sgd::Sgd;

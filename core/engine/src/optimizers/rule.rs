@@ -1,0 +1,90 @@
+//! What an optimiser is: a rule that moves parameters, and the settings that build it.
+
+use std::fmt::Debug;
+
+use admix_api::contract::{Ledger, Promise};
+use admix_api::{Choice, Kind};
+use admix_torch::Tensor;
+use serde_json::Value as Json;
+
+use super::contract;
+use crate::Result;
+
+/// Parameters that one call moves: those of one group with one weight decay. All have a gradient.
+#[derive(Debug)]
+pub struct Bucket {
+    /// The leaves, changed in place.
+    pub parameters: Vec<Tensor>,
+    /// Their gradients.
+    pub gradients: Vec<Tensor>,
+    /// Their state, changed in place: for each name of [`OptimizerRule::state`], in its order, one tensor a parameter.
+    pub state: Vec<Vec<Tensor>>,
+    /// Weight decay of all of them.
+    pub weight_decay: f64,
+}
+
+/// The rule by which parameters move. It holds no tensors: the state of each parameter is named, so that checkpoints hold
+/// it.
+pub trait OptimizerRule: Debug {
+    /// The state that a parameter starts with, by name. Every parameter has the same names in the same order.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    fn state(&self, parameter: &Tensor) -> Result<Vec<(&'static str, Tensor)>>;
+
+    /// Moves parameters once, in few calls for all of them. `lr` is one float32 on the device. Nothing changes, neither
+    /// parameters nor state, where `found_inf`, one float32 on the device, is not 0. The host must read neither, and give
+    /// no number that changes from step to step: a captured step does it again.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    fn step(&self, bucket: &Bucket, lr: &Tensor, found_inf: &Tensor) -> Result<()>;
+}
+
+/// Settings of an optimiser.
+pub trait OptimizerConfig: Debug {
+    /// The base learning rate.
+    fn lr(&self) -> f64;
+
+    /// Weight decay of parameters whose group has none of its own.
+    fn weight_decay(&self) -> f64;
+
+    /// Checks the ranges, naming the field.
+    ///
+    /// # Errors
+    /// A value out of range.
+    fn validate(&self) -> admix_api::Result<()>;
+
+    /// The rule.
+    fn build(&self) -> Box<dyn OptimizerRule>;
+
+    /// The settings in full, defaults included.
+    fn resolved(&self) -> Json;
+}
+
+impl Kind for dyn OptimizerRule {
+    const WORD: &'static str = "optimiser";
+    const EXAMPLE: &'static str = "Sgd(lr: 0.1)";
+    type Config = dyn OptimizerConfig;
+    type Served = ();
+
+    fn promises() -> Vec<Promise> {
+        contract::PROMISES.to_vec()
+    }
+
+    fn validate(config: &dyn OptimizerConfig) -> admix_api::Result<()> {
+        config.validate()
+    }
+
+    fn resolved(config: &dyn OptimizerConfig) -> Json {
+        config.resolved()
+    }
+
+    fn check(choice: &Choice<Self>, at: &str, ledger: &mut Ledger) {
+        contract::check(choice.config.as_ref(), at, ledger);
+    }
+
+    fn in_recipe(_: &str, written: &str) -> String {
+        format!("optimizer: {written},")
+    }
+}
