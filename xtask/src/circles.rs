@@ -151,6 +151,9 @@ impl<'ast> Visit<'ast> for Reader<'_> {
         }
     }
 
+    // A macro has the crate's root as its place, whatever file defines it.
+    fn visit_macro(&mut self, _: &'ast syn::Macro) {}
+
     fn visit_path(&mut self, path: &'ast syn::Path) {
         let parts: Vec<String> = path.segments.iter().map(|part| part.ident.to_string()).collect();
         if let Some(path) = self.absolute(&parts).filter(|_| parts.len() > 1) {
