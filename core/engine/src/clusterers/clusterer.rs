@@ -2,12 +2,10 @@
 
 use std::fmt::Debug;
 
-use admix_api::contract::{Ledger, Promise};
-use admix_api::{Choice, Draws, Kind};
+use admix_api::Draws;
 use admix_torch::{Device, Tensor};
 use serde_json::Value as Json;
 
-use super::contract;
 use crate::Result;
 
 /// A clusterer of a run.
@@ -96,31 +94,4 @@ pub trait ClustererConfig: Debug {
 
     /// The settings in full, defaults included.
     fn resolved(&self) -> Json;
-}
-
-impl Kind for dyn Clusterer {
-    const WORD: &'static str = "clusterer";
-    const EXAMPLE: &'static str = "Odc(k: 200)";
-    type Config = dyn ClustererConfig;
-    type Served = ();
-
-    fn promises() -> Vec<Promise> {
-        contract::PROMISES.to_vec()
-    }
-
-    fn validate(config: &dyn ClustererConfig) -> admix_api::Result<()> {
-        config.validate()
-    }
-
-    fn resolved(config: &dyn ClustererConfig) -> Json {
-        config.resolved()
-    }
-
-    fn check(choice: &Choice<Self>, at: &str, ledger: &mut Ledger) {
-        contract::check(choice.config.as_ref(), at, ledger);
-    }
-
-    fn in_recipe(name: &str, written: &str) -> String {
-        format!("clusterers: {{\"{name}\": {written}}},")
-    }
 }

@@ -2,6 +2,7 @@
 
 mod clusterer;
 mod contract;
+mod kind;
 mod kmeans;
 mod odc;
 

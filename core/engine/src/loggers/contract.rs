@@ -6,7 +6,7 @@ use admix_api::contract::{Check, Ledger, Promise, ensure};
 
 use super::event::{Event, Record};
 use super::logger::{LoggerConfig, Opening};
-use crate::run::{Accuracy, RunFolder};
+use crate::run::Accuracy;
 use crate::{Error, Result};
 
 const TAKES: &str = "every event is taken";
@@ -18,7 +18,7 @@ pub(super) const PROMISES: &[Promise] =
 
 /// One event of each kind, with values that are not finite among them.
 pub(super) fn events() -> Vec<Event> {
-    let accuracy = Accuracy { top1: 50.0, top5: f64::NAN, loss: f64::INFINITY, images: 4 };
+    let accuracy = Accuracy { top1: 50.0, top5: f64::NAN, loss: f64::NAN, images: 4 };
     vec![
         Event::Started {
             folder: "runs/x".into(),
@@ -60,8 +60,7 @@ pub(super) fn check(config: &dyn LoggerConfig, at: &str, ledger: &mut Ledger) {
 fn feed(config: &dyn LoggerConfig, outer: &tempfile::TempDir, resumed: Option<u64>) -> Result<()> {
     let root = outer.path().join("run");
     std::fs::create_dir_all(&root).map_err(|source| Error::file("make the folder", &root, source))?;
-    let folder = RunFolder::existing(root);
-    let mut logger = config.open(&Opening { folder: &folder, resumed, report: Some("one_q") })?;
+    let mut logger = config.open(&Opening { folder: &root, resumed, report: Some("one_q") })?;
     events().into_iter().try_for_each(|event| logger.take(&Record::now(event)))
 }
 
@@ -122,7 +121,7 @@ mod tests {
             Ok(())
         }
         fn open(&self, opening: &Opening<'_>) -> Result<Box<dyn Logger>> {
-            let path = opening.folder.root.join("../beside");
+            let path = opening.folder.join("../beside");
             std::fs::write(&path, "x").map_err(|source| Error::file("write", path, source))?;
             Ok(Box::new(Self))
         }

@@ -12,7 +12,7 @@ use serde_json::{Value as Json, json};
 use super::event::Record;
 use super::logger::{Logger, LoggerConfig, Opening};
 use crate::ranges::expect;
-use crate::run::RunFolder;
+use crate::run::write_whole;
 use crate::{Error, Result};
 
 /// Settings of a file of events.
@@ -56,7 +56,7 @@ impl LoggerConfig for JsonLines {
         if let Some(step) = opening.resumed {
             truncate(opening.folder, &self.file, step)?;
         }
-        Ok(Box::new(Lines { path: opening.folder.root.join(&self.file), all: self.all }))
+        Ok(Box::new(Lines { path: opening.folder.join(&self.file), all: self.all }))
     }
 
     fn resolved(&self) -> Json {
@@ -65,8 +65,8 @@ impl LoggerConfig for JsonLines {
 }
 
 /// Forgets events of steps after `step`: a resumed run writes them again.
-fn truncate(folder: &RunFolder, file: &str, step: u64) -> Result<()> {
-    let Ok(text) = fs::read_to_string(folder.root.join(file)) else { return Ok(()) };
+fn truncate(folder: &Path, file: &str, step: u64) -> Result<()> {
+    let Ok(text) = fs::read_to_string(folder.join(file)) else { return Ok(()) };
     let kept: String = text
         .split_inclusive('\n')
         .filter(|line| {
@@ -76,7 +76,7 @@ fn truncate(folder: &RunFolder, file: &str, step: u64) -> Result<()> {
                 .is_some_and(|at| at <= step)
         })
         .collect();
-    if kept == text { Ok(()) } else { folder.replace(file, kept.as_bytes()) }
+    if kept == text { Ok(()) } else { write_whole(folder, file, kept.as_bytes()) }
 }
 
 #[derive(Debug)]
@@ -104,13 +104,16 @@ impl Logger for Lines {
 mod tests {
     use super::super::contract::events;
     use super::*;
+    use crate::run::RunFolder;
 
     #[test]
     fn a_resumed_run_forgets_what_happens_again() {
         let place = tempfile::tempdir().expect("a folder");
         let folder = RunFolder::existing(place.path());
         let open = |resumed| {
-            JsonLines::metrics().open(&Opening { folder: &folder, resumed, report: None }).expect("a logger")
+            JsonLines::metrics()
+                .open(&Opening { folder: &folder.root, resumed, report: None })
+                .expect("a logger")
         };
         let mut logger = open(None);
         for event in events() {

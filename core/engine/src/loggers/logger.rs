@@ -1,15 +1,12 @@
 //! What a logger is, and the loggers of a run.
 
 use std::fmt::Debug;
+use std::path::Path;
 
-use admix_api::contract::{Ledger, Promise};
-use admix_api::{Choice, Kind};
 use serde_json::Value as Json;
 
-use super::contract;
 use super::event::{Event, Record};
 use crate::Result;
-use crate::run::RunFolder;
 
 /// Takes the events of a run, in their order.
 pub trait Logger: Debug {
@@ -24,7 +21,7 @@ pub trait Logger: Debug {
 #[derive(Debug)]
 pub struct Opening<'a> {
     /// Where the run writes. A logger writes nowhere else.
-    pub folder: &'a RunFolder,
+    pub folder: &'a Path,
     /// Of a run that goes on: the steps that are done. What a logger wrote of later ones happens again.
     pub resumed: Option<u64>,
     /// The head or probe whose accuracy is shown first.
@@ -47,33 +44,6 @@ pub trait LoggerConfig: Debug {
 
     /// The settings in full, defaults included.
     fn resolved(&self) -> Json;
-}
-
-impl Kind for dyn Logger {
-    const WORD: &'static str = "logger";
-    const EXAMPLE: &'static str = "JsonLines(file: \"events.jsonl\")";
-    type Config = dyn LoggerConfig;
-    type Served = ();
-
-    fn promises() -> Vec<Promise> {
-        contract::PROMISES.to_vec()
-    }
-
-    fn validate(config: &dyn LoggerConfig) -> admix_api::Result<()> {
-        config.validate()
-    }
-
-    fn resolved(config: &dyn LoggerConfig) -> Json {
-        config.resolved()
-    }
-
-    fn check(choice: &Choice<Self>, at: &str, ledger: &mut Ledger) {
-        contract::check(choice.config.as_ref(), at, ledger);
-    }
-
-    fn in_recipe(_: &str, written: &str) -> String {
-        format!("loggers: [{written}],")
-    }
 }
 
 /// The loggers of a run.

@@ -3,6 +3,7 @@
 mod contract;
 mod event;
 mod json_lines;
+mod kind;
 mod logger;
 
 pub use event::{Event, Record};

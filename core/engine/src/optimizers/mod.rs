@@ -2,6 +2,7 @@
 
 mod adamw;
 mod contract;
+mod kind;
 mod rule;
 mod sgd;
 

@@ -1,7 +1,7 @@
 //! A run folder: recipe, method, metrics, checkpoints, samples, and facts about the run.
 
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -13,6 +13,7 @@ use crate::recipe::Recipe;
 use crate::run::checkpoint::{Checkpoint, Header};
 use crate::run::facts::RunFacts;
 use crate::run::lock::Lock;
+use crate::run::whole::write_whole;
 use crate::session::Session;
 use crate::{Error, Result};
 
@@ -119,18 +120,7 @@ impl RunFolder {
     /// # Errors
     /// The folder cannot be written.
     pub fn replace(&self, name: &str, content: &[u8]) -> Result<()> {
-        let path = self.root.join(name);
-        let partial = self.root.join(format!("{name}.partial"));
-        let write = || -> std::io::Result<()> {
-            let mut file = fs::File::create(&partial)?;
-            file.write_all(content)?;
-            file.sync_all()?;
-            fs::rename(&partial, &path)
-        };
-        write().map_err(|source| {
-            let _ = fs::remove_file(&partial);
-            Error::file("write", path.clone(), source)
-        })
+        write_whole(&self.root, name, content)
     }
 
     /// The events of `metrics.jsonl`, in order. A line that was cut by a crash is passed over.

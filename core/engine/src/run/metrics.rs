@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::run::evaluate::{Accuracy, HeadAccuracy};
+use crate::run::accuracy::{Accuracy, HeadAccuracy};
 
 /// Results so far; travels in checkpoints.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -1,5 +1,6 @@
 //! A run: a recipe carried out into a folder.
 
+mod accuracy;
 mod checkpoint;
 mod context;
 mod evaluate;
@@ -9,6 +10,7 @@ mod lock;
 mod metrics;
 mod probe;
 mod train;
+mod whole;
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -26,9 +28,10 @@ use crate::session::Session;
 use crate::world::Shape;
 use crate::{Error, Result, bundled};
 
+pub use accuracy::{Accuracy, HeadAccuracy};
 pub use checkpoint::{Checkpoint, Header};
 pub use context::RunContext;
-pub use evaluate::{Accuracy, HeadAccuracy, MixerReport, evaluate, mixer_report};
+pub use evaluate::{MixerReport, evaluate, mixer_report};
 pub use facts::{RunFacts, Status};
 pub use folder::RunFolder;
 pub use metrics::{History, Summary};
@@ -36,6 +39,7 @@ pub use probe::{
     AfterEpoch, Features, Knn, Linear, LinearAugment, LinearCached, LinearPreset, Measured, Probe,
     ProbeChoice, TrainPass, measure, probes,
 };
+pub(crate) use whole::write_whole;
 
 /// What to run.
 #[derive(Debug, Clone, Default)]
@@ -297,7 +301,7 @@ impl Run {
         };
         let report = recipe.reported();
         let resumed = options.resume.as_ref().map(|_| session.clock().step);
-        let opening = Opening { folder: &folder, resumed, report: report.as_deref() };
+        let opening = Opening { folder: &folder.root, resumed, report: report.as_deref() };
         context.loggers.add_first(JsonLines::metrics().open(&opening)?);
         for logger in &recipe.loggers {
             context.loggers.add(logger.config.open(&opening)?);

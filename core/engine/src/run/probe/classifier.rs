@@ -14,7 +14,7 @@ use crate::method::broken;
 use crate::optimizer::{Group, Optimizer};
 use crate::optimizers::Sgd;
 use crate::ranges::{expect, number};
-use crate::run::evaluate::Accuracy;
+use crate::run::accuracy::Accuracy;
 use crate::{Error, Result, schedule};
 
 /// Data of so many classes count as ImageNet.

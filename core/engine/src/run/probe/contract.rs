@@ -155,7 +155,7 @@ mod tests {
 
     use super::super::probe::AfterEpoch;
     use super::*;
-    use crate::run::evaluate::Accuracy;
+    use crate::run::accuracy::Accuracy;
 
     #[test]
     fn every_probe_keeps_the_contract() {

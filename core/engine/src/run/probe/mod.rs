@@ -2,6 +2,7 @@
 
 mod classifier;
 mod contract;
+mod kind;
 mod knn;
 mod linear;
 mod linear_cached;
@@ -12,12 +13,11 @@ mod tally;
 
 use std::collections::BTreeMap;
 
-use admix_api::Choice;
 use admix_data::Dataset;
 
 use crate::Result;
 use crate::recipe::Recipe;
-use crate::run::evaluate::Accuracy;
+use crate::run::accuracy::Accuracy;
 use crate::session::Session;
 
 pub use classifier::LinearPreset;
@@ -25,12 +25,9 @@ pub use knn::Knn;
 pub use linear::{Linear, LinearAugment};
 pub use linear_cached::LinearCached;
 pub(crate) use network::needs_labels;
-pub use probe::{AfterEpoch, Features, Measured, Probe, TrainPass};
+pub use probe::{AfterEpoch, Features, Measured, Probe, ProbeChoice, TrainPass};
 
 use network::NetworkFeatures;
-
-/// A probe as a recipe chooses it.
-pub type ProbeChoice = Choice<dyn Probe>;
 
 /// Measures the features of a network by a probe: the network of this name, or the first trained one. `after` is called
 /// after each epoch of a probe that trains.

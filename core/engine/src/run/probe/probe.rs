@@ -2,15 +2,13 @@
 
 use std::fmt::Debug;
 
-use admix_api::contract::{Ledger, Promise};
-use admix_api::{Choice, Kind, Streams};
+use admix_api::{Choice, Streams};
 use admix_data::Split;
 use admix_torch::Tensor;
 use serde_json::{Map, Value as Json};
 
-use super::contract;
 use crate::Result;
-use crate::run::evaluate::Accuracy;
+use crate::run::accuracy::Accuracy;
 
 /// The features that a probe measures. None has a graph, and a probe changes none.
 pub trait Features {
@@ -102,32 +100,8 @@ pub trait Probe: Debug {
     fn resolved(&self) -> Json;
 }
 
-impl Kind for dyn Probe {
-    const WORD: &'static str = "probe";
-    const EXAMPLE: &'static str = "Knn(k: 200)";
-    type Config = dyn Probe;
-    type Served = ();
-
-    fn promises() -> Vec<Promise> {
-        contract::PROMISES.to_vec()
-    }
-
-    fn validate(config: &dyn Probe) -> admix_api::Result<()> {
-        config.validate()
-    }
-
-    fn resolved(config: &dyn Probe) -> Json {
-        config.resolved()
-    }
-
-    fn check(choice: &Choice<Self>, at: &str, ledger: &mut Ledger) {
-        contract::check(choice.config.as_ref(), at, ledger);
-    }
-
-    fn in_recipe(_: &str, written: &str) -> String {
-        format!("evaluate: (probes: [{written}]),")
-    }
-}
+/// A probe as a recipe chooses it.
+pub type ProbeChoice = Choice<dyn Probe>;
 
 /// Describes a probe for the registry: type of its settings, name in recipes, name on the command line, summary, source.
 macro_rules! probe {

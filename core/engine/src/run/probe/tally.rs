@@ -3,7 +3,7 @@
 use admix_torch::{Device, Kind, Tensor};
 
 use crate::method::broken;
-use crate::run::evaluate::Accuracy;
+use crate::run::accuracy::Accuracy;
 use crate::{Error, Result};
 
 /// Sums over a set, on the device until they are read.
