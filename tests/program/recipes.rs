@@ -97,6 +97,7 @@ fn recipes_have_8_to_30_lines_and_are_all_listed() {
 fn key(path: &str) -> &str {
     let parts: Vec<&str> = path.split('.').collect();
     match parts[..] {
+        ["evaluate", "probes", _, "plugin"] => "probes",
         [.., name, "plugin"] => name,
         ["pairs", ..] => "pairs",
         [.., last] => last,
@@ -230,29 +231,36 @@ fn every_plugin_is_listed_and_explained() {
         (entry["kind"].as_str().expect("a kind").into(), entry["name"].as_str().expect("a name").into())
     };
     let names: Vec<(String, String)> = listed.iter().map(name).collect();
-    let expected = [
-        ("mixer", "amix"),
-        ("mixer", "automix"),
-        ("mixer", "choice"),
-        ("mixer", "co_mixup"),
-        ("mixer", "cutmix"),
-        ("mixer", "fmix"),
-        ("mixer", "inter_intra"),
-        ("mixer", "manifoldmix"),
-        ("mixer", "mixup"),
-        ("mixer", "puzzlemix"),
-        ("mixer", "resizemix"),
-        ("mixer", "saliencymix"),
-        ("mixer", "script"),
-        ("loss", "bce"),
-        ("loss", "cross_entropy"),
-        ("loss", "info_nce"),
-        ("loss", "mask"),
-        ("loss", "mixup_cross_entropy"),
-        ("loss", "pbce"),
-        ("loss", "script"),
-    ];
-    assert_eq!(names, expected.map(|(kind, name)| (kind.to_string(), name.to_string())));
+    let mut expected = [
+        ("clusterer", &["odc"][..]),
+        ("logger", &["json-lines", "terminal"]),
+        ("loss", &["bce", "cross_entropy", "info_nce", "mask", "mixup_cross_entropy", "pbce", "script"]),
+        (
+            "mixer",
+            &[
+                "amix",
+                "automix",
+                "choice",
+                "co_mixup",
+                "cutmix",
+                "fmix",
+                "inter_intra",
+                "manifoldmix",
+                "mixup",
+                "puzzlemix",
+                "resizemix",
+                "saliencymix",
+                "script",
+            ],
+        ),
+        ("optimiser", &["adamw", "sgd"]),
+        ("probe", &["knn", "linear", "linear-cached"]),
+    ]
+    .into_iter()
+    .flat_map(|(kind, names)| names.iter().map(move |name| (kind.to_string(), name.to_string())))
+    .collect::<Vec<_>>();
+    expected.sort();
+    assert_eq!(names, expected);
     let text = place.admix(&["plugins"]).good().stdout;
     assert_eq!(text.lines().count(), expected.len());
     for (entry, (kind, name)) in listed.iter().zip(&names) {
@@ -260,7 +268,8 @@ fn every_plugin_is_listed_and_explained() {
         let heading = format!("{kind} {name}: ");
         assert!(outcome.stdout.lines().any(|line| line.starts_with(&heading)), "{}", outcome.stdout);
         let in_recipes = entry["in_recipes"].as_str().expect("a name");
-        for part in ["source:", "origin:", "needs:", "in a recipe:", &format!("{in_recipes}(")] {
+        let needs = if ["mixer", "loss"].contains(&kind.as_str()) { "needs:" } else { "" };
+        for part in ["source:", "origin:", needs, "in a recipe:", &format!("{in_recipes}(")] {
             assert!(outcome.stdout.contains(part), "{part}: {}", outcome.stdout);
         }
     }
