@@ -64,7 +64,11 @@ impl Augmentation for Rolling {
             let by = view.of::<i64>("rolls")?;
             if by.len() as i64 != n {
                 let got = format!("rolls of {} images", by.len());
-                return Err(Error::Shape { what: "an augmentation", got, wanted: format!("rolls of {n} images") });
+                return Err(Error::Shape {
+                    what: "an augmentation",
+                    got,
+                    wanted: format!("rolls of {n} images"),
+                });
             }
             let by = Tensor::f_from_slice(by)?.f_to_device(own.device())?.f_view([n, 1])?;
             let from = columns.f_sub(&by)?.f_remainder(width)?.f_view([n, 1, 1, width])?;

@@ -41,6 +41,11 @@ impl DatasetSource for Stripes {
         let about = self.about();
         let (train, test) = (split("train", about.train)?, split("test", about.test)?);
         let sizes = (about.train, about.test);
-        Ok(Source { info: about.info("stripes", sizes, "made on the spot".into()), train, test, unlabelled: None })
+        Ok(Source {
+            info: about.info("stripes", sizes, "made on the spot".into()),
+            train,
+            test,
+            unlabelled: None,
+        })
     }
 }

@@ -47,22 +47,40 @@ pub fn added(text: &str, edited: &str, path: &str) -> Option<Range<usize>> {
 /// The text with `()` after each name that stands alone in the list at `path`, as in `[Knn]`, and the ends of what was
 /// added. The parser needs them where a name may have settings.
 pub fn with_bodies(text: &str, path: &str) -> (String, Vec<usize>) {
-    let (mut whole, mut added) = (String::new(), Vec::new());
-    let list = find(text, path).filter(|span| text[span.start..].starts_with('[')).unwrap_or(0..0);
-    let (mut at, mut copied) = (list.start + 1, 0);
-    while at < list.end {
-        at = skip_space(text, at);
-        let end = skip_value(text, at);
-        if text[at..].starts_with(char::is_alphabetic) && !text[..end].ends_with(')') {
-            whole.push_str(&text[copied..end]);
+    let (mut whole, mut added, mut copied) = (String::new(), Vec::new(), 0);
+    for element in elements(text, path) {
+        if text[element.start..].starts_with(char::is_alphabetic) && !text[..element.end].ends_with(')') {
+            whole.push_str(&text[copied..element.end]);
             whole.push_str("()");
             added.push(whole.len());
-            copied = end;
+            copied = element.end;
         }
-        at = skip_to_comma(text, end, list.end);
     }
     whole.push_str(&text[copied..]);
     (whole, added)
+}
+
+/// The elements of the list at `path`; none if it is no list.
+fn elements(text: &str, path: &str) -> Vec<Range<usize>> {
+    let list = find(text, path).filter(|span| text[span.start..].starts_with('[')).unwrap_or(0..0);
+    let (mut at, mut found) = (list.start + 1, Vec::new());
+    while at < list.end {
+        at = skip_space(text, at);
+        let end = skip_value(text, at);
+        if end > at {
+            found.push(at..end);
+        }
+        at = skip_to_comma(text, end, list.end);
+    }
+    found
+}
+
+/// An element of the list at `path`, or one of the fields that it sets.
+pub fn element(text: &str, path: &str, index: usize, field: Option<&str>) -> Option<Range<usize>> {
+    let element = elements(text, path).into_iter().nth(index)?;
+    let Some(field) = field else { return Some(element) };
+    let inside = body(text, element.start).filter(|inside| inside.end <= element.end)?;
+    fields(text, inside).into_iter().find(|(name, _)| name == field).map(|(_, value)| value)
 }
 
 /// The text with the value at `path` replaced, or added to the innermost struct that is there.

@@ -65,11 +65,15 @@ pub fn describe(recipe: &Recipe, source: &str) -> Result<Vec<(String, String, Or
         .collect())
 }
 
-/// Elements of lists (`pairs.0.from`) are found as far as their list.
+/// Elements of `pairs` (`pairs.0.from`) are found as far as their list, those of other lists by their own fields.
 fn listed(source: &str, path: &str) -> Option<std::ops::Range<usize>> {
     let parts: Vec<&str> = path.split('.').collect();
     let at = parts.iter().position(|part| part.parse::<usize>().is_ok())?;
-    locate::find(source, &parts[..at].join("."))
+    let list = parts[..at].join(".");
+    match list.as_str() {
+        "pairs" => locate::find(source, &list),
+        _ => locate::element(source, &list, parts[at].parse().ok()?, parts.get(at + 1).copied()),
+    }
 }
 
 fn flatten(path: &str, value: &serde_json::Value, rows: &mut Vec<(String, String)>) {
