@@ -116,9 +116,9 @@ fn learning_hands_back_the_gradient_of_the_weighted_sum_and_keeps_those_of_the_p
 #[test]
 fn a_leaf_gives_each_learn_the_gradient_of_its_own_terms() {
     let body = "let x = t.leaf(t.images);
-        let ce = |p| t.loss(\"cross_entropy\", p, t.labels);
-        t.learn(#{ b: ce.call(t.pass(\"q\", x).logits(\"mix\")) });
-        let g = t.learn(#{ a: ce.call(t.pass(\"q\", x).logits(\"one\")) }, #{ input_grad: x });\n";
+        t.learn(#{ b: t.loss(\"cross_entropy\", t.pass(\"q\", x).logits(\"mix\"), t.labels) });
+        let a = t.loss(\"cross_entropy\", t.pass(\"q\", x).logits(\"one\"), t.labels);
+        let g = t.learn(#{ a: a }, #{ input_grad: x });\n";
     let (_, report) = first_step(&format!("{body}{}", show("g")), &["g"]);
     let (wanted, _) = by_hand(true);
     near(&shown(&report, "g"), &(wanted * 0.5));

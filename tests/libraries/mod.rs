@@ -71,7 +71,7 @@ fn run(line: &str) -> Output {
 }
 
 /// A folder of cargo's target folder: tests run from `deps`.
-fn built() -> PathBuf {
+pub fn built() -> PathBuf {
     let own = std::env::current_exe().expect("a test has a path");
     let deps = own.parent().expect("a folder");
     deps.parent().expect("the folder of the profile").to_path_buf()

@@ -9,6 +9,7 @@ mod errors;
 mod folders;
 mod layers;
 mod old_checkpoints;
+mod own_program;
 mod pictures;
 mod probes;
 mod profile;

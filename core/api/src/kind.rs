@@ -11,7 +11,7 @@ use erased_serde::Deserializer as AnyDeserializer;
 use serde_json::Value as Json;
 
 use crate::Result;
-use crate::contract::{Ledger, Promise, examined};
+use crate::contract::{Ledger, Promise, Settings, examined};
 use crate::served::{Served, ServedSetting, Taken, sift};
 
 /// A kind of entry, implemented for the trait object that the entries build: `impl Kind for dyn Mixer`.
@@ -237,7 +237,12 @@ impl<K: Kind + ?Sized> AnyReader for Reader<K> {
             self.choose(name, &mut body).map_err(|error| error.to_string())
         };
         let own = |choice: &Choice<K>| K::resolved(&choice.config);
-        if let Some(choice) = examined(defaults, &read, (&Choice::validate, &own), settings, ledger) {
+        if let Some(choice) = examined(
+            defaults,
+            &Settings { read: &read, valid: &Choice::validate, full: &own },
+            settings,
+            ledger,
+        ) {
             K::check(&choice, &at, ledger);
         }
     }

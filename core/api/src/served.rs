@@ -85,9 +85,7 @@ pub(crate) fn sift<S: Served, T>(
     body: &mut dyn AnyDeserializer<'_>,
 ) -> Result<(T, Taken<S>), erased_serde::Error> {
     let taken = RefCell::new(Taken { served: defaults.clone(), given: Vec::new() });
-    let mut sieve = <dyn AnyDeserializer<'_>>::erase(Sieve { inner: body, taken: &taken });
-    let own = read(&mut sieve)?;
-    drop(sieve);
+    let own = read(&mut <dyn AnyDeserializer<'_>>::erase(Sieve { inner: body, taken: &taken }))?;
     Ok((own, taken.into_inner()))
 }
 

@@ -198,7 +198,7 @@ mod tests {
     }
 
     fn images(n: i64) -> Result<Tensor> {
-        Ok(Tensor::f_randn([n, 3, 7, 10], (Kind::Double, Device::Cpu))?)
+        Ok(admix_api::contract::wild(&[n, 3, 7, 10], 0.3, Kind::Double))
     }
 
     fn buffer(store: &Store, name: &str) -> Result<Tensor> {

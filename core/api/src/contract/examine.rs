@@ -18,12 +18,20 @@ pub(super) const PROMISES: &[Promise] = &[
     (BUILT, "its settings were not read"),
 ];
 
-/// Reads an entry's settings, judging how it does so. `read` reads them, `full` gives them back with defaults, and
-/// `defaults` are the entry's.
+/// What there is to do with settings that were read as a `T`.
+pub(crate) struct Settings<'a, T> {
+    /// Reads them.
+    pub read: &'a dyn Fn(&Json) -> Result<T, String>,
+    /// Checks their ranges.
+    pub valid: &'a dyn Fn(&T) -> crate::Result<()>,
+    /// Gives them back with defaults.
+    pub full: &'a dyn Fn(&T) -> Json,
+}
+
+/// Reads an entry's settings, judging how it does so. `defaults` are the entry's.
 pub(crate) fn examined<T>(
     defaults: &Json,
-    read: &dyn Fn(&Json) -> Result<T, String>,
-    (valid, full): (&dyn Fn(&T) -> crate::Result<()>, &dyn Fn(&T) -> Json),
+    Settings { read, valid, full }: &Settings<'_, T>,
     settings: &Json,
     ledger: &mut Ledger,
 ) -> Option<T> {

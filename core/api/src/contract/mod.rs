@@ -30,7 +30,7 @@ mod watch;
 use crate::Entry;
 
 pub use examine::BUILT;
-pub(crate) use examine::examined;
+pub(crate) use examine::{Settings, examined};
 pub use ledger::{Ledger, Promise};
 pub use losses::Given;
 pub use samples::wild;

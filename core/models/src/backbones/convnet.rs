@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn stages_follow_widths_and_strides_and_the_stem_is_the_identity() -> Result<()> {
         let (_store, net) = built(&[4, 6, 5], &[1, 2, 3])?;
-        let x = Tensor::f_randn([2, 1, 9, 14], (Kind::Float, Device::Cpu))?;
+        let x = admix_api::contract::wild(&[2, 1, 9, 14], 0.3, Kind::Float);
         let mut map = Map::from(x.shallow_clone());
         for (stage, wanted) in [(0, [2, 1, 9, 14]), (1, [2, 4, 9, 14]), (2, [2, 6, 5, 7]), (3, [2, 5, 2, 3])]
         {

@@ -130,7 +130,7 @@ mod tests {
     fn stage_maps_halve_and_round_up() -> Result<()> {
         let sizes = |stem: Stem, input: [i64; 4]| -> Result<Vec<Vec<i64>>> {
             let (_, net) = resnet(18, stem, 0.125)?;
-            let mut map = Map::from(Tensor::f_randn(input, (Kind::Float, Device::Cpu))?);
+            let mut map = Map::from(admix_api::contract::wild(&input, 0.3, Kind::Float));
             (0..=net.stages())
                 .map(|index| {
                     map = net.stage(index, &map, &Pass::TRAIN)?;

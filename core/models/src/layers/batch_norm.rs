@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn groups_are_batches_of_their_own_and_no_sample_moves() -> Result<()> {
-        let x = Tensor::f_randn([6, 2, 3, 2], (Kind::Double, Device::Cpu))?;
+        let x = admix_api::contract::wild(&[6, 2, 3, 2], 0.3, Kind::Double);
         let inner = admix_torch::channels_last(&x)?;
         let (_store, grouped) = layer()?;
         grouped.set_groups(2);
