@@ -106,7 +106,7 @@ impl Backbone for ConvNet {
 #[cfg(test)]
 mod tests {
     use admix_api::{Store, Streams};
-    use admix_torch::{Device, Kind, Tensor};
+    use admix_torch::{Device, Kind};
 
     use super::*;
 

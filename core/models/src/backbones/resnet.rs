@@ -72,7 +72,7 @@ impl BackboneConfig for ResNetConfig {
 #[cfg(test)]
 mod tests {
     use admix_api::{Store, Streams};
-    use admix_torch::{Device, Kind, Tensor};
+    use admix_torch::{Device, Kind};
 
     use super::*;
     use crate::{LinearHead, Map, Pass};

@@ -123,7 +123,6 @@ mod tests {
     /// Each shape in a loop, as a fault of the memory needs luck to be seen. Below 16 channels it was one with AVX-512.
     #[test]
     fn strided_convolutions_of_single_cells_are_right_with_few_channels_innermost() -> Result<()> {
-        let cpu = |kind| (kind, Device::Cpu);
         for (channels, side) in (1..=24).flat_map(|c| [7, 8, 14, 28, 56, 112].map(|side| (c, side))) {
             for (samples, stride) in [(1, 2), (2, 2), (2, 4)] {
                 let store = Store::new(Device::Cpu, Streams::new(channels as u64));
