@@ -81,8 +81,8 @@ fn a_step_that_is_not_finite_leaves_no_bit_changed_in_any_bundled_method_however
     // A variance of 1e50 is no float32: the running values fail where terms and gradients may not.
     let huge = |images: &Tensor| images * 1e25;
     let (nan, infinite) = (all(f64::NAN), all(f64::INFINITY));
-    let changes: [(&str, &dyn Fn(&Tensor) -> Tensor); 3] =
-        [("NaN", &nan), ("inf", &infinite), ("huge", &huge)];
+    type Change<'a> = (&'a str, &'a dyn Fn(&Tensor) -> Tensor);
+    let changes: [Change<'_>; 3] = [("NaN", &nan), ("inf", &infinite), ("huge", &huge)];
     for method in bundled::script_names() {
         for (what, change) in changes {
             for execution in [Execution::Direct, Execution::Recorded, Execution::Captured] {

@@ -91,8 +91,6 @@ fn a_script_that_would_not_end_is_one_error_of_check() {
     for (kind, file) in [("method", "own."), ("mixer", "mix."), ("loss", "loss.")] {
         place(kind, "", "").compute(&["check", "r.ron"]).good();
         for (begins, beside, parts) in hostile() {
-            let begin = &begins[..begins.len().min(80)];
-            println!("{kind}: {begin}");
             place(kind, &begins, beside).compute(&["check", "r.ron"]).refused(2, &[&[file], parts].concat());
         }
     }

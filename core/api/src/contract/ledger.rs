@@ -8,6 +8,9 @@ use super::watch::{Check, guarded};
 /// A promise, and why there may be nothing to hold it against.
 pub type Promise = (&'static str, &'static str);
 
+/// A promise and its test.
+pub type Test<T> = (&'static str, fn(&T) -> Check);
+
 #[derive(Debug)]
 struct Record {
     promise: Promise,
@@ -44,6 +47,13 @@ impl Ledger {
     /// Runs a test and counts it; a panic of the test breaks the promise.
     pub fn holds(&mut self, promise: &'static str, at: &dyn Display, test: impl FnOnce() -> Check) -> bool {
         self.judge(promise, at, guarded(test))
+    }
+
+    /// Runs tests of one subject and counts them.
+    pub fn hold_all<T: ?Sized>(&mut self, subject: &T, at: &dyn Display, tests: &[Test<T>]) {
+        for (promise, test) in tests {
+            self.holds(promise, at, || test(subject));
+        }
     }
 
     pub(super) fn verdicts(self) -> Vec<Verdict> {

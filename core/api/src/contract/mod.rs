@@ -31,7 +31,7 @@ use crate::Entry;
 
 pub use examine::BUILT;
 pub(crate) use examine::{Settings, examined};
-pub use ledger::{Ledger, Promise};
+pub use ledger::{Ledger, Promise, Test};
 pub use losses::Given;
 pub use samples::wild;
 pub use slopes::slopes_agree;

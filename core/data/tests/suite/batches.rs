@@ -21,7 +21,7 @@ fn reference(data: &Dataset, index: &[i64], offsets: &[Offset], pad: i64) -> Vec
     let (c, h, w) = (info.channels, info.height, info.width);
     let source = bytes(&data.u8_images(Split::Train, index).unwrap());
     let mut out = Vec::new();
-    for n in 0..index.len() {
+    for (n, offset) in offsets.iter().enumerate() {
         for channel in 0..c {
             let (mean, std) = (f64::from(info.mean[channel as usize]), f64::from(info.std[channel as usize]));
             let plane = (n as i64 * c + channel) * h * w;
@@ -34,9 +34,9 @@ fn reference(data: &Dataset, index: &[i64], offsets: &[Offset], pad: i64) -> Vec
             };
             for y in 0..h {
                 for x in 0..w {
-                    let x = if offsets[n].flip { w - 1 - x } else { x };
-                    let row = mirror(y + offsets[n].dy - pad, h);
-                    let column = mirror(x + offsets[n].dx - pad, w);
+                    let x = if offset.flip { w - 1 - x } else { x };
+                    let row = mirror(y + offset.dy - pad, h);
+                    let column = mirror(x + offset.dx - pad, w);
                     out.push(((at(row, column) / 255.0 - mean) / std) as f32);
                 }
             }

@@ -11,7 +11,7 @@ use crate::support::{
 };
 
 fn refused(config: &DataConfig) -> String {
-    error(opened(&config))
+    error(opened(config))
 }
 
 #[test]

@@ -48,7 +48,7 @@ fn write(root: &Path) -> DataConfig {
 }
 
 fn refused(config: &DataConfig) -> String {
-    error(opened(&config))
+    error(opened(config))
 }
 
 #[test]

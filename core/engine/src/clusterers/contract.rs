@@ -1,6 +1,6 @@
 //! What every clusterer must keep.
 
-use admix_api::contract::{Check, Ledger, Promise, ensure, guarded, wild};
+use admix_api::contract::{Check, Ledger, Promise, Test, ensure, guarded, wild};
 use admix_api::{Draws, Streams};
 use admix_torch::{Device, Kind, SyncCounter, Tensor};
 
@@ -95,7 +95,7 @@ fn same(one: &[(&'static str, Tensor)], other: &[(&'static str, Tensor)]) -> Che
 /// Holds a clusterer with these settings to every promise.
 pub(super) fn check(config: &dyn ClustererConfig, at: &str, ledger: &mut Ledger) {
     let _guard = admix_torch::no_grad();
-    let tests: [(&'static str, fn(&dyn ClustererConfig) -> Check); 7] = [
+    let tests: &[Test<dyn ClustererConfig>] = &[
         (LABELS, labels),
         (SAME, repeats),
         (STATE, state),
@@ -104,9 +104,7 @@ pub(super) fn check(config: &dyn ClustererConfig, at: &str, ledger: &mut Ledger)
         (WEIGHTS, weights),
         (WAITS, waits),
     ];
-    for (promise, test) in tests {
-        ledger.holds(promise, &at, || test(config));
-    }
+    ledger.hold_all(config, &at, tests);
 }
 
 fn labels(config: &dyn ClustererConfig) -> Check {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use admix_api::contract::{Check, Ledger, Promise, ensure};
+use admix_api::contract::{Check, Ledger, Promise, Test, ensure};
 
 use super::event::{Event, Record};
 use super::logger::{LoggerConfig, Opening};
@@ -49,11 +49,8 @@ pub(super) fn events() -> Vec<Event> {
 
 /// Holds a logger with these settings to every promise.
 pub(super) fn check(config: &dyn LoggerConfig, at: &str, ledger: &mut Ledger) {
-    let tests: [(&'static str, fn(&dyn LoggerConfig) -> Check); 3] =
-        [(TAKES, takes), (AGAIN, again), (INSIDE, inside)];
-    for (promise, test) in tests {
-        ledger.holds(promise, &at, || test(config));
-    }
+    let tests: &[Test<dyn LoggerConfig>] = &[(TAKES, takes), (AGAIN, again), (INSIDE, inside)];
+    ledger.hold_all(config, &at, tests);
 }
 
 /// Gives a logger every event, in a folder of its own, which lies in `outer`.

@@ -1,6 +1,6 @@
 //! What every optimiser must keep.
 
-use admix_api::contract::{Check, Ledger, Promise, ensure, guarded, wild};
+use admix_api::contract::{Check, Ledger, Promise, Test, ensure, guarded, wild};
 use admix_torch::{Device, Kind, SyncCounter, Tensor};
 
 use super::rule::{Bucket, OptimizerConfig, OptimizerRule};
@@ -77,11 +77,9 @@ fn same(one: &[Tensor], other: &[Tensor]) -> bool {
 /// Holds a rule with these settings to every promise.
 pub(super) fn check(config: &dyn OptimizerConfig, at: &str, ledger: &mut Ledger) {
     let _guard = admix_torch::no_grad();
-    let tests: [(&'static str, fn(&dyn OptimizerConfig) -> Check); 5] =
-        [(STATE, state), (SKIP, skip), (RATE, rate), (LOWERS, lowers), (WAITS, waits)];
-    for (promise, test) in tests {
-        ledger.holds(promise, &at, || test(config));
-    }
+    let tests: &[Test<dyn OptimizerConfig>] =
+        &[(STATE, state), (SKIP, skip), (RATE, rate), (LOWERS, lowers), (WAITS, waits)];
+    ledger.hold_all(config, &at, tests);
 }
 
 fn state(config: &dyn OptimizerConfig) -> Check {

@@ -84,7 +84,7 @@ mod tests {
         let neck = MlpNeck::new(&store.root().sub("neck"), 8, 16, 5)?;
         let names: Vec<String> = store.tensors().into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["neck.fc0.weight", "neck.fc0.bias", "neck.fc1.weight", "neck.fc1.bias"]);
-        let map = admix_api::contract::wild(&[3, 8, 2, 5], 0.3, Kind::Float);
+        let map = admix_api::contract::wild(&[3, 8, 2, 5], 0.3, Kind::Float).abs();
         let pooled = neck.forward(&map.f_mean_dim([2, 3].as_slice(), true, None::<Kind>)?, true)?;
         let whole = neck.forward(&map, true)?;
         assert_eq!(whole.size(), [3, 5]);

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use admix_api::Streams;
-use admix_api::contract::{Check, Ledger, Promise, ensure, wild};
+use admix_api::contract::{Check, Ledger, Promise, Test, ensure, wild};
 use admix_data::Split;
 use admix_torch::{Device, Kind, Tensor, rng_fingerprint};
 
@@ -109,11 +109,9 @@ impl Features for Given {
 
 /// Holds a probe with these settings to every promise.
 pub(super) fn check(probe: &dyn Probe, at: &str, ledger: &mut Ledger) {
-    let tests: [(&'static str, fn(&dyn Probe) -> Check); 5] =
-        [(PERFECT, perfect), (NOISE, noise), (SAME, repeats), (ALONE, alone), (DRAWS, draws)];
-    for (promise, test) in tests {
-        ledger.holds(promise, &at, || test(probe));
-    }
+    let tests: &[Test<dyn Probe>] =
+        &[(PERFECT, perfect), (NOISE, noise), (SAME, repeats), (ALONE, alone), (DRAWS, draws)];
+    ledger.hold_all(probe, &at, tests);
 }
 
 fn measured(probe: &dyn Probe, features: &Given) -> Result<Measured> {
