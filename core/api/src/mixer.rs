@@ -443,7 +443,7 @@ pub trait MixerConfig: std::fmt::Debug {
         Ok(())
     }
 
-    /// The settings of the host that play no part in this policy ([`crate::Pairing::FIELDS`]): a recipe that names one
+    /// The settings of the host that play no part in this policy ([`FIELDS`](crate::Served::FIELDS) of `Pairing`): a recipe that names one
     /// of them is refused.
     fn ignores(&self) -> &'static [&'static str] {
         &[]
