@@ -116,7 +116,7 @@ fn unknown_names_are_told_with_the_nearest() {
             "ConvNeet(",
             &["r.ron:5:12: ", "no backbone named `ConvNeet`", "Did you mean `convnet`?"],
         ),
-        ("Sgd(", "Sgdd(", &["r.ron:11:16: ", "unknown name `Sgdd`", "Did you mean `Sgd`?"]),
+        ("Sgd(", "Sgdd(", &["r.ron:11:16: ", "no optimiser named `Sgdd`", "Did you mean `sgd`?"]),
         ("method: \"amix\"", "method: \"amx\"", &["r.ron:8:13: `method` is `amx`", "Did you mean `amix`?"]),
         ("from: \"q\"", "from: \"p\"", &["r.ron:7:12: `pairs` follows `p`", "`q`"]),
         ("{\"amix\"", "{\"amx\"", &["amix.rhai:", "no mixer named `amix`", "Did you mean `amx`?"]),

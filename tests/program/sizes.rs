@@ -75,7 +75,7 @@ fn a_mixer_is_drawn_at_the_size_of_the_default_data_and_one_that_cannot_be_is_re
     let mix = ["mix", "--mixer", "puzzlemix", "co_mixup", "--count", "1", "-o", "grid.png"];
     place.compute(&[&mix[..], &["--set", "model.width=0.0625"]].concat()).good();
     assert!(place.path("grid.png").exists());
-    let odd = ["--data", "toy", "--set", "data.toy.size=33"];
+    let odd = ["--force", "--data", "toy", "--set", "data.toy.size=33"];
     let parts = ["`blocks` of the mixer `puzzlemix` is [2, 4, 8, 16]", "divides 33 and 33"];
     place.compute(&[&mix[..], &odd].concat()).refused(2, &parts);
 }

@@ -82,7 +82,10 @@ fn xtask_help() -> &'static str {
 fn check_xtask(words: &[String], at: &str) {
     let help = xtask_help();
     let name = words.first().unwrap_or_else(|| panic!("{at}: `cargo xtask` without a command"));
-    let is_name = |line: &str| line.strip_prefix("  ").and_then(|l| l.split([' ', '|']).next()) == Some(name);
+    let is_name = |line: &str| {
+        let usage = line.trim_start().trim_start_matches("Usage: ");
+        usage.strip_prefix("cargo xtask ").and_then(|rest| rest.split([' ', ':']).next()) == Some(name)
+    };
     assert!(help.lines().any(is_name), "{at}: `cargo xtask help` does not list `{name}`");
     for flag in words.iter().take_while(|word| *word != "--").filter(|word| word.starts_with('-')) {
         assert!(help.contains(flag.as_str()), "{at}: `cargo xtask help` does not know `{flag}`");
@@ -98,6 +101,7 @@ fn check_cargo(words: &[String], at: &str) {
         "core/engine",
         "plugins",
         "xtask",
+        "bench",
         "examples/plugin_rust",
         ".",
     ];

@@ -122,7 +122,7 @@ fn every_verb_of_the_tensor_vocabulary_is_documented() {
 #[test]
 fn every_verb_of_methods_is_documented_as_its_own_file_says() {
     let headings =
-        ["| name | what |", "| verb | returns |", "| what a mix gives | |", "| function | value |"];
+        ["| name | meaning |", "| verb | returns |", "| value of a mix | meaning |", "| function | value |"];
     let told: Vec<_> = headings.into_iter().flat_map(|heading| rows("docs/scripts.md", heading)).collect();
     let own: Vec<Line> = lines().collect();
     for line in &own {

@@ -77,7 +77,7 @@ pub enum Error {
         name: String,
     },
     /// No plugin of this name.
-    #[error("no {kind} named `{name}`; known: {known}; libraries are loaded with --plugin LIBRARY{hint}")]
+    #[error("no {kind} named `{name}`; known: {known}{hint}")]
     UnknownPlugin {
         /// "mixer" or "loss".
         kind: &'static str,
@@ -85,7 +85,7 @@ pub enum Error {
         name: String,
         /// All names.
         known: String,
-        /// "Did you mean ...?" or empty.
+        /// Where more come from, and "Did you mean ...?"; or empty.
         hint: String,
     },
     /// Two plugins of one name.

@@ -27,6 +27,9 @@ pub trait Kind: 'static {
     /// The settings that the host serves for every entry of the kind; `()` for none.
     type Served: Served;
 
+    /// What the message for an unknown name adds on where more entries come from.
+    const MORE: &'static str = "";
+
     /// The promises of [`check`](Kind::check), in the order in which they are reported.
     fn promises() -> Vec<Promise>;
 

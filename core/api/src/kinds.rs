@@ -11,9 +11,12 @@ pub type MixerChoice = Choice<dyn Mixer>;
 /// A loss as a recipe declares it.
 pub type LossChoice = Choice<dyn Loss>;
 
+const FROM_LIBRARIES: &str = "; libraries are loaded with --plugin LIBRARY";
+
 impl Kind for dyn Mixer {
     const WORD: &'static str = "mixer";
     const EXAMPLE: &'static str = "CutMix(alpha: 1.0)";
+    const MORE: &'static str = FROM_LIBRARIES;
     type Config = dyn MixerConfig;
     type Served = Pairing;
 
@@ -72,6 +75,7 @@ fn needs_in_words(needs: &Needs) -> Vec<String> {
 impl Kind for dyn Loss {
     const WORD: &'static str = "loss";
     const EXAMPLE: &'static str = "Mask(margin: 0.1)";
+    const MORE: &'static str = FROM_LIBRARIES;
     type Config = dyn LossConfig;
     type Served = ();
 

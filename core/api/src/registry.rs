@@ -89,7 +89,7 @@ impl Registry {
                 kind: K::WORD,
                 name: name.to_string(),
                 known: if names.is_empty() { "none".into() } else { names.join(", ") },
-                hint: did_you_mean(name, names),
+                hint: format!("{}{}", K::MORE, did_you_mean(name, names)),
             }
         })
     }
