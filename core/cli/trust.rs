@@ -16,16 +16,16 @@ const WRITTEN_BY_OTHERS: u32 = 0o022;
 /// The file, or a folder above it, cannot be looked at.
 pub fn distrust(path: &Path) -> io::Result<Option<String>> {
     let full = path.canonicalize()?;
-    let owner = full.metadata()?.uid();
-    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
-        return Ok(Some(format!(
-            "{} belongs to another user (number {owner}): copy it to a place of your own, or load a library of it with \
-             --plugin",
-            full.display()
-        )));
-    }
     for above in full.ancestors() {
-        let mode = above.metadata()?.mode();
+        let (owner, mode) = (above.metadata()?.uid(), above.metadata()?.mode());
+        // Who owns a folder above can put another in its place.
+        if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+            return Ok(Some(format!(
+                "{} belongs to another user (number {owner}): copy what you trust to a place of your own, or load a library \
+                 of it with --plugin",
+                above.display()
+            )));
+        }
         // A sticky folder keeps what is in it from being replaced, but anybody can put more into it.
         let kept = above != full && mode & STICKY != 0;
         if mode & WRITTEN_BY_OTHERS != 0 && !kept {

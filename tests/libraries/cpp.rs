@@ -50,7 +50,7 @@ fn cpp_plugins_are_listed_with_their_settings() {
         assert!(text.contains(name), "{text}");
     }
     // Defaults that the host serves, and texts that JSON must escape.
-    let arguments = ["plugins", "probe", "--format", "json", "--plugin", path_of(MISBEHAVING)];
+    let arguments = ["plugins", "mixer", "probe", "--format", "json", "--plugin", path_of(MISBEHAVING)];
     let row: Value = serde_json::from_str(&place.admix(&arguments).good().stdout).expect("JSON");
     let wanted = serde_json::json!({"alpha": 0.5, "per": "Sample", "fold": true, "partner": "Flip"});
     assert_eq!(row["pairing"], wanted);

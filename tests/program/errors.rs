@@ -116,6 +116,12 @@ fn unknown_names_are_told_with_the_nearest() {
             "ConvNeet(",
             &["r.ron:5:12: ", "no backbone named `ConvNeet`", "Did you mean `convnet`?"],
         ),
+        ("pairs: [(", "pairs: [(from: \"q\", to: \"k\"), (", &["r.ron:", "lets `k` follow twice"]),
+        (
+            "AMix(alpha: 2.0",
+            "AMix(alpha: 2.0, alpha: 1.0",
+            &["r.ron:", "the field `alpha` is there twice; remove one"],
+        ),
         ("Sgd(", "Sgdd(", &["r.ron:11:16: ", "no optimiser named `Sgdd`", "Did you mean `sgd`?"]),
         ("method: \"amix\"", "method: \"amx\"", &["r.ron:8:13: `method` is `amx`", "Did you mean `amix`?"]),
         ("from: \"q\"", "from: \"p\"", &["r.ron:7:12: `pairs` follows `p`", "`q`"]),

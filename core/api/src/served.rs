@@ -167,6 +167,9 @@ impl<'de, A: MapAccess<'de>, S: Served> MapAccess<'de> for SieveMap<'_, A, S> {
                 return seed.deserialize(key.into_deserializer()).map(Some);
             };
             let Taken { served, given } = &mut *self.taken.borrow_mut();
+            if given.contains(field) {
+                return Err(serde::de::Error::duplicate_field(field));
+            }
             given.push(field);
             self.map.next_value_seed(Take { served, field })?;
         }

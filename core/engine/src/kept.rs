@@ -50,7 +50,9 @@ impl Kept {
     /// # Errors
     /// libtorch refused.
     pub(crate) fn judge(&self, flag: &Tensor) -> Result<()> {
-        let float = |tensor: &&Tensor| matches!(tensor.kind(), Kind::Float | Kind::Double);
+        let float = |tensor: &&Tensor| {
+            matches!(tensor.kind(), Kind::Half | Kind::BFloat16 | Kind::Float | Kind::Double)
+        };
         let floats: Vec<Tensor> = self.live.iter().filter(float).map(Tensor::shallow_clone).collect();
         Ok(admix_torch::nonfinite(&floats, flag)?)
     }

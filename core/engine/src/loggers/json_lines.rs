@@ -1,7 +1,7 @@
 //! Events as lines of JSON in a file of the run folder. Every run writes `metrics.jsonl` so.
 
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use admix_api::describe;
@@ -64,18 +64,22 @@ impl LoggerConfig for JsonLines {
     }
 }
 
-/// Forgets events of steps after `step`: a resumed run writes them again.
+/// Forgets events of steps after `step`: a resumed run writes them again. An event without a step, such as a warning,
+/// belongs to the step before it.
 fn truncate(folder: &Path, file: &str, step: u64) -> Result<()> {
-    let Ok(text) = fs::read_to_string(folder.join(file)) else { return Ok(()) };
-    let kept: String = text
-        .split_inclusive('\n')
-        .filter(|line| {
-            serde_json::from_str::<Json>(line)
-                .ok()
-                .and_then(|row| row.get("step").and_then(Json::as_u64))
-                .is_some_and(|at| at <= step)
-        })
-        .collect();
+    let path = folder.join(file);
+    let text = match fs::read(&path) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(Error::file("read", path, source)),
+    };
+    let mut at = 0;
+    let happened = |line: &&str| {
+        let Ok(row) = serde_json::from_str::<Json>(line) else { return false };
+        at = row.get("step").and_then(Json::as_u64).unwrap_or(at);
+        at <= step
+    };
+    let kept: String = text.split_inclusive('\n').filter(happened).collect();
     if kept == text { Ok(()) } else { write_whole(folder, file, kept.as_bytes()) }
 }
 
@@ -125,6 +129,22 @@ mod tests {
         assert_eq!(steps(), 1, "the evaluation was at step 8");
         let _ = open(Some(1));
         assert_eq!(steps(), 0);
+    }
+
+    #[test]
+    fn a_resumed_run_keeps_the_warnings_of_steps_that_stay() {
+        let place = tempfile::tempdir().expect("a folder");
+        let path = place.path().join("events.jsonl");
+        let lines = [
+            r#"{"event":"progress","step":4}"#,
+            r#"{"event":"warning","message":"early"}"#,
+            "no JSON \u{fffd}",
+            r#"{"event":"progress","step":9}"#,
+            r#"{"event":"warning","message":"late"}"#,
+        ];
+        fs::write(&path, lines.join("\n") + "\n").expect("written");
+        truncate(place.path(), "events.jsonl", 4).expect("read");
+        assert_eq!(fs::read_to_string(&path).expect("text"), lines[..2].join("\n") + "\n");
     }
 
     #[test]

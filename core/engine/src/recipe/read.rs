@@ -222,6 +222,9 @@ fn suggest(message: &str, of_mixer: bool) -> String {
         let hint = did_you_mean(name, known.iter().map(String::as_str));
         format!("unknown {word} `{name}`; known: {}{hint}", known.join(", "))
     };
+    if let Some(field) = message.strip_prefix("duplicate field ") {
+        return format!("the field {field} is there twice; remove one");
+    }
     if let Some((name, mut known)) = unknown("field") {
         if of_mixer {
             // What the host serves, the plugin does not know of.

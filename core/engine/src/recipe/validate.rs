@@ -92,7 +92,12 @@ impl Recipe {
                 );
             }
         }
-        for pair in &self.pairs {
+        for (at, pair) in self.pairs.iter().enumerate() {
+            if self.pairs[..at].iter().any(|other| other.to == pair.to) {
+                let message =
+                    format!("lets `{}` follow twice; expected one pair for each that follows", pair.to);
+                return Err(self.field_error("pairs", message));
+            }
             if !(0.0..=1.0).contains(&pair.momentum) {
                 let message = format!("has the momentum {}, expected a number in [0, 1]", pair.momentum);
                 return Err(self.field_error("pairs", message));

@@ -36,7 +36,11 @@ impl Lock {
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(_)) => warn(without_locks(root)),
         }
-        Self::hold(file).map(Some).map_err(|source| Error::file("write", path, source))
+        Self::hold(file).map(Some).map_err(|source| {
+            // Without its mark it would make the folder look like somebody else's.
+            let _ = std::fs::remove_file(&path);
+            Error::file("write", path, source)
+        })
     }
 
     /// Takes the lock of a folder that holds a run.
