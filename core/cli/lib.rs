@@ -60,7 +60,7 @@ enum Command {
     Show(show::ShowArgs),
     /// Check a recipe (and its method, by three dry steps) or a script, and train nothing.
     Check(check::CheckArgs),
-    /// List the mixers and losses, or print one's settings.
+    /// List the entries of every kind that a recipe can name, or print one's settings.
     Plugins(plugins::PluginsArgs),
     /// Write a new plugin, or hold one to its contract.
     #[command(subcommand)]

@@ -37,9 +37,8 @@ pub fn plugins(args: &PluginsArgs) -> Result<()> {
         },
         (Some(word), Some(name)) => {
             let kind = kind_of(&registry, word).ok_or_else(|| {
-                let kinds: BTreeSet<&str> = registry.entries().map(Entry::kind).collect();
-                let hint = did_you_mean(word, kinds.iter().copied());
-                let kinds = kinds.into_iter().collect::<Vec<_>>().join(", ");
+                let hint = did_you_mean(word, kinds(&registry));
+                let kinds = kinds(&registry).into_iter().collect::<Vec<_>>().join(", ");
                 bad_input(format!("no kind named `{word}`; there are {kinds}{hint}"))
             })?;
             print(&registry, Some(kind), name, args.format)
@@ -47,11 +46,16 @@ pub fn plugins(args: &PluginsArgs) -> Result<()> {
     }
 }
 
-/// The kind of this word, in the singular or the plural.
+/// The words of all kinds.
+fn kinds(registry: &Registry) -> BTreeSet<&'static str> {
+    registry.entries().map(Entry::kind).collect()
+}
+
+/// The kind of this word, in the singular or the plural, or as a recipe spells it (`optimizer`).
 fn kind_of(registry: &Registry, word: &str) -> Option<&'static str> {
-    let named = |kind: &&'static str| {
-        word == *kind || word.strip_suffix('s') == Some(kind) || word == format!("{kind}es")
-    };
+    let word = word.replace("optimizer", "optimiser");
+    let named =
+        |kind: &&'static str| [kind.to_string(), format!("{kind}s"), format!("{kind}es")].contains(&word);
     registry.entries().map(Entry::kind).find(|kind| named(kind))
 }
 
@@ -74,9 +78,13 @@ pub fn print(registry: &Registry, kind: Option<&str>, name: &str, format: Format
     let found: Vec<&Entry> =
         registry.entries().filter(of_kind).filter(|entry| same_name(&entry.name, name)).collect();
     if found.is_empty() {
-        let names: Vec<&str> = registry.entries().filter(of_kind).map(|entry| entry.name.as_str()).collect();
+        let mut names: Vec<&str> =
+            registry.entries().filter(of_kind).map(|entry| entry.name.as_str()).collect();
+        if kind.is_none() {
+            names.splice(..0, kinds(registry));
+        }
         let hint = did_you_mean(name, names.iter().copied());
-        let kind = kind.unwrap_or("plugin");
+        let kind = kind.unwrap_or("kind or plugin");
         return Err(bad_input(format!("no {kind} named `{name}`; known: {}{hint}", names.join(", "))));
     }
     for entry in found {

@@ -96,7 +96,7 @@ pub fn run(args: &RunArgs, profiler: Option<&Profiler>) -> Result<()> {
         ..RunOptions::default()
     };
     let mut context = RunContext { out, ..RunContext::default() };
-    context.loggers.add(Box::new(Progress::new(args.format, recipe.reported().unwrap_or_default())));
+    context.loggers.add(Box::new(Progress::new(args.format, recipe.reported().unwrap_or_default())))?;
     let mut run = Run::begin(recipe, &options, &registry, device, context)?;
     run.after_evaluation = Some(Box::new(|session, dataset, folder| {
         let name = format!("epoch-{:03}.png", session.clock().epoch);

@@ -429,7 +429,7 @@ fn files_that_are_not_there_are_told_by_name() {
         (&["mix", "--mixer", "mixup", "-o", "x.jpg"], &["x.jpg", ".png"]),
         (&["mix", "--mixer", "amx", "-o", "x.png"], &["no mixer named `amx`", "Did you mean `amix`?"]),
         (&["mix", "--mixer", "mixup", "--checkpoint", "nowhere", "-o", "x.png"], &["nowhere"]),
-        (&["plugins", "amx"], &["no plugin named `amx`", "Did you mean `amix`?"]),
+        (&["plugins", "amx"], &["no kind or plugin named `amx`", "Did you mean `amix`?"]),
         (&["recipes", "quickstrat"], &["quickstrat", "Did you mean `quickstart`?"]),
         (&["backbones", "resnt"], &["resnt", "Did you mean `resnet`?"]),
     ] {

@@ -127,7 +127,7 @@ impl Entry {
     }
 }
 
-/// What a plugin says of itself. Written through `mixer!` or `loss!`.
+/// What an entry says of itself. Written through `mixer!`, `loss!`, or `describe!` for any kind.
 pub trait Describe {
     /// The entry for the registry.
     fn entry() -> Entry;
@@ -159,6 +159,21 @@ macro_rules! loss {
             dyn $crate::Loss, dyn $crate::LossConfig: $config, stringify!($config), $name, $summary,
             source: $source, served: ()
         }
+    };
+}
+
+/// Declares settings of an entry that has none: `no_settings! { /// About it. pub struct Name {} }`.
+#[macro_export]
+macro_rules! no_settings {
+    ($(#[$about:meta])* pub struct $config:ident {}) => {
+        $(#[$about])*
+        #[derive(
+            Debug, Clone, Default, PartialEq, Eq, $crate::serde::Serialize, $crate::serde::Deserialize,
+            $crate::schemars::JsonSchema,
+        )]
+        #[serde(crate = "::admix_api::serde", deny_unknown_fields)]
+        #[schemars(crate = "::admix_api::schemars")]
+        pub struct $config {}
     };
 }
 

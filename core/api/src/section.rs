@@ -129,11 +129,6 @@ impl<T> Named<T> {
         self.0.iter()
     }
 
-    /// The one of this name.
-    pub fn get(&self, name: &str) -> Option<&T> {
-        self.0.iter().find(|(own, _)| own == name).map(|(_, value)| value)
-    }
-
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()

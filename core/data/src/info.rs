@@ -94,6 +94,6 @@ pub struct Normalisation {
     pub std: &'static [f32],
 }
 
-/// That of photographs: of every set that has none of its own (spec amix.md 8).
+/// That of photographs: of every set that has none of its own.
 pub(crate) const IMAGENET: Normalisation =
     Normalisation { mean: &[0.485, 0.456, 0.406], std: &[0.229, 0.224, 0.225] };

@@ -32,9 +32,8 @@ impl Kind for dyn Backbone {
     }
 
     fn facts(config: Option<&dyn BackboneConfig>) -> Result<Vec<(&'static str, Vec<String>)>> {
-        let sizes: Vec<String> =
-            config.map(BackboneConfig::sizes).unwrap_or_default().into_iter().map(Into::into).collect();
-        Ok(if sizes.is_empty() { Vec::new() } else { vec![("parameters", sizes)] })
+        let sizes = config.map(BackboneConfig::sizes).unwrap_or_default();
+        Ok(if sizes.is_empty() { Vec::new() } else { vec![("parameters", vec![sizes.join("; ")])] })
     }
 
     fn in_recipe(_: &str, written: &str) -> String {

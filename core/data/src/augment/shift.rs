@@ -12,7 +12,7 @@ use crate::{Error, Info, Result};
 crate::augmentation! {
     /// Crop after a reflected border and flip. It has no settings of its own: `data.crop` and `data.flip` say how.
     pub struct Shift {}, "shift", "crop after a reflected border and flip, as `data.crop` and `data.flip` say: the augmentation of CIFAR",
-    source: "spec amix.md 8; He et al., CVPR 2016, section 4.2"
+    source: "He et al., CVPR 2016, arXiv:1512.03385, section 4.2 (there with a border of zeros)"
 }
 
 impl AugmentationConfig for Shift {

@@ -10,7 +10,7 @@ use crate::source::{Images, Part, Source, read_file};
 
 const PIXELS: usize = 3 * 32 * 32;
 
-/// Of both sets (spec amix.md 8).
+/// Of both sets, as the AMix authors' code has them.
 const NORMALISATION: Normalisation =
     Normalisation { mean: &[0.4914, 0.4822, 0.4465], std: &[0.2023, 0.1994, 0.2010] };
 

@@ -211,14 +211,7 @@ macro_rules! dataset {
     (
         $(#[$about:meta])* pub struct $config:ident {}, $name:literal, $summary:literal, source: $source:literal
     ) => {
-        $(#[$about])*
-        #[derive(
-            Debug, Clone, Default, PartialEq, Eq, ::admix_api::serde::Serialize, ::admix_api::serde::Deserialize,
-            ::admix_api::schemars::JsonSchema,
-        )]
-        #[serde(crate = "::admix_api::serde", deny_unknown_fields)]
-        #[schemars(crate = "::admix_api::schemars")]
-        pub struct $config {}
+        ::admix_api::no_settings! { $(#[$about])* pub struct $config {} }
 
         $crate::dataset! { $config, $name, $summary, source: $source }
     };

@@ -48,17 +48,22 @@ pub trait LoggerConfig: Debug {
 
 /// The loggers of a run.
 #[derive(Debug, Default)]
-pub struct Loggers(Vec<Box<dyn Logger>>);
+pub struct Loggers {
+    all: Vec<Box<dyn Logger>>,
+    /// What happened before training starts, for loggers that are added until then.
+    early: Vec<Record>,
+    has_started: bool,
+}
 
 impl Loggers {
-    /// Adds one behind the others.
-    pub fn add(&mut self, logger: Box<dyn Logger>) {
-        self.0.push(logger);
-    }
-
-    /// Adds one before the others.
-    pub(crate) fn add_first(&mut self, logger: Box<dyn Logger>) {
-        self.0.insert(0, logger);
+    /// Adds one behind the others. It is told what happened before it came.
+    ///
+    /// # Errors
+    /// It cannot write that.
+    pub fn add(&mut self, mut logger: Box<dyn Logger>) -> Result<()> {
+        self.early.iter().try_for_each(|record| logger.take(record))?;
+        self.all.push(logger);
+        Ok(())
     }
 
     /// Tells all of them what happens now.
@@ -67,11 +72,55 @@ impl Loggers {
     /// One cannot write it.
     pub fn tell(&mut self, event: Event) -> Result<()> {
         let record = Record::now(event);
-        self.0.iter_mut().try_for_each(|logger| logger.take(&record))
+        self.has_started |= matches!(record.event, Event::Started { .. });
+        self.all.iter_mut().try_for_each(|logger| logger.take(&record))?;
+        if self.has_started {
+            self.early.clear();
+        } else {
+            self.early.push(record);
+        }
+        Ok(())
     }
 
     /// Tells all of them that something is odd. A logger that cannot write it fails at the next event that it must write.
     pub(crate) fn warn(&mut self, message: String) {
         let _ = self.tell(Event::Warning { message });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use super::super::contract::events;
+    use super::*;
+
+    #[derive(Debug, Clone, Default)]
+    struct Memory(Rc<RefCell<Vec<Record>>>);
+
+    impl Logger for Memory {
+        fn take(&mut self, record: &Record) -> Result<()> {
+            self.0.borrow_mut().push(record.clone());
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_logger_that_comes_late_is_told_what_came_before_it_and_nothing_twice() {
+        let (early, late) = (Memory::default(), Memory::default());
+        let mut loggers = Loggers::default();
+        loggers.add(Box::new(early.clone())).expect("added");
+        let warning = Event::Warning { message: "before".into() };
+        loggers.tell(warning).expect("told");
+        loggers.add(Box::new(late.clone())).expect("added");
+        events().into_iter().for_each(|event| loggers.tell(event).expect("told"));
+        // Not by `==`: a loss may be no number.
+        let told = |memory: &Memory| format!("{:?}", memory.0.borrow());
+        assert_eq!(early.0.borrow().len(), events().len() + 1);
+        assert_eq!(told(&early), told(&late));
+        let after = Memory::default();
+        loggers.add(Box::new(after.clone())).expect("added");
+        assert!(after.0.borrow().is_empty(), "training has started");
     }
 }

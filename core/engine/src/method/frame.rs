@@ -74,7 +74,7 @@ pub(crate) struct Asked {
     pub(crate) grown: HashMap<Id, Id>,
     /// The names of draws, and their lines.
     draws: HashMap<String, usize>,
-    /// Passes that were dealt out to BatchNorm groups.
+    /// Passes that drew something.
     pub(crate) passes: usize,
     /// Terms that were learned, and their lines.
     pub(crate) terms: HashMap<String, usize>,

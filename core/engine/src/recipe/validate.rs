@@ -1,10 +1,11 @@
 //! Whether the values of a recipe fit each other.
 
-use admix_api::Served;
+use admix_api::{Choice, Served};
 
 use super::recipe::Recipe;
 use super::sections::PairConfig;
 use crate::Result;
+use crate::loggers::Logger;
 
 impl Recipe {
     pub(super) fn validate(&self) -> Result<()> {
@@ -161,7 +162,13 @@ impl Recipe {
                 return Err(self.field_error("evaluate.report", message));
             }
         }
-        for logger in &self.loggers {
+        for (at, logger) in self.loggers.iter().enumerate() {
+            let file = logger.config.resolved()["file"].clone();
+            let same = |other: &Choice<dyn Logger>| other.config.resolved()["file"] == file;
+            if !file.is_null() && self.loggers[..at].iter().any(same) {
+                let message = format!("has two that write {file}; give each a `file` of its own");
+                return Err(self.field_error("loggers", message));
+            }
             logger.validate().map_err(|error| {
                 self.field_error("loggers", format!("has `{}` with a bad setting: {error}", logger.plugin))
             })?;

@@ -302,9 +302,9 @@ impl Run {
         let report = recipe.reported();
         let resumed = options.resume.as_ref().map(|_| session.clock().step);
         let opening = Opening { folder: &folder.root, resumed, report: report.as_deref() };
-        context.loggers.add_first(JsonLines::metrics().open(&opening)?);
+        context.loggers.add(JsonLines::metrics().open(&opening)?)?;
         for logger in &recipe.loggers {
-            context.loggers.add(logger.config.open(&opening)?);
+            context.loggers.add(logger.config.open(&opening)?)?;
         }
         if resumed_from.is_none() {
             let (total, per) = (dataset.len(Split::Train), recipe.evaluate.batch);

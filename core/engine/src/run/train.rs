@@ -38,7 +38,10 @@ struct Pending {
 
 /// Trains, and writes `run.json` however it ends.
 pub(super) fn train(run: &mut Run) -> Result<Summary> {
+    let (begin, before) = (Instant::now(), run.history.seconds);
     let outcome = steps(run);
+    // Also of a run that ends by an error.
+    run.history.seconds = before + begin.elapsed().as_secs_f64();
     let status = match &outcome {
         Ok(finished) if *finished => Status::Done,
         Ok(_) | Err(Error::Interrupted { .. }) => Status::Stopped,
