@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 
 use admix_api::{Draws, Needs, did_you_mean};
 
-use crate::mixer_unit::MixerUnit;
 use crate::recipe::Recipe;
 use crate::text::list;
+use crate::world::MixerUnit;
 use crate::{Error, Result};
 
 /// Weights of the mixers that a choice picks from, by the choice's name.

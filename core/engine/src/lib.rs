@@ -5,12 +5,11 @@
 //! | `bundled` | the recipes and scripts that come with the program |
 //! | `choice` | the checks and weights of a mixer that picks among others |
 //! | `clusterers/` | the kind *clusterer*: pseudo labels, one file each |
+//! | `dry_run` | calls of a method before a run |
 //! | `error` | what can go wrong, and the exit codes |
-//! | `kept` | copies of tensors that a bad step must put back |
 //! | `loggers/` | the kind *logger*, the events of a run, one file for each logger |
-//! | `memory_format` | channels innermost in memory |
 //! | `method/` | the script's verbs: recorded, executed, captured |
-//! | `optimizer` | groups of parameters with their rates, moved by a rule |
+//! | `mixing` | mixes outside of training, for people to look at |
 //! | `optimizers/` | the kind *optimiser*: the rules, one file each |
 //! | `precision` | float32 or autocast |
 //! | `queue` | queues of keys |
@@ -21,18 +20,16 @@
 //! | `schedule` | cosines and milestones |
 //! | `script/` | mixers and losses that are scripts, the sandbox |
 //! | `session` | a run's state and the step that moves it |
-//! | `world` | networks, mixers, optimiser and all else that a step changes |
+//! | `world/` | the state in parts: networks, mixers, optimiser, ..., one file for each kind of part |
 
 pub mod bundled;
 mod choice;
 mod clusterers;
+mod dry_run;
 mod error;
-mod kept;
 mod loggers;
-mod memory_format;
 mod method;
-mod mixer_unit;
-mod optimizer;
+mod mixing;
 mod optimizers;
 mod param;
 mod precision;
@@ -47,18 +44,17 @@ mod text;
 mod world;
 
 pub use choice::Weights;
-pub use clusterers::{Clusterer, ClustererConfig, ClustererUnit, Odc, OdcClusterer, Reweight, k_means};
+pub use clusterers::{Clusterer, ClustererConfig, Odc, OdcClusterer, Reweight, k_means};
 pub use error::{Error, Result};
 pub use loggers::{Event, JsonLines, Logger, LoggerConfig, Loggers, Opening, Record};
 pub use method::{
     CaptureReport, Clock, CudaRecorder, Fixed, GraphRecorder, Line, Method, MixReport, Scheduled, StepReport,
     Takes, VERBS, Verb, Work, lines,
 };
-pub use mixer_unit::MixerUnit;
 pub use optimizers::{AdamW, Bucket, OptimizerConfig, OptimizerRule, Sgd};
 pub use param::Param;
 pub use precision::Precision;
-pub use queue::{Queue, QueueConfig, QueueUnit};
+pub use queue::{Queue, QueueConfig};
 pub use recipe::{
     CheckpointConfig, EmbeddingHeadConfig, EvaluateConfig, GroupConfig, Origin, Override, PairConfig, Recipe,
     When, describe,
@@ -73,7 +69,7 @@ pub use script::{
     ScriptKind, ScriptText, ScriptedLoss, ScriptedMixer, registry, script_entry, script_plugins,
 };
 pub use session::{Execution, Session, StepOptions};
-pub use world::{HeadUnit, LossUnit, Net, Shape, World};
+pub use world::{ClustererUnit, HeadUnit, LossUnit, MixerUnit, Net, Pair, QueueUnit, Shape, World};
 
 admix_api::register! {
     Sgd, AdamW,

@@ -108,12 +108,3 @@ impl Queue {
         self.waiting.clear();
     }
 }
-
-/// A queue by name.
-#[derive(Debug)]
-pub struct QueueUnit {
-    /// Its name in scripts.
-    pub name: String,
-    /// Its keys.
-    pub queue: Queue,
-}

@@ -1,26 +1,25 @@
 //! A session: the state of a run and the one function that moves it, `step_with`.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cell::{Ref, RefCell, RefMut};
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use admix_api::{Ask, Draws, MixInput, Plan, Registry, Value, spans};
+use admix_api::{Plan, Registry};
 use admix_data::Batch;
-use admix_torch::trail::{self, Fact};
-use admix_torch::{Device, Kind, Tensor};
+use admix_torch::{Device, Tensor};
 
+use crate::Result;
 use crate::method::{
-    CaptureReport, Clock, CudaRecorder, Frame, GraphRecorder, Guesses, Method, MixReport, Mode, Scheduled,
-    Slots, StepGraphs, StepReport, Traced, Turn, refusal, tally,
+    CaptureReport, Clock, CudaRecorder, Frame, GraphRecorder, Guesses, Method, Mode, Scheduled, Slots,
+    StepGraphs, StepReport, Traced, Turn, refusal, tally,
 };
 use crate::param::Param;
 use crate::precision::Precision;
 use crate::recipe::{Recipe, When};
 use crate::schedule;
-use crate::text::{self, list};
+use crate::text::list;
 use crate::world::{Shape, World};
-use crate::{Error, Result};
 
 /// How a step is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -50,8 +49,7 @@ pub struct StepOptions {
 
 /// The state of a run.
 pub struct Session {
-    world: Rc<RefCell<World>>,
-    frame: Rc<RefCell<Frame>>,
+    pub(crate) frame: Rc<RefCell<Frame>>,
     method: Method,
     clock: Clock,
     groups: Vec<String>,
@@ -87,13 +85,11 @@ impl Session {
     ) -> Result<Self> {
         let world = World::build(recipe, registry, shape, device)?;
         let groups = world.optimizer.groups().iter().map(|g| g.name.clone()).collect();
-        let world = Rc::new(RefCell::new(world));
-        let mut frame = Frame::new(world.clone(), recipe.lr(), recipe.base_ema());
+        let mut frame = Frame::new(world, recipe.lr(), recipe.base_ema());
         frame.clock = clock;
         frame.params = parameters(recipe, &method)?;
         let frame = Rc::new(RefCell::new(frame));
         let mut session = Self {
-            world,
             frame,
             method,
             clock,
@@ -125,13 +121,13 @@ impl Session {
     }
 
     /// The networks, mixers, optimiser.
-    pub fn world(&self) -> std::cell::Ref<'_, World> {
-        self.world.borrow()
+    pub fn world(&self) -> Ref<'_, World> {
+        Ref::map(self.frame.borrow(), Frame::world)
     }
 
     /// The same, to change.
-    pub fn world_mut(&mut self) -> std::cell::RefMut<'_, World> {
-        self.world.borrow_mut()
+    pub fn world_mut(&mut self) -> RefMut<'_, World> {
+        RefMut::map(self.frame.borrow_mut(), Frame::world_mut)
     }
 
     /// Where the run stands.
@@ -163,7 +159,7 @@ impl Session {
     /// Captures steps from now on, those of [`Execution::Captured`], where the device can: on CUDA, with the library for
     /// graphs. Elsewhere [`captures`](Self::captures) tells the reason, and such steps are executed directly.
     pub fn capture(&mut self) {
-        let device = self.world.borrow().device;
+        let device = self.world().device;
         let reason = match device {
             Device::Cuda(index) => match CudaRecorder::open(index) {
                 Ok(recorder) => return self.capture_with(Box::new(recorder)),
@@ -228,7 +224,7 @@ impl Session {
         let result = self.try_step(batches, options);
         if result.is_err() {
             self.frame.borrow_mut().end();
-            self.world.borrow_mut().undo_step()?;
+            self.world_mut().undo_step()?;
         }
         result
     }
@@ -251,9 +247,9 @@ impl Session {
             frame.given = options.plans.clone();
             frame.choices = scheduled.choices.clone();
         }
-        let format = |batch| self.world.borrow().formatted(batch);
+        let format = |batch| self.world().formatted(batch);
         let batches = batches.into_iter().map(format).collect::<Result<Vec<_>>>()?;
-        self.world.borrow().optimizer.set_rates(&rates)?;
+        self.world().optimizer.set_rates(&rates)?;
         let momentum = self.set_momenta(&scheduled)?;
         let mut report = match options.execution {
             Execution::Direct => self.directly(batches, options.detail)?,
@@ -270,31 +266,18 @@ impl Session {
                 }
             },
         };
-        self.world.borrow_mut().finish_step()?;
+        self.world_mut().finish_step()?;
         report.momentum = momentum;
         report.rates = rates;
         let mut clock = self.clock;
         clock.step += 1;
         self.set_clock(clock);
-        self.cluster()?;
-        Ok(report)
-    }
-
-    /// What clusterers do between two steps. It may wait for the device, and its time is counted apart.
-    fn cluster(&mut self) -> Result<()> {
-        let world = &mut *self.world.borrow_mut();
-        if world.clusterers.is_empty() {
-            return Ok(());
-        }
         let begin = Instant::now();
-        let _apart = admix_torch::apart();
-        for unit in &mut world.clusterers {
-            let _timed = spans::part(|| format!("clusterer {}", unit.name), 0);
-            let mut draws = world.streams.draws("cluster", &unit.name, self.clock.epoch, self.clock.step);
-            unit.clusterer.after_step(self.clock.step, &mut draws)?;
-        }
+        let apart = admix_torch::apart();
+        self.world_mut().between_steps(clock)?;
+        drop(apart);
         self.clustering += begin.elapsed();
-        Ok(())
+        Ok(report)
     }
 
     /// Time that clusterers took between steps so far. On a GPU it includes waiting for the step before.
@@ -308,7 +291,7 @@ impl Session {
     /// # Errors
     /// libtorch refused.
     pub fn start_clusterers(&mut self, clean: impl IntoIterator<Item = Result<Tensor>>) -> Result<()> {
-        let world = &mut *self.world.borrow_mut();
+        let world = &mut *self.world_mut();
         let Some(net) = world.nets.first().filter(|_| !world.clusterers.is_empty()) else { return Ok(()) };
         let parts = clean.into_iter().map(|images| net.embed(&images?)).collect::<Result<Vec<_>>>()?;
         let features = Tensor::f_cat(&parts, 0)?;
@@ -327,7 +310,7 @@ impl Session {
 
     /// Executes every verb as the script reaches it.
     fn directly(&mut self, batches: Vec<Batch>, detail: bool) -> Result<StepReport> {
-        let low = self.world.borrow_mut().open_step()?;
+        let low = self.world_mut().open_step()?;
         let mut report = StepReport::default();
         let parts = batches.len();
         for (part, batch) in batches.into_iter().enumerate() {
@@ -354,7 +337,8 @@ impl Session {
     fn as_recorded(&mut self, traced: &[Traced], detail: bool) -> Result<StepReport> {
         let mut report = StepReport::default();
         {
-            let world = &mut *self.world.borrow_mut();
+            let frame = &mut *self.frame.borrow_mut();
+            let world = frame.world_mut();
             let _low = world.open_step()?;
             for part in traced {
                 let slots = self.recorded.entry(part.structure()).or_default();
@@ -386,22 +370,22 @@ impl Session {
         let reason = match options {
             StepOptions { detail: true, .. } => Some("details of a step are asked for".to_string()),
             StepOptions { plans, .. } if !plans.is_empty() => Some("plans are given".to_string()),
-            _ => refusal(&self.world.borrow(), &traced),
+            _ => refusal(&self.world(), &traced),
         };
         if let Some(reason) = reason {
             graphs.refuse(reason);
             return self.as_recorded(&traced, options.detail);
         }
-        let world = self.world.clone();
-        match graphs.turn(&traced) {
-            Turn::Capture(key) if graphs.capture(&world, key, &traced) => {
+        let turn = graphs.turn(&traced);
+        match turn {
+            Turn::Capture(key) if graphs.capture(&mut self.world_mut(), key, &traced) => {
                 self.moved = true;
-                graphs.replay(&world, key, &traced)
+                graphs.replay(&mut self.world_mut(), key, &traced)
             }
             Turn::Replay(key) => {
                 // The device does it as one: nothing tells how far it came.
                 self.moved = true;
-                graphs.replay(&world, key, &traced)
+                graphs.replay(&mut self.world_mut(), key, &traced)
             }
             Turn::Record | Turn::Capture(_) => self.as_recorded(&traced, options.detail),
         }
@@ -413,14 +397,15 @@ impl Session {
     /// libtorch refused.
     pub(crate) fn tally(&mut self, images: &Tensor, labels: &Tensor) -> Result<Guesses> {
         match &mut self.graphs {
-            Some(graphs) => graphs.tally(&self.world, images, labels),
-            None => tally(&self.world.borrow(), images, labels),
+            Some(graphs) => graphs.tally(self.frame.borrow().world(), images, labels),
+            None => tally(&self.world(), images, labels),
         }
     }
 
     /// What follows the last backward pass.
     fn close(&mut self, mut report: StepReport, detail: bool) -> Result<StepReport> {
-        let world = &mut *self.world.borrow_mut();
+        let frame = &mut *self.frame.borrow_mut();
+        let world = frame.world_mut();
         if detail {
             for (name, tensor) in world.optimizer.parameters() {
                 if let Some(gradient) = admix_torch::grad_of(tensor) {
@@ -435,7 +420,7 @@ impl Session {
     }
 
     fn rates(&self, scheduled: &Scheduled) -> Vec<f64> {
-        let world = self.world.borrow();
+        let world = self.world();
         let groups = world.optimizer.groups();
         groups
             .iter()
@@ -451,9 +436,9 @@ impl Session {
 
     /// Puts the momentum of each pair into its slot. Returns that of the first pair which is not copied, those before the
     /// step first.
-    fn set_momenta(&self, scheduled: &Scheduled) -> Result<Option<f64>> {
+    fn set_momenta(&mut self, scheduled: &Scheduled) -> Result<Option<f64>> {
         let (mut before, mut after) = (None, None);
-        for pair in &mut self.world.borrow_mut().pairs {
+        for pair in &mut self.world_mut().pairs {
             let momentum = scheduled.ema.unwrap_or(pair.momentum);
             pair.set_momentum(momentum)?;
             let first = if pair.when == When::BeforeStep { &mut before } else { &mut after };
@@ -464,173 +449,18 @@ impl Session {
         Ok(before.or(after))
     }
 
-    /// The mixers that mixes of this name are made by: those that a choice picks from, or the mixer itself.
+    /// Every tensor of the state, by name.
+    pub fn tensors(&self) -> BTreeMap<String, Tensor> {
+        self.world().tensors()
+    }
+
+    /// Fills the state.
     ///
     /// # Errors
-    /// No mixer of this name.
-    pub fn mixers_of(&self, mixer: &str) -> Result<Vec<String>> {
-        let world = self.world.borrow();
-        let unit = &world.mixers[unit_index(&world, mixer)?];
-        if unit.picks.is_empty() {
-            return Ok(vec![unit.name.clone()]);
-        }
-        Ok(unit.picks.iter().map(|(index, _)| world.mixers[*index].name.clone()).collect())
+    /// A tensor is missing or has another shape.
+    pub fn load(&mut self, values: &BTreeMap<String, Tensor>) -> Result<()> {
+        self.world_mut().load(values)
     }
-
-    /// The plan of a mix outside of training: this lambda and these partners; what else the mixer chooses (boxes,
-    /// coins) is drawn. Of a mixer that plans no partners, as it mixes more than pairs, everything is drawn.
-    ///
-    /// # Errors
-    /// No mixer of this name, or images that are not `[N, C, H, W]`.
-    pub fn plan_for(
-        &self,
-        mixer: &str,
-        images: &Tensor,
-        lambda: f64,
-        partner: &[i64],
-        draws: &mut Draws,
-    ) -> Result<Plan> {
-        let world = self.world.borrow();
-        let unit = &world.mixers[mixer_index(&world, mixer)?];
-        let (_, _, height, width) = MixInput::of(images).nchw()?;
-        let pairing = unit.pairing.clone();
-        let lambda = Some(lambda);
-        let ask = Ask {
-            batch: partner.len(),
-            height,
-            width,
-            pairing,
-            lambda,
-            quiet: true,
-            progress: self.clock.progress(),
-        };
-        let plan = unit.plan(&ask, draws)?;
-        // A mixer that mixes more than pairs plans no partners, and has no place for given ones.
-        Ok(match plan.value("partner") {
-            Ok(_) => plan.with("partner", Value::Ints(partner.to_vec())),
-            Err(_) => plan,
-        })
-    }
-
-    /// Mixes images outside of training: networks and mixer in evaluation mode, no graph, nothing learned, masks as
-    /// the mixer makes them (what it does to an encoder's lesson alone, such as adjusting, is left out). A mixer
-    /// that reads features gets those of the first momentum network, or of the first network if there is none. One that
-    /// reads saliency gets that of the cross-entropy of the first trained network, for `labels`, `[N]` int64; they stand in
-    /// for pseudo labels too.
-    ///
-    /// A mix that happens inside of a network is shown as the mix of the images by the same mask; the report says at
-    /// which stage it happens.
-    ///
-    /// # Errors
-    /// No mixer of this name, or an input that does not fit.
-    pub fn mix(&mut self, mixer: &str, images: &Tensor, labels: &Tensor, plan: &Plan) -> Result<MixReport> {
-        let world = &mut *self.world.borrow_mut();
-        let index = mixer_index(world, mixer)?;
-        let _guard = admix_torch::no_grad();
-        let features = match world.mixers[index].needs.features {
-            Some(stage) => {
-                let net = world.nets.iter().find(|n| !n.trained).or(world.nets.first());
-                let net = net.ok_or_else(|| Error::Input("there is no network".into()))?;
-                let map = net.network.backbone().forward_to(stage, images, &admix_models::Pass::EVALUATE)?;
-                Some(map.cells()?)
-            }
-            None => None,
-        };
-        let saliency = match world.mixers[index].needs.saliency {
-            true => Some(world.saliency(images, labels)?),
-            false => None,
-        };
-        let planned = plan.on(world.device)?;
-        let unit = &mut world.mixers[index];
-        unit.mixer.train(false);
-        let input = MixInput {
-            features: features.as_ref(),
-            saliency: saliency.as_ref(),
-            pseudo: unit.needs.pseudo.then_some(labels),
-            ..MixInput::of(images)
-        };
-        let mixed = unit.mixer.mix(&input, &planned);
-        unit.mixer.train(true);
-        let mut mixed = mixed?;
-        if mixed.hidden.is_some_and(|hidden| hidden.stage > 0) {
-            unit.check_hidden(&mixed, images)?;
-            mixed.images = mixed.blended(images, images)?;
-            let (n, _, height, width) = images.size4()?;
-            let whole = |mask: Tensor| mask.f_expand([n, 1, height, width], false);
-            mixed.mask = mixed.mask.map(whole).transpose()?;
-        }
-        MixReport::of(&mixed, &planned, saliency.as_ref())
-    }
-
-    /// Calls the method at the start, the middle and the end of a run, on this session's state: a throw-away one. Every
-    /// mixer that a choice picks from is tried, and every mixer makes many plans for its images.
-    /// `shape` is that of one view, `[N, C, H, W]`.
-    ///
-    /// # Errors
-    /// Whatever would fail in the run: unknown verbs, names, weights, wrong keys, spent graphs.
-    pub fn dry_run(&mut self, shape: [i64; 4], classes: i64, views: usize) -> Result<Vec<String>> {
-        let device = self.world.borrow().device;
-        let clock = self.clock;
-        // A weight of 0 at all times switches its term off: no slip.
-        let mut weighed = BTreeSet::new();
-        // Every mixer that a choice picks from has its turn, if need be in further calls at the end.
-        let turns = self.world.borrow().mixers.iter().map(|unit| unit.picks.len()).max().unwrap_or(0);
-        for call in 0..turns.max(3) {
-            let part = call.min(2) as u64;
-            let step = clock.steps.saturating_sub(1) * part / 2;
-            let epoch = clock.epochs.saturating_sub(1) * part / 2;
-            self.set_clock(Clock { step, epoch, ..clock });
-            trail::tell(Fact::Step, format_args!("dry step {}", call + 1));
-            self.frame.borrow_mut().turn = Some(call);
-            let images = Tensor::f_ones(shape, (Kind::Float, device))?;
-            let ramp = Tensor::f_arange(images.numel() as i64, (Kind::Float, device))?.f_sin()?;
-            let images = images.f_mul(&ramp.f_reshape(shape)?)?;
-            let labels = Tensor::f_arange(shape[0], (Kind::Int64, device))?.f_remainder(classes.max(1))?;
-            let index = Tensor::f_arange(shape[0], (Kind::Int64, device))?;
-            let on = self.weights()?.into_iter().filter(|(_, weight)| *weight != 0.0);
-            weighed.extend(on.map(|(name, _)| name));
-            let views =
-                (0..views.max(1)).map(|view| images.f_add_scalar(view as f64)).collect::<Result<_, _>>()?;
-            if let Some(batch) = Batch::of_views(views, labels, index) {
-                self.step(batch)?;
-            }
-        }
-        let mut frame = self.frame.borrow_mut();
-        frame.turn = None;
-        frame.tryout.rest(&self.world.borrow(), shape)?;
-        drop(frame);
-        let unlearned: Vec<String> = {
-            let frame = self.frame.borrow();
-            weighed.into_iter().filter(|name| !frame.learned.contains(name)).collect()
-        };
-        Ok(unlearned
-            .into_iter()
-            .map(|name| {
-                format!(
-                    "{}: the weight `{name}` is never used: no `learn` of the dry calls has this term",
-                    self.method.file()
-                )
-            })
-            .collect())
-    }
-}
-
-impl Session {
-    /// The mixer that refused its images in the dry calls by naming a setting, and why; once.
-    pub fn refused_plan(&mut self) -> Option<(String, admix_api::Error)> {
-        self.frame.borrow_mut().tryout.refused()
-    }
-}
-
-fn unit_index(world: &World, mixer: &str) -> Result<usize> {
-    text::find("mixer", mixer, "there is", || world.mixers.iter().map(|unit| unit.name.as_str()))
-}
-
-/// A mixer that mixes itself: no choice.
-fn mixer_index(world: &World, mixer: &str) -> Result<usize> {
-    let index = unit_index(world, mixer)?;
-    let unit = &world.mixers[index];
-    if unit.picks.is_empty() { Ok(index) } else { Err(crate::choice::no_mixer(&world.mixers, unit)) }
 }
 
 /// The method's parameters with the recipe's values.
@@ -657,19 +487,4 @@ fn parameters(recipe: &Recipe, method: &Method) -> Result<BTreeMap<String, Param
         *own = value.clone();
     }
     Ok(params)
-}
-
-impl Session {
-    /// Every tensor of the state, by name.
-    pub fn tensors(&self) -> BTreeMap<String, Tensor> {
-        self.world.borrow().tensors()
-    }
-
-    /// Fills the state.
-    ///
-    /// # Errors
-    /// A tensor is missing or has another shape.
-    pub fn load(&mut self, values: &BTreeMap<String, Tensor>) -> Result<()> {
-        self.world.borrow_mut().load(values)
-    }
 }

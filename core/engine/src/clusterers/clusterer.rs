@@ -8,15 +8,6 @@ use serde_json::Value as Json;
 
 use crate::Result;
 
-/// A clusterer of a run.
-#[derive(Debug)]
-pub struct ClustererUnit {
-    /// Its name in scripts.
-    pub name: String,
-    /// Its state.
-    pub clusterer: Box<dyn Clusterer>,
-}
-
 /// Gives every training image a label in 0..K. All its state is in tensors on the device.
 ///
 /// [`labels`](Self::labels), [`class_weight`](Self::class_weight), [`update`](Self::update) and

@@ -6,6 +6,6 @@ mod kind;
 mod kmeans;
 mod odc;
 
-pub use clusterer::{Clusterer, ClustererConfig, ClustererUnit};
+pub use clusterer::{Clusterer, ClustererConfig};
 pub use kmeans::k_means;
 pub use odc::{Odc, OdcClusterer, Reweight};

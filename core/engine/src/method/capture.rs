@@ -155,7 +155,7 @@ impl StepGraphs {
 
     /// Captures the work of a step; nothing of it is executed. False where that failed: then there is no trace of the
     /// attempt, and never another one.
-    pub(crate) fn capture(&mut self, world: &RefCell<World>, key: u64, traced: &[Traced]) -> bool {
+    pub(crate) fn capture(&mut self, world: &mut World, key: u64, traced: &[Traced]) -> bool {
         match self.try_capture(world, traced) {
             Ok(variant) => {
                 self.variants.insert(key, variant);
@@ -164,7 +164,7 @@ impl StepGraphs {
             }
             Err(error) => {
                 // The host's side of work that broke off. On the device nothing was executed.
-                if let Err(error) = world.borrow_mut().forget_step() {
+                if let Err(error) = world.forget_step() {
                     tracing::debug!("gradients of a failed capture: {error}");
                 }
                 self.failed = true;
@@ -174,8 +174,8 @@ impl StepGraphs {
         }
     }
 
-    fn try_capture(&mut self, world: &RefCell<World>, traced: &[Traced]) -> Result<Variant> {
-        let device = world.borrow().device;
+    fn try_capture(&mut self, world: &mut World, traced: &[Traced]) -> Result<Variant> {
+        let device = world.device;
         let part = |traced: &Traced| -> Result<Part> {
             let mut slots = Slots::default();
             traced.fill(&mut slots, device)?;
@@ -184,7 +184,9 @@ impl StepGraphs {
         };
         let parts = RefCell::new(traced.iter().map(part).collect::<Result<Vec<_>>>()?);
         let outputs = RefCell::new(None);
-        let graph = self.recorder.capture(&|| fixed(world, &parts), &mut || work(world, &parts, &outputs))?;
+        let world = RefCell::new(world);
+        let graph =
+            self.recorder.capture(&|| fixed(&world, &parts), &mut || work(&world, &parts, &outputs))?;
         Ok(Variant { parts, outputs, graph })
     }
 
@@ -192,13 +194,8 @@ impl StepGraphs {
     ///
     /// # Errors
     /// libtorch refused.
-    pub(crate) fn tally(
-        &mut self,
-        world: &RefCell<World>,
-        images: &Tensor,
-        labels: &Tensor,
-    ) -> Result<Guesses> {
-        let directly = || tally(&world.borrow(), images, labels);
+    pub(crate) fn tally(&mut self, world: &World, images: &Tensor, labels: &Tensor) -> Result<Guesses> {
+        let directly = || tally(world, images, labels);
         let (seen, graph) = self.tallies.entry(layout(images, labels)).or_default();
         if graph.is_none() {
             if *seen < WARM_UPS || self.failed || self.report.evaluation_variants >= MOST {
@@ -225,20 +222,16 @@ impl StepGraphs {
     ///
     /// # Errors
     /// The device refused.
-    pub(crate) fn replay(
-        &mut self,
-        world: &RefCell<World>,
-        key: u64,
-        traced: &[Traced],
-    ) -> Result<StepReport> {
+    pub(crate) fn replay(&mut self, world: &mut World, key: u64, traced: &[Traced]) -> Result<StepReport> {
         let none = || Error::Input("a step is to be replayed that was never captured".into());
         let Variant { parts, outputs, graph } = self.variants.get(&key).ok_or_else(none)?;
-        let device = world.borrow().device;
+        let device = world.device;
         for (part, new) in parts.borrow_mut().iter_mut().zip(traced) {
             new.fill(&mut part.slots, device)?;
             overwrite(&part.traced.batch, &new.batch)?;
         }
-        self.recorder.replay(*graph, &|| fixed(world, parts), &mut || work(world, parts, outputs))?;
+        let world = RefCell::new(world);
+        self.recorder.replay(*graph, &|| fixed(&world, parts), &mut || work(&world, parts, outputs))?;
         self.report.replayed_steps += 1;
         let outputs = outputs.borrow();
         let mut report = outputs.as_ref().ok_or_else(none)?.report()?;
@@ -291,7 +284,7 @@ fn overwrite(own: &Batch, new: &Batch) -> Result<()> {
 
 /// The work of the device in a step: what is captured. It reads slots, batches and the state where they lie.
 fn work(
-    world: &RefCell<World>,
+    world: &RefCell<&mut World>,
     parts: &RefCell<Vec<Part>>,
     outputs: &RefCell<Option<Outputs>>,
 ) -> Result<()> {
@@ -314,7 +307,7 @@ fn work(
 }
 
 /// Every tensor that must stay in its place, by name.
-fn fixed(world: &RefCell<World>, parts: &RefCell<Vec<Part>>) -> Vec<(String, Tensor)> {
+fn fixed(world: &RefCell<&mut World>, parts: &RefCell<Vec<Part>>) -> Vec<(String, Tensor)> {
     let mut all = world.borrow().fixed();
     for (number, part) in parts.borrow().iter().enumerate() {
         let batch = &part.traced.batch;

@@ -1,10 +1,8 @@
 //! One step while its script runs: records every verb and, unless it only records, executes it at once.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::rc::Rc;
 
-use admix_api::Plan;
+use admix_api::{Ask, Plan};
 use admix_data::Batch;
 
 use crate::choice::Weights;
@@ -38,7 +36,8 @@ const MAX_VERBS: usize = 4096;
 /// One step in the making.
 #[derive(Debug)]
 pub struct Frame {
-    pub(crate) world: Rc<RefCell<World>>,
+    /// Recording reads it; only executing a verb changes it.
+    world: World,
     pub(crate) mode: Mode,
     pub(crate) clock: Clock,
     pub(crate) base_lr: f64,
@@ -97,7 +96,7 @@ pub(crate) struct Spent {
 
 impl Frame {
     /// A frame before any step.
-    pub fn new(world: Rc<RefCell<World>>, base_lr: f64, base_ema: f64) -> Self {
+    pub fn new(world: World, base_lr: f64, base_ema: f64) -> Self {
         Self {
             world,
             mode: Mode::Clock,
@@ -118,6 +117,33 @@ impl Frame {
         }
     }
 
+    /// The state that the step works on.
+    pub(crate) fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// The same, to change: for a session, between verbs.
+    pub(crate) fn world_mut(&mut self) -> &mut World {
+        &mut self.world
+    }
+
+    /// In dry calls: lets the mixer of this number try plans; see [`Tryout::plans`].
+    ///
+    /// # Errors
+    /// A plan failed.
+    pub(crate) fn try_plans(&mut self, mixer: usize, ask: &Ask) -> Result<()> {
+        if self.turn.is_some() { self.tryout.plans(&self.world, mixer, ask) } else { Ok(()) }
+    }
+
+    /// At the end of the dry calls, the same for mixers that none of them mixed by; see [`Tryout::rest`].
+    ///
+    /// # Errors
+    /// A plan failed.
+    pub(crate) fn try_rest(&mut self, shape: [i64; 4]) -> Result<()> {
+        self.turn = None;
+        self.tryout.rest(&self.world, shape)
+    }
+
     /// Starts a step on a batch.
     pub fn begin(&mut self, batch: Batch, mode: Mode, detail: bool, accumulate: usize) {
         self.mode = mode;
@@ -129,7 +155,7 @@ impl Frame {
     /// Ends a step: lets go of the batch, all handles and what was frozen.
     pub fn end(&mut self) -> StepReport {
         if !self.asked.frozen.is_empty() {
-            self.world.borrow_mut().optimizer.thaw();
+            self.world.optimizer.thaw();
             self.asked.frozen.clear();
         }
         self.mode = Mode::Clock;
@@ -168,7 +194,7 @@ impl Frame {
         nodes.push(node);
         if self.mode == Mode::Execute {
             let Some(batch) = &self.batch else { return Err(Error::Input("no batch".into())) };
-            nodes[id].execute(id, &mut self.world.borrow_mut(), batch, &mut self.values)?;
+            nodes[id].execute(id, &mut self.world, batch, &mut self.values)?;
         }
         Ok(id)
     }
@@ -177,7 +203,7 @@ impl Frame {
     pub(crate) fn slot(&mut self, value: f64) -> Result<SlotId> {
         let slot = self.asked.trace.number(value);
         if self.mode == Mode::Execute {
-            self.values.slots.number(self.world.borrow().device, slot, value)?;
+            self.values.slots.number(self.world.device, slot, value)?;
         }
         Ok(slot)
     }
@@ -186,7 +212,7 @@ impl Frame {
     pub(crate) fn planned(&mut self, plan: Plan) -> Result<()> {
         let id = self.asked.trace.nodes.len();
         if self.mode == Mode::Execute {
-            self.values.slots.plan(self.world.borrow().device, id, &plan)?;
+            self.values.slots.plan(self.world.device, id, &plan)?;
         }
         self.asked.plans.insert(id, plan);
         Ok(())

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::method::cell::Id;
 use crate::method::frame::{Frame, Spent};
-use crate::optimizer::is_in;
+use crate::world::is_in;
 use crate::{Error, Result};
 
 impl Frame {
@@ -45,8 +45,8 @@ impl Frame {
     /// Whether the graph of a node leads to a parameter that moves in this step: of a trained network, of a mixer that has
     /// some, of a head.
     pub(crate) fn reaches_parameters(&self, id: Id) -> bool {
-        let world = self.world.borrow();
-        let mut owners = self.ancestors(id).into_iter().filter_map(|id| self.node(id).op().trains(&world));
+        let world = self.world();
+        let mut owners = self.ancestors(id).into_iter().filter_map(|id| self.node(id).op().trains(world));
         owners.any(|owner| self.moves(&owner))
     }
 
@@ -56,7 +56,7 @@ impl Frame {
         if frozen.is_empty() {
             return true;
         }
-        let world = self.world.borrow();
+        let world = self.world();
         let mut own = world.optimizer.parameters().filter(|(name, _)| is_in(name, owner));
         own.any(|(name, _)| !frozen.iter().any(|(group, _)| is_in(name, group)))
     }

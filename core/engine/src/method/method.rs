@@ -11,11 +11,11 @@ use crate::choice::{self, Weights};
 use crate::method::frame::Frame;
 use crate::method::handle::{Step, kind_of, kind_of_handle};
 use crate::method::verb;
-use crate::mixer_unit::MixerUnit;
 use crate::param::Param;
 use crate::script::values::number;
 use crate::script::{Dialect, Script};
 use crate::text::list;
+use crate::world::MixerUnit;
 
 /// What moves over time, for one step.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -105,7 +105,7 @@ impl Method {
         let at = self.script.place_of("schedule");
         for (name, value) in map {
             if name == "choice" {
-                scheduled.choices = self.choices(&frame.borrow().world.borrow().mixers, value)?;
+                scheduled.choices = self.choices(&frame.borrow().world().mixers, value)?;
                 continue;
             }
             let number = number(&value).filter(|v| v.is_finite()).ok_or_else(|| {

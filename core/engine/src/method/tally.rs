@@ -72,7 +72,7 @@ impl TallyGraph {
     /// It cannot be captured.
     pub(crate) fn capture(
         recorder: &mut dyn GraphRecorder,
-        world: &RefCell<World>,
+        world: &World,
         images: &Tensor,
         labels: &Tensor,
     ) -> Result<Self> {
@@ -90,7 +90,7 @@ impl TallyGraph {
     pub(crate) fn replay(
         &self,
         recorder: &mut dyn GraphRecorder,
-        world: &RefCell<World>,
+        world: &World,
         images: &Tensor,
         labels: &Tensor,
     ) -> Result<Guesses> {
@@ -106,8 +106,8 @@ impl TallyGraph {
 }
 
 /// What is captured. Run again, it leaves its counts in the places of the first time, as a graph does.
-fn work(world: &RefCell<World>, images: &Tensor, labels: &Tensor, left: &RefCell<Guesses>) -> Result<()> {
-    let new = tally(&world.borrow(), images, labels)?;
+fn work(world: &World, images: &Tensor, labels: &Tensor, left: &RefCell<Guesses>) -> Result<()> {
+    let new = tally(world, images, labels)?;
     let left = &mut *left.borrow_mut();
     if left.is_empty() {
         *left = new;
@@ -122,8 +122,8 @@ fn work(world: &RefCell<World>, images: &Tensor, labels: &Tensor, left: &RefCell
     Ok(())
 }
 
-fn fixed(world: &RefCell<World>, images: &Tensor, labels: &Tensor) -> Vec<(String, Tensor)> {
-    let mut all = world.borrow().fixed();
+fn fixed(world: &World, images: &Tensor, labels: &Tensor) -> Vec<(String, Tensor)> {
+    let mut all = world.fixed();
     all.push(("images".into(), images.shallow_clone()));
     all.push(("labels".into(), labels.shallow_clone()));
     all

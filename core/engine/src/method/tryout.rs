@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use admix_api::{Ask, Streams};
 
-use crate::mixer_unit::MixerUnit;
+use crate::world::MixerUnit;
 use crate::world::World;
 use crate::{Error, Result};
 

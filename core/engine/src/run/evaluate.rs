@@ -6,10 +6,10 @@ use admix_data::{Dataset, Pass, Split};
 use admix_torch::{Kind, Reduction, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::kept::Kept;
 use crate::recipe::Recipe;
 use crate::run::accuracy::Accuracy;
 use crate::session::Session;
+use crate::world::Kept;
 use crate::{Error, Result};
 
 /// Re-estimates the BatchNorms of momentum networks on clean training batches, then measures every head on the

@@ -68,7 +68,7 @@ struct Bank {
 }
 
 fn index(frame: &Frame, name: &str) -> Result<usize> {
-    let world = frame.world.borrow();
+    let world = frame.world();
     let names = || world.clusterers.iter().map(|unit| unit.name.as_str());
     text::find("clusterer", name, "the recipe's `clusterers` has", names).map_err(|error| {
         match world.clusterers.is_empty() {

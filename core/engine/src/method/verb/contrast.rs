@@ -50,7 +50,7 @@ struct Contrast {
 
 fn contrast(frame: &mut Frame, op: Contrast, at: Place) -> Result<Id> {
     if let Some(mix) = frame.node(op.mix).get::<Mix>() {
-        let world = frame.world.borrow();
+        let world = frame.world();
         let unit = &world.mixers[mix.mixer];
         if unit.pairing.partner == Partner::Permutation {
             return Err(Error::Input(format!(

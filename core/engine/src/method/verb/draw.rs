@@ -73,7 +73,7 @@ fn draw(
     let plan = match frame.given.get(name) {
         Some(given) => given.clone(),
         None => {
-            let streams = frame.world.borrow().streams;
+            let streams = frame.world().streams;
             let mut draws = streams.draws("draw", name, frame.clock.epoch, frame.draw_step);
             let (key, value) = value(&mut draws);
             Plan::default().with(key, value)

@@ -9,9 +9,9 @@ use admix_api::did_you_mean;
 
 use crate::method::handle::{Call, Step, record};
 use crate::method::{Cell, Entry, Executing, Frame, Node, Op, Place, line};
-use crate::optimizer::is_in;
 use crate::text::list;
 use crate::world::World;
+use crate::world::is_in;
 use crate::{Error, Result};
 
 pub const ENTRY: Entry = Entry {
@@ -38,7 +38,7 @@ fn freeze(frame: &mut Frame, group: &str, at: Place) -> Result<()> {
         )));
     }
     let found: BTreeSet<&'static str> = {
-        let world = frame.world.borrow();
+        let world = frame.world();
         let names = || world.optimizer.parameters().map(|(name, _)| name);
         let kinds = ["net", "head", "mixer"].into_iter();
         let found: BTreeSet<_> =

@@ -81,8 +81,8 @@ struct Grow {
 
 /// The stage that a mixer of this name reads.
 fn stage_of(frame: &Frame, mixer: &str) -> Result<usize> {
-    let world = frame.world.borrow();
-    let unit = &world.mixers[mix::index(&world, mixer)?];
+    let world = frame.world();
+    let unit = &world.mixers[mix::index(world, mixer)?];
     let none = || Error::Input(format!("mixer `{mixer}` ({}) reads no features", unit.plugin));
     unit.needs.features.ok_or_else(none)
 }
@@ -92,7 +92,7 @@ fn grow(frame: &mut Frame, pass: Id, to: Reach, at: Place) -> Result<Id> {
         return Err(Error::Input("expected a pass".into()));
     };
     {
-        let world = frame.world.borrow();
+        let world = frame.world();
         let network = &world.nets[net].network;
         let stages = network.backbone().stages();
         match &to {

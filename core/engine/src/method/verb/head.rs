@@ -29,11 +29,11 @@ struct Head {
 
 fn head(frame: &mut Frame, name: &str, input: Id, at: Place) -> Result<Id> {
     let (head, owner) = {
-        let world = frame.world.borrow();
+        let world = frame.world();
         let names = || world.heads.iter().map(|unit| unit.name.as_str());
         let head = text::find("head on embeddings", name, "the recipe's `embedding_heads` has", names)?;
         let head = Head { head, input };
-        let owner = head.trains(&world);
+        let owner = head.trains(world);
         (head, owner)
     };
     let trained = owner.is_some_and(|owner| frame.moves(&owner));

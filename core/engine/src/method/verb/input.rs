@@ -61,7 +61,7 @@ fn input(frame: &mut Frame, input: Input, at: Place) -> Result<Id> {
     if let Some(id) = frame.asked.inputs.get(&key) {
         return Ok(*id);
     }
-    let split = frame.world.borrow().split;
+    let split = frame.world().split;
     if input == Input::Labels && !split.labelled() {
         return Err(Error::Input(format!(
             "`t.labels`: the images that are trained on have no labels, or not all of them, as `data.split` is {split}: \

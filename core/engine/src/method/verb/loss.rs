@@ -57,7 +57,7 @@ fn told(call: &Call<'_>, name: &str, arguments: &[&mut Dynamic]) -> Outcome<Vec<
 
 fn loss(frame: &mut Frame, name: &str, arguments: Vec<Id>, at: Place) -> Result<Id> {
     let loss = {
-        let world = frame.world.borrow();
+        let world = frame.world();
         let names = || world.losses.iter().map(|unit| unit.name.as_str());
         let index = text::find("loss", name, "known:", names)?;
         let unit = &world.losses[index];

@@ -87,7 +87,7 @@ pub fn index(world: &World, name: &str) -> Result<usize> {
 /// Whether this is a mix that may happen inside of a network.
 pub fn may_be_hidden(frame: &Frame, id: Id, mixer: fn(&Mix) -> usize) -> bool {
     let Some(mix) = frame.node(id).get() else { return false };
-    frame.world.borrow().mixers[mixer(mix)].needs.hidden.is_some()
+    frame.world().mixers[mixer(mix)].needs.hidden.is_some()
 }
 
 /// Refuses a mix where its images are meant, if it may have none. In every step, so that it does not depend on the
@@ -97,7 +97,7 @@ pub fn refuse_hidden(frame: &Frame, ids: impl IntoIterator<Item = Id>) -> Result
     let Some(mix) = ids.into_iter().find(hidden).and_then(|id| frame.node(id).get::<Mix>()) else {
         return Ok(());
     };
-    let world = frame.world.borrow();
+    let world = frame.world();
     Err(Error::Input(format!(
         "mixer `{}` may mix inside of the network, so its mix `{}` is no image: give it to a pass",
         world.mixers[mix.named].name, mix.draw
@@ -120,16 +120,16 @@ fn mix(
     })?;
     frame.refuse_drawn(&draw)?;
     let (mix, owner) = {
-        let world = frame.world.borrow();
-        let named = index(&world, mixer)?;
-        check_keys(&world, named, &inputs)?;
-        let mixer = picked(frame, &world, named, &draw)?;
+        let world = frame.world();
+        let named = index(world, mixer)?;
+        check_keys(world, named, &inputs)?;
+        let mixer = picked(frame, world, named, &draw)?;
         refuse_hidden(frame, inputs.iter().map(|(_, id)| *id))?;
         // Of what a choice was given for all its options, the one that was picked gets what it reads.
         let (must, may) = world.mixers[mixer].needs.keys();
         inputs.retain(|(name, _)| must.iter().chain(&may).any(|key| key == name));
         let mix = Mix { mixer, named, draw, inputs, quiet };
-        let owner = mix.trains(&world);
+        let owner = mix.trains(world);
         (mix, owner)
     };
     let plan = plan(frame, &mix, at)?;
@@ -149,7 +149,7 @@ fn plan(frame: &mut Frame, mix: &Mix, at: Place) -> Result<Plan> {
     if let Some(given) = frame.given.get(&mix.draw) {
         return Ok(given.clone());
     }
-    let world = frame.world.borrow();
+    let world = frame.world();
     let unit = &world.mixers[mix.mixer];
     let ask = Ask {
         batch: n as usize,
@@ -160,9 +160,9 @@ fn plan(frame: &mut Frame, mix: &Mix, at: Place) -> Result<Plan> {
         quiet: mix.quiet,
         progress: frame.clock.progress(),
     };
-    if frame.turn.is_some() {
-        frame.tryout.plans(&world, mix.mixer, &ask)?;
-    }
+    frame.try_plans(mix.mixer, &ask)?;
+    let world = frame.world();
+    let unit = &world.mixers[mix.mixer];
     let mut draws = world.streams.draws("mix", &mix.draw, frame.clock.epoch, frame.draw_step);
     let _timed = spans::part(|| format!("plan {}", unit.name), at.0);
     unit.plan(&ask, &mut draws)

@@ -18,7 +18,7 @@ pub const ENTRY: Entry = Entry {
     ],
     register: |engine| {
         engine.register_fn("has_mixer", |t: &mut Step, name: &str| {
-            mix::index(&t.0.borrow().world.borrow(), name).is_ok()
+            mix::index(t.0.borrow().world(), name).is_ok()
         });
         engine.register_fn("needs", |call: Call<'_>, t: &mut Step, mixer: &str, key: &str| {
             record(&call, &t.0, |frame, _| needs(frame, mixer, key))
@@ -33,6 +33,6 @@ fn needs(frame: &Frame, mixer: &str, key: &str) -> Result<bool> {
         let hint = did_you_mean(key, KEYS);
         return Err(Error::Input(format!("a mixer may need {}, not `{key}`{hint}", list(KEYS))));
     }
-    let world = frame.world.borrow();
-    Ok(world.mixers[mix::index(&world, mixer)?].needs.keys().0.contains(&key))
+    let world = frame.world();
+    Ok(world.mixers[mix::index(world, mixer)?].needs.keys().0.contains(&key))
 }

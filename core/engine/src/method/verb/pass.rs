@@ -63,7 +63,7 @@ fn passed(call: &Call<'_>, t: &Step, net: NetHandle, input: &Dynamic) -> Outcome
 
 /// The network of this name, in train mode.
 fn named(frame: &Frame, name: &str) -> Result<NetHandle> {
-    let world = frame.world.borrow();
+    let world = frame.world();
     let names = || world.nets.iter().map(|net| net.name.as_str());
     Ok(NetHandle { net: text::find("network", name, "the recipe has", names)?, train: true })
 }
@@ -73,7 +73,7 @@ fn pass(frame: &mut Frame, NetHandle { net, train }: NetHandle, input: Id, at: P
     let partners = frame.node(input).get::<Mix>().and_then(|mix| mix.input("partner_images"));
     let partners = partners.filter(|_| mix::may_be_hidden(frame, input, |mix| mix.mixer));
     let pass = Pass { net, input, train, partners };
-    let owner = pass.trains(&frame.world.borrow());
+    let owner = pass.trains(frame.world());
     let trained = owner.is_some_and(|owner| frame.moves(&owner));
     let parents = frame.with_graph(partners.into_iter().chain([input]));
     if train {
@@ -89,7 +89,7 @@ fn pass(frame: &mut Frame, NetHandle { net, train }: NetHandle, input: Id, at: P
 /// share a group by rule.
 fn draw(frame: &mut Frame, net: usize, input: Id) -> Result<()> {
     let (streams, groups, drops, name) = {
-        let world = frame.world.borrow();
+        let world = frame.world();
         let net = &world.nets[net];
         (world.streams, world.bn_groups, net.network.backbone().drops(), net.name.clone())
     };

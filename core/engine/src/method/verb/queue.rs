@@ -35,7 +35,7 @@ pub const ENTRY: Entry = Entry {
 };
 
 fn index(frame: &Frame, name: &str) -> Result<usize> {
-    let world = frame.world.borrow();
+    let world = frame.world();
     let names = || world.queues.iter().map(|unit| unit.name.as_str());
     text::find("queue", name, "the recipe's `queues` has", names).map_err(|error| {
         match world.queues.is_empty() {

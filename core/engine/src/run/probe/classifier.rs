@@ -11,10 +11,10 @@ use serde_json::json;
 use super::probe::{AfterEpoch, Features, Measured};
 use super::tally::Tally;
 use crate::method::broken;
-use crate::optimizer::{Group, Optimizer};
 use crate::optimizers::Sgd;
 use crate::ranges::{expect, number};
 use crate::run::accuracy::Accuracy;
+use crate::world::{Group, Optimizer};
 use crate::{Error, Result, schedule};
 
 /// Data of so many classes count as ImageNet.

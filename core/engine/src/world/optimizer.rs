@@ -1,12 +1,13 @@
 //! The optimiser of a run: a rule over groups of parameters, with all state in named tensors.
 
-use std::collections::BTreeMap;
-
-use admix_api::Hints;
+use admix_api::{Hints, spans};
 use admix_torch::{Device, Kind, Tensor};
 
 use crate::Result;
 use crate::optimizers::{Bucket, OptimizerConfig, OptimizerRule};
+use crate::recipe::Recipe;
+use crate::text::list;
+use crate::world::part::Part;
 
 /// Parameters that share a learning rate.
 #[derive(Debug)]
@@ -67,6 +68,28 @@ impl Optimizer {
         Ok(Self { rule: config.build(), weight_decay: config.weight_decay(), groups })
     }
 
+    /// That of a recipe: the group "net", and one for each mixer that the recipe gives one.
+    ///
+    /// # Errors
+    /// A group for no mixer.
+    pub(crate) fn of(recipe: &Recipe, device: Device) -> Result<Self> {
+        let mut groups = vec![Group::new("net", recipe.lr(), recipe.min_lr, None)];
+        for (name, group) in &recipe.groups {
+            let mixers = || recipe.mixers.iter().map(|(name, _)| name);
+            if !mixers().any(|mixer| mixer == name) {
+                let message = format!(
+                    "is for no mixer; the recipe's `mixers` has {}{}",
+                    list(mixers()),
+                    admix_api::did_you_mean(name, mixers().map(String::as_str))
+                );
+                return Err(recipe.field_error(&format!("groups.{name}"), message));
+            }
+            let lr = group.lr.unwrap_or_else(|| recipe.lr());
+            groups.push(Group::new(name, lr, group.min_lr.unwrap_or(recipe.min_lr), group.weight_decay));
+        }
+        Self::new(recipe.optimizer.config.as_ref(), groups, device)
+    }
+
     /// The groups.
     pub fn groups(&self) -> &[Group] {
         &self.groups
@@ -117,19 +140,6 @@ impl Optimizer {
         }
     }
 
-    /// State tensors, as `optimizer.<kind>.<parameter>`.
-    pub fn state(&self) -> BTreeMap<String, Tensor> {
-        self.groups
-            .iter()
-            .flat_map(|g| &g.parameters)
-            .flat_map(|p| {
-                p.state
-                    .iter()
-                    .map(move |(kind, t)| (format!("optimizer.{kind}.{}", p.name), t.shallow_clone()))
-            })
-            .collect()
-    }
-
     /// Puts the learning rate of each group into its slot, in place, for the next [`step`](Self::step).
     ///
     /// # Errors
@@ -141,11 +151,6 @@ impl Optimizer {
             }
         }
         Ok(())
-    }
-
-    /// The learning rates on the device, 0-dim float32, one for each group.
-    pub(crate) fn slots(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.groups.iter().filter_map(|group| Some((group.name.as_str(), group.slot.as_ref()?)))
     }
 
     /// One step with the gradients that are there, at the rates of [`set_rates`](Self::set_rates). Parameters without a
@@ -198,5 +203,41 @@ impl Optimizer {
     pub fn clear(&self) -> Result<()> {
         let all: Vec<Tensor> = self.parameters().map(|(_, t)| t.shallow_clone()).collect();
         Ok(admix_torch::clear_grads(&all)?)
+    }
+}
+
+impl Part for Optimizer {
+    /// State tensors, as `optimizer.<kind>.<parameter>`.
+    fn tensors(&self) -> Vec<(String, Tensor)> {
+        let all = self.groups.iter().flat_map(|group| &group.parameters);
+        let state = all.flat_map(|parameter| {
+            let named = |(kind, tensor): &(_, Tensor)| {
+                (format!("optimizer.{kind}.{}", parameter.name), tensor.shallow_clone())
+            };
+            parameter.state.iter().map(named)
+        });
+        state.collect()
+    }
+
+    /// The learning rates, 0-dim float32, one for each group.
+    fn slots(&self) -> Vec<(String, Tensor)> {
+        let slot =
+            |group: &Group| Some((format!("rate.{}", group.name), group.slot.as_ref()?.shallow_clone()));
+        self.groups.iter().filter_map(slot).collect()
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        self.clear()
+    }
+
+    fn close(&mut self, found_inf: &Tensor) -> Result<()> {
+        let _timed = spans::part(|| "optimiser".into(), 0);
+        self.step(found_inf)?;
+        self.clear()
+    }
+
+    fn forget(&mut self) -> Result<()> {
+        self.thaw();
+        self.clear()
     }
 }

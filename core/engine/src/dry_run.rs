@@ -1,0 +1,67 @@
+//! Calls of a method before a run, which find what would fail in it.
+
+use std::collections::BTreeSet;
+
+use admix_data::Batch;
+use admix_torch::trail::{self, Fact};
+use admix_torch::{Kind, Tensor};
+
+use crate::Result;
+use crate::method::Clock;
+use crate::session::Session;
+
+impl Session {
+    /// Calls the method at the start, the middle and the end of a run, on this session's state: a throw-away one. Every
+    /// mixer that a choice picks from is tried, and every mixer makes many plans for its images.
+    /// `shape` is that of one view, `[N, C, H, W]`.
+    ///
+    /// # Errors
+    /// Whatever would fail in the run: unknown verbs, names, weights, wrong keys, spent graphs.
+    pub fn dry_run(&mut self, shape: [i64; 4], classes: i64, views: usize) -> Result<Vec<String>> {
+        let device = self.world().device;
+        let clock = self.clock();
+        // A weight of 0 at all times switches its term off: no slip.
+        let mut weighed = BTreeSet::new();
+        // Every mixer that a choice picks from has its turn, if need be in further calls at the end.
+        let turns = self.world().mixers.iter().map(|unit| unit.picks.len()).max().unwrap_or(0);
+        for call in 0..turns.max(3) {
+            let part = call.min(2) as u64;
+            let step = clock.steps.saturating_sub(1) * part / 2;
+            let epoch = clock.epochs.saturating_sub(1) * part / 2;
+            self.set_clock(Clock { step, epoch, ..clock });
+            trail::tell(Fact::Step, format_args!("dry step {}", call + 1));
+            self.frame.borrow_mut().turn = Some(call);
+            let images = Tensor::f_ones(shape, (Kind::Float, device))?;
+            let ramp = Tensor::f_arange(images.numel() as i64, (Kind::Float, device))?.f_sin()?;
+            let images = images.f_mul(&ramp.f_reshape(shape)?)?;
+            let labels = Tensor::f_arange(shape[0], (Kind::Int64, device))?.f_remainder(classes.max(1))?;
+            let index = Tensor::f_arange(shape[0], (Kind::Int64, device))?;
+            let on = self.weights()?.into_iter().filter(|(_, weight)| *weight != 0.0);
+            weighed.extend(on.map(|(name, _)| name));
+            let views =
+                (0..views.max(1)).map(|view| images.f_add_scalar(view as f64)).collect::<Result<_, _>>()?;
+            if let Some(batch) = Batch::of_views(views, labels, index) {
+                self.step(batch)?;
+            }
+        }
+        self.frame.borrow_mut().try_rest(shape)?;
+        let unlearned: Vec<String> = {
+            let frame = self.frame.borrow();
+            weighed.into_iter().filter(|name| !frame.learned.contains(name)).collect()
+        };
+        Ok(unlearned
+            .into_iter()
+            .map(|name| {
+                format!(
+                    "{}: the weight `{name}` is never used: no `learn` of the dry calls has this term",
+                    self.method().file()
+                )
+            })
+            .collect())
+    }
+
+    /// The mixer that refused its images in the dry calls by naming a setting, and why; once.
+    pub fn refused_plan(&mut self) -> Option<(String, admix_api::Error)> {
+        self.frame.borrow_mut().tryout.refused()
+    }
+}

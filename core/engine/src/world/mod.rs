@@ -1,0 +1,325 @@
+//! Everything that a step reads and changes: networks, mixers, losses, optimiser, momentum pairs.
+//!
+//! The state is made of [parts](part::Part). What all of them go through is here; what each does, in its file.
+
+mod clusterer_unit;
+mod head_unit;
+mod kept;
+mod loss_unit;
+mod memory_format;
+mod mixer_unit;
+mod net;
+mod optimizer;
+mod pair;
+mod part;
+mod plugin;
+mod queue_unit;
+mod saliency;
+mod shape;
+
+use std::collections::BTreeMap;
+
+use admix_api::{Registry, Streams, spans};
+use admix_data::TrainSplit;
+use admix_torch::{Autocast, Device, Kind, Tensor};
+
+pub use clusterer_unit::ClustererUnit;
+pub use head_unit::HeadUnit;
+pub(crate) use kept::Kept;
+pub use loss_unit::LossUnit;
+pub use mixer_unit::MixerUnit;
+pub use net::Net;
+pub(crate) use optimizer::{Group, Optimizer, is_in};
+pub use pair::Pair;
+pub use queue_unit::QueueUnit;
+pub use shape::Shape;
+
+use crate::Result;
+use crate::choice;
+use crate::method::Clock;
+use crate::precision::Precision;
+use crate::recipe::Recipe;
+use part::Part;
+
+/// What a profile calls the work that lets a step be skipped.
+const SAFEGUARD: &str = "copies against bad steps";
+
+/// The state of a run, without its clock.
+#[derive(Debug)]
+pub struct World {
+    /// Where everything lives.
+    pub device: Device,
+    /// The streams of the run's seed.
+    pub streams: Streams,
+    /// Networks, trained ones first.
+    pub nets: Vec<Net>,
+    /// Mixers, in the recipe's order.
+    pub mixers: Vec<MixerUnit>,
+    /// Losses: the recipe's, then every other registered one at its defaults.
+    pub losses: Vec<LossUnit>,
+    /// The optimiser.
+    pub optimizer: Optimizer,
+    /// Momentum pairs.
+    pub pairs: Vec<Pair>,
+    /// Heads on embeddings.
+    pub heads: Vec<HeadUnit>,
+    /// Queues of keys.
+    pub queues: Vec<QueueUnit>,
+    /// Into how many groups the BatchNorms of networks split a train-mode batch; 1: they do not.
+    pub bn_groups: i64,
+    /// Clusterers.
+    pub clusterers: Vec<ClustererUnit>,
+    /// Which images are trained on: only `Train` are all labelled.
+    pub split: TrainSplit,
+    /// Stages whose features a mixer reads: passes keep them.
+    pub kept_stages: Vec<usize>,
+    /// Stages whose activations a backward pass computes again.
+    pub recompute_stages: Vec<usize>,
+    /// What images are normalised by, `(pixel - mean) / std` with pixels in [0, 1]: mean and standard deviation, both
+    /// `[1, C, 1, 1]` float32. 0 and 1 for data that are not.
+    pub normalisation: (Tensor, Tensor),
+    /// 0-dim float32: not zero when this step must be skipped.
+    pub found_inf: Tensor,
+    /// What parts change before the verdict on a step.
+    early: Vec<Early>,
+    /// A step has begun and its optimiser has not moved.
+    is_open: bool,
+    /// What steps and evaluations compute in.
+    pub precision: Precision,
+    /// Whether kernels and images have their channels innermost in memory.
+    pub channels_last: bool,
+}
+
+/// The one list of parts.
+macro_rules! parts {
+    ($reference:tt $($mutable:ident)?, $world:ident, $all:ident) => {
+        std::iter::once($reference $($mutable)? $world.optimizer as $reference $($mutable)? dyn Part)
+            .chain($world.nets.$all().map(|part| part as _))
+            .chain($world.heads.$all().map(|part| part as _))
+            .chain($world.mixers.$all().map(|part| part as _))
+            .chain($world.queues.$all().map(|part| part as _))
+            .chain($world.pairs.$all().map(|part| part as _))
+            .chain($world.clusterers.$all().map(|part| part as _))
+    };
+}
+
+/// What parts change before the verdict, with its values from before.
+#[derive(Debug)]
+struct Early {
+    kept: Kept,
+    is_judged: bool,
+    is_on_host: bool,
+}
+
+impl World {
+    /// Builds everything that a recipe names.
+    ///
+    /// # Errors
+    /// A pair or a group that names nothing, settings out of range.
+    pub fn build(recipe: &Recipe, registry: &Registry, shape: Shape, device: Device) -> Result<Self> {
+        let streams = Streams::new(recipe.seed);
+        let nets = Net::all(recipe, &shape, &streams, device)?;
+        let width = nets.first().map_or(0, Net::embedding_width);
+        let clusterers = ClustererUnit::all(recipe, &shape, width, device)?;
+        let queues = QueueUnit::all(recipe, width, &streams, device)?;
+        let heads = HeadUnit::all(recipe, width, &streams, device)?;
+        let pairs = Pair::all(recipe, &nets, &heads, device)?;
+        let mut mixers = MixerUnit::all(recipe, registry, &shape, &nets, &streams, device)?;
+        choice::link(recipe, &mut mixers)?;
+        let mut kept_stages: Vec<usize> = mixers.iter().filter_map(|m| m.needs.features).collect();
+        kept_stages.sort_unstable();
+        kept_stages.dedup();
+        let losses = LossUnit::all(recipe, registry)?;
+        let optimizer = Optimizer::of(recipe, device)?;
+        let normalisation = shape.normalisation(device)?;
+        let found_inf = Tensor::f_zeros([0i64; 0], (Kind::Float, device))?;
+        let bn_groups = recipe.bn_groups;
+        let mut world = Self {
+            device,
+            streams,
+            nets,
+            mixers,
+            losses,
+            optimizer,
+            pairs,
+            heads,
+            queues,
+            bn_groups,
+            clusterers,
+            split: shape.split,
+            kept_stages,
+            recompute_stages: recipe.recompute_stages.clone(),
+            normalisation,
+            found_inf,
+            early: Vec::new(),
+            is_open: false,
+            precision: Precision::default(),
+            channels_last: false,
+        };
+        let mut all = Vec::new();
+        for part in world.parts() {
+            let (parameters, group) = part.parameters();
+            let group = group.and_then(|name| world.optimizer.group_named(name)).unwrap_or(0);
+            all.extend(parameters.into_iter().map(|parameter| (group, parameter)));
+        }
+        for (group, (name, tensor, hints)) in all {
+            world.optimizer.add(group, name, tensor, &hints)?;
+        }
+        world.keep_room()?;
+        Ok(world)
+    }
+
+    /// The parts of the state, in the order in which a step ends for them.
+    fn parts(&self) -> impl Iterator<Item = &dyn Part> {
+        parts!(&, self, iter)
+    }
+
+    /// The same, to change.
+    fn parts_mut(&mut self) -> impl Iterator<Item = &mut dyn Part> {
+        parts!(&mut, self, iter_mut)
+    }
+
+    /// Makes room for what a step must be able to put back.
+    pub(crate) fn keep_room(&mut self) -> Result<()> {
+        // Few groups of many tensors: each is copied at once.
+        let mut groups: BTreeMap<(bool, bool), Vec<Tensor>> = BTreeMap::new();
+        for part in self.parts() {
+            groups.entry((part.is_judged(), part.is_on_host())).or_default().extend(part.early());
+        }
+        let groups = groups.into_iter().filter(|(_, tensors)| !tensors.is_empty());
+        let early = groups.map(|((is_judged, is_on_host), tensors)| {
+            Ok(Early { kept: Kept::of(tensors)?, is_judged, is_on_host })
+        });
+        self.early = early.collect::<Result<_>>()?;
+        Ok(())
+    }
+
+    /// What stands before the passes of a step: no gradients, momentum networks that follow first, nothing found yet. The
+    /// rates and momenta are in their slots. The passes run under what is returned; it ends before weights change.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    pub(crate) fn open_step(&mut self) -> Result<Option<Autocast>> {
+        {
+            let _timed = spans::part(|| SAFEGUARD.into(), 0);
+            self.early.iter().try_for_each(|early| early.kept.keep())?;
+        }
+        self.is_open = true;
+        self.parts_mut().try_for_each(Part::begin)?;
+        let _ = self.found_inf.f_zero_()?;
+        self.precision.enter(self.device)
+    }
+
+    /// What follows the last backward pass of a step: optimiser, mixers, queues, momentum networks. No gradients are left.
+    /// As in [`open_step`](Self::open_step), no number of the host takes part that changes between steps. Of a step with a
+    /// value that is not finite nothing is left, but what [`finish_step`](Self::finish_step) puts back.
+    ///
+    /// # Errors
+    /// A mixer or libtorch refused.
+    pub(crate) fn close_step(&mut self) -> Result<()> {
+        self.is_open = false;
+        let found_inf = self.found_inf.shallow_clone();
+        {
+            let _timed = spans::part(|| SAFEGUARD.into(), 0);
+            let mut judged = self.early.iter().filter(|early| early.is_judged);
+            judged.try_for_each(|early| early.kept.judge(&found_inf))?;
+        }
+        self.parts_mut().try_for_each(|part| part.close(&found_inf))?;
+        let _timed = spans::part(|| SAFEGUARD.into(), 0);
+        self.put_back(false)
+    }
+
+    /// What the host does at the end of a step.
+    ///
+    /// # Errors
+    /// A mixer refused.
+    pub(crate) fn finish_step(&mut self) -> Result<()> {
+        self.parts_mut().try_for_each(Part::finish)?;
+        self.put_back(true)
+    }
+
+    fn put_back(&self, is_on_host: bool) -> Result<()> {
+        let mut early = self.early.iter().filter(|early| early.is_on_host == is_on_host);
+        early.try_for_each(|early| early.kept.put_back_where(&self.found_inf))
+    }
+
+    /// What is due between two steps, `clock.step` of which are done. It may wait for the device.
+    ///
+    /// # Errors
+    /// A clusterer refused.
+    pub(crate) fn between_steps(&mut self, clock: Clock) -> Result<()> {
+        let streams = self.streams;
+        self.parts_mut().try_for_each(|part| part.between(&streams, clock))
+    }
+
+    /// Puts back what a step has changed that failed, if its optimiser has not moved.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    pub(crate) fn undo_step(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.is_open) {
+            self.early.iter().try_for_each(|early| early.kept.put_back())?;
+            let always = self.found_inf.f_ones_like()?;
+            self.parts_mut().try_for_each(|part| part.undo(&always))?;
+        }
+        self.forget_step()
+    }
+
+    /// Ends a step on the host alone: nothing of it was executed, or it was put back.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    pub(crate) fn forget_step(&mut self) -> Result<()> {
+        self.is_open = false;
+        self.parts_mut().try_for_each(Part::forget)
+    }
+
+    /// The label of a plugin whose results the host examines as soon as they are there, as a reason against capturing:
+    /// of one that is not of this program, where the device is the host.
+    pub(crate) fn examined(&self, watched: &Option<String>) -> Option<String> {
+        let label = watched.as_ref().filter(|_| self.device == Device::Cpu)?;
+        Some(format!("what {label} makes is examined by the host"))
+    }
+
+    /// Every tensor outside of a step's own that its work on the device reads or writes at a fixed place, by name: the
+    /// state, the rates, the momenta, the flag.
+    pub(crate) fn fixed(&self) -> Vec<(String, Tensor)> {
+        let mut all: Vec<_> = self.tensors().into_iter().collect();
+        all.extend(self.parts().flat_map(Part::slots));
+        all.push(("found_inf".into(), self.found_inf.shallow_clone()));
+        let kept = self.early.iter().flat_map(|early| early.kept.copies()).enumerate();
+        all.extend(kept.map(|(number, copy)| (format!("kept.{number}"), copy)));
+        all
+    }
+
+    /// Every tensor that a checkpoint holds, by name.
+    pub fn tensors(&self) -> BTreeMap<String, Tensor> {
+        self.parts().flat_map(Part::tensors).collect()
+    }
+
+    /// Fills every tensor from `values`; nothing is changed if one is missing or has another shape.
+    ///
+    /// # Errors
+    /// A tensor is missing or has another shape.
+    pub fn load(&mut self, values: &BTreeMap<String, Tensor>) -> Result<()> {
+        let own = self.tensors();
+        for (name, tensor) in &own {
+            let value =
+                values.get(name).ok_or_else(|| admix_api::Error::MissingTensor { name: name.clone() })?;
+            if value.size() != tensor.size() {
+                return Err(admix_api::Error::Shape {
+                    what: format!("tensor `{name}`"),
+                    got: value.size(),
+                    wanted: format!("{:?}", tensor.size()),
+                }
+                .into());
+            }
+        }
+        let _guard = admix_torch::no_grad();
+        for (name, mut tensor) in own {
+            tensor.f_copy_(&values[&name])?;
+        }
+        self.parts_mut().for_each(Part::loaded);
+        Ok(())
+    }
+}
