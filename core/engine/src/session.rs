@@ -120,7 +120,7 @@ impl Session {
         Ok(session)
     }
 
-    /// The networks, mixers, optimiser.
+    /// The networks, mixers, optimiser. While this is held, no script of the session can run.
     pub fn world(&self) -> Ref<'_, World> {
         Ref::map(self.frame.borrow(), Frame::world)
     }
@@ -192,7 +192,7 @@ impl Session {
         self.frame.borrow().params.clone()
     }
 
-    /// The weight of every term now, resolved.
+    /// The weight of every term now, resolved. Nobody may hold [`world`](Self::world).
     ///
     /// # Errors
     /// The script fails.

@@ -204,27 +204,7 @@ pub fn apply(verb: &str, operands: &[&Tensor], sizes: &[i64]) -> Result<Tensor> 
         }
         "reshape" => first.f_reshape(sizes)?,
         "narrow" => first.f_narrow(size(0), size(1), size(2))?,
-        "chunk" => {
-            let (parts, index, axis) = (size(0), size(1), size(2));
-            if parts < 1 || !(0..parts).contains(&index) {
-                return Err(Error::Input(format!(
-                    "`chunk` is asked for the part {index} of {parts}; parts count from 0"
-                )));
-            }
-            let size = first.size();
-            let at =
-                usize::try_from(if axis < 0 { axis + size.len() as i64 } else { axis }).unwrap_or(usize::MAX);
-            match size.get(at) {
-                Some(length) if length % parts == 0 => {
-                    first.f_narrow(axis, index * (length / parts), length / parts)?
-                }
-                _ => {
-                    return Err(Error::Input(format!(
-                        "`chunk` cannot cut the axis {axis} of {size:?} into {parts} equal parts"
-                    )));
-                }
-            }
-        }
+        "chunk" => chunk(first, size(0), size(1), size(2))?,
         "top_k" => first.f_topk(size(0), -1, true, true)?.0,
         "top_k_indices" => first.f_topk(size(0), -1, true, true)?.1,
         "blur" => {
@@ -281,6 +261,25 @@ pub fn apply(verb: &str, operands: &[&Tensor], sizes: &[i64]) -> Result<Tensor> 
         "stack" => Tensor::f_stack(operands, size(0))?,
         other => return Err(Error::Input(format!("no operation named `{other}`"))),
     })
+}
+
+/// The part `index` of `parts` equal ones along an axis, which may count from the end.
+fn chunk(first: &Tensor, parts: i64, index: i64, axis: i64) -> Result<Tensor> {
+    if parts < 1 || !(0..parts).contains(&index) {
+        return Err(Error::Input(format!(
+            "`chunk` is asked for the part {index} of {parts}; parts count from 0"
+        )));
+    }
+    let size = first.size();
+    let at = usize::try_from(if axis < 0 { axis + size.len() as i64 } else { axis }).unwrap_or(usize::MAX);
+    match size.get(at) {
+        Some(length) if length % parts == 0 => {
+            Ok(first.f_narrow(axis, index * (length / parts), length / parts)?)
+        }
+        _ => Err(Error::Input(format!(
+            "`chunk` cannot cut the axis {axis} of {size:?} into {parts} equal parts"
+        ))),
+    }
 }
 
 /// Applies an operation of a tensor and numbers that stay the same for good, as those of mixers and losses do.

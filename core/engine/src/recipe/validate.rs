@@ -1,5 +1,7 @@
 //! Whether the values of a recipe fit each other.
 
+use std::fmt::Display;
+
 use admix_api::{Choice, Served};
 
 use super::recipe::Recipe;
@@ -9,22 +11,42 @@ use crate::loggers::Logger;
 
 impl Recipe {
     pub(super) fn validate(&self) -> Result<()> {
-        let refuse = |field: &str, got: &dyn std::fmt::Display, wanted: &str| {
-            Err(self.field_error(field, format!("is {got}, expected {wanted}")))
-        };
-        let positive = |field: &str, value: u64| {
-            if value > 0 { Ok(()) } else { refuse(field, &0, "a whole number from 1") }
-        };
-        let number = |field: &str, value: f64, good: bool, wanted: &str| {
-            if good && value.is_finite() { Ok(()) } else { refuse(field, &value, wanted) }
-        };
-        positive("epochs", self.epochs)?;
-        positive("batch", self.batch as u64)?;
-        positive("accumulate", self.accumulate as u64)?;
+        self.validate_steps()?;
+        self.validate_rates()?;
+        self.validate_networks()?;
+        self.validate_pairs()?;
+        self.validate_evaluation()?;
+        self.validate_loggers()?;
+        self.validate_mixers()?;
+        for (name, choice) in &self.losses {
+            choice.config.validate().map_err(|error| self.plugin_error(&format!("losses.{name}"), error))?;
+        }
+        self.data.validate().map_err(|error| self.data_error(error))?;
+        self.model.validate().map_err(|error| self.plugin_error("model", error))
+    }
+
+    /// Refuses a field's value.
+    fn refuse(&self, field: &str, got: &dyn Display, wanted: &str) -> Result<()> {
+        Err(self.field_error(field, format!("is {got}, expected {wanted}")))
+    }
+
+    fn positive(&self, field: &str, value: u64) -> Result<()> {
+        if value > 0 { Ok(()) } else { self.refuse(field, &0, "a whole number from 1") }
+    }
+
+    fn number(&self, field: &str, value: f64, good: bool, wanted: &str) -> Result<()> {
+        if good && value.is_finite() { Ok(()) } else { self.refuse(field, &value, wanted) }
+    }
+
+    /// How many images a step and a run have, and what must fit to it.
+    fn validate_steps(&self) -> Result<()> {
+        self.positive("epochs", self.epochs)?;
+        self.positive("batch", self.batch as u64)?;
+        self.positive("accumulate", self.accumulate as u64)?;
         let batch = self.batch as i64;
         if self.bn_groups < 1 || batch % self.bn_groups != 0 {
             let wanted = format!("a whole number from 1 that divides the batch, {batch}");
-            return refuse("bn_groups", &self.bn_groups, &wanted);
+            return self.refuse("bn_groups", &self.bn_groups, &wanted);
         }
         let step = batch.saturating_mul(self.accumulate as i64);
         for (name, queue) in &self.queues {
@@ -33,9 +55,44 @@ impl Recipe {
                 let wanted = format!(
                     "a multiple of the batch, {batch}, that holds the keys of a step, such as {many}"
                 );
-                return refuse(&format!("queues.{name}.length"), &queue.length, &wanted);
+                return self.refuse(&format!("queues.{name}.length"), &queue.length, &wanted);
             }
         }
+        self.positive("log_every", self.log_every)?;
+        self.positive("max_bad_steps", self.max_bad_steps)?;
+        self.positive("evaluate.every", self.evaluate.every)?;
+        self.positive("evaluate.batch", self.evaluate.batch as u64)?;
+        self.positive("checkpoint.keep", self.checkpoint.keep as u64)?;
+        if let Some(steps) = self.checkpoint.every_steps {
+            self.positive("checkpoint.every_steps", steps)?;
+        }
+        Ok(())
+    }
+
+    /// The optimiser, learning rates and weights of terms.
+    fn validate_rates(&self) -> Result<()> {
+        self.optimizer.validate().map_err(|error| self.plugin_error("optimizer", error))?;
+        let wanted = format!("a number from 0 to the base learning rate {}", self.lr());
+        self.number("min_lr", self.min_lr, (0.0..=self.lr()).contains(&self.min_lr), &wanted)?;
+        for (name, group) in &self.groups {
+            let field = |setting: &str| format!("groups.{name}.{setting}");
+            let lr = group.lr.unwrap_or_else(|| self.lr());
+            self.number(&field("lr"), lr, lr > 0.0, "a number above 0")?;
+            if let Some(end) = group.min_lr {
+                let wanted = format!("a number from 0 to this group's learning rate {lr}");
+                self.number(&field("min_lr"), end, (0.0..=lr).contains(&end), &wanted)?;
+            }
+            let decay = group.weight_decay.unwrap_or(0.0);
+            self.number(&field("weight_decay"), decay, decay >= 0.0, "a number from 0")?;
+        }
+        for (name, weight) in &self.weights {
+            self.number(&format!("weights.{name}"), *weight, true, "a finite number")?;
+        }
+        Ok(())
+    }
+
+    /// Networks, heads and clusterers.
+    fn validate_networks(&self) -> Result<()> {
         for (name, choice) in &self.clusterers {
             choice.validate().map_err(|error| self.plugin_error(&format!("clusterers.{name}"), error))?;
         }
@@ -56,36 +113,11 @@ impl Recipe {
                 other => self.field_error("neck", format!("is refused: {other}")),
             })?;
         }
-        positive("log_every", self.log_every)?;
-        positive("max_bad_steps", self.max_bad_steps)?;
-        positive("evaluate.every", self.evaluate.every)?;
-        positive("evaluate.batch", self.evaluate.batch as u64)?;
-        positive("checkpoint.keep", self.checkpoint.keep as u64)?;
-        if let Some(steps) = self.checkpoint.every_steps {
-            positive("checkpoint.every_steps", steps)?;
-        }
-        self.optimizer.validate().map_err(|error| self.plugin_error("optimizer", error))?;
-        let wanted = format!("a number from 0 to the base learning rate {}", self.lr());
-        number("min_lr", self.min_lr, (0.0..=self.lr()).contains(&self.min_lr), &wanted)?;
-        for (name, group) in &self.groups {
-            let field = |setting: &str| format!("groups.{name}.{setting}");
-            let lr = group.lr.unwrap_or_else(|| self.lr());
-            number(&field("lr"), lr, lr > 0.0, "a number above 0")?;
-            if let Some(end) = group.min_lr {
-                let wanted = format!("a number from 0 to this group's learning rate {lr}");
-                number(&field("min_lr"), end, (0.0..=lr).contains(&end), &wanted)?;
-            }
-            let decay = group.weight_decay.unwrap_or(0.0);
-            number(&field("weight_decay"), decay, decay >= 0.0, "a number from 0")?;
-        }
-        for (name, weight) in &self.weights {
-            number(&format!("weights.{name}"), *weight, true, "a finite number")?;
-        }
         for (field, names) in [("nets", &self.nets), ("heads", &self.heads)] {
             // Without classifiers there must be something else to learn by.
             let others = field == "heads" && (self.neck.is_some() || !self.queues.is_empty());
             if names.is_empty() && !others {
-                return refuse(field, &"empty", "at least one name");
+                return self.refuse(field, &"empty", "at least one name");
             }
             if let Some(name) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
                 return Err(
@@ -93,6 +125,10 @@ impl Recipe {
                 );
             }
         }
+        Ok(())
+    }
+
+    fn validate_pairs(&self) -> Result<()> {
         for (at, pair) in self.pairs.iter().enumerate() {
             if self.pairs[..at].iter().any(|other| other.to == pair.to) {
                 let message =
@@ -136,6 +172,10 @@ impl Recipe {
                 return Err(self.field_error("pairs", message));
             }
         }
+        Ok(())
+    }
+
+    fn validate_evaluation(&self) -> Result<()> {
         for (at, probe) in self.evaluate.probes.iter().enumerate() {
             if self.evaluate.probes[..at].iter().any(|other| other.plugin == probe.plugin) {
                 let message = format!("has `{}` twice; their figures would have one name", probe.plugin);
@@ -162,6 +202,10 @@ impl Recipe {
                 return Err(self.field_error("evaluate.report", message));
             }
         }
+        Ok(())
+    }
+
+    fn validate_loggers(&self) -> Result<()> {
         for (at, logger) in self.loggers.iter().enumerate() {
             let file = logger.config.resolved()["file"].clone();
             let same = |other: &Choice<dyn Logger>| other.config.resolved()["file"] == file;
@@ -173,6 +217,10 @@ impl Recipe {
                 self.field_error("loggers", format!("has `{}` with a bad setting: {error}", logger.plugin))
             })?;
         }
+        Ok(())
+    }
+
+    fn validate_mixers(&self) -> Result<()> {
         for (name, choice) in &self.mixers {
             let field = |error| self.plugin_error(&format!("mixers.{name}"), error);
             choice.served.validate().map_err(field)?;
@@ -182,11 +230,6 @@ impl Recipe {
             }
             choice.config.validate().map_err(field)?;
         }
-        super::choices::validate(self)?;
-        for (name, choice) in &self.losses {
-            choice.config.validate().map_err(|error| self.plugin_error(&format!("losses.{name}"), error))?;
-        }
-        self.data.validate().map_err(|error| self.data_error(error))?;
-        self.model.validate().map_err(|error| self.plugin_error("model", error))
+        super::choices::validate(self)
     }
 }

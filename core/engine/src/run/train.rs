@@ -405,6 +405,7 @@ fn facts(run: &Run, status: Status, error: Option<String>) -> Result<RunFacts> {
         skipped: run.history.skipped,
         folder: run.folder.root.clone(),
     };
+    let weights = run.session.weights()?;
     let world = run.session.world();
     Ok(RunFacts {
         status,
@@ -425,7 +426,7 @@ fn facts(run: &Run, status: Status, error: Option<String>) -> Result<RunFacts> {
         recipe: run.recipe.file.clone(),
         script: run.session.method().file().into(),
         params: run.session.params(),
-        weights: run.session.weights()?,
+        weights,
         plugins_from_elsewhere: world.mixers.iter().filter_map(|m| m.watched.clone()).collect(),
         data: run.dataset.info().name.clone(),
         train_images: run.dataset.len(Split::Train),
