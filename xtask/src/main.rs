@@ -17,12 +17,14 @@ mod measure;
 mod metrics;
 mod process;
 mod pytorch;
+mod recipes;
 mod repo;
 mod same;
 mod scratch;
 mod setup;
 mod test;
 mod tools;
+mod torture;
 #[path = "../../tests/toy_size.rs"]
 mod toy_size;
 mod training;
@@ -80,6 +82,8 @@ enum Command {
     /// working tree, and fail unless the tensors of all checkpoints are equal bit for bit. xtask/same_renames.txt has the
     /// names that changed.
     Same(same::SameArgs),
+    /// Attack the program: kills, damaged files, missing memory and disk, changed data, settings at their limits.
+    Torture(torture::TortureArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -114,6 +118,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Fixtures(Fixture::FashionMnist(args)) => fashion_mnist::run(&repo, args),
         Command::Golden(args) => golden::run(&repo, args),
         Command::Same(args) => same::run(&repo, args),
+        Command::Torture(args) => torture::run(&repo, args),
     }
 }
 

@@ -110,6 +110,18 @@ impl Cmd {
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
     }
 
+    /// Lets it say nothing and hear nothing.
+    pub fn quiet(mut self) -> Self {
+        self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        self
+    }
+
+    /// Lets what it says be read after it is started.
+    pub fn piped(mut self) -> Self {
+        self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self
+    }
+
     /// Starts it with our output.
     pub fn spawn(&mut self) -> Result<Child> {
         self.command.spawn().with_context(|| self.cannot_start())

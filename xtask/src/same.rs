@@ -5,7 +5,7 @@
 //! of the CPU of this machine: bits differ from CPU to CPU.
 
 mod program;
-mod tensors;
+pub mod tensors;
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -44,8 +44,8 @@ impl Program {
     /// The recipes cannot be read.
     pub fn new(root: &Path, binary: PathBuf) -> Result<Self> {
         let mut recipes = BTreeMap::new();
-        collect(&root.join("configs"), "", &mut recipes)?;
-        Ok(Self { binary, recipes, rules: read(&root.join(RULES))? })
+        crate::recipes::collect(&root.join("configs"), "", &mut recipes)?;
+        Ok(Self { binary, recipes, rules: fs::read_to_string(root.join(RULES)).context(RULES)? })
     }
 
     /// The program of a revision. What was built once is kept below `target/same`.
@@ -122,23 +122,6 @@ fn build(repo: &Repo, source: &Path, target: &Path, binary: &Path) -> Result<()>
     let part = binary.with_extension("part");
     fs::copy(&built, &part).with_context(|| format!("cannot copy {}", built.display()))?;
     fs::rename(&part, binary).with_context(|| format!("cannot make {}", binary.display()))
-}
-
-fn collect(folder: &Path, prefix: &str, recipes: &mut BTreeMap<String, String>) -> Result<()> {
-    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
-        let path = entry?.path();
-        let name = path.file_stem().unwrap_or_default().to_string_lossy();
-        if path.is_dir() {
-            collect(&path, &format!("{prefix}{name}/"), recipes)?;
-        } else if path.extension().is_some_and(|end| end == "ron") {
-            recipes.insert(format!("{prefix}{name}"), read(&path)?);
-        }
-    }
-    Ok(())
-}
-
-fn read(file: &Path) -> Result<String> {
-    fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
 #[cfg(test)]

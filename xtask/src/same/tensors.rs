@@ -9,7 +9,7 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
 /// Names that changed: the beginning of an old name, and what it is now.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Renames(Vec<(String, String)>);
 
 /// What two checkpoints have in common.

@@ -1,0 +1,199 @@
+//! Where the program is attacked: its runs in a scratch folder, and what may come of a run.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use anyhow::{Context, Result, anyhow};
+
+use super::dice::Dice;
+use crate::process::Cmd;
+use crate::repo::Repo;
+use crate::same::tensors::{self, Renames};
+use crate::toy_size;
+
+/// No case takes longer than this on a slow machine; what does hangs.
+const LIMIT_S: &str = "300";
+/// What `timeout` exits with.
+const TIMED_OUT: i32 = 124;
+/// Signals that a case sends by itself.
+const SENT: [i32; 1] = [9];
+/// What no message to a user holds: the words of a panic and of libtorch's own errors.
+const RAW: [&str; 6] = [
+    "panicked at",
+    "stack backtrace",
+    "Exception raised from",
+    "terminate called",
+    "RUST_BACKTRACE",
+    "c10::",
+];
+/// Lines of errors that a user still reads.
+const MOST_LINES: usize = 25;
+
+/// What the program took badly.
+#[derive(Debug)]
+pub struct Finding(pub String);
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How a run of the program ended.
+#[derive(Debug)]
+pub struct Ended {
+    line: String,
+    pub output: Output,
+}
+
+/// The program and a folder for one case.
+#[derive(Debug)]
+pub struct Ring<'a> {
+    repo: &'a Repo,
+    binary: &'a Path,
+    folder: &'a Path,
+    /// What makes each bundled recipe small.
+    rules: String,
+    recipes: BTreeMap<String, String>,
+}
+
+impl<'a> Ring<'a> {
+    pub fn new(repo: &'a Repo, binary: &'a Path, folder: &'a Path) -> Result<Self> {
+        let rules =
+            fs::read_to_string(repo.root().join("tests/toy_size.json")).context("tests/toy_size.json")?;
+        let mut recipes = BTreeMap::new();
+        crate::recipes::collect(&repo.root().join("configs"), "", &mut recipes)?;
+        Ok(Self { repo, binary, folder, rules, recipes })
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// A drawn recipe: its name, and the settings of a small run of some ten steps.
+    pub fn recipe(&self, dice: &mut Dice) -> Result<(String, Vec<String>)> {
+        let names: Vec<&String> = self.recipes.keys().collect();
+        let name = dice.one(&names).to_string();
+        let sets = self.small(&name)?;
+        Ok((name, sets))
+    }
+
+    /// Whether there is a bundled recipe of this name.
+    pub fn has(&self, recipe: &str) -> bool {
+        self.recipes.contains_key(recipe)
+    }
+
+    /// The settings of a small run of a bundled recipe.
+    pub fn small(&self, recipe: &str) -> Result<Vec<String>> {
+        let text = self.recipes.get(recipe).with_context(|| format!("no recipe `{recipe}`"))?;
+        let mut sets =
+            toy_size::settings(&self.rules, text).map_err(|error| anyhow!("tests/toy_size.json: {error}"))?;
+        if !sets.iter().any(|set| set.starts_with("data.toy.train=")) {
+            sets.push("data.toy.train=20".into());
+        }
+        sets.extend(["epochs=2", "checkpoint.every_steps=2", "log_every=2"].map(String::from));
+        Ok(sets)
+    }
+
+    /// The program with these words and settings, after a shell has set `limits`.
+    pub fn command(&self, limits: &str, words: &[&str], sets: &[String]) -> Cmd {
+        let mut command = self
+            .repo
+            .program("timeout")
+            .dir(self.folder)
+            .env("CUDA_VISIBLE_DEVICES", "")
+            .env("ADMIX_PLUGINS", "")
+            .env("OMP_NUM_THREADS", "1")
+            .args(["-s", "ABRT", LIMIT_S, "bash", "-c"])
+            .arg(format!("{limits}\nexec \"$0\" \"$@\""))
+            .arg(self.binary)
+            .args(words);
+        for set in sets {
+            command = command.args(["--set", set]);
+        }
+        command
+    }
+
+    /// Runs it to its end.
+    pub fn end(&self, limits: &str, words: &[&str], sets: &[String]) -> Result<Ended> {
+        let command = self.command(limits, words, sets);
+        let line = command.line();
+        Ok(Ended::of(line, command.silent_output()?))
+    }
+}
+
+impl Ended {
+    /// Of the program with this command line.
+    pub fn of(line: String, output: Output) -> Self {
+        Self { line, output }
+    }
+
+    /// The exit code; `None` after a signal.
+    pub fn code(&self) -> Option<i32> {
+        self.output.status.code()
+    }
+
+    pub fn errors(&self) -> String {
+        String::from_utf8_lossy(&self.output.stderr).into_owned()
+    }
+
+    /// What is wrong with this end, whatever was done: a crash, a hang, raw words, no word, another exit code than these.
+    pub fn judge(&self, codes: &[i32]) -> Option<Finding> {
+        let errors = self.errors();
+        let said = |what: String| {
+            let shown: String = errors.chars().take(3000).collect();
+            Some(Finding(format!("{what}\n{}\n{shown}", self.line)))
+        };
+        let status = self.output.status;
+        match status.code() {
+            Some(TIMED_OUT) => return said(format!("no end within {LIMIT_S} s")),
+            // A shell's word for a signal, and Rust's for a panic.
+            Some(code @ (101 | 132..=139)) => return said(format!("a crash: exit code {code}")),
+            Some(code) if !codes.contains(&code) => {
+                return said(format!("exit code {code}, expected {codes:?}"));
+            }
+            None if status.signal().is_some_and(|signal| !SENT.contains(&signal)) => {
+                return said(format!("a crash: {status}"));
+            }
+            _ => {}
+        }
+        if let Some(raw) = RAW.iter().find(|raw| errors.contains(**raw)) {
+            return said(format!("errors hold `{raw}`"));
+        }
+        if matches!(status.code(), Some(1 | 2)) && !errors.contains("error") {
+            return said("a failure without a word".into());
+        }
+        if errors.lines().count() > MOST_LINES {
+            return said(format!("{} lines of errors", errors.lines().count()));
+        }
+        None
+    }
+}
+
+/// The newest checkpoint of a run folder.
+pub fn newest(run: &Path) -> Option<PathBuf> {
+    let files = fs::read_dir(run.join("checkpoints")).ok()?.flatten().map(|entry| entry.path());
+    let is_step = |file: &PathBuf| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("step-") && name.ends_with(".safetensors")
+    };
+    files.filter(is_step).max()
+}
+
+/// How two runs differ that must have ended alike: in their newest checkpoints, bit for bit.
+///
+/// # Errors
+/// A checkpoint is missing or cannot be read.
+pub fn differ(a: &Path, b: &Path) -> Result<Option<Finding>> {
+    let newest = |run: &Path| newest(run).with_context(|| format!("{} has no checkpoint", run.display()));
+    let (a, b) = (newest(a)?, newest(b)?);
+    if a.file_name() != b.file_name() {
+        return Ok(Some(Finding(format!("ended at {} and {}", a.display(), b.display()))));
+    }
+    let difference = tensors::compare(&a, &b, &Renames::default())?;
+    Ok(difference.first.map(|what| Finding(format!("other bits than without: {what}"))))
+}
