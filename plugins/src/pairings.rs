@@ -1,7 +1,7 @@
 //! The settings that the host serves, with every mixer that is registered.
 
 use admix_api::prelude::*;
-use admix_api::{Registry, Seed, Store, Streams, erased_serde};
+use admix_api::{Registry, Seed, Store, Streams, Until, erased_serde};
 use serde::de::DeserializeSeed;
 
 use crate::contract::all_settings;
@@ -165,17 +165,21 @@ fn every_mixer_reads_the_settings_of_the_host_in_a_recipe() {
         let name = &entry.type_name;
         let choice = read(&format!("{name}()")).unwrap();
         assert!(choice.given.is_empty(), "{name}");
-        let text = format!("{name}(per: Sample, partner: ClusterAware(share: 0.25), fold: true, alpha: 0.7)");
+        let text = format!(
+            "{name}(per: Sample, partner: ClusterAware(share: 0.25), fold: true, alpha: 0.7, prob: 0.5, until: Epochs(3))"
+        );
         let choice = read(&text).unwrap();
         let wanted = Pairing {
             alpha: 0.7,
             per: Per::Sample,
             fold: true,
             partner: Partner::ClusterAware { share: 0.25 },
+            prob: 0.5,
+            until: Until::Epochs(3),
         };
         assert_eq!(
             (choice.served, &choice.given[..]),
-            (wanted, &["per", "partner", "fold", "alpha"][..]),
+            (wanted, &["per", "partner", "fold", "alpha", "prob", "until"][..]),
             "{name}"
         );
         let half = read(&format!("{name}(partner: ClusterAware())")).unwrap().served.partner;

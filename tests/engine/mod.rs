@@ -14,6 +14,7 @@ mod precision;
 mod puzzlemix;
 mod recompute;
 mod recorded;
+mod resting;
 mod scripts;
 mod shares;
 mod skipped;

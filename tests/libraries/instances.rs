@@ -47,7 +47,8 @@ fn store() -> Store {
 }
 
 fn ask(batch: usize, (height, width): (i64, i64), per: Per) -> Ask {
-    let pairing = Pairing { alpha: 1.0, per, fold: false, partner: Partner::Derangement };
+    let pairing =
+        Pairing { alpha: 1.0, per, fold: false, partner: Partner::Derangement, ..Pairing::default() };
     Ask { batch, height, width, pairing, lambda: None, quiet: false, progress: 0.5 }
 }
 

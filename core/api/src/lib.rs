@@ -33,7 +33,7 @@ pub use kind::{AnyReader, Choice, Kind, ReadConfig, Reader};
 pub use kinds::{LossChoice, MixerChoice};
 pub use loss::{Argument, Loss, LossConfig, LossInput};
 pub use mixer::{Credit, Hidden, MixInput, Mixed, Mixer, MixerConfig, MixerContext, Needs};
-pub use pairing::{Pairing, Partner, Per};
+pub use pairing::{Pairing, Partner, Per, Until};
 pub use params::{Buffer, Hints, Init, Parameter, Path, Store};
 pub use plan::{Ask, Plan, Planned, Value, over_images};
 pub use read::Seed;

@@ -6,7 +6,7 @@ use erased_serde::Deserializer as AnyDeserializer;
 use serde::{Deserialize, Serialize};
 
 use crate::served::{Served, ServedSetting};
-use crate::{Error, Result};
+use crate::{Draws, Error, Result};
 
 /// How lambda is drawn for a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
@@ -62,6 +62,18 @@ impl fmt::Display for Partner {
     }
 }
 
+/// Until when a run mixes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, Default)]
+pub enum Until {
+    /// To its end.
+    #[default]
+    End,
+    /// For so many epochs.
+    Epochs(u64),
+    /// For this share of its steps, in [0, 1].
+    Share(f64),
+}
+
 /// The settings that the host serves for every mixer. In a recipe they stand beside the mixer's own:
 /// `CutMix(alpha: 1.0, per: Sample)`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -75,11 +87,22 @@ pub struct Pairing {
     pub fold: bool,
     /// How partners are chosen.
     pub partner: Partner,
+    /// The probability that a batch is mixed, in [0, 1]. A batch that is not keeps its images and labels.
+    pub prob: f64,
+    /// Until when batches are mixed.
+    pub until: Until,
 }
 
 impl Default for Pairing {
     fn default() -> Self {
-        Self { alpha: 1.0, per: Per::Batch, fold: false, partner: Partner::Permutation }
+        Self {
+            alpha: 1.0,
+            per: Per::Batch,
+            fold: false,
+            partner: Partner::Permutation,
+            prob: 1.0,
+            until: Until::End,
+        }
     }
 }
 
@@ -88,16 +111,33 @@ impl Pairing {
     pub fn alpha(alpha: f64) -> Self {
         Self { alpha, ..Self::default() }
     }
+
+    /// Whether some batches may stay unmixed.
+    pub fn may_rest(&self) -> bool {
+        self.prob < 1.0 || self.until != Until::End
+    }
+
+    /// Whether a batch is mixed after `epochs` whole epochs, at `progress` of the run, in [0, 1].
+    pub fn mixes(&self, epochs: u64, progress: f64, draws: &mut Draws) -> bool {
+        let is_over = match self.until {
+            Until::End => false,
+            Until::Epochs(most) => epochs >= most,
+            Until::Share(most) => progress >= most,
+        };
+        !is_over && (self.prob >= 1.0 || draws.coin(self.prob))
+    }
 }
 
 impl Served for Pairing {
-    const FIELDS: &'static [&'static str] = &["alpha", "per", "fold", "partner"];
+    const FIELDS: &'static [&'static str] = &["alpha", "per", "fold", "partner", "prob", "until"];
 
     fn take(&mut self, field: &str, value: &mut dyn AnyDeserializer<'_>) -> Result<(), erased_serde::Error> {
         match field {
             "alpha" => self.alpha = erased_serde::deserialize(value)?,
             "per" => self.per = erased_serde::deserialize(value)?,
             "fold" => self.fold = erased_serde::deserialize(value)?,
+            "prob" => self.prob = erased_serde::deserialize(value)?,
+            "until" => self.until = erased_serde::deserialize(value)?,
             _ => self.partner = erased_serde::deserialize(value)?,
         }
         Ok(())
@@ -108,7 +148,16 @@ impl Served for Pairing {
             Err(Error::Range { what: what.into(), got: got.to_string(), wanted: wanted.into() })
         };
         if !(self.alpha > 0.0 && self.alpha.is_finite()) {
-            return range("alpha", self.alpha, "a number above 0 (lambda ~ Beta(alpha, alpha))");
+            let wanted = "a number above 0 (lambda ~ Beta(alpha, alpha)); `prob: 0.0` switches mixing off";
+            return range("alpha", self.alpha, wanted);
+        }
+        if !(0.0..=1.0).contains(&self.prob) {
+            return range("prob", self.prob, "a number in [0, 1]");
+        }
+        if let Until::Share(share) = self.until
+            && !(0.0..=1.0).contains(&share)
+        {
+            return range("until", share, "a share of the run in [0, 1]; `Epochs(N)` counts epochs");
         }
         match self.partner {
             Partner::ClusterAware { share } if !(0.0..=1.0).contains(&share) => {
@@ -148,6 +197,18 @@ impl Served for Pairing {
                 "How partners are chosen: any permutation, one without fixed points, sample i meets sample N - 1 - i, or \
                  one without fixed points in which a share of the samples meet one of their own pseudo label.",
             ),
+            one(
+                "prob",
+                format!("{:?}", self.prob),
+                "number",
+                "The probability that a batch is mixed, in [0, 1]; a batch that is not keeps its images and labels.",
+            ),
+            one(
+                "until",
+                format!("{:?}", self.until),
+                "End | Epochs(number) | Share(number)",
+                "Until when batches are mixed: to the end of the run, for so many epochs, or for this share of its steps.",
+            ),
         ]
     }
 }
@@ -166,5 +227,22 @@ mod tests {
         assert!(read("ClusterAware(part: 0.5)").expect_err("refused").to_string().contains("part"));
         let wrong = Pairing { partner: Partner::ClusterAware { share: 1.5 }, ..Pairing::default() };
         assert!(wrong.validate().expect_err("refused").to_string().contains("partner.share is 1.5"));
+    }
+
+    #[test]
+    fn a_share_of_the_batches_is_mixed_until_it_is_over() {
+        let mut draws = crate::Streams::new(1).draws("test", "", 0, 0);
+        let mut mixed = |prob, until, epochs, progress| {
+            let pairing = Pairing { prob, until, ..Pairing::default() };
+            (0..1000).filter(|_| pairing.mixes(epochs, progress, &mut draws)).count()
+        };
+        assert_eq!(mixed(1.0, Until::End, 9, 0.99), 1000);
+        assert_eq!(mixed(0.0, Until::End, 0, 0.0), 0);
+        assert!((200..300).contains(&mixed(0.25, Until::End, 0, 0.0)));
+        assert_eq!((mixed(1.0, Until::Epochs(3), 2, 0.9), mixed(1.0, Until::Epochs(3), 3, 0.1)), (1000, 0));
+        assert_eq!(
+            (mixed(1.0, Until::Share(0.9), 7, 0.89), mixed(1.0, Until::Share(0.9), 0, 0.9)),
+            (1000, 0)
+        );
     }
 }

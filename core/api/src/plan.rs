@@ -56,7 +56,7 @@ impl Plan {
     /// # Errors
     /// `alpha` out of range.
     pub fn draw(ask: &Ask, draws: &mut Draws) -> Result<Self> {
-        let Pairing { alpha, per, fold, partner } = ask.pairing;
+        let Pairing { alpha, per, fold, partner, .. } = ask.pairing;
         let mut one = || -> Result<f64> {
             let lambda = draws.beta(alpha, alpha)?;
             Ok(if fold { lambda.max(1.0 - lambda) } else { lambda })

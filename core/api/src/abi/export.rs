@@ -139,6 +139,8 @@ impl raw::Pairing {
                 3 => Partner::ClusterAware { share: self.share },
                 _ => Partner::Permutation,
             },
+            // Those that the host acts on by itself.
+            ..Pairing::default()
         }
     }
 }

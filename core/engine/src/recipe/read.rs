@@ -213,14 +213,18 @@ fn suggest(message: &str, of_mixer: bool) -> String {
     let quoted =
         |text: &str| -> Vec<String> { text.split('`').skip(1).step_by(2).map(str::to_string).collect() };
     let unknown = |kind: &str| {
-        let (unknown, known) = message.split_once(", expected")?;
+        let nothing = |text| Some((text, ""));
+        let (unknown, known) = message
+            .split_once(", expected")
+            .or_else(|| message.strip_suffix(", there are no fields").and_then(nothing))?;
         let named = unknown.starts_with(&format!("unknown {kind}"))
             || (unknown.starts_with("Unexpected ") && unknown.contains(&format!("{kind} named ")));
         named.then(|| (quoted(unknown).into_iter().next().unwrap_or_default(), quoted(known)))
     };
     let told = |word: &str, name: &str, known: Vec<String>| {
         let hint = did_you_mean(name, known.iter().map(String::as_str));
-        format!("unknown {word} `{name}`; known: {}{hint}", known.join(", "))
+        let known = if known.is_empty() { "none".into() } else { known.join(", ") };
+        format!("unknown {word} `{name}`; known: {known}{hint}")
     };
     if let Some(field) = message.strip_prefix("duplicate field ") {
         return format!("the field {field} is there twice; remove one");

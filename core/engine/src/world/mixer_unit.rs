@@ -61,6 +61,11 @@ impl MixerUnit {
             mixer.train(true);
             let (entry, _) = registry.find::<dyn Mixer>(&choice.plugin)?;
             let watched = watched(entry, name, &choice.config.resolved());
+            if choice.served.may_rest() && !store.parameters().is_empty() {
+                let setting = if choice.served.prob < 1.0 { "prob" } else { "until" };
+                let message = "is for mixers without parameters; one that is trained mixes in every step";
+                return Err(recipe.field_error(&format!("mixers.{name}.{setting}"), message));
+            }
             mixers.push(Self {
                 name: name.clone(),
                 plugin: choice.plugin.clone(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use admix_api::{Ask, MixInput, Plan, spans};
+use admix_api::{Ask, MixInput, Mixed, Plan, Planned, Value, spans};
 use admix_torch::{Device, Tensor};
 use rhai::Map;
 
@@ -49,6 +49,8 @@ pub struct Mix {
     inputs: Vec<(String, Id)>,
     /// Without graph, for the encoder only.
     quiet: bool,
+    /// The batch stays as it is, by the settings `prob` and `until`.
+    rests: bool,
 }
 
 impl Mix {
@@ -128,7 +130,8 @@ fn mix(
         // Of what a choice was given for all its options, the one that was picked gets what it reads.
         let (must, may) = world.mixers[mixer].needs.keys();
         inputs.retain(|(name, _)| must.iter().chain(&may).any(|key| key == name));
-        let mix = Mix { mixer, named, draw, inputs, quiet };
+        let rests = !(mixes(frame, named, &draw) && (mixer == named || mixes(frame, mixer, &draw)));
+        let mix = Mix { mixer, named, draw, inputs, quiet, rests };
         let owner = mix.trains(world);
         (mix, owner)
     };
@@ -149,6 +152,11 @@ fn plan(frame: &mut Frame, mix: &Mix, at: Place) -> Result<Plan> {
     if let Some(given) = frame.given.get(&mix.draw) {
         return Ok(given.clone());
     }
+    if mix.rests {
+        return Ok(Plan::default()
+            .with("lambda", Value::Float(1.0))
+            .with("partner", Value::Ints((0..n).collect())));
+    }
     let world = frame.world();
     let unit = &world.mixers[mix.mixer];
     let ask = Ask {
@@ -166,6 +174,32 @@ fn plan(frame: &mut Frame, mix: &Mix, at: Place) -> Result<Plan> {
     let mut draws = world.streams.draws("mix", &mix.draw, frame.clock.epoch, frame.draw_step);
     let _timed = spans::part(|| format!("plan {}", unit.name), at.0);
     unit.plan(&ask, &mut draws)
+}
+
+/// Whether a mixer mixes this batch, by its settings `prob` and `until`. A given plan is always followed. Of the dry calls
+/// every second one lets the batch rest, if the settings may.
+fn mixes(frame: &Frame, index: usize, draw: &str) -> bool {
+    let unit = &frame.world().mixers[index];
+    if !unit.pairing.may_rest() || frame.given.contains_key(draw) {
+        return true;
+    }
+    if let Some(turn) = frame.turn {
+        return turn.is_multiple_of(2);
+    }
+    let mut draws = frame.world().streams.draws(
+        "prob",
+        &format!("{draw}.{}", unit.name),
+        frame.clock.epoch,
+        frame.draw_step,
+    );
+    unit.pairing.mixes(frame.clock.epoch, frame.clock.progress(), &mut draws)
+}
+
+/// The batch as it is: each image is its own partner, and its label counts alone.
+fn rested(images: &Tensor, planned: &Planned) -> Result<Mixed> {
+    let (n, _, height, width) = images.size4()?;
+    let mask = Tensor::f_ones([n, 1, height, width], (images.kind(), images.device()))?;
+    Ok(Mixed::pair(images.shallow_clone(), planned.partner()?, planned.lambda()?).masked(mask))
 }
 
 /// The mixer that a mix is made by: the one of this index, or the one that it picks.
@@ -230,7 +264,9 @@ impl Op for Mix {
         let planned = paired.as_ref().unwrap_or(planned);
         let unit = &mut step.world.mixers[self.mixer];
         let input = MixInput::named(images, self.quiet, |name| inputs.get(name));
-        let mixed = {
+        let mixed = if self.rests {
+            rested(inputs.get("shown").unwrap_or(images), planned)?
+        } else {
             // A solver on the host is the one thing in a step that may wait for the device.
             let _apart = unit.needs.host_solver.then(admix_torch::apart);
             unit.mixer.mix(&input, planned)?
