@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use admix_engine::{Method, Precision, Prepared, ScriptKind, ScriptedLoss, ScriptedMixer, prepare};
+use admix_engine::{Method, Prepared, ScriptKind, ScriptedLoss, ScriptedMixer};
 use anyhow::Result;
 use clap::Args;
 
@@ -36,9 +36,16 @@ pub fn check(args: &CheckArgs) -> Result<()> {
     let registry = libraries::registry()?;
     let recipe =
         RecipeArgs { recipe: args.what.clone(), changes: args.changes.clone() }.read(&[], &registry)?;
-    let Prepared { recipe, session, dataset, warnings } =
-        prepare(recipe, args.script.as_ref(), &registry, device, Precision::default())?;
+    let (prepared, missing) = admix_engine::check(recipe, args.script.as_ref(), &registry, device)?;
+    let Prepared { recipe, session, dataset, warnings } = prepared;
     warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
+    if let Some(missing) = missing {
+        return Err(bad_input(format!(
+            "{missing}. All else of {} is good: three dry steps of {} went through on made-up images of this shape",
+            recipe.file,
+            session.method().file()
+        )));
+    }
     output::print(&format!(
         "{} is good: {} steps on {}; three dry steps of {} went through",
         recipe.file,

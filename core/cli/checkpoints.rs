@@ -44,7 +44,7 @@ pub fn session(
 }
 
 /// How many classes the heads of a checkpoint tell apart.
-fn classes(checkpoint: &Checkpoint) -> Option<i64> {
+pub fn classes(checkpoint: &Checkpoint) -> Option<i64> {
     let is_head =
         |name: &str| name.starts_with("net.") && name.contains(".head.") && name.ends_with(".weight");
     let head = checkpoint.tensors.iter().find(|(name, tensor)| is_head(name) && tensor.dim() == 2)?.1;

@@ -46,6 +46,11 @@ impl Partner {
     /// The share of [`Partner::ClusterAware`] unless another is given.
     pub const SHARE: f64 = 0.5;
 
+    /// Whether no sample ever meets itself.
+    pub fn never_itself(self) -> bool {
+        matches!(self, Self::Derangement | Self::ClusterAware { .. })
+    }
+
     /// Whether the pairing reads pseudo labels.
     pub fn needs_pseudo(self) -> bool {
         matches!(self, Self::ClusterAware { .. })

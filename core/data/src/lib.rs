@@ -18,6 +18,7 @@
 //! | `info.rs` | what is known of a set that was read, and the names of splits |
 //! | `open.rs` | a set is opened: on the device, or behind threads |
 //! | `dataset.rs` | the opened set and its batches |
+//! | `stand_in.rs` | a set without images, for checks where its files are not there |
 //! | `resident.rs` | one split on the device |
 //! | `stream/` | threads that read, decode and crop images as they are needed |
 //! | `loader.rs` | the batches of one pass, made ahead |
@@ -43,6 +44,7 @@ mod open;
 mod packed;
 mod resident;
 mod source;
+mod stand_in;
 mod stream;
 mod tensors;
 

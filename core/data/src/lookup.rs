@@ -109,7 +109,7 @@ impl<'a> Datasets<'a> {
     }
 
     /// Refuses a `data.split` and a `data.fold` that the dataset does not have.
-    fn check_parts(&self, config: &DataConfig, (unlabelled, folds): (usize, usize)) -> Result<()> {
+    pub(crate) fn check_parts(&self, config: &DataConfig, (unlabelled, folds): (usize, usize)) -> Result<()> {
         let having = |part: &dyn Fn(&dyn DatasetSource) -> usize| -> String {
             let sets = self.entries().filter(|(_, set)| part(set.as_ref()) > 0);
             sets.map(|(name, _)| name).collect::<Vec<_>>().join(", ")

@@ -122,6 +122,15 @@ impl Dataset {
 
 /// The files of a folder, whose images differ in size.
 fn of_folder(config: &DataConfig, folder: Folder) -> Result<Unread> {
+    let size = of_folder_view(config)?;
+    let clean = Clean::Centre { shorter: shorter(config, size), size };
+    let info = folder.info(&config.name, (size, size));
+    let labels = (folder.train.labels.clone(), folder.test.labels.clone());
+    Ok(Unread { info, train: Images::Files(folder.train), test: Images::Files(folder.test), labels, clean })
+}
+
+/// The side of a view of a folder's images.
+pub(crate) fn of_folder_view(config: &DataConfig) -> Result<i64> {
     if !config.augment.config.takes_any_size() {
         let wanted = format!(
             "`ResizedCrop(size: 224)` or `Moco(size: 224)`: the images of `{}` differ in size and are cropped as they are \
@@ -130,11 +139,7 @@ fn of_folder(config: &DataConfig, folder: Folder) -> Result<Unread> {
         );
         return Err(setting("data.augment", config.augment_name(), &wanted));
     }
-    let size = config.augment.config.size().unwrap_or(SIZE);
-    let clean = Clean::Centre { shorter: shorter(config, size), size };
-    let info = folder.info(&config.name, (size, size));
-    let labels = (folder.train.labels.clone(), folder.test.labels.clone());
-    Ok(Unread { info, train: Images::Files(folder.train), test: Images::Files(folder.test), labels, clean })
+    Ok(config.augment.config.size().unwrap_or(SIZE))
 }
 
 /// The shorter side of an image before the centre is cut out of it.
@@ -144,12 +149,12 @@ fn shorter(config: &DataConfig, view: i64) -> i64 {
 }
 
 /// Builds the recipe's augmentation for a dataset.
-fn law(config: &DataConfig, info: &Info, device: Device) -> Result<Box<dyn Augmentation>> {
+pub(crate) fn law(config: &DataConfig, info: &Info, device: Device) -> Result<Box<dyn Augmentation>> {
     config.augment.config.build(&Setup { info, device, flip: config.flip, crop: config.crop })
 }
 
 /// Puts the recipe's normalisation in place of the dataset's own.
-fn own_normalisation(config: &DataConfig, info: &mut Info) -> Result<()> {
+pub(crate) fn own_normalisation(config: &DataConfig, info: &mut Info) -> Result<()> {
     for (field, given, own) in
         [("data.mean", &config.mean, &mut info.mean), ("data.std", &config.std, &mut info.std)]
     {
@@ -187,7 +192,7 @@ fn first_of_each_class(labels: &[i64], info: &Info, most: usize) -> Vec<i64> {
 }
 
 /// Scale and shift of each channel, `[1, C, 1, 1]`.
-fn normalisation(info: &Info, device: Device) -> Result<(Tensor, Tensor)> {
+pub(crate) fn normalisation(info: &Info, device: Device) -> Result<(Tensor, Tensor)> {
     let channels = || info.mean.iter().zip(&info.std).map(|(&mean, &std)| (f64::from(mean), f64::from(std)));
     let scale: Vec<f32> = channels().map(|(_, std)| (1.0 / (255.0 * std)) as f32).collect();
     let shift: Vec<f32> = channels().map(|(mean, std)| (-mean / std) as f32).collect();

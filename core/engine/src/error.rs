@@ -135,6 +135,7 @@ impl Error {
     pub fn exit_code(&self) -> i32 {
         match self {
             Self::Recipe { .. } | Self::Field { .. } | Self::Script { .. } | Self::Input(_) => 2,
+            Self::Checkpoint { .. } => 2,
             Self::Api(admix_api::Error::Torch(_)) => 1,
             Self::Api(_) | Self::Data(_) => 2,
             Self::Interrupted { signal, .. } => 128 + signal,

@@ -62,8 +62,8 @@ pub use recipe::{
 pub use run::{
     Accuracy, AfterEpoch, Checkpoint, Features, HeadAccuracy, Header, History, Knn, Linear, LinearAugment,
     LinearCached, LinearPreset, Look, Measured, MixerReport, Prepared, Probe, ProbeChoice, Run, RunContext,
-    RunFacts, RunFolder, RunOptions, Status, Summary, TrainPass, evaluate, measure, method_of, mixer_report,
-    prepare, probes, session_of,
+    RunFacts, RunFolder, RunOptions, Status, Summary, TrainPass, check, evaluate, measure, method_of,
+    mixer_report, prepare, probes, session_of,
 };
 pub use script::{
     ScriptKind, ScriptText, ScriptedLoss, ScriptedMixer, registry, script_entry, script_plugins,

@@ -229,6 +229,12 @@ impl Recipe {
                 return Err(self.field_error(&format!("mixers.{name}.{given}"), message));
             }
             choice.config.validate().map_err(field)?;
+            let partner = choice.served.partner;
+            if self.batch < 2 && partner.never_itself() && !choice.config.ignores().contains(&"partner") {
+                let message =
+                    format!("is {partner}, but a batch of 1 has no other image: expected a `batch` from 2");
+                return Err(self.field_error(&format!("mixers.{name}.partner"), message));
+            }
         }
         super::choices::validate(self)
     }

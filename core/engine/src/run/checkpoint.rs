@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use admix_api::Registry;
 use admix_torch::{Device, Kind, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::method::{Clock, Method};
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, describe};
 use crate::run::metrics::History;
 use crate::script::ScriptText;
 use crate::{Error, Result};
@@ -197,5 +198,34 @@ impl Checkpoint {
             );
         }
         Ok(())
+    }
+
+    /// Why the tensors do not fit to a recipe: the values that are not those which the checkpoint was trained with.
+    pub(super) fn misfit(&self, error: Error, recipe: &Recipe, registry: &Registry) -> Error {
+        let header = &self.header;
+        let values = |recipe: &Recipe| describe(recipe, &recipe.text).unwrap_or_default();
+        let before = Recipe::parse_with(&header.recipe, &header.recipe_file, &[], registry, &header.scripts);
+        let before: BTreeMap<String, String> = before
+            .map(|before| values(&before).into_iter().map(|(path, value, _)| (path, value)).collect())
+            .unwrap_or_default();
+        let changed: Vec<String> = values(recipe)
+            .into_iter()
+            .filter_map(|(path, now, _)| match before.get(&path) {
+                Some(then) if *then != now => Some(format!("`{path}` was {then} and is {now}")),
+                None => Some(format!("`{path}` is new")),
+                Some(_) => None,
+            })
+            .collect();
+        let cause = if changed.is_empty() {
+            "its recipe is the same, so its data or a plugin have changed since".to_string()
+        } else {
+            format!("since then {}", changed.join(", "))
+        };
+        let message = format!(
+            "it does not fit to {} ({error}); {cause}. Go on with what it was trained with, or start anew in another \
+             folder with --out",
+            recipe.file
+        );
+        Error::Checkpoint { path: self.path.clone(), message }
     }
 }

@@ -202,11 +202,52 @@ pub fn prepare(
     device: Device,
     precision: Precision,
 ) -> Result<Prepared> {
-    trail::tell(Fact::Recipe, format_args!("{}", recipe.file));
-    let method = method_of(&recipe, script)?;
     let streams = admix_api::Streams::new(recipe.seed);
+    let method = method_of(&recipe, script)?;
     let dataset =
         Dataset::open(&recipe.data, registry, device, streams).map_err(|error| recipe.data_error(error))?;
+    prepare_on(dataset, method, recipe, registry, device, precision)
+}
+
+/// The same without a run to come: where the files of a known dataset are not there, all else is checked on made-up images
+/// of its shape, and the error about them comes second.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn check(
+    recipe: Recipe,
+    script: Option<&PathBuf>,
+    registry: &Registry,
+    device: Device,
+) -> Result<(Prepared, Option<Error>)> {
+    let streams = admix_api::Streams::new(recipe.seed);
+    let method = method_of(&recipe, script)?;
+    let (dataset, missing) = match Dataset::open(&recipe.data, registry, device, streams) {
+        Ok(dataset) => (dataset, None),
+        Err(error) => {
+            let stand_in = match error {
+                admix_data::Error::Missing { .. } => Dataset::stand_in(&recipe.data, registry, device),
+                _ => Ok(None),
+            };
+            let error = recipe.data_error(error);
+            match stand_in.map_err(|error| recipe.data_error(error))? {
+                Some(stand_in) => (stand_in, Some(error)),
+                None => return Err(error),
+            }
+        }
+    };
+    Ok((prepare_on(dataset, method, recipe, registry, device, Precision::default())?, missing))
+}
+
+fn prepare_on(
+    dataset: Dataset,
+    method: Method,
+    recipe: Recipe,
+    registry: &Registry,
+    device: Device,
+    precision: Precision,
+) -> Result<Prepared> {
+    trail::tell(Fact::Recipe, format_args!("{}", recipe.file));
     for probe in &recipe.evaluate.probes {
         probe::needs_labels(&dataset, &probe.plugin)?;
     }
@@ -281,7 +322,9 @@ impl Run {
                 match found {
                     Some(checkpoint) => {
                         checkpoint.check_fits(&recipe, session.method(), options.allow_changed_script)?;
-                        session.load(&checkpoint.tensors)?;
+                        session
+                            .load(&checkpoint.tensors)
+                            .map_err(|error| checkpoint.misfit(error, &recipe, registry))?;
                         session.set_clock(clock_after(&checkpoint, session.clock(), &recipe)?);
                         batch_in_epoch = checkpoint.header.batch_in_epoch;
                         history = checkpoint.header.history.clone();
