@@ -13,10 +13,6 @@ impl LossConfig for Brier {
     fn build(&self) -> Result<Box<dyn Loss>> {
         Ok(Box::new(self.clone()))
     }
-
-    fn resolved(&self) -> serde_json::Value {
-        serde_json::json!(self)
-    }
 }
 
 impl Loss for Brier {

@@ -16,10 +16,6 @@ impl MixerConfig for Columns {
     fn build(&self, _: &Path, _: &MixerContext) -> Result<Box<dyn Mixer>> {
         Ok(Box::new(self.clone()))
     }
-
-    fn resolved(&self) -> serde_json::Value {
-        serde_json::json!(self)
-    }
 }
 
 impl Mixer for Columns {

@@ -68,6 +68,29 @@ pub trait Kind: 'static {
     }
 }
 
+/// The part of an [`impl Kind`](Kind) that is the same for every kind with settings that check and show themselves and a
+/// module `contract` with `PROMISES` and `check`.
+#[macro_export]
+macro_rules! by_contract {
+    ($contract:ident) => {
+        fn promises() -> ::std::vec::Vec<$crate::contract::Promise> {
+            $contract::PROMISES.to_vec()
+        }
+
+        fn validate(config: &Self::Config) -> $crate::Result<()> {
+            config.validate()
+        }
+
+        fn resolved(config: &Self::Config) -> $crate::serde_json::Value {
+            config.resolved()
+        }
+
+        fn check(choice: &$crate::Choice<Self>, at: &str, ledger: &mut $crate::contract::Ledger) {
+            $contract::check(choice.config.as_ref(), at, ledger);
+        }
+    };
+}
+
 /// Reads the settings of one entry.
 pub type ReadConfig<K> =
     Rc<dyn Fn(&mut dyn AnyDeserializer<'_>) -> Result<Box<<K as Kind>::Config>, erased_serde::Error>>;

@@ -20,6 +20,7 @@ mod read;
 mod registry;
 mod section;
 mod served;
+mod settings;
 pub mod spans;
 
 pub use admix_torch::{Autocast, SyncCounter, rng_fingerprint, threads};
@@ -40,9 +41,10 @@ pub use read::Seed;
 pub use registry::{Registry, StaticPlugin, did_you_mean, same_name};
 pub use section::{FromRecipe, Named, With, key as section_key};
 pub use served::{Served, ServedSetting};
+pub use settings::Settings;
 
 #[doc(hidden)]
-pub use {erased_serde, inventory, schemars, serde};
+pub use {erased_serde, inventory, schemars, serde, serde_json};
 
 /// Everything that a plugin file usually needs.
 pub mod prelude {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use admix_torch::{Kind, Tensor};
 
-use crate::{Credit, Error, Mixed, Result};
+use crate::{Credit, Error, Mixed, Result, Settings};
 
 /// What one argument of a loss is, in the order a script passes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,7 +151,7 @@ pub trait Loss: std::fmt::Debug {
 }
 
 /// The settings of a loss.
-pub trait LossConfig: std::fmt::Debug {
+pub trait LossConfig: std::fmt::Debug + Settings {
     /// Checks ranges, naming the field.
     ///
     /// # Errors
@@ -165,7 +165,4 @@ pub trait LossConfig: std::fmt::Debug {
     /// # Errors
     /// Invalid settings.
     fn build(&self) -> Result<Box<dyn Loss>>;
-
-    /// The settings in full, defaults included.
-    fn resolved(&self) -> serde_json::Value;
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use admix_torch::{Kind, Tensor};
 
-use crate::{Ask, Draws, Error, Path, Plan, Planned, Result};
+use crate::{Ask, Draws, Error, Path, Plan, Planned, Result, Settings};
 
 /// What a mixer reads beside the images.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -429,7 +429,7 @@ pub struct MixerContext {
 }
 
 /// The settings of a mixer, from which the mixer is built.
-pub trait MixerConfig: std::fmt::Debug {
+pub trait MixerConfig: std::fmt::Debug + Settings {
     /// What the mixer will read; known before it is built.
     fn needs(&self) -> Needs {
         Needs::images()
@@ -460,9 +460,6 @@ pub trait MixerConfig: std::fmt::Debug {
     /// # Errors
     /// Invalid settings.
     fn build(&self, path: &Path, context: &MixerContext) -> Result<Box<dyn Mixer>>;
-
-    /// The settings in full, defaults included.
-    fn resolved(&self) -> serde_json::Value;
 }
 
 #[cfg(test)]

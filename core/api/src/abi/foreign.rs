@@ -14,7 +14,7 @@ use super::manifest::{Functions, Plugin};
 use super::{raw, text};
 use crate::{
     Argument, Ask, Credit, Draws, Error, Hidden, Hints, Init, Loss, LossConfig, LossInput, MixInput, Mixed,
-    Mixer, MixerConfig, MixerContext, Needs, Path, Plan, Planned, Result, Value,
+    Mixer, MixerConfig, MixerContext, Needs, Path, Plan, Planned, Result, Settings, Value,
 };
 
 /// A plugin of a library.
@@ -400,7 +400,9 @@ impl MixerConfig for ForeignMixerConfig {
             failed: None,
         }))
     }
+}
 
+impl Settings for ForeignMixerConfig {
     fn resolved(&self) -> Json {
         self.checked.resolved.clone()
     }
@@ -852,7 +854,9 @@ impl LossConfig for ForeignLossConfig {
             arguments: self.checked.arguments.clone(),
         }))
     }
+}
 
+impl Settings for ForeignLossConfig {
     fn resolved(&self) -> Json {
         self.checked.resolved.clone()
     }
