@@ -382,6 +382,27 @@ impl Mixed {
 ///
 /// `plan` runs on the host at every step and makes every scalar choice; `mix` does tensor work only and keeps no
 /// host state, so that a captured step stays right and a test can hand in any plan.
+///
+/// ```
+/// use admix_api::{MixInput, Mixed, Mixer, Plan, Planned, Result};
+/// use admix_torch::{Device, Tensor};
+///
+/// /// Shows the partner alone.
+/// #[derive(Debug)]
+/// struct Swap;
+///
+/// impl Mixer for Swap {
+///     fn mix(&mut self, input: &MixInput<'_>, plan: &Planned) -> Result<Mixed> {
+///         let partner = plan.partner()?;
+///         Ok(Mixed::pair(input.partners(&partner)?, partner, plan.lambda()?))
+///     }
+/// }
+///
+/// let images = Tensor::from_slice(&[1f32, 2.0]).reshape([2, 1, 1, 1]);
+/// let mixed = Swap.mix(&MixInput::of(&images), &Plan::given(0.0, &[1, 0]).on(Device::Cpu)?)?;
+/// assert!(mixed.images.equal(&images.flip([0])));
+/// # Ok::<(), admix_api::Error>(())
+/// ```
 pub trait Mixer: std::fmt::Debug {
     /// What the policy reads.
     fn needs(&self) -> Needs {
@@ -429,6 +450,32 @@ pub struct MixerContext {
 }
 
 /// The settings of a mixer, from which the mixer is built.
+///
+/// ```
+/// use admix_api::prelude::*;
+/// use admix_api::{Store, Streams};
+///
+/// /// Recipe: `Same()`. Gives the images back.
+/// #[derive(Debug, Clone, Serialize)]
+/// struct Same {}
+///
+/// impl Mixer for Same {
+///     fn mix(&mut self, input: &MixInput<'_>, plan: &Planned) -> Result<Mixed> {
+///         Ok(Mixed::pair(input.images.shallow_clone(), plan.partner()?, plan.lambda()?))
+///     }
+/// }
+///
+/// impl MixerConfig for Same {
+///     fn build(&self, _: &Path, _: &MixerContext) -> Result<Box<dyn Mixer>> {
+///         Ok(Box::new(self.clone()))
+///     }
+/// }
+///
+/// let store = Store::new(Device::Cpu, Streams::new(0));
+/// let mixer = Same {}.build(&store.root(), &MixerContext::default())?;
+/// assert_eq!(mixer.needs(), Needs::images());
+/// # Ok::<(), Error>(())
+/// ```
 pub trait MixerConfig: std::fmt::Debug + Settings {
     /// What the mixer will read; known before it is built.
     fn needs(&self) -> Needs {

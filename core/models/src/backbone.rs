@@ -70,6 +70,17 @@ pub trait Backbone: Debug {
 }
 
 /// The settings of a backbone, as a recipe writes them.
+///
+/// ```
+/// use admix_api::Settings;
+/// use admix_models::{BackboneConfig, ConvNetConfig};
+///
+/// let config = ConvNetConfig { widths: vec![4, 8], strides: vec![1, 2] };
+/// config.validate()?;
+/// assert_eq!(config.resolved(), serde_json::json!({ "widths": [4, 8], "strides": [1, 2] }));
+/// assert!(ConvNetConfig { widths: vec![-4], strides: vec![1] }.validate().is_err());
+/// # Ok::<(), admix_api::Error>(())
+/// ```
 pub trait BackboneConfig: Debug + Settings {
     /// Checks ranges and combinations, naming the field.
     ///
