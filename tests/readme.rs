@@ -19,16 +19,9 @@
 //! images in `pictures/`. A line of `g++` must be the one with which `tests/libraries/` compiles the same file; the
 //! library made there is put where the line says.
 
-#[path = "../examples/own_program/augmentation.rs"]
-mod augmentation;
-#[path = "../examples/own_program/backbone.rs"]
-mod backbone;
 mod commands;
-#[path = "../examples/own_program/dataset.rs"]
-mod dataset;
 mod guide;
-#[path = "../examples/own_program/logger.rs"]
-mod logger;
+mod own_program;
 mod pages;
 mod place;
 mod snippets;
@@ -38,7 +31,7 @@ mod tutorial;
 use std::fs;
 use std::path::PathBuf;
 
-use admix_api::{Describe, Entry, Registry, contract};
+use admix_api::{Describe, Registry};
 
 /// The page whose blocks are run as they stand.
 pub const GUIDE: &str = "docs/first_plugin.md";
@@ -141,33 +134,11 @@ pub fn blocks_in(language: &str) -> Vec<Block> {
         .collect()
 }
 
-/// The entries that documents show beside the bundled ones: the mixer of CONTRIBUTING, those of `examples/own_program/`.
-pub fn shown() -> Vec<Entry> {
-    vec![
-        <tutorial::Stripes as Describe>::entry(),
-        <augmentation::Roll as Describe>::entry(),
-        <backbone::AllConv as Describe>::entry(),
-        <dataset::Stripes as Describe>::entry(),
-        <logger::Slowest as Describe>::entry(),
-    ]
-}
-
-/// The bundled entries and those that documents show.
+/// The bundled entries and those that documents show: the mixer of CONTRIBUTING, and `examples/own_program/`.
 pub fn registry() -> Registry {
     let mut registry = admix_engine::registry().expect("plugins");
-    for entry in shown() {
+    for entry in own_program::entries().into_iter().chain([tutorial::Stripes::entry()]) {
         registry.add(entry).expect("a new name");
     }
     registry
-}
-
-#[test]
-fn entries_that_the_documents_show_keep_the_contract_of_their_kind() {
-    for entry in shown().iter().filter(|entry| entry.kind() != "mixer") {
-        let verdicts = contract::check(entry, &[serde_json::json!({})]);
-        let draws = "a pass draws nothing of its own and leaves gradient mode and autocast alone";
-        // Other tests of this process draw from libtorch's one generator.
-        let broken = verdicts.iter().find(|verdict| verdict.is_broken() && verdict.promise != draws);
-        assert!(broken.is_none(), "{entry:?}\n{}", contract::table(&verdicts));
-    }
 }

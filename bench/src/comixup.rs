@@ -16,7 +16,7 @@ use admix_plugins::mixers::co_mixup::part::{Assignment, Part, Search};
 use admix_plugins::mixers::co_mixup::places::{distances, places};
 use admix_plugins::mixers::co_mixup::problem::Problem;
 use admix_plugins::mixers::co_mixup::solve::{BeliefPropagation, Both, Solve, Swap};
-use admix_plugins::mixers::puzzle::grid::saliency_shares;
+use admix_plugins::mixers::puzzlemix::grid::saliency_shares;
 use admix_torch::{Device, Kind, Tensor, no_grad};
 use anyhow::{Result, ensure};
 use clap::Args;

@@ -45,10 +45,6 @@ impl BackboneConfig for AllConv {
         }
         Ok(Box::new(Layers { in_channels, widths: self.widths.clone(), convs }))
     }
-
-    fn resolved(&self) -> serde_json::Value {
-        serde_json::json!(self)
-    }
 }
 
 impl Backbone for Layers {

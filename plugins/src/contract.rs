@@ -135,7 +135,7 @@ fn declared(folder: &File, opening: &str) -> BTreeSet<String> {
         if path.is_dir() {
             names.extend(declared(&path, opening));
         } else if fs::read_to_string(&path).unwrap().lines().any(|line| line == opening) {
-            // `puzzlemix.rs`, or `puzzlemix/mod.rs`.
+            // `mixup.rs`, or `mixup/mod.rs`.
             let own = if path.ends_with("mod.rs") { folder } else { path.as_path() };
             names.insert(own.file_stem().unwrap().to_str().unwrap().to_string());
         }

@@ -46,10 +46,6 @@ impl BackboneConfig for Patches {
             blocks: [parameter("block1", &[WIDTH, WIDTH])?, parameter("block2", &[WIDTH, WIDTH])?],
         }))
     }
-
-    fn resolved(&self) -> serde_json::Value {
-        serde_json::json!(self)
-    }
 }
 
 impl Backbone for Net {

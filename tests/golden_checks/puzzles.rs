@@ -5,10 +5,10 @@
 
 use admix_api::contract::wild;
 use admix_plugins::mixers::PuzzleMix;
-use admix_plugins::mixers::puzzle::energy::mask_of;
-use admix_plugins::mixers::puzzle::grid::{grown, saliency_shares};
-use admix_plugins::mixers::puzzle::solve::{Icm, MinCut, Profile, Solve};
-use admix_plugins::mixers::puzzle::{Problem, transport};
+use admix_plugins::mixers::puzzlemix::energy::mask_of;
+use admix_plugins::mixers::puzzlemix::grid::{grown, saliency_shares};
+use admix_plugins::mixers::puzzlemix::solve::{Icm, MinCut, Profile, Solve};
+use admix_plugins::mixers::puzzlemix::{Problem, transport};
 use admix_torch::{Kind, Tensor};
 
 use super::{Golden, Tolerance};

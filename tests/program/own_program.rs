@@ -1,6 +1,9 @@
-//! A program of a user's own, with entries of several kinds: `examples/own_program/`.
+//! A program of a user's own, with one entry of each kind: `examples/own_program/`.
 
 use std::process::Command;
+
+use admix_engine::Checkpoint;
+use admix_torch::Device;
 
 use super::{Outcome, Place};
 use crate::libraries::built;
@@ -13,26 +16,69 @@ fn own(place: &Place, arguments: &[&str]) -> Outcome {
     Outcome::of(output.status, text(&output.stdout), text(&output.stderr))
 }
 
+fn recipe() -> String {
+    root().join("examples/own_program/recipe.ron").display().to_string()
+}
+
 #[test]
-fn entries_of_a_program_of_ones_own_are_listed_checked_and_trained_with() {
+fn an_entry_of_every_kind_comes_from_a_program_of_ones_own() {
     let place = Place::new();
-    for (kind, name) in
-        [("backbone", "all_conv"), ("dataset", "stripes"), ("augmentation", "roll"), ("logger", "slowest")]
-    {
+    let listed = own(&place, &["plugins"]).good().stdout;
+    let mut kinds: Vec<&str> = Vec::new();
+    for (kind, name) in [
+        ("mixer", "columns"),
+        ("loss", "brier"),
+        ("backbone", "all_conv"),
+        ("dataset", "stripes"),
+        ("augmentation", "roll"),
+        ("clusterer", "moving"),
+        ("optimiser", "signum"),
+        ("probe", "nearest_mean"),
+        ("logger", "slowest"),
+    ] {
         let told = own(&place, &["plugins", kind, name]).good().stdout;
-        assert!(
-            told.starts_with(&format!("{kind} {name}: ")) && told.contains("examples/own_program"),
-            "{told}"
-        );
+        assert!(told.starts_with(&format!("{kind} {name}: ")), "{told}");
+        assert!(told.contains("examples/own_program"), "{told}");
+        kinds.push(kind);
     }
-    let recipe = root().join("examples/own_program/recipe.ron").display().to_string();
+    // A kind that this test does not know is in no list above.
+    for entry in admix_engine::registry().expect("entries").entries() {
+        assert!(kinds.contains(&entry.kind()), "{entry:?}\n{listed}");
+    }
+}
+
+#[test]
+fn a_program_of_ones_own_trains_with_its_entries_of_every_kind() {
+    let place = Place::new();
+    let recipe = recipe();
     own(&place, &["check", &recipe]).good();
     own(&place, &["run", &recipe, "--out", "run", "--threads", "1"]).good();
     let line = std::fs::read_to_string(place.path("run/slowest.txt")).expect("the logger's file");
     assert!(line.starts_with("step "), "{line}");
-    // Its checkpoints are read again, and a slip is told with the nearest name.
+    let metrics = std::fs::read_to_string(place.path("run/metrics.jsonl")).expect("metrics");
+    assert!(metrics.contains("nearest_mean_q"), "{metrics}");
+    let last = place.path("run/checkpoints/step-00000016.safetensors");
+    let checkpoint = Checkpoint::read(&last, Device::Cpu).unwrap_or_else(|error| panic!("{error}"));
+    for part in ["bank.moving.centroids", "net.q.backbone.conv1.weight", "optimizer.average."] {
+        let mut names = checkpoint.tensors.keys();
+        assert!(names.any(|name| name.contains(part)), "{part}: {:?}", checkpoint.tensors.keys());
+    }
+    // Its checkpoints are read again.
     let said = own(&place, &["eval", "run"]).good().stdout;
     assert!(said.contains("one_q"), "{said}");
-    own(&place, &["check", &recipe, "--set", "model=AlConv()"]).refused(2, &["AlConv", "all_conv"]);
-    own(&place, &["check", &recipe, "--set", "data.augment=Roll(most: -1)"]).refused(2, &["most", "-1"]);
+}
+
+#[test]
+fn a_slip_in_an_entry_of_ones_own_is_refused_by_name() {
+    let place = Place::new();
+    for (set, parts) in [
+        ("model=AlConv()", ["AlConv", "all_conv"]),
+        ("data.augment=Roll(most: -1)", ["most", "-1"]),
+        ("optimizer=Signm()", ["Signm", "signum"]),
+        ("optimizer=Signum(lr: 0)", ["lr", "above 0"]),
+        ("clusterers={\"moving\": Moving(k: 1000)}", ["k", "1000"]),
+        ("evaluate.probes=[NearestMen]", ["NearestMen", "nearest_mean"]),
+    ] {
+        own(&place, &["check", &recipe(), "--set", set]).refused(2, &parts);
+    }
 }

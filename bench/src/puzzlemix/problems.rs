@@ -1,8 +1,8 @@
 //! The problems that PuzzleMix poses to its solvers.
 
 use admix_plugins::mixers::PuzzleMix;
-use admix_plugins::mixers::puzzle::Problem;
-use admix_plugins::mixers::puzzle::grid::saliency_shares;
+use admix_plugins::mixers::puzzlemix::Problem;
+use admix_plugins::mixers::puzzlemix::grid::saliency_shares;
 use admix_torch::{Kind, Tensor, no_grad};
 use anyhow::Result;
 

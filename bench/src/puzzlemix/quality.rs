@@ -5,9 +5,9 @@
 use std::fmt::Write as _;
 
 use admix::output::{self, Format};
-use admix_plugins::mixers::puzzle::Problem;
-use admix_plugins::mixers::puzzle::energy::mask_of;
-use admix_plugins::mixers::puzzle::solve::{Icm, MinCut, Profile, Solve};
+use admix_plugins::mixers::puzzlemix::Problem;
+use admix_plugins::mixers::puzzlemix::energy::mask_of;
+use admix_plugins::mixers::puzzlemix::solve::{Icm, MinCut, Profile, Solve};
 use admix_torch::{Kind, Tensor, no_grad};
 use anyhow::{Result, ensure};
 use serde::Serialize;

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use admix::output::{self, Format};
-use admix_plugins::mixers::puzzle::Problem;
-use admix_plugins::mixers::puzzle::solve::{Icm, MinCut, Profile, Solve};
+use admix_plugins::mixers::puzzlemix::Problem;
+use admix_plugins::mixers::puzzlemix::solve::{Icm, MinCut, Profile, Solve};
 use admix_torch::{no_grad, threads};
 use anyhow::Result;
 use serde::Serialize;

@@ -128,6 +128,36 @@ impl Entry {
 }
 
 /// What an entry says of itself. Written through `mixer!`, `loss!`, or `describe!` for any kind.
+///
+/// ```
+/// use admix_api::{Argument, Describe, Loss, LossConfig, LossInput, Result, no_settings};
+/// use admix_torch::Tensor;
+///
+/// no_settings! {
+///     /// Recipe: `Size()`.
+///     pub struct Size {}
+/// }
+///
+/// admix_api::loss! { Size, "size", "the mean of squares", source: "this example" }
+///
+/// impl LossConfig for Size {
+///     fn build(&self) -> Result<Box<dyn Loss>> {
+///         Ok(Box::new(Size {}))
+///     }
+/// }
+///
+/// impl Loss for Size {
+///     fn arguments(&self) -> Vec<Argument> {
+///         vec![Argument::Tensor("x")]
+///     }
+///
+///     fn loss(&self, input: &LossInput) -> Result<Tensor> {
+///         Ok(input.get("x")?.f_square()?.f_mean(None)?)
+///     }
+/// }
+///
+/// assert_eq!((Size::entry().kind(), Size::entry().name.as_str()), ("loss", "size"));
+/// ```
 pub trait Describe {
     /// The entry for the registry.
     fn entry() -> Entry;

@@ -15,6 +15,17 @@ use crate::contract::{Ledger, Promise, Settings, examined};
 use crate::served::{Served, ServedSetting, Taken, sift};
 
 /// A kind of entry, implemented for the trait object that the entries build: `impl Kind for dyn Mixer`.
+///
+/// ```
+/// use admix_api::{Kind, Loss, Mixer, Registry};
+///
+/// fn known<K: Kind + ?Sized>(registry: &Registry) -> String {
+///     format!("{} {}", registry.of::<K>().count(), K::WORD)
+/// }
+///
+/// assert_eq!(known::<dyn Mixer>(&Registry::default()), "0 mixer");
+/// assert_eq!(known::<dyn Loss>(&Registry::default()), "0 loss");
+/// ```
 pub trait Kind: 'static {
     /// The word for one entry: "mixer".
     const WORD: &'static str;
@@ -66,6 +77,29 @@ pub trait Kind: 'static {
         let _ = config;
         Vec::new()
     }
+}
+
+/// The part of an [`impl Kind`](Kind) that is the same for every kind with settings that check and show themselves and a
+/// module `contract` with `PROMISES` and `check`.
+#[macro_export]
+macro_rules! by_contract {
+    ($contract:ident) => {
+        fn promises() -> ::std::vec::Vec<$crate::contract::Promise> {
+            $contract::PROMISES.to_vec()
+        }
+
+        fn validate(config: &Self::Config) -> $crate::Result<()> {
+            config.validate()
+        }
+
+        fn resolved(config: &Self::Config) -> $crate::serde_json::Value {
+            config.resolved()
+        }
+
+        fn check(choice: &$crate::Choice<Self>, at: &str, ledger: &mut $crate::contract::Ledger) {
+            $contract::check(choice.config.as_ref(), at, ledger);
+        }
+    };
 }
 
 /// Reads the settings of one entry.
@@ -161,6 +195,18 @@ impl<K: Kind + ?Sized> serde::Serialize for Choice<K> {
 }
 
 /// The reader of an entry of any kind, and with it what depends on the kind.
+///
+/// ```
+/// use admix_api::{AnyReader, Mixer, MixerConfig, Pairing, Reader};
+/// use std::rc::Rc;
+///
+/// let read = Rc::new(|_: &mut dyn erased_serde::Deserializer<'_>| -> Result<Box<dyn MixerConfig>, _> {
+///     Err(serde::de::Error::custom("nothing is read here"))
+/// });
+/// let reader: Box<dyn AnyReader> = Box::new(Reader::<dyn Mixer> { read, served: Pairing::alpha(1.0) });
+/// assert_eq!(reader.word(), "mixer");
+/// assert_eq!(reader.served()[0].name, "alpha");
+/// ```
 pub trait AnyReader {
     /// The kind's word.
     fn word(&self) -> &'static str;

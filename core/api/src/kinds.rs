@@ -79,21 +79,7 @@ impl Kind for dyn Loss {
     type Config = dyn LossConfig;
     type Served = ();
 
-    fn promises() -> Vec<Promise> {
-        losses::PROMISES.to_vec()
-    }
-
-    fn validate(config: &dyn LossConfig) -> Result<()> {
-        config.validate()
-    }
-
-    fn resolved(config: &dyn LossConfig) -> Json {
-        config.resolved()
-    }
-
-    fn check(choice: &LossChoice, at: &str, ledger: &mut Ledger) {
-        losses::check(choice.config.as_ref(), at, ledger);
-    }
+    crate::by_contract! { losses }
 
     fn facts(config: Option<&dyn LossConfig>) -> Result<Vec<(&'static str, Vec<String>)>> {
         let needs = match config {

@@ -3,6 +3,7 @@
 pub mod abi;
 mod cluster_aware;
 pub mod contract;
+mod credit;
 mod draws;
 mod embedding;
 mod entry;
@@ -12,7 +13,10 @@ mod field;
 mod kind;
 mod kinds;
 mod loss;
+mod mix_input;
+mod mixed;
 mod mixer;
+mod needs;
 mod pairing;
 mod params;
 mod plan;
@@ -20,10 +24,12 @@ mod read;
 mod registry;
 mod section;
 mod served;
+mod settings;
 pub mod spans;
 
 pub use admix_torch::{Autocast, SyncCounter, rng_fingerprint, threads};
 pub use cluster_aware::cluster_aware;
+pub use credit::Credit;
 pub use draws::{Draws, Streams};
 pub use embedding::{beta22, extend, unit};
 pub use entry::{Describe, Entry, Origin};
@@ -32,7 +38,10 @@ pub use field::uniform_field;
 pub use kind::{AnyReader, Choice, Kind, ReadConfig, Reader};
 pub use kinds::{LossChoice, MixerChoice};
 pub use loss::{Argument, Loss, LossConfig, LossInput};
-pub use mixer::{Credit, Hidden, MixInput, Mixed, Mixer, MixerConfig, MixerContext, Needs};
+pub use mix_input::MixInput;
+pub use mixed::{Hidden, Mixed};
+pub use mixer::{Mixer, MixerConfig, MixerContext};
+pub use needs::Needs;
 pub use pairing::{Pairing, Partner, Per, Until};
 pub use params::{Buffer, Hints, Init, Parameter, Path, Store};
 pub use plan::{Ask, Plan, Planned, Value, over_images};
@@ -40,9 +49,10 @@ pub use read::Seed;
 pub use registry::{Registry, StaticPlugin, did_you_mean, same_name};
 pub use section::{FromRecipe, Named, With, key as section_key};
 pub use served::{Served, ServedSetting};
+pub use settings::Settings;
 
 #[doc(hidden)]
-pub use {erased_serde, inventory, schemars, serde};
+pub use {erased_serde, inventory, schemars, serde, serde_json};
 
 /// Everything that a plugin file usually needs.
 pub mod prelude {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use admix_torch::{Kind, Tensor};
 
-use crate::{Credit, Error, Mixed, Result};
+use crate::{Credit, Error, Mixed, Result, Settings};
 
 /// What one argument of a loss is, in the order a script passes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +139,28 @@ impl LossInput {
 }
 
 /// A loss: finite for every finite input.
+///
+/// ```
+/// use admix_api::{Argument, Loss, LossInput, Result};
+/// use admix_torch::Tensor;
+///
+/// #[derive(Debug)]
+/// struct Size;
+///
+/// impl Loss for Size {
+///     fn arguments(&self) -> Vec<Argument> {
+///         vec![Argument::Tensor("x")]
+///     }
+///
+///     fn loss(&self, input: &LossInput) -> Result<Tensor> {
+///         Ok(input.get("x")?.f_square()?.f_mean(None)?)
+///     }
+/// }
+///
+/// let input = LossInput::default().with("x", Tensor::from_slice(&[1f32, 3.0]));
+/// assert_eq!(Size.loss(&input)?.double_value(&[]), 5.0);
+/// # Ok::<(), admix_api::Error>(())
+/// ```
 pub trait Loss: std::fmt::Debug {
     /// The arguments, in the order in which a script passes them.
     fn arguments(&self) -> Vec<Argument>;
@@ -151,7 +173,40 @@ pub trait Loss: std::fmt::Debug {
 }
 
 /// The settings of a loss.
-pub trait LossConfig: std::fmt::Debug {
+///
+/// ```
+/// use admix_api::{Argument, Loss, LossConfig, LossInput, Result, Settings};
+/// use admix_torch::Tensor;
+///
+/// /// Recipe: `Scaled(by: 2.0)`.
+/// #[derive(Debug, Clone, serde::Serialize)]
+/// struct Scaled {
+///     by: f64,
+/// }
+///
+/// impl LossConfig for Scaled {
+///     fn build(&self) -> Result<Box<dyn Loss>> {
+///         Ok(Box::new(self.clone()))
+///     }
+/// }
+///
+/// impl Loss for Scaled {
+///     fn arguments(&self) -> Vec<Argument> {
+///         vec![Argument::Tensor("x")]
+///     }
+///
+///     fn loss(&self, input: &LossInput) -> Result<Tensor> {
+///         Ok(input.get("x")?.f_mean(None)?.f_mul_scalar(self.by)?)
+///     }
+/// }
+///
+/// let config = Scaled { by: 2.0 };
+/// let input = LossInput::default().with("x", Tensor::from_slice(&[1f32, 3.0]));
+/// assert_eq!(config.build()?.loss(&input)?.double_value(&[]), 4.0);
+/// assert_eq!(config.resolved()["by"], 2.0);
+/// # Ok::<(), admix_api::Error>(())
+/// ```
+pub trait LossConfig: std::fmt::Debug + Settings {
     /// Checks ranges, naming the field.
     ///
     /// # Errors
@@ -165,7 +220,4 @@ pub trait LossConfig: std::fmt::Debug {
     /// # Errors
     /// Invalid settings.
     fn build(&self) -> Result<Box<dyn Loss>>;
-
-    /// The settings in full, defaults included.
-    fn resolved(&self) -> serde_json::Value;
 }

@@ -16,6 +16,14 @@ use crate::read::Seed;
 use crate::registry::Registry;
 
 /// A value of a recipe, read with the registry at hand.
+///
+/// ```
+/// use admix_api::{FromRecipe, Registry};
+///
+/// let mut text = serde_json::Deserializer::from_str("[1, 2]");
+/// assert_eq!(Vec::<u64>::read(&mut text, &Registry::default())?, [1, 2]);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 pub trait FromRecipe: Sized {
     /// Reads the value.
     ///

@@ -14,6 +14,16 @@ use serde_json::Value as Json;
 use crate::Result;
 
 /// The settings that the host serves for every entry of a kind, with one entry's defaults.
+///
+/// ```
+/// use admix_api::{Pairing, Served};
+///
+/// let mut served = Pairing::alpha(1.0);
+/// let mut value = <dyn erased_serde::Deserializer<'_>>::erase(serde_json::json!(0.5));
+/// served.take("alpha", &mut value)?;
+/// assert_eq!(served.resolved()["alpha"], 0.5);
+/// # Ok::<(), erased_serde::Error>(())
+/// ```
 pub trait Served: Clone + fmt::Debug + 'static {
     /// Their names.
     const FIELDS: &'static [&'static str];

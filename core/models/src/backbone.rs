@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::rc::Rc;
 
-use admix_api::Path;
+use admix_api::{Path, Settings};
 use admix_torch::Tensor;
 
 use crate::{BatchNorm2d, Map, Pass, Result};
@@ -70,7 +70,18 @@ pub trait Backbone: Debug {
 }
 
 /// The settings of a backbone, as a recipe writes them.
-pub trait BackboneConfig: Debug {
+///
+/// ```
+/// use admix_api::Settings;
+/// use admix_models::{BackboneConfig, ConvNetConfig};
+///
+/// let config = ConvNetConfig { widths: vec![4, 8], strides: vec![1, 2] };
+/// config.validate()?;
+/// assert_eq!(config.resolved(), serde_json::json!({ "widths": [4, 8], "strides": [1, 2] }));
+/// assert!(ConvNetConfig { widths: vec![-4], strides: vec![1] }.validate().is_err());
+/// # Ok::<(), admix_api::Error>(())
+/// ```
+pub trait BackboneConfig: Debug + Settings {
     /// Checks ranges and combinations, naming the field.
     ///
     /// # Errors
@@ -84,9 +95,6 @@ pub trait BackboneConfig: Debug {
     /// # Errors
     /// Settings out of range, or a name is taken.
     fn build(&self, path: &Path, in_channels: i64) -> Result<Box<dyn Backbone>>;
-
-    /// The settings in full, defaults included.
-    fn resolved(&self) -> serde_json::Value;
 
     /// The same network at toy width, with the same stages, for dry runs. `None`: it is small as it is.
     fn narrowed(&self) -> Option<Rc<dyn BackboneConfig>> {

@@ -1,8 +1,6 @@
 //! Backbones as a kind of the registry.
 
-use admix_api::contract::{Ledger, Promise};
 use admix_api::{Choice, Kind, Result};
-use serde_json::Value as Json;
 
 use crate::{Backbone, BackboneConfig, contract};
 
@@ -15,21 +13,7 @@ impl Kind for dyn Backbone {
     type Config = dyn BackboneConfig;
     type Served = ();
 
-    fn promises() -> Vec<Promise> {
-        contract::PROMISES.to_vec()
-    }
-
-    fn validate(config: &dyn BackboneConfig) -> Result<()> {
-        config.validate()
-    }
-
-    fn resolved(config: &dyn BackboneConfig) -> Json {
-        config.resolved()
-    }
-
-    fn check(choice: &BackboneChoice, at: &str, ledger: &mut Ledger) {
-        contract::check(choice.config.as_ref(), at, ledger);
-    }
+    admix_api::by_contract! { contract }
 
     fn facts(config: Option<&dyn BackboneConfig>) -> Result<Vec<(&'static str, Vec<String>)>> {
         let sizes = config.map(BackboneConfig::sizes).unwrap_or_default();

@@ -62,10 +62,6 @@ impl MixerConfig for SmoothMix {
         };
         Ok(Box::new(Spot { learned }))
     }
-
-    fn resolved(&self) -> serde_json::Value {
-        serde_json::json!(self)
-    }
 }
 
 /// The mixer, built.

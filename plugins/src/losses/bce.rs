@@ -78,10 +78,6 @@ impl LossConfig for Bce {
         LossConfig::validate(self)?;
         Ok(Box::new(self.clone()))
     }
-
-    fn resolved(&self) -> serde_json::Value {
-        serde_json::json!(self)
-    }
 }
 
 loss! {

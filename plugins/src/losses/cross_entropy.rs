@@ -47,10 +47,6 @@ impl LossConfig for CrossEntropy {
         LossConfig::validate(self)?;
         Ok(Box::new(self.clone()))
     }
-
-    fn resolved(&self) -> serde_json::Value {
-        serde_json::json!(self)
-    }
 }
 
 loss! {

@@ -130,10 +130,6 @@ impl LossConfig for InfoNce {
         LossConfig::validate(self)?;
         Ok(Box::new(self.clone()))
     }
-
-    fn resolved(&self) -> serde_json::Value {
-        serde_json::json!(self)
-    }
 }
 
 loss! {

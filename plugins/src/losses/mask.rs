@@ -124,10 +124,6 @@ impl LossConfig for Mask {
         LossConfig::validate(self)?;
         Ok(Box::new(self.clone()))
     }
-
-    fn resolved(&self) -> serde_json::Value {
-        serde_json::json!(self)
-    }
 }
 
 loss! {

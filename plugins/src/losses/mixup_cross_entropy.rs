@@ -89,10 +89,6 @@ impl LossConfig for MixupCrossEntropy {
         LossConfig::validate(self)?;
         Ok(Box::new(self.clone()))
     }
-
-    fn resolved(&self) -> serde_json::Value {
-        serde_json::json!(self)
-    }
 }
 
 loss! {

@@ -52,10 +52,6 @@ impl LossConfig for PBce {
     fn build(&self) -> Result<Box<dyn Loss>> {
         Ok(Box::new(self.clone()))
     }
-
-    fn resolved(&self) -> serde_json::Value {
-        serde_json::json!(self)
-    }
 }
 
 loss! {

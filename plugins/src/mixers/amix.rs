@@ -146,10 +146,6 @@ impl MixerConfig for AMix {
     fn build(&self, path: &Path, context: &MixerContext) -> Result<Box<dyn Mixer>> {
         Ok(Box::new(MixBlock::new(self.block(), path, context)?))
     }
-
-    fn resolved(&self) -> serde_json::Value {
-        serde_json::json!(self)
-    }
 }
 
 mixer! {
@@ -160,6 +156,7 @@ mixer! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use admix_api::Settings;
     use serde_json::json;
 
     #[test]

@@ -87,10 +87,6 @@ impl MixerConfig for AutoMix {
     fn build(&self, path: &Path, context: &MixerContext) -> Result<Box<dyn Mixer>> {
         Ok(Box::new(MixBlock::new(self.block(), path, context)?))
     }
-
-    fn resolved(&self) -> serde_json::Value {
-        serde_json::json!(self)
-    }
 }
 
 mixer! {

@@ -103,10 +103,6 @@ impl MixerConfig for InterIntra {
     fn build(&self, _path: &Path, _context: &MixerContext) -> Result<Box<dyn Mixer>> {
         Ok(Box::new(self.clone()))
     }
-
-    fn resolved(&self) -> serde_json::Value {
-        serde_json::json!(self)
-    }
 }
 
 mixer! {

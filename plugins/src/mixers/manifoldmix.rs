@@ -75,10 +75,6 @@ impl MixerConfig for ManifoldMix {
         self.validate()?;
         Ok(Box::new(self.clone()))
     }
-
-    fn resolved(&self) -> serde_json::Value {
-        serde_json::json!(self)
-    }
 }
 
 mixer! {

@@ -26,10 +26,6 @@ impl MixerConfig for MixUp {
     fn build(&self, _path: &Path, _context: &MixerContext) -> Result<Box<dyn Mixer>> {
         Ok(Box::new(self.clone()))
     }
-
-    fn resolved(&self) -> serde_json::Value {
-        serde_json::json!({})
-    }
 }
 
 mixer! {

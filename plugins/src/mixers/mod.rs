@@ -11,8 +11,7 @@ mod fmix;
 mod inter_intra;
 mod manifoldmix;
 mod mixup;
-pub mod puzzle;
-mod puzzlemix;
+pub mod puzzlemix;
 mod resizemix;
 mod saliencymix;
 

@@ -334,10 +334,6 @@ impl MixerConfig for SaliencyMix {
         let (mean, std) = (or_data(&self.mean, &context.mean), or_data(&self.std, &context.std));
         Ok(Box::new(Self { mean, std, ..self.clone() }))
     }
-
-    fn resolved(&self) -> serde_json::Value {
-        serde_json::json!(self)
-    }
 }
 
 mixer! {

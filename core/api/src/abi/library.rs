@@ -8,14 +8,11 @@ use std::rc::Rc;
 use admix_torch::handles;
 use serde::de::DeserializeSeed;
 
-use super::foreign::{Foreign, ForeignLossConfig, ForeignMixerConfig};
+use super::foreign::{Foreign, ForeignConfig};
 use super::manifest::{self, Contents, Functions};
 use super::raw;
 use super::settings::Shape;
-use crate::{
-    AnyReader, Entry, Error, Loss, LossConfig, Mixer, MixerConfig, Origin, ReadConfig, Reader, Registry,
-    Result,
-};
+use crate::{AnyReader, Entry, Error, Loss, Mixer, Origin, ReadConfig, Reader, Registry, Result};
 
 type ManifestFn = unsafe extern "C" fn() -> *const raw::Manifest;
 
@@ -68,24 +65,19 @@ fn described(plugin: manifest::Plugin, path: &Path, origin: &Origin) -> Entry {
     let (schema, defaults) = (plugin.schema.clone(), plugin.defaults.clone());
     let (name, type_name) = (plugin.name.clone(), plugin.type_name.clone());
     let (summary, source) = (plugin.summary.clone(), plugin.source.clone());
-    let kind = if matches!(plugin.functions, Functions::Mixer(_)) { "mixer" } else { "loss" };
-    let label = format!("{kind} `{name}` ({})", path.display());
-    let (shape, pairing) = (Shape::of_settings(&schema), plugin.pairing.read());
     let is_mixer = matches!(plugin.functions, Functions::Mixer(_));
+    let label = format!("{} `{name}` ({})", if is_mixer { "mixer" } else { "loss" }, path.display());
+    let (shape, pairing) = (Shape::of_settings(&schema), plugin.pairing.read());
     let foreign = Rc::new(Foreign { label, plugin });
+    let config = move |body: &mut dyn erased_serde::Deserializer<'_>| {
+        let settings = (&shape).deserialize(body)?;
+        ForeignConfig::read(&foreign, &settings).map_err(<erased_serde::Error as serde::de::Error>::custom)
+    };
     let reader: Rc<dyn AnyReader> = if is_mixer {
-        let read: ReadConfig<dyn Mixer> = Rc::new(move |body| {
-            let settings = (&shape).deserialize(body)?;
-            let config = ForeignMixerConfig::read(&foreign, &settings).map_err(said)?;
-            Ok(Box::new(config) as Box<dyn MixerConfig>)
-        });
+        let read: ReadConfig<dyn Mixer> = Rc::new(move |body| Ok(Box::new(config(body)?)));
         Rc::new(Reader::<dyn Mixer> { read, served: pairing })
     } else {
-        let read: ReadConfig<dyn Loss> = Rc::new(move |body| {
-            let settings = (&shape).deserialize(body)?;
-            let config = ForeignLossConfig::read(&foreign, &settings).map_err(said)?;
-            Ok(Box::new(config) as Box<dyn LossConfig>)
-        });
+        let read: ReadConfig<dyn Loss> = Rc::new(move |body| Ok(Box::new(config(body)?)));
         Rc::new(Reader::<dyn Loss> { read, served: () })
     };
     Entry {
@@ -98,10 +90,6 @@ fn described(plugin: manifest::Plugin, path: &Path, origin: &Origin) -> Entry {
         origin: origin.clone(),
         reader,
     }
-}
-
-fn said(error: Error) -> erased_serde::Error {
-    serde::de::Error::custom(error)
 }
 
 /// True for a library of which a part is missing, say after a copy that was broken off. The loader maps such a file as

@@ -55,10 +55,6 @@ impl LossConfig for @TYPE@ {
     fn build(&self) -> Result<Box<dyn Loss>> {
         Ok(Box::new(self.clone()))
     }
-
-    fn resolved(&self) -> serde_json::Value {
-        serde_json::json!(self)
-    }
 }
 
 loss! {

@@ -40,10 +40,6 @@ impl MixerConfig for @TYPE@ {
     fn build(&self, _path: &Path, _context: &MixerContext) -> Result<Box<dyn Mixer>> {
         Ok(Box::new(self.clone()))
     }
-
-    fn resolved(&self) -> serde_json::Value {
-        serde_json::json!(self)
-    }
 }
 
 mixer! {

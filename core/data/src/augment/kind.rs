@@ -17,6 +17,36 @@ pub type AugmentChoice = Choice<dyn Augmentation>;
 /// Makes views of the training images of one dataset on one device.
 ///
 /// All randomness is drawn on the host, for each image of each view; nothing on the device waits.
+///
+/// ```
+/// use admix_api::{Draws, Streams};
+/// use admix_data::{Augmentation, Result, Views};
+/// use admix_torch::Tensor;
+///
+/// /// Shows the images as they are.
+/// #[derive(Debug)]
+/// struct Plain;
+///
+/// impl Augmentation for Plain {
+///     fn size(&self) -> (i64, i64) {
+///         (2, 2)
+///     }
+///
+///     fn draw(&self, sizes: &[(i64, i64)], _: &mut Draws) -> Views {
+///         vec![(); sizes.len()].into()
+///     }
+///
+///     fn apply(&self, images: &Tensor, index: &Tensor, views: &[Views]) -> Result<Vec<Tensor>> {
+///         views.iter().map(|_| Ok(images.f_index_select(0, index)?)).collect()
+///     }
+/// }
+///
+/// let images = Tensor::from_slice(&[1u8, 2, 3, 4, 5, 6, 7, 8]).reshape([2, 1, 2, 2]);
+/// let views = Plain.draw(&[(2, 2)], &mut Streams::new(0).draws("data", "", 0, 0));
+/// let shown = Plain.apply(&images, &Tensor::from_slice(&[1i64]), &[views])?;
+/// assert!(shown[0].equal(&images.narrow(0, 1, 1)));
+/// # Ok::<(), admix_data::Error>(())
+/// ```
 pub trait Augmentation: fmt::Debug {
     /// Height and width of a view.
     fn size(&self) -> (i64, i64);
@@ -39,6 +69,17 @@ pub trait Augmentation: fmt::Debug {
 }
 
 /// An augmentation whose crops are made by threads, image by image.
+///
+/// ```
+/// use admix_data::{AugmentationConfig, DatasetSource, ResizedCrop, Setup, Toy};
+/// use admix_torch::Device;
+///
+/// let info = Toy::default().about().info("toy", (8, 8), "an example".into());
+/// let setup = Setup { info: &info, device: Device::Cpu, flip: true, crop: None };
+/// let augmentation = ResizedCrop::default().build(&setup)?;
+/// assert!(augmentation.cropped().is_some());
+/// # Ok::<(), admix_data::Error>(())
+/// ```
 pub trait Cropped {
     /// What the threads know of it.
     fn cutter(&self) -> Arc<dyn Cutter>;
@@ -52,6 +93,21 @@ pub trait Cropped {
 }
 
 /// Draws views and cuts their crops out of images, on any thread.
+///
+/// ```
+/// use admix_api::Streams;
+/// use admix_data::{AugmentationConfig, DatasetSource, ResizedCrop, Setup, Toy};
+/// use admix_torch::Device;
+///
+/// let info = Toy::default().about().info("toy", (8, 8), "an example".into());
+/// let setup = Setup { info: &info, device: Device::Cpu, flip: true, crop: None };
+/// let augmentation = ResizedCrop::default().build(&setup)?;
+/// let cutter = augmentation.cropped().expect("crops").cutter();
+/// let views = cutter.draw(&[(40, 30)], &mut Streams::new(0).draws("data", "", 0, 0));
+/// let crop = cutter.crop(&views, 0)?;
+/// assert!(crop.top + crop.height <= 40 && crop.left + crop.width <= 30);
+/// # Ok::<(), admix_data::Error>(())
+/// ```
 pub trait Cutter: Send + Sync {
     /// As [`Augmentation::draw`].
     fn draw(&self, sizes: &[(i64, i64)], draws: &mut Draws) -> Views;
@@ -93,6 +149,16 @@ pub struct Setup<'a> {
 }
 
 /// The settings of an augmentation.
+///
+/// ```
+/// use admix_data::{AugmentationConfig, ResizedCrop};
+///
+/// let crop = ResizedCrop { size: Some(32), ..ResizedCrop::default() };
+/// crop.validate()?;
+/// assert_eq!(crop.size(), Some(32));
+/// assert!(crop.takes_any_size() && crop.heeds().is_empty());
+/// # Ok::<(), admix_api::Error>(())
+/// ```
 pub trait AugmentationConfig: fmt::Debug {
     /// Checks ranges, naming the field.
     ///

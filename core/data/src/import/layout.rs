@@ -7,6 +7,40 @@ use super::decoded::Decoded;
 use crate::{Result, Split};
 
 /// A layout of its own that the archive of a dataset has. An import asks every layout of the registry.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use admix_data::{Arranged, Decoded, Layout, Numbering, Result};
+///
+/// /// The first folder of an image is its class; the classes keep their order.
+/// struct ByFolder;
+///
+/// impl Layout for ByFolder {
+///     fn lists(&self) -> &'static [&'static str] {
+///         &[]
+///     }
+///
+///     fn understand(
+///         &self,
+///         _: &Path,
+///         files: &mut Vec<Decoded>,
+///         _: &mut Vec<(String, String)>,
+///     ) -> Result<Option<Box<dyn Numbering>>> {
+///         files.iter_mut().for_each(|file| file.class = file.parts.first().cloned());
+///         Ok(Some(Box::new(ByFolder)))
+///     }
+/// }
+///
+/// impl Numbering for ByFolder {
+///     fn number(&self, _: &Path, _: &mut Arranged) -> Result<()> {
+///         Ok(())
+///     }
+/// }
+///
+/// assert!(ByFolder.understand(Path::new("set.zip"), &mut Vec::new(), &mut Vec::new())?.is_some());
+/// # Ok::<(), admix_data::Error>(())
+/// ```
 pub trait Layout: Sync {
     /// The names of the files that it needs the text of.
     fn lists(&self) -> &'static [&'static str];
@@ -25,6 +59,29 @@ pub trait Layout: Sync {
 }
 
 /// The classes of a layout in their order.
+///
+/// ```
+/// use std::path::Path;
+///
+/// use admix_data::{Arranged, Numbering, Result};
+///
+/// /// Names the classes by their number.
+/// struct Numbers;
+///
+/// impl Numbering for Numbers {
+///     fn number(&self, _: &Path, set: &mut Arranged) -> Result<()> {
+///         set.class_names.iter_mut().enumerate().for_each(|(label, name)| *name = label.to_string());
+///         Ok(())
+///     }
+/// }
+///
+/// let class_names = vec!["cat".into(), "dog".into()];
+/// let (train, test, skipped) = Default::default();
+/// let mut set = Arranged { class_names, height: 8, width: 8, train, test, skipped };
+/// Numbers.number(Path::new("set.zip"), &mut set)?;
+/// assert_eq!(set.class_names, ["0", "1"]);
+/// # Ok::<(), admix_data::Error>(())
+/// ```
 pub trait Numbering {
     /// Numbers and names the classes, which come in the order of their folders' names.
     ///

@@ -12,6 +12,20 @@ use crate::Result;
 ///
 /// [`labels`](Self::labels), [`class_weight`](Self::class_weight), [`update`](Self::update) and
 /// [`settle`](Self::settle) belong to a step and never wait for the device. The rest acts between steps and may.
+///
+/// ```
+/// use admix_api::Streams;
+/// use admix_engine::{ClustererConfig, Odc};
+/// use admix_torch::{Device, Kind, Tensor};
+///
+/// let config = Odc { k: 2, min_size: 1, ..Odc::default() };
+/// let mut clusterer = config.build(4, 3, Device::Cpu)?;
+/// let features = admix_api::unit(&Tensor::from_slice(&[0f32, 0., 1., 0., 0., 2., 1., 0., 0., 2., 0., 0.]).reshape([4, 3]))?;
+/// clusterer.initialise(&features, &mut Streams::new(0).draws("cluster", "", 0, 0))?;
+/// let labels = clusterer.labels(&Tensor::arange(4, (Kind::Int64, Device::Cpu)))?;
+/// assert!(labels.get(0) == labels.get(1) && labels.get(1) != labels.get(2) && labels.get(2) == labels.get(3));
+/// # Ok::<(), admix_engine::Error>(())
+/// ```
 pub trait Clusterer: Debug {
     /// The state by name, the very tensors: a checkpoint holds them as `bank.<clusterer>.<name>`.
     fn tensors(&self) -> Vec<(&'static str, Tensor)>;
@@ -61,6 +75,16 @@ pub trait Clusterer: Debug {
 }
 
 /// Settings of a clusterer.
+///
+/// ```
+/// use admix_engine::{ClustererConfig, Odc};
+///
+/// let config = Odc { k: 10, ..Odc::default() };
+/// config.validate()?;
+/// assert_eq!(config.clusters(), 10);
+/// assert!(config.check(1000).is_ok() && config.check(5).is_err());
+/// # Ok::<(), admix_api::Error>(())
+/// ```
 pub trait ClustererConfig: Debug {
     /// How many clusters there are.
     fn clusters(&self) -> i64;

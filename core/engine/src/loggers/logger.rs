@@ -9,6 +9,28 @@ use super::event::{Event, Record};
 use crate::Result;
 
 /// Takes the events of a run, in their order.
+///
+/// ```
+/// use admix_engine::{Event, Logger, Record, Result};
+///
+/// /// Remembers the last step.
+/// #[derive(Debug)]
+/// struct Last(u64);
+///
+/// impl Logger for Last {
+///     fn take(&mut self, record: &Record) -> Result<()> {
+///         if let Event::Progress { step, .. } = record.event {
+///             self.0 = step;
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// let mut last = Last(0);
+/// last.take(&Record::now(Event::Progress { step: 7, epoch: 1 }))?;
+/// assert_eq!(last.0, 7);
+/// # Ok::<(), admix_engine::Error>(())
+/// ```
 pub trait Logger: Debug {
     /// Takes one event. An error ends the run.
     ///
@@ -29,6 +51,18 @@ pub struct Opening<'a> {
 }
 
 /// Settings of a logger.
+///
+/// ```
+/// use admix_engine::{Event, JsonLines, LoggerConfig, Opening, Record};
+///
+/// let folder = tempfile::tempdir().expect("a folder");
+/// let opening = Opening { folder: folder.path(), resumed: None, report: None };
+/// let mut logger = JsonLines::default().open(&opening)?;
+/// logger.take(&Record::now(Event::Warning { message: "odd".into() }))?;
+/// let text = std::fs::read_to_string(folder.path().join("events.jsonl")).expect("a file");
+/// assert!(text.contains("odd"));
+/// # Ok::<(), admix_engine::Error>(())
+/// ```
 pub trait LoggerConfig: Debug {
     /// Checks the ranges, naming the field.
     ///

@@ -13,6 +13,34 @@ pub type Fixed<'a> = &'a dyn Fn() -> Vec<(String, Tensor)>;
 /// Captures the device's work of a step, and does it again.
 ///
 /// One on CUDA is [`CudaRecorder`]. Others stand in for it where there is no such device: their `replay` calls the work.
+///
+/// ```
+/// use admix_engine::{GraphRecorder, Result, Work};
+/// use admix_torch::GraphId;
+///
+/// /// Calls the work where a device would replay it.
+/// #[derive(Debug)]
+/// struct Calls;
+///
+/// impl GraphRecorder for Calls {
+///     fn capture(&mut self, _: admix_engine::Fixed<'_>, _: Work<'_>) -> Result<GraphId> {
+///         Ok(GraphId(0))
+///     }
+///
+///     fn replay(&mut self, _: GraphId, _: admix_engine::Fixed<'_>, work: Work<'_>) -> Result<()> {
+///         work()
+///     }
+/// }
+///
+/// let mut steps = 0;
+/// let graph = Calls.capture(&Vec::new, &mut || Ok(()))?;
+/// Calls.replay(graph, &Vec::new, &mut || {
+///     steps += 1;
+///     Ok(())
+/// })?;
+/// assert_eq!(steps, 1);
+/// # Ok::<(), admix_engine::Error>(())
+/// ```
 pub trait GraphRecorder: std::fmt::Debug {
     /// Captures what `work` asks of the device. The work is called once, or not at all by one that needs no recording;
     /// **nothing of it is executed**: the state of the run is afterwards what it was.

@@ -1,8 +1,6 @@
 //! Optimisers as a kind of the registry.
 
-use admix_api::contract::{Ledger, Promise};
-use admix_api::{Choice, Kind};
-use serde_json::Value as Json;
+use admix_api::Kind;
 
 use super::contract;
 use super::rule::{OptimizerConfig, OptimizerRule};
@@ -13,21 +11,7 @@ impl Kind for dyn OptimizerRule {
     type Config = dyn OptimizerConfig;
     type Served = ();
 
-    fn promises() -> Vec<Promise> {
-        contract::PROMISES.to_vec()
-    }
-
-    fn validate(config: &dyn OptimizerConfig) -> admix_api::Result<()> {
-        config.validate()
-    }
-
-    fn resolved(config: &dyn OptimizerConfig) -> Json {
-        config.resolved()
-    }
-
-    fn check(choice: &Choice<Self>, at: &str, ledger: &mut Ledger) {
-        contract::check(choice.config.as_ref(), at, ledger);
-    }
+    admix_api::by_contract! { contract }
 
     fn in_recipe(_: &str, written: &str) -> String {
         format!("optimizer: {written},")

@@ -22,6 +22,20 @@ pub struct Bucket {
 
 /// The rule by which parameters move. It holds no tensors: the state of each parameter is named, so that checkpoints hold
 /// it.
+///
+/// ```
+/// use admix_engine::{Bucket, OptimizerConfig, Sgd};
+/// use admix_torch::{Device, Kind, Tensor};
+///
+/// let rule = Sgd { momentum: 0.0, ..Sgd::default() }.build();
+/// let (parameter, gradient) = (Tensor::from_slice(&[1f32]), Tensor::from_slice(&[2f32]));
+/// let (parameters, gradients) = (vec![parameter.shallow_clone()], vec![gradient]);
+/// let bucket = Bucket { parameters, gradients, state: Vec::new(), weight_decay: 0.0 };
+/// let scalar = |value: f64| Tensor::full([0i64; 0], value, (Kind::Float, Device::Cpu));
+/// rule.step(&bucket, &scalar(0.25), &scalar(0.0))?;
+/// assert_eq!(parameter.double_value(&[0]), 0.5);
+/// # Ok::<(), admix_engine::Error>(())
+/// ```
 pub trait OptimizerRule: Debug {
     /// The state that a parameter starts with, by name. Every parameter has the same names in the same order.
     ///
@@ -39,6 +53,15 @@ pub trait OptimizerRule: Debug {
 }
 
 /// Settings of an optimiser.
+///
+/// ```
+/// use admix_engine::{AdamW, OptimizerConfig};
+///
+/// let config = AdamW { lr: 0.01, ..AdamW::default() };
+/// config.validate()?;
+/// assert_eq!((config.lr(), &config.resolved()["lr"]), (0.01, &0.01.into()));
+/// # Ok::<(), admix_api::Error>(())
+/// ```
 pub trait OptimizerConfig: Debug {
     /// The base learning rate.
     fn lr(&self) -> f64;

@@ -187,7 +187,7 @@ impl<T> Declared<T> {
         })
     }
 
-    fn resolved(&self, params: impl Fn(&T) -> &BTreeMap<String, Param>) -> serde_json::Value {
+    fn in_full(&self, params: impl Fn(&T) -> &BTreeMap<String, Param>) -> serde_json::Value {
         let params = self.script.as_ref().map_or(&self.params, params);
         if self.alone {
             return json!(params);
@@ -208,9 +208,11 @@ impl MixerConfig for Declared<ScriptedMixer> {
     fn build(&self, _path: &admix_api::Path, _context: &MixerContext) -> admix_api::Result<Box<dyn Mixer>> {
         Ok(Box::new(self.script()?.clone()))
     }
+}
 
+impl admix_api::Settings for Declared<ScriptedMixer> {
     fn resolved(&self) -> serde_json::Value {
-        self.resolved(ScriptedMixer::params)
+        self.in_full(ScriptedMixer::params)
     }
 }
 
@@ -222,9 +224,11 @@ impl LossConfig for Declared<ScriptedLoss> {
     fn build(&self) -> admix_api::Result<Box<dyn Loss>> {
         Ok(Box::new(self.script()?.clone()))
     }
+}
 
+impl admix_api::Settings for Declared<ScriptedLoss> {
     fn resolved(&self) -> serde_json::Value {
-        self.resolved(ScriptedLoss::params)
+        self.in_full(ScriptedLoss::params)
     }
 }
 

@@ -67,10 +67,6 @@ impl BackboneConfig for ConvNetConfig {
         Ok(Box::new(ConvNet { in_channels, widths: self.widths.clone(), layers }))
     }
 
-    fn resolved(&self) -> serde_json::Value {
-        serde_json::json!(self)
-    }
-
     fn sizes(&self) -> Vec<&'static str> {
         vec!["with the defaults and three image channels, no head: 6,088"]
     }

@@ -50,10 +50,6 @@ impl BackboneConfig for ResNeXtConfig {
         Ok(Box::new(layout.build(path, in_channels)?))
     }
 
-    fn resolved(&self) -> serde_json::Value {
-        serde_json::json!(self)
-    }
-
     fn narrowed(&self) -> Option<Rc<dyn BackboneConfig>> {
         Some(Rc::new(Self { width: self.width.min(0.125), ..self.clone() }))
     }

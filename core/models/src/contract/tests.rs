@@ -132,10 +132,6 @@ impl BackboneConfig for Tokens {
         Ok(Box::new(built))
     }
 
-    fn resolved(&self) -> Json {
-        json!(self)
-    }
-
     fn narrowed(&self) -> Option<std::rc::Rc<dyn BackboneConfig>> {
         match self.vice {
             Vice::OtherToy => Some(std::rc::Rc::new(crate::ConvNetConfig::default())),

@@ -11,6 +11,18 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Result};
 
 /// What reads a backbone's last map.
+///
+/// ```
+/// use admix_api::{Store, Streams};
+/// use admix_models::{Head, LinearHead};
+/// use admix_torch::{Device, Kind, Tensor};
+///
+/// let store = Store::new(Device::Cpu, Streams::new(0));
+/// let head = LinearHead::new(&store.root(), 8, 10)?;
+/// let map = Tensor::f_zeros([2, 8, 4, 4], (Kind::Float, Device::Cpu))?;
+/// assert_eq!(head.forward(&map, true)?.size(), [2, 10]);
+/// # Ok::<(), admix_models::Error>(())
+/// ```
 pub trait Head: std::fmt::Debug {
     /// The map `[N, C, h, w]` to one row per sample, `[N, D]`. `train` matters to heads that have a BatchNorm.
     ///

@@ -1,5 +1,5 @@
 use super::*;
-use crate::mixers::puzzle::Problem;
+use crate::mixers::puzzlemix::Problem;
 use admix_api::contract::wild;
 
 fn plan(blocks: i64, lambda: f64, partner: &[i64]) -> Plan {

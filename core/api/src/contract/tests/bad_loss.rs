@@ -54,10 +54,6 @@ impl LossConfig for BadLoss {
         }
         Ok(Box::new(Losing { vice: self.vice, calls: Cell::new(0) }))
     }
-
-    fn resolved(&self) -> serde_json::Value {
-        serde_json::json!(self)
-    }
 }
 
 impl Loss for Losing {

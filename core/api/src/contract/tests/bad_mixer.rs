@@ -78,7 +78,7 @@ pub(super) enum Vice {
 }
 
 /// Recipe: `Bad(vice: Fails)`.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Bad {
     /// What it does wrong.
@@ -135,11 +135,12 @@ impl MixerConfig for Bad {
             first: None,
         }))
     }
+}
 
-    fn resolved(&self) -> serde_json::Value {
-        let mut all = self.clone();
-        all.shift += i64::from(self.vice == Vice::ResolvesToOthers);
-        serde_json::json!(all)
+impl Serialize for Bad {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let shift = self.shift + i64::from(self.vice == Vice::ResolvesToOthers);
+        serde_json::json!({ "vice": self.vice, "shift": shift }).serialize(serializer)
     }
 }
 

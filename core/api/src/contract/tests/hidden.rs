@@ -45,10 +45,6 @@ impl MixerConfig for Deep {
     fn build(&self, _path: &Path, _context: &MixerContext) -> Result<Box<dyn Mixer>> {
         Ok(Box::new(self.clone()))
     }
-
-    fn resolved(&self) -> serde_json::Value {
-        json!(self)
-    }
 }
 
 impl Mixer for Deep {

@@ -11,6 +11,48 @@ use crate::Result;
 use crate::run::accuracy::Accuracy;
 
 /// The features that a probe measures. None has a graph, and a probe changes none.
+///
+/// ```
+/// use admix_api::Streams;
+/// use admix_data::Split;
+/// use admix_engine::{Features, Knn, Probe, Result, TrainPass};
+/// use admix_torch::{Device, Kind, Tensor};
+///
+/// /// Four images, two classes.
+/// struct Four;
+///
+/// impl Features for Four {
+///     fn classes(&self) -> i64 {
+///         2
+///     }
+///     fn width(&self) -> i64 {
+///         2
+///     }
+///     fn samples(&self) -> usize {
+///         4
+///     }
+///     fn batch(&self) -> usize {
+///         4
+///     }
+///     fn streams(&self) -> Streams {
+///         Streams::new(0)
+///     }
+///     fn whole(&self, _: Split) -> Result<(Tensor, Tensor)> {
+///         Ok((Tensor::eye(2, (Kind::Float, Device::Cpu)).repeat([2, 1]), Tensor::from_slice(&[0i64, 1, 0, 1])))
+///     }
+///     fn pass(&self, _: TrainPass, each: &mut dyn FnMut(&Tensor, &Tensor) -> Result<()>) -> Result<()> {
+///         let (features, labels) = self.whole(Split::Labelled)?;
+///         each(&features, &labels)
+///     }
+///     fn unchanged(&self) -> Result<()> {
+///         Ok(())
+///     }
+/// }
+///
+/// let measured = Knn { k: 1, ..Knn::default() }.measure(&Four, &mut |_, _| {})?;
+/// assert_eq!(measured.accuracy.top1, 100.0);
+/// # Ok::<(), admix_engine::Error>(())
+/// ```
 pub trait Features {
     /// Number of classes.
     fn classes(&self) -> i64;
@@ -78,6 +120,14 @@ pub struct Measured {
 pub type AfterEpoch<'a> = &'a mut dyn FnMut(u64, &Accuracy);
 
 /// An evaluation protocol with its settings.
+///
+/// ```
+/// use admix_engine::{Knn, Linear, Probe};
+///
+/// assert!(Knn { k: 0, ..Knn::default() }.validate().is_err());
+/// assert_eq!(Knn::default().epochs(), None);
+/// assert!(Linear::default().epochs().is_some());
+/// ```
 pub trait Probe: Debug {
     /// Checks the ranges, naming the field.
     ///

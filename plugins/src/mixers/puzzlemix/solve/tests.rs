@@ -1,5 +1,5 @@
 use super::*;
-use crate::mixers::puzzle::grid::largest_divisor;
+use crate::mixers::puzzlemix::grid::largest_divisor;
 use admix_api::contract::wild;
 
 /// Random problems: costs of any size and shape beside weights of any size, some of them 0.

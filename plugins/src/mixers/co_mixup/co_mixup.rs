@@ -16,18 +16,14 @@
 //! Notes   the search runs on the host, parts on threads; pooled saliency goes there in one copy, the assignment comes
 //!         back in one. The same plan gives the same bits whatever the number of threads.
 
-pub mod part;
-pub mod places;
-pub mod problem;
-pub mod solve;
-
 use admix_api::mixer;
 use admix_api::prelude::*;
 
-use self::part::{Assignment, Part, Penalty, Search, Weights};
-use self::problem::PairForm;
-use self::solve::{BeliefPropagation, Both, Solve, Swap};
-use super::puzzle::grid::{fitting, saliency_shares};
+use super::part::{Assignment, Part, Penalty, Search, Weights};
+use super::problem::PairForm;
+use super::solve::{BeliefPropagation, Both, Solve, Swap};
+use super::{part, places};
+use crate::mixers::puzzlemix::grid::{fitting, saliency_shares};
 use crate::ranges::{at_least, within};
 
 /// Who labels an output.
@@ -397,10 +393,6 @@ impl MixerConfig for CoMixup {
         self.validate()?;
         Ok(Box::new(self.clone()))
     }
-
-    fn resolved(&self) -> serde_json::Value {
-        serde_json::json!(self)
-    }
 }
 
 mixer! {
@@ -409,4 +401,5 @@ mixer! {
 }
 
 #[cfg(test)]
+#[path = "tests.rs"]
 mod tests;

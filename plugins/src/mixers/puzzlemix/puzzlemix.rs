@@ -17,11 +17,11 @@
 use admix_api::mixer;
 use admix_api::prelude::*;
 
-use super::or_data;
-use super::puzzle::energy::mask_of;
-use super::puzzle::grid::{fitting, grown, largest_divisor, saliency_shares};
-use super::puzzle::solve::{Icm, MinCut, Profile, Solve};
-use super::puzzle::{Smoothness, Terms, transport};
+use super::energy::mask_of;
+use super::grid::{fitting, grown, largest_divisor, saliency_shares};
+use super::solve::{Icm, MinCut, Profile, Solve};
+use super::{Smoothness, Terms, transport};
+use crate::mixers::or_data;
 use crate::ranges::{at_least, within};
 
 /// The most patches a side, where the mask has no more blocks: transport keeps a cost for every two patches.
@@ -286,10 +286,6 @@ impl MixerConfig for PuzzleMix {
         self.validate()?;
         Ok(Box::new(Self { std: or_data(&self.std, &context.std), ..self.clone() }))
     }
-
-    fn resolved(&self) -> serde_json::Value {
-        serde_json::json!(self)
-    }
 }
 
 mixer! {
@@ -298,4 +294,5 @@ mixer! {
 }
 
 #[cfg(test)]
+#[path = "tests.rs"]
 mod tests;

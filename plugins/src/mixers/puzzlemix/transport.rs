@@ -98,7 +98,7 @@ pub fn moved(images: &Tensor, plan: &Tensor, (rows, columns): (i64, i64)) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mixers::puzzle::grid::saliency_shares;
+    use crate::mixers::puzzlemix::grid::saliency_shares;
     use admix_api::contract::wild;
 
     /// The rounds in words of the sheet, one sample, one source and one destination after the other.

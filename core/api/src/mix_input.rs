@@ -1,0 +1,103 @@
+//! The tensors given to one mix.
+
+use admix_torch::Tensor;
+
+use crate::{Error, Result};
+
+/// The tensors given to one mix.
+#[derive(Debug)]
+pub struct MixInput<'a> {
+    /// The own images, `[N, C, H, W]`, normalised. Never modified.
+    pub images: &'a Tensor,
+    /// The images that partners are taken from, if not the same batch (the other view).
+    pub partner_images: Option<&'a Tensor>,
+    /// The feature map that the mixer needs, `[N, D, h, w]`, without graph.
+    pub features: Option<&'a Tensor>,
+    /// The features that partners are taken from, if not the same.
+    pub partner_features: Option<&'a Tensor>,
+    /// Saliency of the images, `[N, H, W]`.
+    pub saliency: Option<&'a Tensor>,
+    /// Pseudo labels, `[N]` int64.
+    pub pseudo: Option<&'a Tensor>,
+    /// The own images as the mix shows them, `[N, C, H, W]`, where they differ from those that it is made for: with noise
+    /// on them that is to be learned from, but not to be looked at.
+    pub shown: Option<&'a Tensor>,
+    /// The images that partners are shown from, in the same way.
+    pub partner_shown: Option<&'a Tensor>,
+    /// True where the mix trains the encoder only: no graph, and adjusting of lambda applies.
+    pub quiet: bool,
+}
+
+impl<'a> MixInput<'a> {
+    /// Images, and whatever else `lookup` has under the names of the fields.
+    pub fn named(images: &'a Tensor, quiet: bool, lookup: impl Fn(&str) -> Option<&'a Tensor>) -> Self {
+        Self {
+            images,
+            partner_images: lookup("partner_images"),
+            features: lookup("features"),
+            partner_features: lookup("partner_features"),
+            saliency: lookup("saliency"),
+            pseudo: lookup("pseudo"),
+            shown: lookup("shown"),
+            partner_shown: lookup("partner_shown"),
+            quiet,
+        }
+    }
+
+    /// Images alone.
+    pub fn of(images: &'a Tensor) -> Self {
+        Self::named(images, false, |_| None)
+    }
+
+    /// The partner's image for each sample, `[N, C, H, W]`.
+    ///
+    /// # Errors
+    /// An index out of range.
+    pub fn partners(&self, partner: &Tensor) -> Result<Tensor> {
+        Ok(self.partner_images.unwrap_or(self.images).f_index_select(0, partner)?)
+    }
+
+    /// The own images and each sample's partner as the mix shows them, `[N, C, H, W]` both: the images that were given
+    /// for it, else those that are mixed.
+    ///
+    /// # Errors
+    /// Images of another shape, or an index out of range.
+    pub fn shown(&self, partner: &Tensor) -> Result<(Tensor, Tensor)> {
+        let wanted = self.images.size();
+        if let Some(other) =
+            [self.shown, self.partner_shown].into_iter().flatten().find(|t| t.size() != wanted)
+        {
+            let (what, got) = ("the images that a mix shows".into(), other.size());
+            return Err(Error::Shape { what, got, wanted: format!("{wanted:?}, that of its images") });
+        }
+        let theirs = match self.partner_shown {
+            Some(shown) => shown.f_index_select(0, partner)?,
+            None => self.partners(partner)?,
+        };
+        Ok((self.shown.unwrap_or(self.images).shallow_clone(), theirs))
+    }
+
+    /// `(N, C, H, W)` of the images.
+    ///
+    /// # Errors
+    /// The images are not of rank 4.
+    pub fn nchw(&self) -> Result<(i64, i64, i64, i64)> {
+        self.images.size4().map_err(|_| Error::Shape {
+            what: "the images of a mix".into(),
+            got: self.images.size(),
+            wanted: "[N, C, H, W]".into(),
+        })
+    }
+
+    /// The features, or an error that names the mixer.
+    ///
+    /// # Errors
+    /// None were given.
+    pub fn features_for(&self, mixer: &str) -> Result<&Tensor> {
+        self.features.ok_or_else(|| Error::MissingInput {
+            plugin: mixer.into(),
+            input: "features".into(),
+            remedy: format!("pass `features: t.pass(net, x).features(\"{mixer}\")` to the mix"),
+        })
+    }
+}
