@@ -71,11 +71,8 @@ impl LossInput {
     /// # Errors
     /// Keys that are not `[N, D]`.
     pub fn with_keys(self, keys: &Tensor) -> Result<Self> {
-        let (n, _) = keys.size2().map_err(|_| Error::Shape {
-            what: "the keys of a contrast".into(),
-            got: keys.size(),
-            wanted: "[N, D]".into(),
-        })?;
+        let (n, _) =
+            keys.size2().map_err(|_| Error::shape("the keys of a contrast", keys.size(), "[N, D]"))?;
         let shares = Tensor::f_ones([n, 1], (Kind::Float, keys.device()))?;
         Ok(self.with("contrast.keys", keys.f_unsqueeze(1)?).with("contrast.shares", shares))
     }
@@ -94,10 +91,8 @@ impl LossInput {
     /// # Errors
     /// The mix has no mask.
     pub fn with_mix(self, mixed: &Mixed, lambda: &Tensor) -> Result<Self> {
-        let mask = mixed.mask.as_ref().ok_or_else(|| Error::MissingInput {
-            plugin: "the loss".into(),
-            input: "mask".into(),
-            remedy: "only mixers with a mask can be given to a mask loss".into(),
+        let mask = mixed.mask.as_ref().ok_or_else(|| {
+            Error::missing("the loss", "mask", "only mixers with a mask can be given to a mask loss")
         })?;
         Ok(self.with("mask", mask.shallow_clone()).with("lambda", lambda.shallow_clone()))
     }
@@ -120,11 +115,9 @@ impl LossInput {
     /// # Errors
     /// It is not.
     pub fn get(&self, name: &str) -> Result<&Tensor> {
-        self.tensors.get(name).ok_or_else(|| Error::MissingInput {
-            plugin: "the loss".into(),
-            input: name.into(),
-            remedy: "see `admix plugins NAME` for the arguments".into(),
-        })
+        self.tensors
+            .get(name)
+            .ok_or_else(|| Error::missing("the loss", name, "see `admix plugins NAME` for the arguments"))
     }
 
     /// All tensors, sorted by name.

@@ -5,8 +5,9 @@ use std::fmt;
 use erased_serde::Deserializer as AnyDeserializer;
 use serde::{Deserialize, Serialize};
 
+use crate::Result;
+use crate::ranges::{expect, within};
 use crate::served::{Served, ServedSetting};
-use crate::{Error, Result};
 
 /// How lambda is drawn for a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
@@ -104,16 +105,10 @@ impl Served for Pairing {
     }
 
     fn validate(&self) -> Result<()> {
-        let range = |what: &str, got: f64, wanted: &str| {
-            Err(Error::Range { what: what.into(), got: got.to_string(), wanted: wanted.into() })
-        };
-        if !(self.alpha > 0.0 && self.alpha.is_finite()) {
-            return range("alpha", self.alpha, "a number above 0 (lambda ~ Beta(alpha, alpha))");
-        }
+        let good = self.alpha > 0.0 && self.alpha.is_finite();
+        expect("alpha", self.alpha, good, "a number above 0 (lambda ~ Beta(alpha, alpha))")?;
         match self.partner {
-            Partner::ClusterAware { share } if !(0.0..=1.0).contains(&share) => {
-                range("partner.share", share, "a number in [0, 1]")
-            }
+            Partner::ClusterAware { share } => within("partner.share", share, 0.0, 1.0),
             _ => Ok(()),
         }
     }
