@@ -168,13 +168,14 @@ pub trait Loss: std::fmt::Debug {
 /// The settings of a loss.
 ///
 /// ```
-/// use admix_api::{Argument, Loss, LossConfig, LossInput, Result, Settings};
-/// use admix_torch::Tensor;
+/// use admix_api::prelude::*;
 ///
-/// /// Recipe: `Scaled(by: 2.0)`.
-/// #[derive(Debug, Clone, serde::Serialize)]
-/// struct Scaled {
-///     by: f64,
+/// admix_api::settings! {
+///     /// Recipe: `Scaled(by: 2.0)`.
+///     pub struct Scaled {
+///         /// The factor.
+///         pub by: f64 = 2.0,
+///     }
 /// }
 ///
 /// impl LossConfig for Scaled {
@@ -193,11 +194,9 @@ pub trait Loss: std::fmt::Debug {
 ///     }
 /// }
 ///
-/// let config = Scaled { by: 2.0 };
 /// let input = LossInput::default().with("x", Tensor::from_slice(&[1f32, 3.0]));
-/// assert_eq!(config.build()?.loss(&input)?.double_value(&[]), 4.0);
-/// assert_eq!(config.resolved()["by"], 2.0);
-/// # Ok::<(), admix_api::Error>(())
+/// assert_eq!(Scaled::default().build()?.loss(&input)?.double_value(&[]), 4.0);
+/// # Ok::<(), Error>(())
 /// ```
 pub trait LossConfig: std::fmt::Debug + Settings {
     /// Checks ranges, naming the field.
