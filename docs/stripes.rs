@@ -6,20 +6,15 @@
 //!         rows that stay the own image's.
 //! Errors  a plan without `lambda` or `partner`. Never changes its input.
 
+use admix_api::mixer;
 use admix_api::prelude::*;
-use admix_api::{mixer, schemars};
+use admix_api::ranges::expect;
 
-/// Recipe: `Stripes(period: 4)`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Stripes {
-    /// Rows from the start of one stripe to the start of the next, at least 1.
-    pub period: i64,
-}
-
-impl Default for Stripes {
-    fn default() -> Self {
-        Self { period: 4 }
+admix_api::settings! {
+    /// Recipe: `Stripes(period: 4)`.
+    pub struct Stripes {
+        /// Rows from the start of one stripe to the start of the next, at least 1.
+        pub period: i64 = 4,
     }
 }
 
@@ -43,10 +38,7 @@ impl Mixer for Stripes {
 
 impl MixerConfig for Stripes {
     fn validate(&self) -> Result<()> {
-        if self.period > 0 {
-            return Ok(());
-        }
-        Err(Error::Range { what: "period".into(), got: self.period.to_string(), wanted: "at least 1".into() })
+        expect("period", self.period, self.period > 0, "at least 1")
     }
 
     fn build(&self, _path: &Path, _context: &MixerContext) -> Result<Box<dyn Mixer>> {

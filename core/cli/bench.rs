@@ -6,16 +6,15 @@ use std::time::Instant;
 
 use admix_api::Streams;
 use admix_data::{Batch, Dataset, Split};
-use admix_engine::{
-    CaptureReport, Execution, Precision, Recipe, Session, StepOptions, StepReport, method_of, session_of,
-};
-use admix_torch::{Device, FailOnSyncs, SyncCounter, peak_rss_bytes, rss_bytes, threads};
+use admix_engine::{Execution, Recipe, Session, StepOptions, StepReport, method_of, session_of};
+use admix_torch::{Device, peak_rss_bytes, rss_bytes, threads};
 use anyhow::{Context, Result};
-use clap::{Args, Subcommand, ValueEnum};
-use serde::Serialize;
+use clap::{Args, Subcommand};
 
 use crate::bench_data::{self, DataArgs};
-use crate::device::{Capture, DeviceArgs, PrecisionArgs, captures};
+use crate::bench_report::{How, Report, told};
+use crate::bench_watch::{watch, watch_cuda};
+use crate::device::{Capture, DeviceArgs, PrecisionArgs};
 use crate::libraries;
 use crate::output::{self, Format};
 use crate::recipes::RecipeArgs;
@@ -65,62 +64,6 @@ pub struct StepArgs {
     precision: PrecisionArgs,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-}
-
-/// How a step is run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum How {
-    /// Every verb executes as the script reaches it.
-    #[default]
-    Direct,
-    /// The script records, then the trace is executed.
-    Recorded,
-}
-
-/// What came out.
-#[derive(Serialize)]
-struct Report {
-    recipe: String,
-    device: String,
-    threads: usize,
-    batch: usize,
-    steps: u32,
-    execution: How,
-    precision: Precision,
-    /// What became of capturing, untimed steps included.
-    capture: CaptureReport,
-    /// Median, from the call until the device is done.
-    ms_per_step: f64,
-    min_ms_per_step: f64,
-    /// What a run pays, where steps differ in their work.
-    mean_ms_per_step: f64,
-    /// Median time until the call returns: what the host has to do. On the CPU that is the whole step.
-    host_ms: f64,
-    /// Median time until the device is done; none on the CPU, which is host and device in one.
-    device_ms: Option<f64>,
-    /// Share of all time, 0 to 1, that the host waits for the device after it has asked for a step. Near 0, the device
-    /// waits for the host.
-    waiting: f64,
-    /// At the median.
-    images_per_s: f64,
-    /// The most memory of the process at once; on a GPU its own is apart.
-    peak_rss_bytes: u64,
-    /// Memory before the first step: program, networks, optimiser, batches.
-    base_rss_bytes: u64,
-    cuda_peak_bytes: Option<u64>,
-    /// Operations in a step that make the host wait for the device.
-    host_syncs_per_step: f64,
-    /// Their names in one step.
-    host_syncs: Vec<String>,
-    /// Such operations of solvers on the host and of clusterers between steps, which are counted apart.
-    host_syncs_apart_per_step: f64,
-    /// On a GPU: as many more steps under CUDA's own watch, which lets nothing wait but those.
-    cuda_watch: Option<CudaWatch>,
-    /// The sum of all terms of each timed step, weighted as the method says.
-    losses: Vec<f64>,
-    /// Of the last of them.
-    loss: f64,
 }
 
 /// Times the program.
@@ -239,58 +182,6 @@ fn wait_for(report: &StepReport) -> Result<()> {
     Ok(())
 }
 
-/// Host syncs of some steps.
-struct Watched {
-    per_step: f64,
-    of_first: Vec<String>,
-    apart_per_step: f64,
-}
-
-fn watch(steps: u32, mut step: impl FnMut() -> Result<()>) -> Result<Watched> {
-    let counter = SyncCounter::start();
-    let mut of_first = Vec::new();
-    for i in 0..steps {
-        step()?;
-        if i == 0 {
-            of_first = counter.names();
-        }
-    }
-    let over = |count: u64| count as f64 / f64::from(steps);
-    Ok(Watched { per_step: over(counter.count()), of_first, apart_per_step: over(counter.count_apart()) })
-}
-
-/// What CUDA's own watch for waiting found.
-#[derive(Debug, Serialize)]
-struct CudaWatch {
-    /// Steps that did not wait.
-    passed: u32,
-    /// 1 if a step failed, which ended the watch.
-    failed: u32,
-    /// Of that step: that it waited, or something else.
-    error: Option<String>,
-}
-
-/// `None`, and why in the log, where the watch cannot be set.
-fn watch_cuda(steps: u32, mut step: impl FnMut() -> Result<()>) -> Option<CudaWatch> {
-    let _failing = match FailOnSyncs::start() {
-        Ok(guard) => guard,
-        Err(error) => {
-            tracing::warn!(%error, "CUDA's watch for waiting was not set");
-            return None;
-        }
-    };
-    Some(passed(steps, &mut step))
-}
-
-fn passed(steps: u32, step: &mut dyn FnMut() -> Result<()>) -> CudaWatch {
-    for passed in 0..steps {
-        if let Err(error) = step() {
-            return CudaWatch { passed, failed: 1, error: Some(format!("{error:#}")) };
-        }
-    }
-    CudaWatch { passed: steps, failed: 0, error: None }
-}
-
 fn total(session: &Session, report: &StepReport) -> Result<f64> {
     let weights = session.weights()?;
     let mut sum = 0.0;
@@ -317,58 +208,6 @@ fn real_batches(recipe: &Recipe, dataset: &Dataset) -> Result<Vec<Batch>> {
         .collect()
 }
 
-fn told(report: &Report) -> String {
-    let row = |name: &str, value: String| vec![name.to_string(), value];
-    let mut rows = vec![
-        row("recipe", report.recipe.clone()),
-        row("device", format!("{} ({} threads), {}", report.device, report.threads, report.precision.name())),
-        row(
-            "step",
-            format!(
-                "{:.3} ms (median of {}), {:.3} ms at best, {:.3} ms on average",
-                report.ms_per_step, report.steps, report.min_ms_per_step, report.mean_ms_per_step
-            ),
-        ),
-        row("capture", captures(&report.capture)),
-        row("images", format!("{:.0} per second, {} per step", report.images_per_s, report.batch)),
-        row(
-            "memory",
-            format!(
-                "{} at most, {} before the first step",
-                output::bytes(report.peak_rss_bytes),
-                output::bytes(report.base_rss_bytes)
-            ),
-        ),
-    ];
-    rows.extend(
-        report.cuda_peak_bytes.map(|bytes| row("GPU memory", format!("{} at most", output::bytes(bytes)))),
-    );
-    let names = if report.host_syncs.is_empty() {
-        String::new()
-    } else {
-        format!(": {}", report.host_syncs.join(", "))
-    };
-    if let Some(device_ms) = report.device_ms {
-        let text = format!(
-            "{:.3} ms of {device_ms:.3} ms, then it waits: {:.0} % of the time",
-            report.host_ms,
-            100.0 * report.waiting
-        );
-        rows.push(row("host", text));
-    }
-    rows.push(row("host syncs", format!("{} per step{names}", report.host_syncs_per_step)));
-    if report.host_syncs_apart_per_step > 0.0 {
-        let text = format!("{} per step, of solvers and clusterers", report.host_syncs_apart_per_step);
-        rows.push(row("counted apart", text));
-    }
-    rows.extend(report.cuda_watch.as_ref().map(|watch| {
-        let error = watch.error.as_ref().map(|error| format!(", then one failed: {error}"));
-        row("CUDA's watch", format!("{} steps did not wait{}", watch.passed, error.unwrap_or_default()))
-    }));
-    rows.push(row("loss", format!("{:.4}", report.loss)));
-    output::table(&rows)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -377,20 +216,5 @@ mod tests {
     fn the_median_is_in_the_middle() {
         assert_eq!(median(&[1.0, 2.0, 9.0]), 2.0);
         assert_eq!(median(&[1.0, 2.0, 4.0, 9.0]), 3.0);
-    }
-
-    #[test]
-    fn a_watch_ends_with_the_first_step_that_waits() {
-        let mut left = 2;
-        let mut step = || {
-            left -= 1;
-            anyhow::ensure!(left >= 0, "called a synchronizing CUDA operation");
-            Ok(())
-        };
-        let watch = passed(5, &mut step);
-        assert_eq!((watch.passed, watch.failed), (2, 1));
-        assert!(watch.error.is_some_and(|error| error.contains("synchronizing")));
-        let watch = passed(3, &mut || Ok(()));
-        assert_eq!((watch.passed, watch.failed, watch.error), (3, 0, None));
     }
 }

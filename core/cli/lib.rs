@@ -1,8 +1,38 @@
 //! The `admix` program: reads a command, lets the engine do it, and tells people what came of it.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `main.rs` | the program with the bundled plugins |
+//! | `backbones.rs, datasets.rs` | short forms of `admix plugins` |
+//! | `bench.rs, bench_report.rs, bench_watch.rs` | `admix bench step`: timing, its report, waiting |
+//! | `bench_data.rs` | `admix bench data` |
+//! | `build.rs` | puts the recipes into the program |
+//! | `check.rs` | `admix check` |
+//! | `checkpoints.rs` | finding a checkpoint and its session |
+//! | `data.rs` | `admix data` |
+//! | `device.rs` | device, threads, precision |
+//! | `eval.rs` | `admix eval` |
+//! | `failure.rs` | one message and one exit code |
+//! | `libraries.rs` | plugin libraries and the registry with them |
+//! | `log.rs` | diagnostics on stderr |
+//! | `mix.rs, samples.rs, picture.rs` | `admix mix`: mixed samples as a picture |
+//! | `output.rs` | what the program prints |
+//! | `plugin.rs, plugin_new.rs` | `admix plugin`: new plugins, and their contract |
+//! | `plugins.rs, settings.rs` | `admix plugins`: entries, and their settings in words |
+//! | `profile.rs, profile_table.rs` | `admix run --profile`: spans, and the table |
+//! | `progress.rs` | what a run shows while it goes on |
+//! | `recipes.rs` | `admix recipes`, and finding a recipe |
+//! | `run.rs` | `admix run` |
+//! | `show.rs` | `admix show` |
+//! | `synthetic.rs` | random images for timing |
+//! | `trust.rs` | which code may run |
+//! | `templates/` | the files of `admix plugin new` |
 
 mod backbones;
 mod bench;
 mod bench_data;
+mod bench_report;
+mod bench_watch;
 mod check;
 pub mod checkpoints;
 mod data;
@@ -19,10 +49,12 @@ mod plugin;
 mod plugin_new;
 mod plugins;
 mod profile;
+mod profile_table;
 mod progress;
 pub mod recipes;
 mod run;
 mod samples;
+mod settings;
 mod show;
 pub mod synthetic;
 mod trust;

@@ -1,7 +1,6 @@
 //! `admix run --profile`: where the time of a training step goes, by the engine's spans.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,6 @@ use admix_api::spans;
 use admix_engine::{Clock, RunFolder};
 use admix_torch::Device;
 use anyhow::Result;
-use serde::Serialize;
 use serde_json::json;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
@@ -20,14 +18,12 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::output;
+use crate::profile_table::{Closed, Named, Profile};
 
 /// Steps that go by before the first is measured: in them memory is taken and kernels are chosen.
 const WARM_UP: u64 = 3;
 /// The file in the run folder.
 const FILE: &str = "profile.json";
-/// What of a step is in no part of it: the script, and what the engine does around it.
-const REST: &str = "script and engine";
 
 /// Measures so many steps.
 #[derive(Debug, Clone)]
@@ -50,29 +46,12 @@ struct State {
     begin: Instant,
 }
 
-#[derive(Debug, Clone, Default)]
-struct Named {
-    /// None: a whole step.
-    row: Option<String>,
-    line: u64,
-}
-
 #[derive(Debug)]
 struct Open {
     span: u64,
     begin: Instant,
     /// Time of the parts within.
     inside: Duration,
-}
-
-#[derive(Debug)]
-struct Closed {
-    named: Named,
-    /// Since the first measured step.
-    begin: Duration,
-    whole: Duration,
-    /// Without the parts within.
-    own: Duration,
 }
 
 impl Profiler {
@@ -109,10 +88,10 @@ impl Profiler {
     pub fn finish(&self, folder: &RunFolder) -> Result<Profile> {
         let state = lock(&self.state);
         if state.closed.is_empty() {
-            return Ok(Profile::of(&state, folder.root.join(FILE)));
+            return Ok(Profile::of(&state.closed, state.device, folder.root.join(FILE)));
         }
         folder.replace(FILE, serde_json::to_string(&state.trace())?.as_bytes())?;
-        Ok(Profile::of(&state, folder.root.join(FILE)))
+        Ok(Profile::of(&state.closed, state.device, folder.root.join(FILE)))
     }
 }
 
@@ -182,13 +161,6 @@ impl State {
     }
 }
 
-impl Named {
-    fn title(&self) -> Option<String> {
-        let row = self.row.as_ref()?;
-        Some(if self.line == 0 { row.clone() } else { format!("{row} (line {})", self.line) })
-    }
-}
-
 struct Listener(Arc<Mutex<State>>);
 
 impl<S: Subscriber> Layer<S> for Listener {
@@ -235,106 +207,12 @@ impl Visit for Named {
     fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
 }
 
-/// Where the time of a step went.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(tag = "event", rename = "profile")]
-pub struct Profile {
-    /// Steps that were measured.
-    steps: u64,
-    /// Mean wall time of one: the sum over `rows`.
-    ms_per_step: f64,
-    /// Whether the device was waited for at both ends of each part.
-    synchronised: bool,
-    /// The most expensive first, and last what is left.
-    rows: Vec<Row>,
-    /// The spans.
-    trace: PathBuf,
-}
-
-/// A part of a step.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-struct Row {
-    /// The verb as the script says it, or what the engine does.
-    name: String,
-    /// Line of the method's script; none for what the engine does by itself.
-    line: Option<u64>,
-    /// Mean over steps.
-    ms_per_step: f64,
-    /// Of the step's time, 0 to 1.
-    share: f64,
-    /// How often, mean over steps.
-    per_step: f64,
-}
-
-impl Profile {
-    fn of(state: &State, trace: PathBuf) -> Self {
-        let mut sums: Vec<(&Named, Duration, u64)> = Vec::new();
-        let mut at: HashMap<(Option<&str>, u64), usize> = HashMap::new();
-        for Closed { named, own, .. } in &state.closed {
-            let index = *at.entry((named.row.as_deref(), named.line)).or_insert(sums.len());
-            if index == sums.len() {
-                sums.push((named, Duration::ZERO, 0));
-            }
-            sums[index].1 += *own;
-            sums[index].2 += 1;
-        }
-        let steps = sums.iter().find(|(named, ..)| named.row.is_none()).map_or(0, |(_, _, count)| *count);
-        let over = steps.max(1) as f64;
-        let total: Duration = sums.iter().map(|(_, own, _)| *own).sum();
-        let ms = |time: Duration| time.as_nanos() as f64 / 1e6 / over;
-        sums.sort_by_key(|(named, own, _)| (named.row.is_none(), std::cmp::Reverse(*own)));
-        let rows = sums.into_iter().map(|(named, own, count)| Row {
-            name: named.row.clone().unwrap_or_else(|| REST.into()),
-            line: Some(named.line).filter(|line| *line > 0),
-            ms_per_step: ms(own),
-            share: if total.is_zero() { 0.0 } else { own.as_secs_f64() / total.as_secs_f64() },
-            per_step: count as f64 / over,
-        });
-        Self {
-            steps,
-            ms_per_step: ms(total),
-            synchronised: state.device.is_cuda(),
-            rows: rows.collect(),
-            trace,
-        }
-    }
-
-    /// The table for people.
-    pub fn told(&self) -> String {
-        if self.steps == 0 {
-            return "profile: no step was taken, the run is at its end\n".into();
-        }
-        let waiting = if self.synchronised {
-            ", the GPU waited for after each part: longer than a step of a run takes"
-        } else {
-            ""
-        };
-        let mut rows = vec![["part", "ms per step", "share", "per step"].map(String::from).to_vec()];
-        for row in &self.rows {
-            let named = Named { row: Some(row.name.clone()), line: row.line.unwrap_or(0) };
-            let whole = row.per_step.fract() == 0.0;
-            rows.push(vec![
-                named.title().unwrap_or_default(),
-                format!("{:.3}", row.ms_per_step),
-                format!("{:.1} %", 100.0 * row.share),
-                format!("{:.*}", if whole { 0 } else { 2 }, row.per_step),
-            ]);
-        }
-        format!(
-            "profile of {} steps, {:.3} ms each{waiting}\n{}spans for Perfetto: {}\n",
-            self.steps,
-            self.ms_per_step,
-            output::table(&rows),
-            self.trace.display()
-        )
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tracing_subscriber::layer::SubscriberExt;
 
     use super::*;
+    use crate::profile_table::REST;
 
     fn clock(step: u64, steps: u64) -> Clock {
         Clock { step, steps, epoch: 0, epochs: 1 }
@@ -358,7 +236,8 @@ mod tests {
                 }
             }
         });
-        Profile::of(&lock(&profiler.state), "profile.json".into())
+        let state = lock(&profiler.state);
+        Profile::of(&state.closed, state.device, "profile.json".into())
     }
 
     #[test]

@@ -1,21 +1,15 @@
 //! Roll: each image is rolled to the right by a random number of columns; what leaves on one side enters on the other.
 
 use admix_api::Draws;
-use admix_api::prelude::{Deserialize, JsonSchema, Serialize};
+use admix_api::ranges::expect;
 use admix_data::{Augmentation, AugmentationConfig, Error, Result, Setup, Views, augmentation};
 use admix_torch::{Kind, Tensor};
 
-/// Settings of a roll. Recipe: `Roll(most: 4)`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Roll {
-    /// Most columns that an image is rolled by.
-    pub most: i64,
-}
-
-impl Default for Roll {
-    fn default() -> Self {
-        Self { most: 4 }
+admix_api::settings! {
+    /// Settings of a roll. Recipe: `Roll(most: 4)`.
+    pub struct Roll {
+        /// Most columns that an image is rolled by.
+        pub most: i64 = 4,
     }
 }
 
@@ -23,11 +17,7 @@ augmentation! { Roll, "roll", "roll to the right by a random number of columns",
 
 impl AugmentationConfig for Roll {
     fn validate(&self) -> admix_api::Result<()> {
-        if self.most >= 0 {
-            return Ok(());
-        }
-        let (got, wanted) = (self.most.to_string(), "a whole number from 0".into());
-        Err(admix_api::Error::Range { what: "most".into(), got, wanted })
+        expect("most", self.most, self.most >= 0, "a whole number from 0")
     }
 
     fn build(&self, setup: &Setup<'_>) -> Result<Box<dyn Augmentation>> {

@@ -1,19 +1,14 @@
 //! AllConv: 3x3 convolutions with a ReLU after each, and no normalisation.
 
 use admix_api::prelude::*;
+use admix_api::ranges::expect;
 use admix_models::{Backbone, BackboneConfig, BatchNorm2d, Conv2d, Conv2dConfig, Error, Map, Pass};
 
-/// Settings of an AllConv. Recipe: `AllConv(widths: [8, 16])`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct AllConv {
-    /// Output channels of each stage; each halves the map.
-    pub widths: Vec<i64>,
-}
-
-impl Default for AllConv {
-    fn default() -> Self {
-        Self { widths: vec![8, 16] }
+admix_api::settings! {
+    /// Settings of an AllConv. Recipe: `AllConv(widths: [8, 16])`.
+    pub struct AllConv {
+        /// Output channels of each stage; each halves the map.
+        pub widths: Vec<i64> = vec![8, 16],
     }
 }
 
@@ -28,11 +23,8 @@ struct Layers {
 
 impl BackboneConfig for AllConv {
     fn validate(&self) -> Result<()> {
-        if !self.widths.is_empty() && self.widths.iter().all(|&width| width > 0) {
-            return Ok(());
-        }
-        let (got, wanted) = (format!("{:?}", self.widths), "at least one, all positive".into());
-        Err(admix_api::Error::Range { what: "widths".into(), got, wanted })
+        let good = !self.widths.is_empty() && self.widths.iter().all(|&width| width > 0);
+        expect("widths", format!("{:?}", self.widths), good, "at least one, all positive")
     }
 
     fn build(&self, path: &Path, in_channels: i64) -> admix_models::Result<Box<dyn Backbone>> {

@@ -1,21 +1,15 @@
 //! Moving: k-means once, then centroids that follow the embeddings of each batch.
 
 use admix_api::Draws;
-use admix_api::prelude::{Deserialize, JsonSchema, Serialize};
+use admix_api::ranges::expect;
 use admix_engine::{Clusterer, ClustererConfig, Error, Result, k_means};
 use admix_torch::{Device, Kind, Tensor, no_grad};
 
-/// Settings of moving centroids. Recipe: `Moving(k: 2)`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Moving {
-    /// Number of clusters.
-    pub k: i64,
-}
-
-impl Default for Moving {
-    fn default() -> Self {
-        Self { k: 2 }
+admix_api::settings! {
+    /// Settings of moving centroids. Recipe: `Moving(k: 2)`.
+    pub struct Moving {
+        /// Number of clusters.
+        pub k: i64 = 2,
     }
 }
 
@@ -34,11 +28,8 @@ impl ClustererConfig for Moving {
     }
 
     fn check(&self, samples: usize) -> admix_api::Result<()> {
-        if self.k >= 1 && self.k as usize <= samples {
-            return Ok(());
-        }
-        let wanted = "a whole number from 1, and no more than there are training images".into();
-        Err(admix_api::Error::Range { what: "k".into(), got: self.k.to_string(), wanted })
+        let good = self.k >= 1 && self.k as usize <= samples;
+        expect("k", self.k, good, "a whole number from 1, and no more than there are training images")
     }
 
     fn build(&self, samples: i64, width: i64, device: Device) -> Result<Box<dyn Clusterer>> {

@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 
-use admix_api::prelude::{Deserialize, JsonSchema, Serialize};
 use admix_engine::{Error, Event, Logger, LoggerConfig, Opening, Record, Result};
 
-/// Has no settings.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Slowest {}
+admix_api::settings! {
+    /// Has no settings.
+    pub struct Slowest {}
+}
 
 admix_api::describe! {
     dyn Logger, dyn LoggerConfig: Slowest, "Slowest", "slowest", "the least images per second, in slowest.txt",

@@ -2,10 +2,10 @@
 
 use admix_api::prelude::*;
 
-/// Recipe: `Brier()`. Has no settings.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Brier {}
+admix_api::settings! {
+    /// Recipe: `Brier()`. Has no settings.
+    pub struct Brier {}
+}
 
 admix_api::loss! { Brier, "brier", "squared distance of probabilities from the target", source: "Brier 1950" }
 

@@ -2,10 +2,10 @@
 
 use admix_api::prelude::*;
 
-/// Recipe: `Columns()`. Has no settings of its own.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Columns {}
+admix_api::settings! {
+    /// Recipe: `Columns()`. Has no settings of its own.
+    pub struct Columns {}
+}
 
 admix_api::mixer! {
     Columns, "columns", "the left part of one image beside the right part of another",

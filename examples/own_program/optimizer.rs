@@ -1,22 +1,16 @@
 //! Signum: every weight moves by the learning rate, in the direction of its smoothed gradient's sign.
 
-use admix_api::prelude::{Deserialize, JsonSchema, Serialize};
+use admix_api::ranges::expect;
 use admix_engine::{Bucket, OptimizerConfig, OptimizerRule, Result};
 use admix_torch::{Tensor, no_grad};
 
-/// Settings of Signum. Recipe: `Signum(lr: 0.001)`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Signum {
-    /// How far every weight moves in a step, above 0.
-    pub lr: f64,
-    /// Share of the old average that the gradients' average keeps, in [0, 1).
-    pub momentum: f64,
-}
-
-impl Default for Signum {
-    fn default() -> Self {
-        Self { lr: 0.001, momentum: 0.9 }
+admix_api::settings! {
+    /// Settings of Signum. Recipe: `Signum(lr: 0.001)`.
+    pub struct Signum {
+        /// How far every weight moves in a step, above 0.
+        pub lr: f64 = 0.001,
+        /// Share of the old average that the gradients' average keeps, in [0, 1).
+        pub momentum: f64 = 0.9,
     }
 }
 
@@ -35,16 +29,8 @@ impl OptimizerConfig for Signum {
     }
 
     fn validate(&self) -> admix_api::Result<()> {
-        let range = |what: &str, got: f64, wanted: &str| {
-            Err(admix_api::Error::Range { what: what.into(), got: got.to_string(), wanted: wanted.into() })
-        };
-        match (self.lr, self.momentum) {
-            (lr, _) if !(lr > 0.0 && lr.is_finite()) => range("lr", lr, "a number above 0"),
-            (_, momentum) if !(0.0..1.0).contains(&momentum) => {
-                range("momentum", momentum, "a number in [0, 1)")
-            }
-            _ => Ok(()),
-        }
+        expect("lr", self.lr, self.lr > 0.0 && self.lr.is_finite(), "a number above 0")?;
+        expect("momentum", self.momentum, (0.0..1.0).contains(&self.momentum), "a number in [0, 1)")
     }
 
     fn build(&self) -> Box<dyn OptimizerRule> {

@@ -1,15 +1,14 @@
 //! Nearest mean: each test image gets the class whose mean features are the most alike.
 
-use admix_api::prelude::{Deserialize, JsonSchema, Serialize};
 use admix_api::unit;
 use admix_data::Split;
 use admix_engine::{Accuracy, AfterEpoch, Features, Measured, Probe, Result};
 use admix_torch::{Kind, Tensor, no_grad};
 
-/// Has no settings. Recipe: `NearestMean`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NearestMean {}
+admix_api::settings! {
+    /// Has no settings. Recipe: `NearestMean`.
+    pub struct NearestMean {}
+}
 
 admix_api::describe! {
     dyn Probe, dyn Probe: NearestMean, "NearestMean", "nearest_mean", "accuracy of the nearest mean of a class",

@@ -7,8 +7,10 @@ use std::path::Path as File;
 
 use admix_api::contract::{Outcome, Verdict, check, table, wild};
 use admix_api::prelude::*;
-use admix_api::{Entry, Registry, Seed, Store, Streams, erased_serde};
+use admix_api::{Entry, Registry, Seed, Store, Streams};
 use serde_json::json;
+
+use crate::pairings::mixers;
 
 /// Settings to test beside the defaults: (plugin, settings).
 fn more_settings(name: &str) -> Vec<serde_json::Value> {
@@ -191,23 +193,6 @@ fn a_recipe_sets_host_settings_presets_and_values_in_one_place() {
     assert!(message.contains("gama") && message.contains("gamma"), "{message}");
 }
 
-/// Every mixer that mixes itself.
-fn mixer_configs() -> Vec<(String, Box<dyn MixerConfig>, Pairing)> {
-    let registry = Registry::linked().unwrap();
-    let mut all = Vec::new();
-    for entry in registry.entries() {
-        let Some(reader) = entry.reader::<dyn Mixer>() else { continue };
-        for settings in all_settings(entry) {
-            let mut body = <dyn erased_serde::Deserializer<'_>>::erase(settings.clone());
-            let config = (reader.read)(&mut body).unwrap();
-            if config.choices().is_none() {
-                all.push((format!("{} {settings}", entry.name), config, reader.served.clone()));
-            }
-        }
-    }
-    all
-}
-
 const DEPTH: i64 = 6;
 
 /// A mixer and a batch of one shape for it.
@@ -244,7 +229,7 @@ impl Bench {
 /// Every mixer that reads images, features and pseudo labels at most, on some shapes, loud and quiet.
 fn benches() -> Vec<Bench> {
     let mut all = Vec::new();
-    for (what, config, pairing) in mixer_configs() {
+    for (what, config, pairing) in mixers() {
         let needs = config.needs();
         if needs.saliency {
             continue;

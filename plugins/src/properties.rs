@@ -27,6 +27,20 @@ fn ask(batch: usize, height: i64, width: i64, per: Per) -> Ask {
     }
 }
 
+/// Images of so many colours, a plan for them, and their mix.
+fn drawn(mut mixer: impl Mixer, ask: Ask, colours: i64, seed: u64) -> (Tensor, Plan, Mixed) {
+    let plan = mixer.plan(&ask, &mut Streams::new(seed).draws("mix", "p", 0, 0)).unwrap();
+    let images = wild(&[ask.batch as i64, colours, ask.height, ask.width], seed as f64, Kind::Float);
+    let mixed = mixer.mix(&MixInput::of(&images), &plan.on(Device::Cpu).unwrap()).unwrap();
+    (images, plan, mixed)
+}
+
+/// Whether the own share is the mean of each mask.
+fn credits_the_area(mask: &Tensor, lambda: &Tensor) -> bool {
+    let area = mask.mean_dim([1i64, 2, 3].as_slice(), false, None);
+    (area - lambda.expand([mask.size()[0]], false)).abs().max().double_value(&[]) < 1e-6
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -55,16 +69,10 @@ proptest! {
         n in 1usize..6, height in 1i64..24, width in 1i64..24, seed in 0u64..1000, each in any::<bool>(),
     ) {
         let per = if each { Per::Sample } else { Per::Batch };
-        let mut mixer = CutMix::default();
-        let mut draws = Streams::new(seed).draws("mix", "p", 0, 0);
-        let plan = mixer.plan(&ask(n, height, width, per), &mut draws).unwrap();
-        let images = wild(&[n as i64, 2, height, width], seed as f64, Kind::Float);
-        let mixed = mixer.mix(&MixInput::of(&images), &plan.on(Device::Cpu).unwrap()).unwrap();
+        let (images, _, mixed) = drawn(CutMix::default(), ask(n, height, width, per), 2, seed);
         let Credit::Pair { partner, lambda } = mixed.credit else { panic!("a pair") };
         let mask = mixed.mask.unwrap();
-        let area = mask.mean_dim([1i64, 2, 3].as_slice(), false, None);
-        let gap = (area - lambda.expand([n as i64], false)).abs().max().double_value(&[]);
-        prop_assert!(gap < 1e-6);
+        prop_assert!(credits_the_area(&mask, &lambda));
         // The same place in both images.
         let kept = mask.to_kind(Kind::Bool);
         prop_assert!(mixed.images.equal(&images.where_self(&kept, &images.index_select(0, &partner))));
@@ -75,18 +83,12 @@ proptest! {
         n in 1usize..6, height in 1i64..24, width in 1i64..24, seed in 0u64..1000, each in any::<bool>(),
         smooth in any::<bool>(),
     ) {
-        let per = if each { Per::Sample } else { Per::Batch };
         let resizing = if smooth { Resizing::Bilinear } else { Resizing::Nearest };
-        let mut mixer = ResizeMix { resizing, ..ResizeMix::default() };
-        let mut draws = Streams::new(seed).draws("mix", "p", 0, 0);
-        let plan = mixer.plan(&ask(n, height, width, per), &mut draws).unwrap();
-        let images = wild(&[n as i64, 2, height, width], seed as f64, Kind::Float);
-        let mixed = mixer.mix(&MixInput::of(&images), &plan.on(Device::Cpu).unwrap()).unwrap();
+        let per = if each { Per::Sample } else { Per::Batch };
+        let (images, _, mixed) = drawn(ResizeMix { resizing, ..ResizeMix::default() }, ask(n, height, width, per), 2, seed);
         let Credit::Pair { partner, lambda } = mixed.credit else { panic!("a pair") };
         let (mask, placed) = (mixed.mask.unwrap(), &mixed.extras[Mixed::PLACED]);
-        let area = mask.mean_dim([1i64, 2, 3].as_slice(), false, None);
-        let gap = (area - lambda.expand([n as i64], false)).abs().max().double_value(&[]);
-        prop_assert!(gap < 1e-6);
+        prop_assert!(credits_the_area(&mask, &lambda));
         prop_assert!(mixed.images.equal(&images.where_self(&mask.to_kind(Kind::Bool), placed)));
         let theirs = images.index_select(0, &partner);
         if smooth {
@@ -105,13 +107,9 @@ proptest! {
         n in 1usize..6, height in 1i64..24, width in 1i64..24, seed in 0u64..1000, each in any::<bool>(),
         isotropic in any::<bool>(), max_soft in prop_oneof![Just(0.0), 0.0..=0.5f64],
     ) {
-        let per = if each { Per::Sample } else { Per::Batch };
         let spectrum = if isotropic { Spectrum::Isotropic } else { Spectrum::Reference };
-        let mut mixer = FMix { spectrum, max_soft, ..FMix::default() };
-        let mut draws = Streams::new(seed).draws("mix", "p", 0, 0);
-        let plan = mixer.plan(&ask(n, height, width, per), &mut draws).unwrap();
-        let images = wild(&[n as i64, 2, height, width], seed as f64, Kind::Float);
-        let mixed = mixer.mix(&MixInput::of(&images), &plan.on(Device::Cpu).unwrap()).unwrap();
+        let per = if each { Per::Sample } else { Per::Batch };
+        let (images, plan, mixed) = drawn(FMix { spectrum, max_soft, ..FMix::default() }, ask(n, height, width, per), 2, seed);
         let Credit::Pair { partner, lambda } = mixed.credit else { panic!("a pair") };
         prop_assert!(lambda.equal(&plan.on(Device::Cpu).unwrap().lambda().unwrap()));
         let mask = mixed.mask.unwrap();
@@ -131,18 +129,12 @@ proptest! {
         n in 1usize..6, height in 1i64..24, width in 1i64..24, seed in 0u64..1000, each in any::<bool>(),
         own_map in any::<bool>(),
     ) {
-        let per = if each { Per::Sample } else { Per::Batch };
         let scope = if own_map { Scope::Each } else { Scope::First };
-        let mut mixer = SaliencyMix { scope, ..SaliencyMix::default() };
-        let mut draws = Streams::new(seed).draws("mix", "p", 0, 0);
-        let plan = mixer.plan(&ask(n, height, width, per), &mut draws).unwrap();
-        let images = wild(&[n as i64, 3, height, width], seed as f64, Kind::Float);
-        let mixed = mixer.mix(&MixInput::of(&images), &plan.on(Device::Cpu).unwrap()).unwrap();
+        let per = if each { Per::Sample } else { Per::Batch };
+        let (images, plan, mixed) = drawn(SaliencyMix { scope, ..SaliencyMix::default() }, ask(n, height, width, per), 3, seed);
         let Credit::Pair { partner, lambda } = mixed.credit else { panic!("a pair") };
         let mask = mixed.mask.unwrap();
-        let area = mask.mean_dim([1i64, 2, 3].as_slice(), false, None);
-        let gap = (area - lambda.expand([n as i64], false)).abs().max().double_value(&[]);
-        prop_assert!(gap < 1e-6);
+        prop_assert!(credits_the_area(&mask, &lambda));
         let lambdas = Tensor::from_slice(&plan.lambdas(n).unwrap());
         prop_assert_eq!(lambda.ge_tensor(&(lambdas - 1e-6)).all().int64_value(&[]), 1, "the border takes away");
         let kept = mask.to_kind(Kind::Bool);

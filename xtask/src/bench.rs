@@ -3,6 +3,7 @@
 mod contest;
 mod floor;
 mod gpu;
+mod limits;
 mod memory;
 mod overhead;
 mod peer;

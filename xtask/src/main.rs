@@ -1,4 +1,28 @@
 //! Developer commands of Admix: `cargo xtask help` lists them. Links no libtorch.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `bench.rs, bench/` | `bench`: timings against each other and against limits |
+//! | `check.rs` | `check`: formatting, circles, lints, documentation |
+//! | `circles.rs` | circles between the files of a crate |
+//! | `compare.rs, compare_ssl.rs` | `compare`: methods at one equal budget |
+//! | `cuda_object.rs` | compiles what names CUDA symbols |
+//! | `demo.rs` | `demo`: a training run on the embedded dataset |
+//! | `fashion_mnist.rs` | `fixtures fashion-mnist`: makes the embedded dataset |
+//! | `fuzz.rs` | `fuzz` |
+//! | `golden.rs` | `golden`: copies the reference vectors |
+//! | `libtorch.rs, wheels.rs` | what a usable libtorch is, and making one from wheels |
+//! | `measure.rs` | what every measurement shares |
+//! | `metrics.rs` | what run folders say |
+//! | `process.rs` | running other programs |
+//! | `pytorch.rs` | PyTorch training, which ours is timed against |
+//! | `repo.rs` | where the repository is, and cargo in it |
+//! | `same.rs, same/` | `same`: two programs make equal checkpoints |
+//! | `scratch.rs` | a temporary folder |
+//! | `setup.rs, tools.rs` | `setup`: finds or fetches libtorch, with the programs it needs |
+//! | `test.rs` | `test`: set-up first, then every test |
+//! | `training.rs` | training runs that can be stopped and started again |
+//! | `usage.rs` | mistakes in the command line |
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program talks to its user")]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a failing test may panic"))]
 

@@ -48,11 +48,11 @@ impl Shuffle {
 pub fn cluster_aware(pseudo: &Tensor, order: &Tensor, inside: &Tensor) -> Result<Tensor> {
     let n = order.size1()?;
     if pseudo.size() != [n] || pseudo.kind() != Kind::Int64 {
-        return Err(Error::Shape {
-            what: format!("pseudo labels of {:?}", pseudo.kind()),
-            got: pseudo.size(),
-            wanted: format!("[{n}] int64"),
-        });
+        return Err(Error::shape(
+            format!("pseudo labels of {:?}", pseudo.kind()),
+            pseudo.size(),
+            format!("[{n}] int64"),
+        ));
     }
     if n == 0 {
         return Ok(order.shallow_clone());

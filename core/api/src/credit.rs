@@ -58,11 +58,8 @@ impl Credit {
     /// # Errors
     /// Keys that are not `[N, D]`.
     pub fn contrast(&self, keys: &Tensor) -> Result<(Tensor, Tensor)> {
-        let (_, depth) = keys.size2().map_err(|_| Error::Shape {
-            what: "the keys of a contrast".into(),
-            got: keys.size(),
-            wanted: "[N, D]".into(),
-        })?;
+        let (_, depth) =
+            keys.size2().map_err(|_| Error::shape("the keys of a contrast", keys.size(), "[N, D]"))?;
         let (sources, shares) = self.shares()?;
         let (n, each) = sources.size2()?;
         let chosen = keys.f_index_select(0, &sources.f_reshape([-1])?)?.f_reshape([n, each, depth])?;

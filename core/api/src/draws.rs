@@ -121,10 +121,8 @@ impl Draws {
             Source::Stream(rng) => Beta::new(a, b).ok().map(|beta| beta.sample(rng)),
             Source::Host(host) => Some(host.beta(a, b)).filter(|value| !value.is_nan()),
         };
-        value.ok_or_else(|| Error::Range {
-            what: "alpha of a Beta draw".into(),
-            got: format!("({a}, {b})"),
-            wanted: "two positive, finite numbers".into(),
+        value.ok_or_else(|| {
+            Error::range("alpha of a Beta draw", format!("({a}, {b})"), "two positive, finite numbers")
         })
     }
 

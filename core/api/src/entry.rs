@@ -130,10 +130,10 @@ impl Entry {
 /// What an entry says of itself. Written through `mixer!`, `loss!`, or `describe!` for any kind.
 ///
 /// ```
-/// use admix_api::{Argument, Describe, Loss, LossConfig, LossInput, Result, no_settings};
+/// use admix_api::{Argument, Describe, Loss, LossConfig, LossInput, Result, settings};
 /// use admix_torch::Tensor;
 ///
-/// no_settings! {
+/// settings! {
 ///     /// Recipe: `Size()`.
 ///     pub struct Size {}
 /// }
@@ -189,21 +189,6 @@ macro_rules! loss {
             dyn $crate::Loss, dyn $crate::LossConfig: $config, stringify!($config), $name, $summary,
             source: $source, served: ()
         }
-    };
-}
-
-/// Declares settings of an entry that has none: `no_settings! { /// About it. pub struct Name {} }`.
-#[macro_export]
-macro_rules! no_settings {
-    ($(#[$about:meta])* pub struct $config:ident {}) => {
-        $(#[$about])*
-        #[derive(
-            Debug, Clone, Default, PartialEq, Eq, $crate::serde::Serialize, $crate::serde::Deserialize,
-            $crate::schemars::JsonSchema,
-        )]
-        #[serde(crate = "::admix_api::serde", deny_unknown_fields)]
-        #[schemars(crate = "::admix_api::schemars")]
-        pub struct $config {}
     };
 }
 

@@ -110,6 +110,28 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// A tensor of the wrong shape: which, its shape, and the shape in words.
+    pub fn shape(what: impl Into<String>, got: Vec<i64>, wanted: impl Into<String>) -> Self {
+        Self::Shape { what: what.into(), got, wanted: wanted.into() }
+    }
+
+    /// A value outside its range: which, the value, and the range in words.
+    pub fn range(what: impl Into<String>, got: impl std::fmt::Display, wanted: impl Into<String>) -> Self {
+        Self::Range { what: what.into(), got: got.to_string(), wanted: wanted.into() }
+    }
+
+    /// An input that was not given: to which plugin, which, and the remedy.
+    pub fn missing(plugin: impl Into<String>, input: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::MissingInput { plugin: plugin.into(), input: input.into(), remedy: remedy.into() }
+    }
+
+    /// What a plugin says.
+    pub fn plugin(plugin: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::Plugin { plugin: plugin.into(), message: message.into() }
+    }
+}
+
 impl From<admix_torch::TchError> for Error {
     fn from(error: admix_torch::TchError) -> Self {
         Self::Torch(error.into())

@@ -1,4 +1,34 @@
 //! What a plugin author sees: mixers, losses, the values they exchange with the host, and the registry.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `abi/` | the C ABI: `foreign/` is the host's side, `export/` the library's |
+//! | `cluster_aware.rs` | partners by pseudo label |
+//! | `contract/` | the promises that every registered entry is held to |
+//! | `credit.rs` | how the label of a mix is shared |
+//! | `draws.rs` | named random draws, the only source of randomness |
+//! | `embedding.rs` | what contrastive methods do to embeddings beside their losses |
+//! | `entry.rs` | one entry of the registry; `mixer!`, `loss!`, `describe!` |
+//! | `error.rs` | what can go wrong |
+//! | `export.rs` | `register!` and `export_plugins!`, the list of a crate |
+//! | `field.rs` | random fields made on the device |
+//! | `kind.rs` | what a kind of entry is; an entry with its settings |
+//! | `kinds.rs` | the kinds *mixer* and *loss* |
+//! | `loss.rs` | losses and their inputs |
+//! | `mix_input.rs` | the tensors given to one mix |
+//! | `mixed.rs` | a mixed batch |
+//! | `mixer.rs` | mixers and their settings: the traits |
+//! | `needs.rs` | what a mixer reads beside the images |
+//! | `pairing.rs` | the settings that the host serves for every mixer |
+//! | `params.rs` | named parameters and buffers |
+//! | `plan.rs` | the scalar choices of one mix |
+//! | `ranges.rs` | checks of settings |
+//! | `read.rs` | reading one entry out of a recipe |
+//! | `registry.rs` | all entries, by kind and name |
+//! | `section.rs` | sections of a recipe, each field written once |
+//! | `served.rs` | settings that the host serves, taken out while an entry is read |
+//! | `settings.rs` | settings of an entry, written once and shown in full |
+//! | `spans.rs` | where the time of a step goes |
 
 pub mod abi;
 mod cluster_aware;
@@ -20,6 +50,7 @@ mod needs;
 mod pairing;
 mod params;
 mod plan;
+pub mod ranges;
 mod read;
 mod registry;
 mod section;

@@ -71,11 +71,8 @@ impl LossInput {
     /// # Errors
     /// Keys that are not `[N, D]`.
     pub fn with_keys(self, keys: &Tensor) -> Result<Self> {
-        let (n, _) = keys.size2().map_err(|_| Error::Shape {
-            what: "the keys of a contrast".into(),
-            got: keys.size(),
-            wanted: "[N, D]".into(),
-        })?;
+        let (n, _) =
+            keys.size2().map_err(|_| Error::shape("the keys of a contrast", keys.size(), "[N, D]"))?;
         let shares = Tensor::f_ones([n, 1], (Kind::Float, keys.device()))?;
         Ok(self.with("contrast.keys", keys.f_unsqueeze(1)?).with("contrast.shares", shares))
     }
@@ -94,10 +91,8 @@ impl LossInput {
     /// # Errors
     /// The mix has no mask.
     pub fn with_mix(self, mixed: &Mixed, lambda: &Tensor) -> Result<Self> {
-        let mask = mixed.mask.as_ref().ok_or_else(|| Error::MissingInput {
-            plugin: "the loss".into(),
-            input: "mask".into(),
-            remedy: "only mixers with a mask can be given to a mask loss".into(),
+        let mask = mixed.mask.as_ref().ok_or_else(|| {
+            Error::missing("the loss", "mask", "only mixers with a mask can be given to a mask loss")
         })?;
         Ok(self.with("mask", mask.shallow_clone()).with("lambda", lambda.shallow_clone()))
     }
@@ -120,11 +115,9 @@ impl LossInput {
     /// # Errors
     /// It is not.
     pub fn get(&self, name: &str) -> Result<&Tensor> {
-        self.tensors.get(name).ok_or_else(|| Error::MissingInput {
-            plugin: "the loss".into(),
-            input: name.into(),
-            remedy: "see `admix plugins NAME` for the arguments".into(),
-        })
+        self.tensors
+            .get(name)
+            .ok_or_else(|| Error::missing("the loss", name, "see `admix plugins NAME` for the arguments"))
     }
 
     /// All tensors, sorted by name.
@@ -175,13 +168,14 @@ pub trait Loss: std::fmt::Debug {
 /// The settings of a loss.
 ///
 /// ```
-/// use admix_api::{Argument, Loss, LossConfig, LossInput, Result, Settings};
-/// use admix_torch::Tensor;
+/// use admix_api::prelude::*;
 ///
-/// /// Recipe: `Scaled(by: 2.0)`.
-/// #[derive(Debug, Clone, serde::Serialize)]
-/// struct Scaled {
-///     by: f64,
+/// admix_api::settings! {
+///     /// Recipe: `Scaled(by: 2.0)`.
+///     pub struct Scaled {
+///         /// The factor.
+///         pub by: f64 = 2.0,
+///     }
 /// }
 ///
 /// impl LossConfig for Scaled {
@@ -200,11 +194,9 @@ pub trait Loss: std::fmt::Debug {
 ///     }
 /// }
 ///
-/// let config = Scaled { by: 2.0 };
 /// let input = LossInput::default().with("x", Tensor::from_slice(&[1f32, 3.0]));
-/// assert_eq!(config.build()?.loss(&input)?.double_value(&[]), 4.0);
-/// assert_eq!(config.resolved()["by"], 2.0);
-/// # Ok::<(), admix_api::Error>(())
+/// assert_eq!(Scaled::default().build()?.loss(&input)?.double_value(&[]), 4.0);
+/// # Ok::<(), Error>(())
 /// ```
 pub trait LossConfig: std::fmt::Debug + Settings {
     /// Checks ranges, naming the field.

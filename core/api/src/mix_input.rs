@@ -67,8 +67,8 @@ impl<'a> MixInput<'a> {
         if let Some(other) =
             [self.shown, self.partner_shown].into_iter().flatten().find(|t| t.size() != wanted)
         {
-            let (what, got) = ("the images that a mix shows".into(), other.size());
-            return Err(Error::Shape { what, got, wanted: format!("{wanted:?}, that of its images") });
+            let wanted = format!("{wanted:?}, that of its images");
+            return Err(Error::shape("the images that a mix shows", other.size(), wanted));
         }
         let theirs = match self.partner_shown {
             Some(shown) => shown.f_index_select(0, partner)?,
@@ -82,11 +82,9 @@ impl<'a> MixInput<'a> {
     /// # Errors
     /// The images are not of rank 4.
     pub fn nchw(&self) -> Result<(i64, i64, i64, i64)> {
-        self.images.size4().map_err(|_| Error::Shape {
-            what: "the images of a mix".into(),
-            got: self.images.size(),
-            wanted: "[N, C, H, W]".into(),
-        })
+        self.images
+            .size4()
+            .map_err(|_| Error::shape("the images of a mix", self.images.size(), "[N, C, H, W]"))
     }
 
     /// The features, or an error that names the mixer.
@@ -94,10 +92,12 @@ impl<'a> MixInput<'a> {
     /// # Errors
     /// None were given.
     pub fn features_for(&self, mixer: &str) -> Result<&Tensor> {
-        self.features.ok_or_else(|| Error::MissingInput {
-            plugin: mixer.into(),
-            input: "features".into(),
-            remedy: format!("pass `features: t.pass(net, x).features(\"{mixer}\")` to the mix"),
+        self.features.ok_or_else(|| {
+            Error::missing(
+                mixer,
+                "features",
+                format!("pass `features: t.pass(net, x).features(\"{mixer}\")` to the mix"),
+            )
         })
     }
 }

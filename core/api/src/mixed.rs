@@ -66,18 +66,16 @@ impl Mixed {
     /// # Errors
     /// They do not.
     pub fn check_hidden(&self, [n, _, height, width]: [i64; 4]) -> Result<()> {
-        let shape = |what: &str, got: Vec<i64>, wanted: &str| Error::Shape {
-            what: format!("the {what} of a hidden mix"),
-            got,
-            wanted: wanted.into(),
+        let shape = |what: &str, got: Vec<i64>, wanted: &str| {
+            Error::shape(format!("the {what} of a hidden mix"), got, wanted)
         };
         let Some(Hidden { stage }) = self.hidden else { return Ok(()) };
         if stage == 0 {
-            return Err(Error::Range {
-                what: "the stage of a hidden mix".into(),
-                got: "0".into(),
-                wanted: "1 or more (at stage 0 images are mixed)".into(),
-            });
+            return Err(Error::range(
+                "the stage of a hidden mix",
+                "0",
+                "1 or more (at stage 0 images are mixed)",
+            ));
         }
         if !matches!(self.credit, Credit::Pair { .. }) {
             return Err(shape("credit", self.credit.shares()?.1.size(), "a pair: a partner and a lambda"));
@@ -103,12 +101,7 @@ impl Mixed {
     /// No mask, a credit that is not a pair's, or shapes that do not fit.
     pub fn blended(&self, own: &Tensor, theirs: &Tensor) -> Result<Tensor> {
         let (Some(mask), Credit::Pair { partner, .. }) = (&self.mask, &self.credit) else {
-            let (plugin, input) = ("a hidden mix".into(), "mask".into());
-            return Err(Error::MissingInput {
-                plugin,
-                input,
-                remedy: "give it one, and a pair's credit".into(),
-            });
+            return Err(Error::missing("a hidden mix", "mask", "give it one, and a pair's credit"));
         };
         let (_, _, height, width) = own.size4()?;
         let (_, _, h, w) = mask.size4()?;

@@ -5,8 +5,9 @@ use std::fmt;
 use erased_serde::Deserializer as AnyDeserializer;
 use serde::{Deserialize, Serialize};
 
+use crate::ranges::{expect, within};
 use crate::served::{Served, ServedSetting};
-use crate::{Draws, Error, Result};
+use crate::{Draws, Result};
 
 /// How lambda is drawn for a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
@@ -149,25 +150,16 @@ impl Served for Pairing {
     }
 
     fn validate(&self) -> Result<()> {
-        let range = |what: &str, got: f64, wanted: &str| {
-            Err(Error::Range { what: what.into(), got: got.to_string(), wanted: wanted.into() })
-        };
-        if !(self.alpha > 0.0 && self.alpha.is_finite()) {
-            let wanted = "a number above 0 (lambda ~ Beta(alpha, alpha)); `prob: 0.0` switches mixing off";
-            return range("alpha", self.alpha, wanted);
-        }
-        if !(0.0..=1.0).contains(&self.prob) {
-            return range("prob", self.prob, "a number in [0, 1]");
-        }
-        if let Until::Share(share) = self.until
-            && !(0.0..=1.0).contains(&share)
-        {
-            return range("until", share, "a share of the run in [0, 1]; `Epochs(N)` counts epochs");
+        let good = self.alpha > 0.0 && self.alpha.is_finite();
+        let wanted = "a number above 0 (lambda ~ Beta(alpha, alpha)); `prob: 0.0` switches mixing off";
+        expect("alpha", self.alpha, good, wanted)?;
+        within("prob", self.prob, 0.0, 1.0)?;
+        if let Until::Share(share) = self.until {
+            let wanted = "a share of the run in [0, 1]; `Epochs(N)` counts epochs";
+            expect("until", share, (0.0..=1.0).contains(&share), wanted)?;
         }
         match self.partner {
-            Partner::ClusterAware { share } if !(0.0..=1.0).contains(&share) => {
-                range("partner.share", share, "a number in [0, 1]")
-            }
+            Partner::ClusterAware { share } => within("partner.share", share, 0.0, 1.0),
             _ => Ok(()),
         }
     }

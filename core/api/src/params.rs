@@ -160,11 +160,11 @@ impl Store {
         for (name, tensor) in self.tensors() {
             let value = lookup(&name).ok_or_else(|| Error::MissingTensor { name: name.clone() })?;
             if value.size() != tensor.size() {
-                return Err(Error::Shape {
-                    what: format!("tensor `{name}`"),
-                    got: value.size(),
-                    wanted: format!("{:?}", tensor.size()),
-                });
+                return Err(Error::shape(
+                    format!("tensor `{name}`"),
+                    value.size(),
+                    format!("{:?}", tensor.size()),
+                ));
             }
             pairs.push((tensor, value));
         }
@@ -275,8 +275,7 @@ impl Path {
         if let Some(host) = host {
             host.adopt(&name, tensor, hints.as_ref())?;
         }
-        let refuse =
-            |got: String, wanted: String| Err(Error::Range { what: format!("tensor `{name}`"), got, wanted });
+        let refuse = |got: String, wanted: String| Err(Error::range(format!("tensor `{name}`"), got, wanted));
         if tensor.device() != self.device() {
             return refuse(format!("on {:?}", tensor.device()), format!("a tensor on {:?}", self.device()));
         }

@@ -142,7 +142,7 @@ impl Plan {
         match self.value("lambda")? {
             Value::Float(one) => Ok(vec![*one; batch]),
             Value::Floats(each) => Ok(each.clone()),
-            _ => Err(Error::Plugin { plugin: "plan".into(), message: "lambda must be a float".into() }),
+            _ => Err(Error::plugin("plan", "lambda must be a float")),
         }
     }
 
@@ -172,7 +172,7 @@ impl Plan {
         if planned.structure != self.structure {
             let message =
                 format!("structure {} cannot take the place of {}", self.structure, planned.structure);
-            return Err(Error::Plugin { plugin: "plan".into(), message });
+            return Err(Error::plugin("plan", message));
         }
         for (name, value) in &self.values {
             let mut target = planned.get(name)?;
@@ -222,10 +222,8 @@ impl Planned {
     pub fn paired(&self, pseudo: Option<&Tensor>) -> Result<Option<Self>> {
         let [inside, order] = SHUFFLE;
         let (Ok(inside), Ok(order)) = (self.get(inside), self.get(order)) else { return Ok(None) };
-        let pseudo = pseudo.ok_or_else(|| Error::MissingInput {
-            plugin: "partner: ClusterAware".into(),
-            input: "pseudo".into(),
-            remedy: "pass `pseudo: labels` to the mix".into(),
+        let pseudo = pseudo.ok_or_else(|| {
+            Error::missing("partner: ClusterAware", "pseudo", "pass `pseudo: labels` to the mix")
         })?;
         let partner = cluster_aware(pseudo, &order, &inside)?;
         let mut tensors = self.tensors();

@@ -367,7 +367,7 @@ fn of_api(error: Error) -> admix_api::Error {
     match error {
         Error::Api(error) => error,
         Error::Torch(error) => error.into(),
-        other => admix_api::Error::Plugin { plugin: "the backbone".into(), message: other.to_string() },
+        other => admix_api::Error::plugin("the backbone", other.to_string()),
     }
 }
 

@@ -3,6 +3,29 @@
 //! Nothing here reads a device value on the host unless its documentation says so, so a training step built
 //! from these calls can run ahead of a GPU. Guards are thread-local, undo themselves on drop (panics
 //! included) and nest.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `crash.rs` | the last words of a program that dies of a signal |
+//! | `cuda.rs` | opening CUDA at run time |
+//! | `cuda_object.rs` | the shared object with what names CUDA symbols |
+//! | `cuda_state.rs` | whether CUDA can be used, in words |
+//! | `ema.rs` | moving averages and copies of lists of tensors |
+//! | `error.rs` | errors of one line |
+//! | `grads.rs` | the backward pass and gradients |
+//! | `graphs.rs` | CUDA graphs |
+//! | `guards.rs` | gradient mode and autocast as guards |
+//! | `handles.rs` | tensors as pointers that cross a plugin's boundary |
+//! | `host_block.rs` | host memory that threads fill and a device reads |
+//! | `memory.rs` | memory of this process |
+//! | `memory_format.rs` | the order of values in memory |
+//! | `optim.rs` | optimiser steps over lists of tensors |
+//! | `rng.rs` | libtorch's generators and threads |
+//! | `scalar.rs` | numbers as tensors |
+//! | `shim.rs` | declarations of the C++ shim in `shim/` |
+//! | `syncs.rs` | counting what makes the host wait |
+//! | `trail.rs` | where the program stands, readable after a crash |
+//! | `upload.rs` | from host memory to a device |
 
 mod crash;
 mod cuda;

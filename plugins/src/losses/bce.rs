@@ -11,7 +11,7 @@ use admix_api::loss;
 use admix_api::prelude::*;
 
 use super::contrast::Contrast;
-use crate::ranges::at_least;
+use admix_api::ranges::at_least;
 
 /// Which formula.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -25,19 +25,13 @@ pub enum BceForm {
     NegativeLog,
 }
 
-/// Recipe: `Bce(temperature: 0.2)`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Bce {
-    /// T of the softmax, above 0. The literal forms have none.
-    pub temperature: f64,
-    /// Which formula.
-    pub form: BceForm,
-}
-
-impl Default for Bce {
-    fn default() -> Self {
-        Self { temperature: 0.2, form: BceForm::Softmax }
+admix_api::settings! {
+    /// Recipe: `Bce(temperature: 0.2)`.
+    pub struct Bce {
+        /// T of the softmax, above 0. The literal forms have none.
+        pub temperature: f64 = 0.2,
+        /// Which formula.
+        pub form: BceForm = BceForm::Softmax,
     }
 }
 

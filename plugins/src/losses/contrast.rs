@@ -22,11 +22,11 @@ impl Contrast {
             && keys.dim() == 3
             && (keys.size()[0], keys.size()[2]) == (embedding.size()[0], embedding.size()[1]);
         if !fits {
-            return Err(Error::Shape {
-                what: "the embeddings of a contrastive loss".into(),
-                got: embedding.size(),
-                wanted: format!("[N, D] for keys [N, S, D] of shape {:?}", keys.size()),
-            });
+            return Err(Error::shape(
+                "the embeddings of a contrastive loss",
+                embedding.size(),
+                format!("[N, D] for keys [N, S, D] of shape {:?}", keys.size()),
+            ));
         }
         Ok(Self { embedding, keys, shares })
     }

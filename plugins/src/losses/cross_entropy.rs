@@ -9,7 +9,7 @@ use admix_api::loss;
 use admix_api::prelude::*;
 
 use super::targets::{ClassWeight, Targets};
-use crate::ranges::within;
+use admix_api::ranges::within;
 
 /// Recipe: `CrossEntropy(smoothing: 0.1)`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]

@@ -16,7 +16,7 @@ use admix_api::loss;
 use admix_api::prelude::*;
 
 use super::contrast::Contrast;
-use crate::ranges::at_least;
+use admix_api::ranges::{at_least, expect};
 
 /// What the softmax runs over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -41,21 +41,15 @@ pub enum SameLabel {
     Leave,
 }
 
-/// Recipe: `InfoNce(temperature: 0.2)`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct InfoNce {
-    /// T, above 0.
-    pub temperature: f64,
-    /// What the softmax runs over.
-    pub candidates: Candidates,
-    /// What becomes of queue entries of the label that is meant. `Leave` goes with `PositiveAndQueue` only.
-    pub same_label: SameLabel,
-}
-
-impl Default for InfoNce {
-    fn default() -> Self {
-        Self { temperature: 0.2, candidates: Candidates::default(), same_label: SameLabel::default() }
+admix_api::settings! {
+    /// Recipe: `InfoNce(temperature: 0.2)`.
+    pub struct InfoNce {
+        /// T, above 0.
+        pub temperature: f64 = 0.2,
+        /// What the softmax runs over.
+        pub candidates: Candidates = Candidates::default(),
+        /// What becomes of queue entries of the label that is meant. `Leave` goes with `PositiveAndQueue` only.
+        pub same_label: SameLabel = SameLabel::default(),
     }
 }
 
@@ -116,14 +110,8 @@ const LEFT_OUT: f64 = -1e30;
 impl LossConfig for InfoNce {
     fn validate(&self) -> Result<()> {
         at_least("temperature", self.temperature, 1e-6)?;
-        if self.same_label == SameLabel::Leave && self.candidates != Candidates::PositiveAndQueue {
-            return Err(Error::Range {
-                what: "same_label".into(),
-                got: "Leave".into(),
-                wanted: "Keep where candidates is not PositiveAndQueue".into(),
-            });
-        }
-        Ok(())
+        let good = self.same_label != SameLabel::Leave || self.candidates == Candidates::PositiveAndQueue;
+        expect("same_label", "Leave", good, "Keep where candidates is not PositiveAndQueue")
     }
 
     fn build(&self) -> Result<Box<dyn Loss>> {

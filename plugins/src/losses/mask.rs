@@ -16,7 +16,7 @@ use admix_api::loss;
 use admix_api::prelude::*;
 
 use super::targets::float32_or_better;
-use crate::ranges::at_least;
+use admix_api::ranges::at_least;
 
 /// Where the values that are not given come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]

@@ -10,7 +10,7 @@ use admix_api::loss;
 use admix_api::prelude::*;
 
 use super::targets::{ClassWeight, Targets};
-use crate::ranges::at_least;
+use admix_api::ranges::{at_least, expect};
 
 /// How the target enters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -24,22 +24,16 @@ pub enum Form {
     Sigmoid,
 }
 
-/// Recipe: `MixupCrossEntropy(form: Hard)`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct MixupCrossEntropy {
-    /// How the target enters.
-    pub form: Form,
-    /// Weight of the classes that no source has, at least 0 (the authors' code: 0.5). Acts with `Sigmoid` only: under a
-    /// softmax the terms of such classes are 0 already.
-    pub negative_weight: f64,
-    /// Whether a third argument `class_weight` is taken, and what it does. Not with `Sigmoid`.
-    pub class_weight: ClassWeight,
-}
-
-impl Default for MixupCrossEntropy {
-    fn default() -> Self {
-        Self { form: Form::Hard, negative_weight: 1.0, class_weight: ClassWeight::None }
+admix_api::settings! {
+    /// Recipe: `MixupCrossEntropy(form: Hard)`.
+    pub struct MixupCrossEntropy {
+        /// How the target enters.
+        pub form: Form = Form::Hard,
+        /// Weight of the classes that no source has, at least 0 (the authors' code: 0.5). Acts with `Sigmoid` only: under a
+        /// softmax the terms of such classes are 0 already.
+        pub negative_weight: f64 = 1.0,
+        /// Whether a third argument `class_weight` is taken, and what it does. Not with `Sigmoid`.
+        pub class_weight: ClassWeight = ClassWeight::None,
     }
 }
 
@@ -75,14 +69,8 @@ impl Loss for MixupCrossEntropy {
 impl LossConfig for MixupCrossEntropy {
     fn validate(&self) -> Result<()> {
         at_least("negative_weight", self.negative_weight, 0.0)?;
-        if self.form == Form::Sigmoid && self.class_weight != ClassWeight::None {
-            return Err(Error::Range {
-                what: "class_weight".into(),
-                got: format!("{:?}", self.class_weight),
-                wanted: "None where form is Sigmoid".into(),
-            });
-        }
-        Ok(())
+        let good = self.form != Form::Sigmoid || self.class_weight == ClassWeight::None;
+        expect("class_weight", format!("{:?}", self.class_weight), good, "None where form is Sigmoid")
     }
 
     fn build(&self) -> Result<Box<dyn Loss>> {

@@ -42,11 +42,11 @@ impl<'a> Targets<'a> {
         let labels = input.get("target.labels")?;
         let mut shares = input.get("target.shares")?.shallow_clone();
         if logits.dim() != 2 || labels.dim() != 2 || logits.size()[0] != labels.size()[0] {
-            return Err(Error::Shape {
-                what: "the logits of a classification loss".into(),
-                got: logits.size(),
-                wanted: format!("[N, K] for targets of shape {:?}", labels.size()),
-            });
+            return Err(Error::shape(
+                "the logits of a classification loss",
+                logits.size(),
+                format!("[N, K] for targets of shape {:?}", labels.size()),
+            ));
         }
         let mut over = None;
         if weighting != ClassWeight::None {

@@ -11,39 +11,25 @@ use super::block::{
     SameCluster, Upsample,
 };
 
-/// Recipe: `AutoMix(alpha: 2.0)`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct AutoMix {
-    /// The stage whose features it reads, from 1 (paper: l = 3).
-    pub stage: usize,
-    /// Whether lambda is appended to the features as a constant channel (the authors: on 224-pixel images). Without it
-    /// the mask does not depend on lambda.
-    pub lambda_plane: bool,
-    /// How the mask grows to the size of the image.
-    pub upsample: Upsample,
-    /// In the encoder's lesson: where lambda or 1 - lambda is at most this, plain MixUp; in [0, 0.5]. 0 is never; the
-    /// authors' code has 0.08.
-    pub lam_margin: f64,
-    /// In the encoder's lesson: how often the mean of the mask is moved to lambda, in [0, 1].
-    pub adjust: f64,
-    /// Standard deviation of the initial weights, at least 0.
-    pub init_std: f64,
-    /// Whether the mix hands out `attention`, `value`, `mask_low`, `lambda_encoded`.
-    pub extras: bool,
-}
-
-impl Default for AutoMix {
-    fn default() -> Self {
-        Self {
-            stage: 3,
-            lambda_plane: false,
-            upsample: Upsample::Nearest,
-            lam_margin: 0.0,
-            adjust: 0.0,
-            init_std: 0.01,
-            extras: false,
-        }
+admix_api::settings! {
+    /// Recipe: `AutoMix(alpha: 2.0)`.
+    pub struct AutoMix {
+        /// The stage whose features it reads, from 1 (paper: l = 3).
+        pub stage: usize = 3,
+        /// Whether lambda is appended to the features as a constant channel (the authors: on 224-pixel images). Without it
+        /// the mask does not depend on lambda.
+        pub lambda_plane: bool = false,
+        /// How the mask grows to the size of the image.
+        pub upsample: Upsample = Upsample::Nearest,
+        /// In the encoder's lesson: where lambda or 1 - lambda is at most this, plain MixUp; in [0, 0.5]. 0 is never; the
+        /// authors' code has 0.08.
+        pub lam_margin: f64 = 0.0,
+        /// In the encoder's lesson: how often the mean of the mask is moved to lambda, in [0, 1].
+        pub adjust: f64 = 0.0,
+        /// Standard deviation of the initial weights, at least 0.
+        pub init_std: f64 = 0.01,
+        /// Whether the mix hands out `attention`, `value`, `mask_low`, `lambda_encoded`.
+        pub extras: bool = false,
     }
 }
 

@@ -28,9 +28,8 @@ pub struct Choice {
 impl MixerConfig for Choice {
     fn validate(&self) -> Result<()> {
         let wanted = "mixers of the recipe with weights, such as {\"mixup\": 0.5, \"cutmix\": 0.5}";
-        let range = |what: String, got: &dyn std::fmt::Display, wanted: &str| {
-            Err(Error::Range { what, got: got.to_string(), wanted: wanted.into() })
-        };
+        let range =
+            |what: String, got: &dyn std::fmt::Display, wanted: &str| Err(Error::range(what, got, wanted));
         if self.of.is_empty() {
             return range("of".into(), &"empty", wanted);
         }
@@ -61,10 +60,10 @@ impl MixerConfig for Choice {
 impl Choice {
     fn picked_by_the_host(&self) -> Error {
         let names: Vec<&str> = self.of.keys().map(String::as_str).collect();
-        Error::Plugin {
-            plugin: "choice".into(),
-            message: format!("mixes nothing itself: mix by one of the mixers it names, {}", names.join(", ")),
-        }
+        Error::plugin(
+            "choice",
+            format!("mixes nothing itself: mix by one of the mixers it names, {}", names.join(", ")),
+        )
     }
 }
 

@@ -15,7 +15,7 @@ use std::f64::consts::TAU;
 use admix_api::mixer;
 use admix_api::prelude::*;
 
-use crate::ranges::within;
+use admix_api::ranges::within;
 
 /// Where the random numbers of a field stand in its spectrum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -28,21 +28,15 @@ pub enum Spectrum {
     Isotropic,
 }
 
-/// Recipe: `FMix(alpha: 1.0)`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct FMix {
-    /// Where the random numbers of a field stand in its spectrum.
-    pub spectrum: Spectrum,
-    /// Power by which amplitudes fall with the frequency, in [0, 10]. Larger is smoother.
-    pub decay: f64,
-    /// Share of the pixels, on each side of the edge, that go over in a ramp, in [0, 0.5]. At most lambda and 1 - lambda.
-    pub max_soft: f64,
-}
-
-impl Default for FMix {
-    fn default() -> Self {
-        Self { spectrum: Spectrum::default(), decay: 3.0, max_soft: 0.0 }
+admix_api::settings! {
+    /// Recipe: `FMix(alpha: 1.0)`.
+    pub struct FMix {
+        /// Where the random numbers of a field stand in its spectrum.
+        pub spectrum: Spectrum = Spectrum::default(),
+        /// Power by which amplitudes fall with the frequency, in [0, 10]. Larger is smoother.
+        pub decay: f64 = 3.0,
+        /// Share of the pixels, on each side of the edge, that go over in a ramp, in [0, 0.5]. At most lambda and 1 - lambda.
+        pub max_soft: f64 = 0.0,
     }
 }
 

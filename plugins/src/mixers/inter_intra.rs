@@ -14,24 +14,19 @@
 
 use admix_api::mixer;
 use admix_api::prelude::*;
+use admix_api::ranges::expect;
 
 use super::cutmix::{CutMix, bounds_of, inside};
 
-/// Recipe: `InterIntra(intra_alpha: 2.0, inter_alpha: 0.2)`. The host's `alpha` plays no part: there are two.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct InterIntra {
-    /// lambda ~ Beta(alpha, alpha) of MixUp for a pair of one cluster; above 0. An assumption, as the paper prints none;
-    /// 1, 2 and 4 are worth trying.
-    pub intra_alpha: f64,
-    /// lambda ~ Beta(alpha, alpha) of CutMix for a pair of two clusters; above 0. An assumption; 0.2, 0.5 and 1 are worth
-    /// trying.
-    pub inter_alpha: f64,
-}
-
-impl Default for InterIntra {
-    fn default() -> Self {
-        Self { intra_alpha: 2.0, inter_alpha: 0.2 }
+admix_api::settings! {
+    /// Recipe: `InterIntra(intra_alpha: 2.0, inter_alpha: 0.2)`. The host's `alpha` plays no part: there are two.
+    pub struct InterIntra {
+        /// lambda ~ Beta(alpha, alpha) of MixUp for a pair of one cluster; above 0. An assumption, as the paper prints none;
+        /// 1, 2 and 4 are worth trying.
+        pub intra_alpha: f64 = 2.0,
+        /// lambda ~ Beta(alpha, alpha) of CutMix for a pair of two clusters; above 0. An assumption; 0.2, 0.5 and 1 are worth
+        /// trying.
+        pub inter_alpha: f64 = 0.2,
     }
 }
 
@@ -55,17 +50,11 @@ impl Mixer for InterIntra {
 
     fn mix(&mut self, input: &MixInput<'_>, plan: &Planned) -> Result<Mixed> {
         let (n, _, height, width) = input.nchw()?;
-        let pseudo = input.pseudo.ok_or_else(|| Error::MissingInput {
-            plugin: "inter_intra".into(),
-            input: "pseudo".into(),
-            remedy: "pass `pseudo: labels` to the mix".into(),
-        })?;
+        let pseudo = input
+            .pseudo
+            .ok_or_else(|| Error::missing("inter_intra", "pseudo", "pass `pseudo: labels` to the mix"))?;
         if pseudo.size() != [n] {
-            return Err(Error::Shape {
-                what: "the pseudo labels for inter_intra".into(),
-                got: pseudo.size(),
-                wanted: format!("[{n}]"),
-            });
+            return Err(Error::shape("the pseudo labels for inter_intra", pseudo.size(), format!("[{n}]")));
         }
         let partner = plan.partner()?;
         // t_i = [c_i == c_p(i)]
@@ -88,10 +77,8 @@ impl MixerConfig for InterIntra {
 
     fn validate(&self) -> Result<()> {
         for (what, alpha) in [("intra_alpha", self.intra_alpha), ("inter_alpha", self.inter_alpha)] {
-            if !(alpha > 0.0 && alpha.is_finite()) {
-                let wanted = "a number above 0 (lambda ~ Beta(alpha, alpha))".into();
-                return Err(Error::Range { what: what.into(), got: alpha.to_string(), wanted });
-            }
+            let good = alpha > 0.0 && alpha.is_finite();
+            expect(what, alpha, good, "a number above 0 (lambda ~ Beta(alpha, alpha))")?;
         }
         Ok(())
     }

@@ -10,21 +10,16 @@
 
 use admix_api::mixer;
 use admix_api::prelude::*;
+use admix_api::ranges::expect;
 
 use super::MixUp;
 
-/// Recipe: `ManifoldMix(alpha: 1.0, stages: [0, 1, 2])`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct ManifoldMix {
-    /// The stages that one is drawn from for every batch, each alike: 0 mixes the images, k the output of stage k of the
-    /// network. The default is that of the authors' code.
-    pub stages: Vec<usize>,
-}
-
-impl Default for ManifoldMix {
-    fn default() -> Self {
-        Self { stages: vec![0, 1, 2] }
+admix_api::settings! {
+    /// Recipe: `ManifoldMix(alpha: 1.0, stages: [0, 1, 2])`.
+    pub struct ManifoldMix {
+        /// The stages that one is drawn from for every batch, each alike: 0 mixes the images, k the output of stage k of the
+        /// network. The default is that of the authors' code.
+        pub stages: Vec<usize> = vec![0, 1, 2],
     }
 }
 
@@ -61,14 +56,8 @@ impl MixerConfig for ManifoldMix {
     }
 
     fn validate(&self) -> Result<()> {
-        if !self.stages.is_empty() {
-            return Ok(());
-        }
-        Err(Error::Range {
-            what: "stages".into(),
-            got: "[]".into(),
-            wanted: "one stage or more: 0 (the images), or a stage of the network".into(),
-        })
+        let wanted = "one stage or more: 0 (the images), or a stage of the network";
+        expect("stages", "[]", !self.stages.is_empty(), wanted)
     }
 
     fn build(&self, _path: &Path, _context: &MixerContext) -> Result<Box<dyn Mixer>> {

@@ -8,10 +8,10 @@
 use admix_api::mixer;
 use admix_api::prelude::*;
 
-/// Recipe: `MixUp(alpha: 1.0)`. Has no settings of its own.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct MixUp {}
+admix_api::settings! {
+    /// Recipe: `MixUp(alpha: 1.0)`. Has no settings of its own.
+    pub struct MixUp {}
+}
 
 impl Mixer for MixUp {
     fn mix(&mut self, input: &MixInput<'_>, plan: &Planned) -> Result<Mixed> {

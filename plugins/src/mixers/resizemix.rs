@@ -16,7 +16,7 @@ use admix_api::mixer;
 use admix_api::prelude::*;
 
 use super::cutmix::{BoxRule, CutBox, CutMix, inside};
-use crate::ranges::within;
+use admix_api::ranges::within;
 
 /// How the share of a side is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -38,23 +38,17 @@ pub enum Resizing {
     Bilinear,
 }
 
-/// Recipe: `ResizeMix(tau: Uniform)`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct ResizeMix {
-    /// How the share of a side is drawn.
-    pub tau: SideShare,
-    /// Smallest share of a side, in [0, 1].
-    pub least: f64,
-    /// Largest share of a side, in [0, 1], at least `least`.
-    pub most: f64,
-    /// How the partner is made smaller.
-    pub resizing: Resizing,
-}
-
-impl Default for ResizeMix {
-    fn default() -> Self {
-        Self { tau: SideShare::default(), least: 0.1, most: 0.8, resizing: Resizing::default() }
+admix_api::settings! {
+    /// Recipe: `ResizeMix(tau: Uniform)`.
+    pub struct ResizeMix {
+        /// How the share of a side is drawn.
+        pub tau: SideShare = SideShare::default(),
+        /// Smallest share of a side, in [0, 1].
+        pub least: f64 = 0.1,
+        /// Largest share of a side, in [0, 1], at least `least`.
+        pub most: f64 = 0.8,
+        /// How the partner is made smaller.
+        pub resizing: Resizing = Resizing::default(),
     }
 }
 

@@ -7,17 +7,11 @@
 use admix_api::loss;
 use admix_api::prelude::*;
 
-/// Recipe: `@TYPE@(scale: 0.5)`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct @TYPE@ {
-    /// The value is multiplied by this; above 0.
-    pub scale: f64,
-}
-
-impl Default for @TYPE@ {
-    fn default() -> Self {
-        Self { scale: 1.0 }
+admix_api::settings! {
+    /// Recipe: `@TYPE@(scale: 0.5)`.
+    pub struct @TYPE@ {
+        /// The value is multiplied by this; above 0.
+        pub scale: f64 = 1.0,
     }
 }
 
@@ -45,11 +39,7 @@ impl LossConfig for @TYPE@ {
         if self.scale > 0.0 && self.scale.is_finite() {
             return Ok(());
         }
-        Err(Error::Range {
-            what: "scale".into(),
-            got: self.scale.to_string(),
-            wanted: "a number above 0".into(),
-        })
+        Err(Error::range("scale", self.scale, "a number above 0"))
     }
 
     fn build(&self) -> Result<Box<dyn Loss>> {

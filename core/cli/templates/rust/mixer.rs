@@ -7,12 +7,12 @@
 use admix_api::mixer;
 use admix_api::prelude::*;
 
-/// Recipe: `@TYPE@(alpha: 1.0, upside_down: true)`.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct @TYPE@ {
-    /// Whether the own part is at the bottom instead.
-    pub upside_down: bool,
+admix_api::settings! {
+    /// Recipe: `@TYPE@(alpha: 1.0, upside_down: true)`.
+    pub struct @TYPE@ {
+        /// Whether the own part is at the bottom instead.
+        pub upside_down: bool = false,
+    }
 }
 
 impl Mixer for @TYPE@ {

@@ -202,7 +202,7 @@ macro_rules! augmentation {
     (
         $(#[$about:meta])* pub struct $config:ident {}, $name:literal, $summary:literal, source: $source:literal
     ) => {
-        ::admix_api::no_settings! { $(#[$about])* pub struct $config {} }
+        ::admix_api::settings! { $(#[$about])* pub struct $config {} }
 
         $crate::augmentation! { $config, $name, $summary, source: $source }
     };

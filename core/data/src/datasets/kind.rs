@@ -211,7 +211,7 @@ macro_rules! dataset {
     (
         $(#[$about:meta])* pub struct $config:ident {}, $name:literal, $summary:literal, source: $source:literal
     ) => {
-        ::admix_api::no_settings! { $(#[$about])* pub struct $config {} }
+        ::admix_api::settings! { $(#[$about])* pub struct $config {} }
 
         $crate::dataset! { $config, $name, $summary, source: $source }
     };

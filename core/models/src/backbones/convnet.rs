@@ -2,25 +2,18 @@
 //!
 //! Names   conv1.weight, bn1.*, conv2.weight, bn2.*, ...; 3x3 kernels, padding 1, no bias.
 
+use admix_api::ranges::expect;
 use admix_api::{Path, Result as Checked};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use crate::{Backbone, BackboneConfig, BatchNorm2d, Conv2d, Conv2dConfig, Error, Map, Pass, Result};
 
-/// Settings of a ConvNet. Recipe: `ConvNet(widths: [8, 16, 32], strides: [2, 2, 2])`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct ConvNetConfig {
-    /// Output channels of each stage.
-    pub widths: Vec<i64>,
-    /// Stride of each stage, as many as widths.
-    pub strides: Vec<i64>,
-}
-
-impl Default for ConvNetConfig {
-    fn default() -> Self {
-        Self { widths: vec![8, 16, 32], strides: vec![2, 2, 2] }
+admix_api::settings! {
+    /// Settings of a ConvNet. Recipe: `ConvNet(widths: [8, 16, 32], strides: [2, 2, 2])`.
+    pub struct ConvNetConfig {
+        /// Output channels of each stage.
+        pub widths: Vec<i64> = vec![8, 16, 32],
+        /// Stride of each stage, as many as widths.
+        pub strides: Vec<i64> = vec![2, 2, 2],
     }
 }
 
@@ -39,17 +32,12 @@ struct ConvNet {
 
 impl BackboneConfig for ConvNetConfig {
     fn validate(&self) -> Checked<()> {
-        let refuse = |field: &str, values: &[i64], wanted: String| {
-            Err(admix_api::Error::Range { what: field.into(), got: format!("{values:?}"), wanted })
-        };
-        if self.widths.is_empty() || self.widths.iter().any(|&width| width < 1) {
-            return refuse("widths", &self.widths, "at least one, all positive".into());
-        }
-        if self.strides.len() != self.widths.len() || self.strides.iter().any(|&stride| stride < 1) {
-            let wanted = format!("{} positive numbers, one for each width", self.widths.len());
-            return refuse("strides", &self.strides, wanted);
-        }
-        Ok(())
+        let widths = !self.widths.is_empty() && self.widths.iter().all(|&width| width > 0);
+        expect("widths", format!("{:?}", self.widths), widths, "at least one, all positive")?;
+        let strides =
+            self.strides.len() == self.widths.len() && self.strides.iter().all(|&stride| stride > 0);
+        let wanted = format!("{} positive numbers, one for each width", self.widths.len());
+        expect("strides", format!("{:?}", self.strides), strides, &wanted)
     }
 
     fn build(&self, path: &Path, in_channels: i64) -> Result<Box<dyn Backbone>> {

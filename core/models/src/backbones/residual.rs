@@ -4,6 +4,7 @@
 //! Init    convolutions He-normal by fan-out; BatchNorm weight 1, but 0 for the last of each residual block
 //!         (Goyal et al. 2017, arXiv:1706.02677, section 5.1); bias 0.
 
+use admix_api::ranges::expect;
 use admix_api::{Path, Result as Checked};
 use admix_torch::Tensor;
 
@@ -195,21 +196,14 @@ impl Layout {
 
 /// Refuses a depth that is not among the known ones.
 pub(super) fn check_depth(depth: u32, known: &[u32]) -> Checked<()> {
-    if known.contains(&depth) {
-        return Ok(());
-    }
     let all = known.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
     let wanted = if known.len() > 1 { format!("one of {all}") } else { all };
-    Err(admix_api::Error::Range { what: "depth".into(), got: depth.to_string(), wanted })
+    expect("depth", depth, known.contains(&depth), &wanted)
 }
 
 /// Refuses a width factor that makes no network.
 pub(super) fn check_width(width: f64) -> Checked<()> {
-    if width > 0.0 && width <= 8.0 {
-        return Ok(());
-    }
-    let wanted = "more than 0, at most 8".into();
-    Err(admix_api::Error::Range { what: "width".into(), got: width.to_string(), wanted })
+    expect("width", width, width > 0.0 && width <= 8.0, "more than 0, at most 8")
 }
 
 #[cfg(test)]

@@ -5,28 +5,20 @@
 use std::rc::Rc;
 
 use admix_api::{Path, Result as Checked};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use super::residual::{BlockKind, Layout, check_depth, check_width};
 use super::stem::Stem;
 use crate::{Backbone, BackboneConfig, Result};
 
-/// Settings of a ResNet. Recipe: `ResNet(depth: 18, stem: Small, width: 1.0)`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct ResNetConfig {
-    /// Layers: 18, 34 (basic blocks), 50 or 101 (bottlenecks).
-    pub depth: u32,
-    /// The first layers.
-    pub stem: Stem,
-    /// Factor on all channel counts, in (0, 8]; each is rounded to a multiple of 8.
-    pub width: f64,
-}
-
-impl Default for ResNetConfig {
-    fn default() -> Self {
-        Self { depth: 18, stem: Stem::Small, width: 1.0 }
+admix_api::settings! {
+    /// Settings of a ResNet. Recipe: `ResNet(depth: 18, stem: Small, width: 1.0)`.
+    pub struct ResNetConfig {
+        /// Layers: 18, 34 (basic blocks), 50 or 101 (bottlenecks).
+        pub depth: u32 = 18,
+        /// The first layers.
+        pub stem: Stem = Stem::Small,
+        /// Factor on all channel counts, in (0, 8]; each is rounded to a multiple of 8.
+        pub width: f64 = 1.0,
     }
 }
 

@@ -5,29 +5,21 @@
 use std::rc::Rc;
 
 use admix_api::{Path, Result as Checked};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use super::residual::{BlockKind, Layout, check_depth, check_width};
 use super::stem::Stem;
 use crate::{Backbone, BackboneConfig, Result};
 
-/// Settings of a ResNeXt 32x4d. Recipe: `ResNeXt(depth: 50, stem: Small, width: 1.0)`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct ResNeXtConfig {
-    /// Layers: 50.
-    pub depth: u32,
-    /// The first layers.
-    pub stem: Stem,
-    /// Factor on all channel counts, in (0, 8]; each is rounded to a multiple of 8, those of the 32-group
-    /// convolutions to a multiple of 32.
-    pub width: f64,
-}
-
-impl Default for ResNeXtConfig {
-    fn default() -> Self {
-        Self { depth: 50, stem: Stem::Small, width: 1.0 }
+admix_api::settings! {
+    /// Settings of a ResNeXt 32x4d. Recipe: `ResNeXt(depth: 50, stem: Small, width: 1.0)`.
+    pub struct ResNeXtConfig {
+        /// Layers: 50.
+        pub depth: u32 = 50,
+        /// The first layers.
+        pub stem: Stem = Stem::Small,
+        /// Factor on all channel counts, in (0, 8]; each is rounded to a multiple of 8, those of the 32-group
+        /// convolutions to a multiple of 32.
+        pub width: f64 = 1.0,
     }
 }
 

@@ -105,8 +105,8 @@ const WIDTH: i64 = 6;
 impl BackboneConfig for Tokens {
     fn build(&self, path: &Path, in_channels: i64) -> Result<Box<dyn Backbone>> {
         if self.vice == Vice::OneColour && in_channels > 1 {
-            let message = "only one colour".into();
-            return Err(admix_api::Error::Plugin { plugin: "tokens".into(), message }.into());
+            let message = "only one colour";
+            return Err(admix_api::Error::plugin("tokens", message).into());
         }
         let shape = Conv2dConfig { stride: 8, padding: 0, ..Conv2dConfig::new(in_channels, WIDTH, 8) };
         let parameter =

@@ -6,7 +6,7 @@
 
 use admix_api::prelude::*;
 
-use crate::ranges::within;
+use admix_api::ranges::within;
 
 /// What happens to pairs of one pseudo label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]

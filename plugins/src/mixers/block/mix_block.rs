@@ -20,7 +20,7 @@ use super::projection::{Attention, Projection, Projections, Side};
 use super::upsample::Upsample;
 use super::value::{Activation, Branch, BranchSettings, Content, ContentOf};
 use super::{attention, projection};
-use crate::ranges::{at_least, within};
+use admix_api::ranges::{at_least, within};
 
 /// Where the sigmoid stands. The same thing for nearest upsampling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -111,10 +111,12 @@ impl MixBlock {
     /// Invalid settings, or no width of features.
     pub fn new(settings: Block, path: &Path, context: &MixerContext) -> Result<Self> {
         settings.validate()?;
-        let channels = context.feature_channels.ok_or_else(|| Error::MissingInput {
-            plugin: settings.plugin.into(),
-            input: "the width of the feature map".into(),
-            remedy: format!("the backbone must have a stage {}", settings.stage),
+        let channels = context.feature_channels.ok_or_else(|| {
+            Error::missing(
+                settings.plugin,
+                "the width of the feature map",
+                format!("the backbone must have a stage {}", settings.stage),
+            )
         })?;
         let encoder = Encoder::new(settings.encoding, path)?;
         let seen = (channels, encoder.channels());
@@ -140,11 +142,11 @@ impl MixBlock {
         let own = input.features_for(self.settings.plugin)?;
         for maps in [Some(own), input.partner_features].into_iter().flatten() {
             if maps.dim() != 4 || maps.size()[1] != self.channels {
-                return Err(Error::Shape {
-                    what: format!("the feature map given to {}", self.settings.plugin),
-                    got: maps.size(),
-                    wanted: format!("[N, {}, h, w] (stage {})", self.channels, self.settings.stage),
-                });
+                return Err(Error::shape(
+                    format!("the feature map given to {}", self.settings.plugin),
+                    maps.size(),
+                    format!("[N, {}, h, w] (stage {})", self.channels, self.settings.stage),
+                ));
             }
         }
         let kind = if own.kind() == Kind::Double { Kind::Double } else { Kind::Float };
@@ -239,10 +241,12 @@ impl MixBlock {
         let same = match adjust.same_cluster {
             SameCluster::Keep => None,
             SameCluster::Blend => {
-                let pseudo = input.pseudo.ok_or_else(|| Error::MissingInput {
-                    plugin: self.settings.plugin.into(),
-                    input: "pseudo".into(),
-                    remedy: "pass `pseudo: labels` to the mix, or set same_cluster: Keep".into(),
+                let pseudo = input.pseudo.ok_or_else(|| {
+                    Error::missing(
+                        self.settings.plugin,
+                        "pseudo",
+                        "pass `pseudo: labels` to the mix, or set same_cluster: Keep",
+                    )
                 })?;
                 Some(pseudo.f_eq_tensor(&pseudo.f_index_select(0, &plan.partner()?)?)?)
             }

@@ -124,7 +124,7 @@ impl Projections {
                 let key = self.convs.last().map(|conv| side(conv, partner, self.channels));
                 match (query, key) {
                     (Some(query), Some(key)) => Ok((query?, key?)),
-                    _ => Err(Error::Plugin { plugin: "mix block".into(), message: "no projection".into() }),
+                    _ => Err(Error::plugin("mix block", "no projection")),
                 }
             }
         }

@@ -24,7 +24,7 @@ use super::problem::PairForm;
 use super::solve::{BeliefPropagation, Both, Solve, Swap};
 use super::{part, places};
 use crate::mixers::puzzlemix::grid::{fitting, saliency_shares};
-use crate::ranges::{at_least, within};
+use admix_api::ranges::{at_least, expect, within};
 
 /// Who labels an output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -59,59 +59,38 @@ pub enum Form {
     Code,
 }
 
-/// Recipe: `CoMixup(alpha: 2.0)`, where alpha is that of the Dirichlet prior. The defaults are the authors' for CIFAR-100,
-/// Tiny-ImageNet and ImageNet in few epochs; for ImageNet with `stride: 8`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct CoMixup {
-    /// Blocks a side of the grid, each at least 2: one is drawn for every batch among those that divide the image.
-    pub blocks: Vec<i64>,
-    /// Inputs that are mixed with each other, at least 2.
-    pub part: i64,
-    /// Smoothness: the weight of neighbours that show different inputs, at least 0.
-    pub beta: f64,
-    /// Diversity: the weight of the penalty of inputs that are used too often, at least 0.
-    pub gamma: f64,
-    /// Weight of the prior on how much each input is used, drawn from Dirichlet(alpha) for every part, at least 0.
-    pub eta: f64,
-    /// How many whole outputs' worth of an input all other outputs may use before the penalty sets in, at least 0.
-    pub tau: f64,
-    /// How the penalty sets in.
-    pub threshold: Threshold,
-    /// How much the distance of the most salient windows of two inputs counts in the penalty, in [0, 1].
-    pub omega: f64,
-    /// Side of these windows in pixels, at least 1.
-    pub window: i64,
-    /// Pixels between two windows, at least 1.
-    pub stride: i64,
-    /// Passes over all outputs, at least 1.
-    pub sweeps: usize,
-    /// Whether outputs that use the same inputs are parted in the last pass.
-    pub resolve: bool,
-    /// Where the paper's objective and the authors' code part.
-    pub form: Form,
-    /// Who labels an output.
-    pub solver: Solver,
-}
-
-impl Default for CoMixup {
-    fn default() -> Self {
-        Self {
-            blocks: vec![4],
-            part: 20,
-            beta: 0.32,
-            gamma: 1.0,
-            eta: 0.05,
-            tau: 0.83,
-            threshold: Threshold::Hard,
-            omega: 0.001,
-            window: 8,
-            stride: 1,
-            sweeps: 4,
-            resolve: true,
-            form: Form::Objective,
-            solver: Solver::Both,
-        }
+admix_api::settings! {
+    /// Recipe: `CoMixup(alpha: 2.0)`, where alpha is that of the Dirichlet prior. The defaults are the authors' for CIFAR-100,
+    /// Tiny-ImageNet and ImageNet in few epochs; for ImageNet with `stride: 8`.
+    pub struct CoMixup {
+        /// Blocks a side of the grid, each at least 2: one is drawn for every batch among those that divide the image.
+        pub blocks: Vec<i64> = vec![4],
+        /// Inputs that are mixed with each other, at least 2.
+        pub part: i64 = 20,
+        /// Smoothness: the weight of neighbours that show different inputs, at least 0.
+        pub beta: f64 = 0.32,
+        /// Diversity: the weight of the penalty of inputs that are used too often, at least 0.
+        pub gamma: f64 = 1.0,
+        /// Weight of the prior on how much each input is used, drawn from Dirichlet(alpha) for every part, at least 0.
+        pub eta: f64 = 0.05,
+        /// How many whole outputs' worth of an input all other outputs may use before the penalty sets in, at least 0.
+        pub tau: f64 = 0.83,
+        /// How the penalty sets in.
+        pub threshold: Threshold = Threshold::Hard,
+        /// How much the distance of the most salient windows of two inputs counts in the penalty, in [0, 1].
+        pub omega: f64 = 0.001,
+        /// Side of these windows in pixels, at least 1.
+        pub window: i64 = 8,
+        /// Pixels between two windows, at least 1.
+        pub stride: i64 = 1,
+        /// Passes over all outputs, at least 1.
+        pub sweeps: usize = 4,
+        /// Whether outputs that use the same inputs are parted in the last pass.
+        pub resolve: bool = true,
+        /// Where the paper's objective and the authors' code part.
+        pub form: Form = Form::Objective,
+        /// Who labels an output.
+        pub solver: Solver = Solver::Both,
     }
 }
 
@@ -204,11 +183,11 @@ impl CoMixup {
             };
             let start = columns(cells + 3, width);
             if let Some(wrong) = start.iter().find(|input| !(0.0..inputs as f64).contains(*input)) {
-                return Err(Error::Range {
-                    what: "`start` of a plan for co_mixup".into(),
-                    got: wrong.to_string(),
-                    wanted: format!("one of {inputs} inputs, from 0"),
-                });
+                return Err(Error::range(
+                    "`start` of a plan for co_mixup",
+                    wrong,
+                    format!("one of {inputs} inputs, from 0"),
+                ));
             }
             Ok(Given {
                 saliency: columns(0, cells),
@@ -300,33 +279,31 @@ impl Mixer for CoMixup {
     fn mix(&mut self, input: &MixInput<'_>, plan: &Planned) -> Result<Mixed> {
         let _no_graph = no_grad();
         let (n, _, height, width) = input.nchw()?;
-        let saliency = input.saliency.ok_or_else(|| Error::MissingInput {
-            plugin: "co_mixup".into(),
-            input: "saliency".into(),
-            remedy: "give the mix the saliency of its images".into(),
+        let saliency = input.saliency.ok_or_else(|| {
+            Error::missing("co_mixup", "saliency", "give the mix the saliency of its images")
         })?;
         if saliency.size() != [n, height, width] {
-            return Err(Error::Shape {
-                what: "the saliency for co_mixup".into(),
-                got: saliency.size(),
-                wanted: format!("[{n}, {height}, {width}]"),
-            });
+            return Err(Error::shape(
+                "the saliency for co_mixup",
+                saliency.size(),
+                format!("[{n}, {height}, {width}]"),
+            ));
         }
         let (prior, start) = (plan.get("prior")?, plan.get("start")?);
         let blocks = (start.size1()? / n.max(1)).max(0).isqrt();
         if blocks < 1 || start.size1()? != n * blocks * blocks || prior.size1()? != n {
-            return Err(Error::Shape {
-                what: format!("the prior and the start of a plan for {n} images"),
-                got: [prior.size(), start.size()].concat(),
-                wanted: format!("[{n}] and [{n} b b]"),
-            });
+            return Err(Error::shape(
+                format!("the prior and the start of a plan for {n} images"),
+                [prior.size(), start.size()].concat(),
+                format!("[{n}] and [{n} b b]"),
+            ));
         }
         if height % blocks != 0 || width % blocks != 0 {
-            return Err(Error::Shape {
-                what: format!("the {blocks} blocks of a plan for an image"),
-                got: vec![height, width],
-                wanted: "sides that they divide".into(),
-            });
+            return Err(Error::shape(
+                format!("the {blocks} blocks of a plan for an image"),
+                vec![height, width],
+                "sides that they divide",
+            ));
         }
         let seen = saliency.f_to_kind(Kind::Float)?.f_nan_to_num(0.0, 0.0, 0.0)?;
         let each = [
@@ -361,23 +338,12 @@ impl MixerConfig for CoMixup {
     }
 
     fn validate(&self) -> Result<()> {
-        let range = |what: &str, got: String, wanted: &str| {
-            Err(Error::Range { what: what.into(), got, wanted: wanted.into() })
-        };
-        if self.blocks.is_empty() || self.blocks.iter().any(|b| *b < 2) {
-            return range("blocks", format!("{:?}", self.blocks), "numbers of at least 2");
-        }
-        if self.part < 2 {
-            return range("part", self.part.to_string(), "a whole number of at least 2");
-        }
-        for (what, value) in [("window", self.window), ("stride", self.stride)] {
-            if value < 1 {
-                return range(what, value.to_string(), "a whole number of at least 1");
-            }
-        }
-        if self.sweeps < 1 {
-            return range("sweeps", self.sweeps.to_string(), "a whole number of at least 1");
-        }
+        let blocks = !self.blocks.is_empty() && self.blocks.iter().all(|b| *b >= 2);
+        expect("blocks", format!("{:?}", self.blocks), blocks, "numbers of at least 2")?;
+        expect("part", self.part, self.part >= 2, "a whole number of at least 2")?;
+        expect("window", self.window, self.window >= 1, "a whole number of at least 1")?;
+        expect("stride", self.stride, self.stride >= 1, "a whole number of at least 1")?;
+        expect("sweeps", self.sweeps, self.sweeps >= 1, "a whole number of at least 1")?;
         at_least("beta", self.beta, 0.0)?;
         at_least("gamma", self.gamma, 0.0)?;
         at_least("eta", self.eta, 0.0)?;

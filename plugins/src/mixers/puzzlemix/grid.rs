@@ -21,13 +21,11 @@ pub fn fitting(blocks: &[i64], (height, width): (i64, i64)) -> Result<Vec<i64>> 
     } else {
         format!("such as {}", others.join(" or "))
     };
-    Err(Error::Range {
-        what: "blocks".into(),
-        got: format!("{blocks:?}"),
-        wanted: format!(
-            "a number that divides {height} and {width}, height and width of the images: {remedy}"
-        ),
-    })
+    Err(Error::range(
+        "blocks",
+        format!("{blocks:?}"),
+        format!("a number that divides {height} and {width}, height and width of the images: {remedy}"),
+    ))
 }
 
 /// The largest divisor of `whole` (at least 1) that is not above `limit`; 1 where the limit is below 1.
@@ -42,7 +40,7 @@ pub fn largest_divisor(whole: i64, limit: i64) -> i64 {
 pub fn pooled(map: &Tensor, (rows, columns): (i64, i64)) -> Result<Tensor> {
     let mut shape = map.size();
     let (Some(width), Some(height)) = (shape.pop(), shape.pop()) else {
-        return Err(Error::Shape { what: "a map".into(), got: map.size(), wanted: "[.., H, W]".into() });
+        return Err(Error::shape("a map", map.size(), "[.., H, W]"));
     };
     shape.extend([rows, height / rows, columns, width / columns]);
     Ok(map.f_reshape(shape)?.f_mean_dim([-3i64, -1].as_slice(), false, None)?)

@@ -22,7 +22,7 @@ use super::grid::{fitting, grown, largest_divisor, saliency_shares};
 use super::solve::{Icm, MinCut, Profile, Solve};
 use super::{Smoothness, Terms, transport};
 use crate::mixers::or_data;
-use crate::ranges::{at_least, within};
+use admix_api::ranges::{at_least, expect, within};
 
 /// The most patches a side, where the mask has no more blocks: transport keeps a cost for every two patches.
 const MOST_PATCHES: i64 = 16;
@@ -43,55 +43,36 @@ pub enum Solver {
     MinCut,
 }
 
-/// Recipe: `PuzzleMix(alpha: 1.0)`. The defaults are the authors' for CIFAR-100; for larger images they use
-/// `t_size: -1`, and for ImageNet in few epochs also `beta: 1.5, neigh: 2`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct PuzzleMix {
-    /// Blocks a side of the mask's grid, each at least 2: one is drawn for every batch among those that divide the image.
-    pub blocks: Vec<i64>,
-    /// Values of the mask, in 2 .. 4: 3 are 0, 1/2 and 1.
-    pub labels: i64,
-    /// Label smoothness, at least 0.
-    pub beta: f64,
-    /// Data smoothness relative to label smoothness, in [0, 1].
-    pub gamma: f64,
-    /// Weight of the prior that holds the mask near lambda, at least 0.
-    pub eta: f64,
-    /// Pixels over which images are averaged before the borders of blocks are compared, at least 1. Where it does not
-    /// divide a block, the next smaller divisor.
-    pub neigh: i64,
-    /// Whether patches are moved.
-    pub transport: bool,
-    /// The price of moving a patch, at least 0.
-    pub t_eps: f64,
-    /// Side of a patch in pixels that is aimed at, at least 1, or -1 for whole blocks. Where it does not divide a block, the
-    /// next smaller divisor; where that makes more than 16 patches a side, the smallest divisor that does not.
-    pub t_size: i64,
-    /// Who finds the mask.
-    pub solver: Solver,
-    /// Primal-dual steps of `Icm`, at least 1.
-    pub iterations: usize,
-    /// Standard deviation by which the images were divided, above 0: one, or one for each channel. `None`: the data's.
-    pub std: Option<Vec<f64>>,
-}
-
-impl Default for PuzzleMix {
-    fn default() -> Self {
-        Self {
-            blocks: vec![2, 4, 8, 16],
-            labels: 3,
-            beta: 1.2,
-            gamma: 0.5,
-            eta: 0.2,
-            neigh: 4,
-            transport: true,
-            t_eps: 0.8,
-            t_size: 4,
-            solver: Solver::Auto,
-            iterations: Icm::default().iterations,
-            std: None,
-        }
+admix_api::settings! {
+    /// Recipe: `PuzzleMix(alpha: 1.0)`. The defaults are the authors' for CIFAR-100; for larger images they use
+    /// `t_size: -1`, and for ImageNet in few epochs also `beta: 1.5, neigh: 2`.
+    pub struct PuzzleMix {
+        /// Blocks a side of the mask's grid, each at least 2: one is drawn for every batch among those that divide the image.
+        pub blocks: Vec<i64> = vec![2, 4, 8, 16],
+        /// Values of the mask, in 2 .. 4: 3 are 0, 1/2 and 1.
+        pub labels: i64 = 3,
+        /// Label smoothness, at least 0.
+        pub beta: f64 = 1.2,
+        /// Data smoothness relative to label smoothness, in [0, 1].
+        pub gamma: f64 = 0.5,
+        /// Weight of the prior that holds the mask near lambda, at least 0.
+        pub eta: f64 = 0.2,
+        /// Pixels over which images are averaged before the borders of blocks are compared, at least 1. Where it does not
+        /// divide a block, the next smaller divisor.
+        pub neigh: i64 = 4,
+        /// Whether patches are moved.
+        pub transport: bool = true,
+        /// The price of moving a patch, at least 0.
+        pub t_eps: f64 = 0.8,
+        /// Side of a patch in pixels that is aimed at, at least 1, or -1 for whole blocks. Where it does not divide a block, the
+        /// next smaller divisor; where that makes more than 16 patches a side, the smallest divisor that does not.
+        pub t_size: i64 = 4,
+        /// Who finds the mask.
+        pub solver: Solver = Solver::Auto,
+        /// Primal-dual steps of `Icm`, at least 1.
+        pub iterations: usize = Icm::default().iterations,
+        /// Standard deviation by which the images were divided, above 0: one, or one for each channel. `None`: the data's.
+        pub std: Option<Vec<f64>> = None,
     }
 }
 
@@ -119,11 +100,11 @@ impl PuzzleMix {
         // Where nothing is known, images are not normalised.
         let std = self.std.as_deref().unwrap_or(&[1.0]);
         if std.len() != 1 && std.len() as i64 != channels {
-            return Err(Error::Range {
-                what: "`std` of PuzzleMix".into(),
-                got: format!("{} numbers", std.len()),
-                wanted: format!("1, or one for each of {channels} channels"),
-            });
+            return Err(Error::range(
+                "`std` of PuzzleMix",
+                format!("{} numbers", std.len()),
+                format!("1, or one for each of {channels} channels"),
+            ));
         }
         // Filled, not copied: a copy from the host would wait for the device.
         let each: Vec<Tensor> = std
@@ -197,25 +178,23 @@ impl Mixer for PuzzleMix {
     fn mix(&mut self, input: &MixInput<'_>, plan: &Planned) -> Result<Mixed> {
         let _no_graph = no_grad();
         let (n, _, height, width) = input.nchw()?;
-        let saliency = input.saliency.ok_or_else(|| Error::MissingInput {
-            plugin: "puzzlemix".into(),
-            input: "saliency".into(),
-            remedy: "give the mix the saliency of its images".into(),
+        let saliency = input.saliency.ok_or_else(|| {
+            Error::missing("puzzlemix", "saliency", "give the mix the saliency of its images")
         })?;
         if saliency.size() != [n, height, width] {
-            return Err(Error::Shape {
-                what: "the saliency for puzzlemix".into(),
-                got: saliency.size(),
-                wanted: format!("[{n}, {height}, {width}]"),
-            });
+            return Err(Error::shape(
+                "the saliency for puzzlemix",
+                saliency.size(),
+                format!("[{n}, {height}, {width}]"),
+            ));
         }
         let blocks = plan.get("blocks")?.size1()?;
         if blocks < 2 || height % blocks != 0 || width % blocks != 0 {
-            return Err(Error::Shape {
-                what: format!("the {blocks} blocks of a plan for an image"),
-                got: vec![height, width],
-                wanted: "sides that they divide, and at least 2 blocks".into(),
-            });
+            return Err(Error::shape(
+                format!("the {blocks} blocks of a plan for an image"),
+                vec![height, width],
+                "sides that they divide, and at least 2 blocks",
+            ));
         }
         let partner = plan.partner()?;
         let partners = input.partners(&partner)?;
@@ -247,34 +226,26 @@ impl MixerConfig for PuzzleMix {
     }
 
     fn validate(&self) -> Result<()> {
-        let range = |what: &str, got: String, wanted: &str| {
-            Err(Error::Range { what: what.into(), got, wanted: wanted.into() })
-        };
-        if self.blocks.is_empty() || self.blocks.iter().any(|b| *b < 2) {
-            return range("blocks", format!("{:?}", self.blocks), "numbers of at least 2");
-        }
-        if !(2..=4).contains(&self.labels) {
-            return range("labels", self.labels.to_string(), "2, 3 or 4");
-        }
-        if self.neigh < 1 {
-            return range("neigh", self.neigh.to_string(), "a whole number of at least 1");
-        }
-        if self.t_size < 1 && self.t_size != -1 {
-            return range("t_size", self.t_size.to_string(), "a whole number of at least 1, or -1");
-        }
-        if self.iterations < 1 {
-            return range("iterations", self.iterations.to_string(), "a whole number of at least 1");
-        }
-        if let Some(std) = &self.std
-            && (std.is_empty() || !std.iter().all(|std| *std > 0.0 && std.is_finite()))
-        {
-            return range("std", format!("{std:?}"), "numbers above 0");
+        let blocks = !self.blocks.is_empty() && self.blocks.iter().all(|b| *b >= 2);
+        expect("blocks", format!("{:?}", self.blocks), blocks, "numbers of at least 2")?;
+        expect("labels", self.labels, (2..=4).contains(&self.labels), "2, 3 or 4")?;
+        expect("neigh", self.neigh, self.neigh >= 1, "a whole number of at least 1")?;
+        let sized = self.t_size >= 1 || self.t_size == -1;
+        expect("t_size", self.t_size, sized, "a whole number of at least 1, or -1")?;
+        expect("iterations", self.iterations, self.iterations >= 1, "a whole number of at least 1")?;
+        if let Some(std) = &self.std {
+            let good = !std.is_empty() && std.iter().all(|std| *std > 0.0 && std.is_finite());
+            expect("std", format!("{std:?}"), good, "numbers above 0")?;
         }
         if self.solver == Solver::Profile
             && let Some(b) = self.blocks.iter().find(|b| Profile::states(**b, self.labels).is_none())
         {
             let got = format!("Profile, with {b} blocks and {} labels", self.labels);
-            return range("solver", got, "another solver, or fewer blocks (at most 8 with 3 labels)");
+            return Err(Error::range(
+                "solver",
+                got,
+                "another solver, or fewer blocks (at most 8 with 3 labels)",
+            ));
         }
         at_least("beta", self.beta, 0.0)?;
         within("gamma", self.gamma, 0.0, 1.0)?;

@@ -82,7 +82,7 @@ pub(super) unsafe fn entry<'a>(data: *const c_void) -> &'a Entry {
 
 fn json(settings: raw::Text) -> Result<Json> {
     let settings = text(settings);
-    let refused = |message: String| Error::Plugin { plugin: "settings".into(), message };
+    let refused = |message: String| Error::plugin("settings", message);
     if settings.is_empty() {
         return Ok(Json::Object(serde_json::Map::new()));
     }
@@ -91,7 +91,7 @@ fn json(settings: raw::Text) -> Result<Json> {
 
 /// The settings of an entry of kind `K`, read and checked.
 pub(super) fn config<K: Kind + ?Sized>(entry: &Entry, settings: raw::Text) -> Result<Box<K::Config>> {
-    let refused = |message: String| Error::Plugin { plugin: entry.name.clone(), message };
+    let refused = |message: String| Error::plugin(entry.name.clone(), message);
     let reader = entry.reader::<K>().ok_or_else(|| refused("called as another kind of plugin".into()))?;
     let mut body = <dyn erased_serde::Deserializer<'_>>::erase(json(settings)?);
     let config = (reader.read)(&mut body).map_err(|error| refused(error.to_string()))?;

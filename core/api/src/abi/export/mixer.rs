@@ -134,11 +134,9 @@ unsafe extern "C" fn mix(
         let (inputs, plan) =
             unsafe { (slice(mix.inputs, mix.inputs_count), slice(mix.plan, mix.plan_count)) };
         let (inputs, plan) = (shared(inputs), Planned::of(shared(plan), mix.structure));
-        let images = inputs.get("images").ok_or_else(|| Error::MissingInput {
-            plugin: instance.name.into(),
-            input: "images".into(),
-            remedy: "the host gives them".into(),
-        })?;
+        let images = inputs
+            .get("images")
+            .ok_or_else(|| Error::missing(instance.name, "images", "the host gives them"))?;
         let input = MixInput::named(images, mix.quiet != 0, |name| inputs.get(name));
         let mixed = instance.mixer.mix(&input, &plan)?;
         if let Some(Hidden { stage }) = mixed.hidden {

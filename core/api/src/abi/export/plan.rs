@@ -81,10 +81,7 @@ pub(super) fn put(name: &str, plan: &Plan, out: &raw::Plan) -> Result<()> {
             Value::Float(_) | Value::Int(_) => false,
         };
         if is_empty {
-            return Err(Error::Plugin {
-                plugin: name.into(),
-                message: format!("the plan's value `{key}` is an empty list"),
-            });
+            return Err(Error::plugin(name, format!("the plan's value `{key}` is an empty list")));
         }
         let key = raw::Text::of(key);
         // SAFETY: the host's functions with its own pointer; slices live for the call.

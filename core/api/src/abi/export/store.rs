@@ -37,13 +37,12 @@ impl Hosted {
         if body(&errors) == raw::OK {
             return Ok(());
         }
-        Err(Error::Plugin { plugin: "host".into(), message: self.errors.take() })
+        Err(Error::plugin("host", self.errors.take()))
     }
 
     fn made(&self, tensor: raw::TensorPtr) -> Result<Tensor> {
         // SAFETY: an owned tensor of the host.
-        unsafe { handles::take(tensor) }
-            .ok_or_else(|| Error::Plugin { plugin: "host".into(), message: "made no tensor".into() })
+        unsafe { handles::take(tensor) }.ok_or_else(|| Error::plugin("host", "made no tensor"))
     }
 }
 

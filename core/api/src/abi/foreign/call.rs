@@ -34,7 +34,7 @@ unsafe extern "C" fn report(host: *mut c_void, setting: raw::Text, message: raw:
 
 impl Foreign {
     pub(super) fn error(&self, message: impl Into<String>) -> Error {
-        Error::Plugin { plugin: self.label.clone(), message: message.into() }
+        Error::plugin(self.label.clone(), message)
     }
 
     /// Calls a function of the library. `inputs` are the tensors that it is given.

@@ -17,10 +17,7 @@ pub(super) struct Building<'a> {
 
 impl Building<'_> {
     fn path(&self) -> Result<&Path> {
-        self.path.ok_or_else(|| Error::Plugin {
-            plugin: self.label.to_string(),
-            message: "a loss has no parameters of its own".into(),
-        })
+        self.path.ok_or_else(|| Error::plugin(self.label.to_string(), "a loss has no parameters of its own"))
     }
 }
 
@@ -47,7 +44,7 @@ unsafe fn shape_of<'a>(shape: *const i64, dims: usize) -> Result<&'a [i64]> {
     if shape.iter().all(|size| *size > 0) {
         return Ok(shape);
     }
-    Err(Error::Shape { what: "a new tensor".into(), got: shape.to_vec(), wanted: "sizes from 1".into() })
+    Err(Error::shape("a new tensor", shape.to_vec(), "sizes from 1"))
 }
 
 #[allow(clippy::too_many_arguments, reason = "the ABI's signature")]
@@ -71,11 +68,11 @@ unsafe extern "C" fn parameter(
             2 if shape.len() >= 2 => Init::HeFanOut,
             3 => Init::Uniform(value),
             other => {
-                return Err(Error::Range {
-                    what: "a parameter's init".into(),
-                    got: format!("{other} for {} dimensions", shape.len()),
-                    wanted: "0 constant, 1 normal, 2 He (two dimensions or more), 3 uniform".into(),
-                });
+                return Err(Error::range(
+                    "a parameter's init",
+                    format!("{other} for {} dimensions", shape.len()),
+                    "0 constant, 1 normal, 2 He (two dimensions or more), 3 uniform",
+                ));
             }
         };
         let tensor = host.path()?.parameter(&text(name), shape, init, Hints { weight_decay: decay != 0 })?;
@@ -117,9 +114,8 @@ unsafe extern "C" fn adopt(
     let take_in = || -> Result<()> {
         // SAFETY: as in `parameter`; the tensor is borrowed.
         let (host, tensor) = unsafe { (&*host.cast::<Building<'_>>(), handles::borrow(tensor)) };
-        let tensor = tensor.ok_or_else(|| Error::Plugin {
-            plugin: host.label.to_string(),
-            message: format!("handed over no tensor as `{}`", text(name)),
+        let tensor = tensor.ok_or_else(|| {
+            Error::plugin(host.label.to_string(), format!("handed over no tensor as `{}`", text(name)))
         })?;
         let hints = (trained != 0).then_some(Hints { weight_decay: decay != 0 });
         host.path()?.adopt(&text(name), &tensor, hints)

@@ -50,7 +50,7 @@ struct Losing {
 impl LossConfig for BadLoss {
     fn build(&self) -> Result<Box<dyn Loss>> {
         if self.vice == Vice::FailsToBuild {
-            return Err(Error::Plugin { plugin: "bad_loss".into(), message: "no build".into() });
+            return Err(Error::plugin("bad_loss", "no build"));
         }
         Ok(Box::new(Losing { vice: self.vice, calls: Cell::new(0) }))
     }
@@ -82,7 +82,7 @@ impl Loss for Losing {
         let mask = wide(input.get("mask")?)?;
         match self.vice {
             Vice::Fails => {
-                return Err(Error::Plugin { plugin: "bad_loss".into(), message: "no loss".into() });
+                return Err(Error::plugin("bad_loss", "no loss"));
             }
             Vice::Panics => panic!("no loss at all"),
             Vice::WritesTarget => drop(shares.shallow_clone().f_fill_(0.25)?),

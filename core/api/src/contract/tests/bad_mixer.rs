@@ -111,7 +111,7 @@ impl MixerConfig for Bad {
 
     fn validate(&self) -> Result<()> {
         if self.vice == Vice::RefusesItself {
-            return Err(Error::Plugin { plugin: "bad".into(), message: "out of range".into() });
+            return Err(Error::plugin("bad", "out of range"));
         }
         Ok(())
     }
@@ -119,7 +119,7 @@ impl MixerConfig for Bad {
     fn build(&self, path: &Path, _context: &MixerContext) -> Result<Box<dyn Mixer>> {
         match self.vice {
             Vice::FailsToBuild => {
-                return Err(Error::Plugin { plugin: "bad".into(), message: "no build".into() });
+                return Err(Error::plugin("bad", "no build"));
             }
             Vice::PanicsInBuild => panic!("no build at all"),
             _ => {}
@@ -145,7 +145,7 @@ impl Serialize for Bad {
 }
 
 fn refused(height: i64) -> Error {
-    Error::Range { what: "shift".into(), got: "1".into(), wanted: format!("a divisor of {height}") }
+    Error::range("shift", "1", format!("a divisor of {height}"))
 }
 
 impl Drop for Mixing {
@@ -182,7 +182,7 @@ impl Mixer for Mixing {
 
     fn mix(&mut self, input: &MixInput<'_>, plan: &Planned) -> Result<Mixed> {
         let _no_graph = (input.quiet && self.vice != Vice::QuietGraph).then(no_grad);
-        let failed = |message: &str| Error::Plugin { plugin: "bad".into(), message: message.into() };
+        let failed = |message: &str| Error::plugin("bad", message);
         let (n, c, height, width) = input.nchw()?;
         self.mixes += 1;
         match self.vice {

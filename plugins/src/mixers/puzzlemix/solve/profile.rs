@@ -27,11 +27,11 @@ impl Solve for Profile {
     fn solve(&self, problem: &Problem) -> Result<Tensor> {
         let (n, b, labels) = problem.shape()?;
         let Some(states) = Self::states(b, labels) else {
-            return Err(Error::Range {
-                what: "the grid of the profile solver".into(),
-                got: format!("{b} x {b} blocks with {labels} labels"),
-                wanted: format!("at most {} states (labels to the power of blocks)", Self::MOST_STATES),
-            });
+            return Err(Error::range(
+                "the grid of the profile solver",
+                format!("{b} x {b} blocks with {labels} labels"),
+                format!("at most {} states (labels to the power of blocks)", Self::MOST_STATES),
+            ));
         };
         let device = problem.unary.device();
         let line = Tensor::f_arange(labels, (problem.unary.kind(), device))?;
