@@ -8,6 +8,7 @@ mod diverging;
 mod errors;
 mod folders;
 mod layers;
+mod numbers;
 mod old_checkpoints;
 mod own_program;
 mod pictures;

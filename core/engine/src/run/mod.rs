@@ -8,6 +8,7 @@ mod facts;
 mod folder;
 mod lock;
 mod metrics;
+mod pending;
 mod probe;
 mod train;
 mod whole;
