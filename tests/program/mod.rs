@@ -7,6 +7,7 @@ mod crashes;
 mod diverging;
 mod errors;
 mod folders;
+mod forged;
 mod layers;
 mod numbers;
 mod old_checkpoints;

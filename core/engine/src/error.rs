@@ -146,7 +146,7 @@ impl Error {
         match self {
             Self::Recipe { .. } | Self::Field { .. } | Self::Script { .. } | Self::Input(_) => 2,
             Self::Api(admix_api::Error::Torch(_)) => 1,
-            Self::Api(_) | Self::Data(_) => 2,
+            Self::Api(_) | Self::Data(_) | Self::Checkpoint { .. } => 2,
             Self::Interrupted { signal, .. } => 128 + signal,
             _ => 1,
         }

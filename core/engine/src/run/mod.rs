@@ -282,7 +282,7 @@ impl Run {
                 match found {
                     Some(checkpoint) => {
                         checkpoint.check_fits(&recipe, session.method(), options.allow_changed_script)?;
-                        session.load(&checkpoint.tensors)?;
+                        checkpoint.load_into(&mut session)?;
                         session.set_clock(clock_after(&checkpoint, session.clock(), &recipe)?);
                         batch_in_epoch = checkpoint.header.batch_in_epoch;
                         history = checkpoint.header.history.clone();
