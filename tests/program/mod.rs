@@ -9,6 +9,7 @@ mod errors;
 mod folders;
 mod forged;
 mod layers;
+mod memory;
 mod numbers;
 mod old_checkpoints;
 mod own_program;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::rc::Rc;
 
-use admix_torch::{Device, Kind, Tensor, ThreadState, handles, rng_fingerprint};
+use admix_torch::{Device, Kind, Tensor, ThreadState, handles, rng_fingerprint, trail};
 use serde_json::Value as Json;
 
 use super::manifest::{Functions, Plugin};
@@ -93,6 +93,7 @@ impl Foreign {
         let before = generators()?;
         let writes: Vec<i64> = inputs.iter().map(|tensor| handles::writes(tensor)).collect();
         let status = {
+            let _here = trail::enter(format_args!("`{what}` of {}", self.label));
             let _state = ThreadState::save();
             body(&errors)
         };

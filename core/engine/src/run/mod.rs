@@ -263,6 +263,11 @@ impl Run {
         device: Device,
         mut context: RunContext,
     ) -> Result<Self> {
+        if let Some(bad) = context.out.as_deref().filter(|out| out.to_str().is_none()) {
+            let message =
+                format!("--out {}: the name is not UTF-8, which reports of a run are", bad.display());
+            return Err(Error::Input(message));
+        }
         let prepared = prepare(recipe, options.script.as_ref(), registry, device, options.precision)?;
         for warning in &prepared.warnings {
             context.loggers.warn(warning.clone());
