@@ -71,6 +71,12 @@ fn a_library_that_calls_exit_fails_the_program_and_is_named() {
 }
 
 #[test]
+fn a_report_that_would_steer_the_terminal_is_escaped() {
+    let place = with_tiny(&["MIX=steer"]);
+    place.compute(&["run", "fade.ron", "--plugin", "tiny.so"]).refused(2, &["fade", "\\u{1b}[31mred\\u{7}"]);
+}
+
+#[test]
 fn libraries_that_cannot_be_used_are_refused_with_path_and_remedy() {
     let cases: [(&[&str], &[&str]); 7] = [
         (&["MAGIC=3"], &["wrong magic number", "another program's plugin"]),

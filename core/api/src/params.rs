@@ -317,8 +317,7 @@ impl Path {
 /// # Errors
 /// There is no memory for so many.
 fn room(name: &str, shape: &[i64]) -> Result<(Vec<f32>, usize)> {
-    let sizes = shape.iter().map(|size| usize::try_from(*size).ok());
-    let count = sizes.fold(Some(1_usize), |all, size| all?.checked_mul(size?));
+    let count = shape.iter().try_fold(1_usize, |all, size| all.checked_mul(usize::try_from(*size).ok()?));
     let mut values = Vec::new();
     match count {
         Some(count) if values.try_reserve_exact(count).is_ok() => Ok((values, count)),

@@ -305,6 +305,7 @@ impl Run {
                 folder
             }
         };
+        folder.check_room()?;
         let report = recipe.reported();
         let resumed = options.resume.as_ref().map(|_| session.clock().step);
         let opening = Opening { folder: &folder.root, resumed, report: report.as_deref() };
