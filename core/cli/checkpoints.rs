@@ -38,7 +38,7 @@ pub fn session(
     shape.samples = clustered(checkpoint).unwrap_or(shape.samples);
     // Not `session_of`: what is measured may have fewer images than a batch of the training had.
     let mut session = Session::build(recipe, method, registry, shape, header.clock, device)?;
-    session.load(&checkpoint.tensors)?;
+    checkpoint.load_into(&mut session)?;
     session.set_clock(header.clock);
     Ok(session)
 }

@@ -84,13 +84,7 @@ pub fn tell_panic(info: &PanicHookInfo<'_>) {
     let message =
         payload.downcast_ref::<String>().map(String::as_str).or(payload.downcast_ref::<&str>().copied());
     let at = info.location().map(|l| format!(" ({}:{})", l.file(), l.line())).unwrap_or_default();
-    output::note(&format!("error: internal: {}{at}", first_words(message.unwrap_or("a panic"))));
-}
-
-/// libtorch's messages go on with a C++ stack.
-fn first_words(message: &str) -> String {
-    let message = message.split("\nException raised from").next().unwrap_or(message);
-    message.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+    output::note(&format!("error: internal: {}{at}", admix_torch::first_words(message.unwrap_or("a panic"))));
 }
 
 #[cfg(test)]
@@ -115,13 +109,5 @@ mod tests {
         let said = admix_data::Error::Io { path: "x".into(), action: "read", source: io() };
         assert_eq!(whole(&said.into()), "cannot read x: the disk is on fire");
         assert!(Err::<(), _>(io()).context("a").is_err());
-    }
-
-    #[test]
-    fn a_panic_of_libtorch_is_one_line_without_a_stack() {
-        let text = first_words(
-            "called `Result::unwrap()`: Torch(\"shape\n  mismatch\nException raised from x.cpp\n#1\")",
-        );
-        assert_eq!(text, "called `Result::unwrap()`: Torch(\"shape mismatch");
     }
 }

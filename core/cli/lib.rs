@@ -143,6 +143,8 @@ pub fn guarded(start: fn() -> ExitCode) -> ExitCode {
 fn start() -> ExitCode {
     let cli = Cli::parse();
     libraries::remember(&cli.libraries);
+    // Up to here the reader of arguments may end the program; from here on only this function's return does.
+    let _forbidden = admix_torch::ForbidExit::new();
     let profiler = match &cli.command {
         Command::Run(args) => args.profiler(),
         _ => None,

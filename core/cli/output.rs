@@ -5,7 +5,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::sync::Mutex;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 use indicatif::ProgressBar;
 use schemars::JsonSchema;
@@ -52,8 +52,16 @@ pub fn end_bar() {
     }
 }
 
+/// A text without what would steer a terminal: names and reports come from files and plugins of others.
+pub fn plain(text: &str) -> String {
+    let steers = |c: char| c.is_control() && !"\n\t".contains(c);
+    let each = text.chars().map(|c| if steers(c) { c.escape_default().to_string() } else { c.to_string() });
+    each.collect()
+}
+
 /// Prints lines on stdout.
 pub fn print(text: &str) -> Result<()> {
+    let text = plain(text);
     beside_the_bar(|| {
         let mut out = io::stdout().lock();
         out.write_all(text.as_bytes())?;
@@ -61,8 +69,8 @@ pub fn print(text: &str) -> Result<()> {
             out.write_all(b"\n")?;
         }
         out.flush()
-    })?;
-    Ok(())
+    })
+    .context("cannot write to the standard output")
 }
 
 /// Prints a value as one line of JSON on stdout.
@@ -72,7 +80,7 @@ pub fn print_json(value: &impl Serialize) -> Result<()> {
 
 /// Says something on stderr, if somebody still reads it: the terminal of a run may be closed.
 pub fn note(text: &str) {
-    beside_the_bar(|| drop(writeln!(std::io::stderr(), "{text}")));
+    beside_the_bar(|| drop(writeln!(std::io::stderr(), "{}", plain(text))));
 }
 
 /// Rows as aligned columns, two blanks apart; the last column is not padded.
@@ -162,6 +170,11 @@ mod tests {
         let row = |a: &str, b: &str| vec![a.to_string(), b.to_string()];
         assert_eq!(table(&[row("a", "bb"), row("ccc", ""), row("λλ", "d")]), "a    bb\nccc\nλλ   d\n");
         assert_eq!(table(&[]), "");
+    }
+
+    #[test]
+    fn nothing_that_steers_a_terminal_is_printed() {
+        assert_eq!(plain("a\tb\nä \u{1b}[31m\u{7}\r"), "a\tb\nä \\u{1b}[31m\\u{7}\\r");
     }
 
     #[test]

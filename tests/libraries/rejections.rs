@@ -59,6 +59,24 @@ fn a_library_in_plain_c_is_listed_with_where_it_comes_from() {
 }
 
 #[test]
+fn a_library_that_calls_exit_fails_the_program_and_is_named() {
+    let called = "native code, a plugin's or libtorch's, called `exit` and ended the program";
+    let place = with_tiny(&["MIX=leave"]);
+    let run = ["run", "fade.ron", "--plugin", "tiny.so"];
+    place.compute(&run).refused(1, &[called, "running fade.ron", "`mix` of mixer `fade` (tiny.so)"]);
+    let place = with_tiny(&["LEAVES_EARLY"]);
+    place.admix(&["plugins", "--plugin", "tiny.so"]).refused(1, &[called, "the loading of tiny.so"]);
+    // What ends the program itself is no fault.
+    place.admix(&["--help"]).good();
+}
+
+#[test]
+fn a_report_that_would_steer_the_terminal_is_escaped() {
+    let place = with_tiny(&["MIX=steer"]);
+    place.compute(&["run", "fade.ron", "--plugin", "tiny.so"]).refused(2, &["fade", "\\u{1b}[31mred\\u{7}"]);
+}
+
+#[test]
 fn libraries_that_cannot_be_used_are_refused_with_path_and_remedy() {
     let cases: [(&[&str], &[&str]); 7] = [
         (&["MAGIC=3"], &["wrong magic number", "another program's plugin"]),

@@ -2,6 +2,8 @@
  * defining one of the names below on the compiler's command line. */
 #include "admix.h"
 
+#include <stdlib.h>
+
 #ifndef MAGIC
 #define MAGIC ADMIX_MAGIC
 #endif
@@ -50,6 +52,20 @@ static void destroy(void *self) {}
 static int32_t mix(void *self, const admix_mix *mix, admix_mixed *mixed, const admix_errors *errors) {
   return ADMIX_OK;
 }
+
+/* Ends the program as if all were well. */
+static int32_t leave(void *self, const admix_mix *mix, admix_mixed *mixed, const admix_errors *errors) { exit(0); }
+
+/* Reports what would steer a terminal. */
+static int32_t steer(void *self, const admix_mix *mix, admix_mixed *mixed, const admix_errors *errors) {
+  admix_text setting = TEXT(""), message = TEXT("\033[31mred\a");
+  errors->report(errors->host, setting, message);
+  return 1;
+}
+
+#ifdef LEAVES_EARLY
+__attribute__((constructor)) static void leave_early(void) { exit(0); }
+#endif
 
 static const admix_mixer mixer = {
     .size = sizeof(admix_mixer), .check = check, .create = create, .destroy = destroy, .mix = MIX};

@@ -231,3 +231,61 @@ fn a_picture_is_replaced_only_when_it_is_asked_for() {
     assert_eq!(fs::read(place.path("own.png.partial")).expect("a file"), b"mine too\n");
     assert_eq!(files_below(&place.path("")).len(), 2);
 }
+
+#[test]
+fn what_is_in_the_way_of_a_file_of_the_run_is_told_before_it_trains() {
+    for name in ["run.json", "metrics.jsonl"] {
+        let place = place();
+        let run = ["run", "tiny.ron", "--out", "run"];
+        place.compute(&[&run[..], &["--max-steps", "2"]].concat()).good();
+        let file = place.path("run").join(name);
+        fs::remove_file(&file).expect("removed");
+        fs::create_dir(&file).expect("a folder");
+        let outcome = place.compute(&[&run[..], &["--resume"]].concat());
+        outcome.refused(2, &[&format!("run/{name} is a folder"), "--out"]);
+    }
+}
+
+#[test]
+fn a_run_folder_whose_name_is_not_utf_8_is_refused_before_training() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let place = place();
+    let mut command = place.command(&["run", "tiny.ron"]);
+    command.args(CPU).arg("--out").arg(OsStr::from_bytes(b"run\xff"));
+    finish(command.spawn().expect("the program starts")).refused(2, &["--out", "is not UTF-8"]);
+    assert_eq!(fs::read_dir(place.path("")).expect("a folder").count(), 1);
+}
+
+#[test]
+fn scripts_whose_names_differ_in_a_sign_alone_have_files_of_their_own() {
+    let place = Place::new();
+    let mixers = "mixers: {\"a/b\": Script(\"one.rhai\"), \"a_b\": Script(\"two.rhai\"), ";
+    place.write("tiny.ron", TINY.replace("mixers: {", mixers));
+    for name in ["one", "two"] {
+        place.write(&format!("{name}.rhai"), format!("// {name}\nfn mix(m) {{ #{{ images: m.images }} }}"));
+    }
+    place.compute(&["run", "tiny.ron", "--out", "run", "--max-steps", "1"]).good();
+    for (file, script) in [("a%2Fb", "one"), ("a_b", "two")] {
+        let text = fs::read_to_string(place.path(format!("run/mixers/{file}.rhai"))).expect(file);
+        assert!(text.starts_with(&format!("// {script}")), "{text}");
+    }
+}
+
+#[test]
+fn a_byte_order_mark_before_a_recipe_and_a_script_is_passed_over() {
+    let place = Place::new();
+    place.write("tiny.ron", format!("\u{feff}{TINY}"));
+    let own = fs::read_to_string(super::repository().join("scripts/amix.rhai")).expect("a script");
+    place.write("own.rhai", format!("\u{feff}{own}"));
+    let run = ["run", "tiny.ron", "--out", "run", "--script", "own.rhai"];
+    place.compute(&[&run[..], &["--max-steps", "2"]].concat()).good();
+    place.compute(&[&run[..], &["--max-steps", "3", "--resume"]].concat()).good();
+}
+
+#[test]
+fn a_full_standard_output_is_named() {
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
+    let child = place().command(&["plugins"]).stdout(full).spawn().expect("the program starts");
+    finish(child).refused(1, &["cannot write to the standard output", "No space left"]);
+}

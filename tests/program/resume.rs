@@ -451,7 +451,7 @@ fn a_run_whose_checkpoints_are_all_damaged_stops_and_changes_nothing() {
     let before = snapshot(&place.path("run"));
     let outcome = place.compute(&with(&flags, &["--resume"]));
     let outcome =
-        outcome.refused(1, &["run/checkpoints", "none of the 2 there is whole", "step-00000004", "--out"]);
+        outcome.refused(2, &["run/checkpoints", "none of the 2 there is whole", "step-00000004", "--out"]);
     assert!(outcome.stderr.contains("step-00000006.safetensors"), "{}", outcome.stderr);
     assert_eq!(snapshot(&place.path("run")), before);
 }
@@ -464,7 +464,7 @@ fn a_best_checkpoint_is_offered_when_the_others_are_damaged_and_can_be_gone_on_f
         fs::write(file_of(&place, "run", step), "").expect("written");
     }
     let best = "run/checkpoints/best.safetensors";
-    place.compute(&with(&flags, &["--resume"])).refused(1, &[&format!("--resume {best}")]);
+    place.compute(&with(&flags, &["--resume"])).refused(2, &[&format!("--resume {best}")]);
     let step = checkpoint(&place.path(best)).header.clock.step;
     let end = (step + 1).to_string();
     let outcome = place

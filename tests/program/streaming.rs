@@ -168,6 +168,26 @@ fn a_signal_ends_a_run_while_batches_are_made_ahead() {
 }
 
 #[test]
+fn an_evaluation_that_fails_saves_the_state_and_a_resumed_run_evaluates_again() {
+    let place = pictures();
+    let run = |out: &str, more: &[&str]| {
+        let flags = ["run", "stream.ron", "--out", out, "--set", "evaluate.reestimate_batches=0"];
+        place.compute(&[&flags[..], more].concat())
+    };
+    run("whole", &[]).good();
+    run("run", &["--max-steps", "9"]).good();
+    let image = place.path("data/pictures/val/ant/04.JPEG");
+    let bytes = fs::read(&image).expect("an image");
+    fs::write(&image, "no picture").expect("written");
+    let saved = "is saved in run/checkpoints/step-00000010.safetensors: go on with --resume";
+    let parts = ["04.JPEG", "this ended the evaluation after epoch 2", saved];
+    run("run", &["--resume"]).refused(1, &parts);
+    fs::write(&image, bytes).expect("written");
+    run("run", &["--resume"]).good();
+    same_state(&file_of(&place, "whole", 10), &file_of(&place, "run", 10));
+}
+
+#[test]
 fn the_images_of_a_recipe_are_timed_alone() {
     let place = pictures();
     let bench = ["bench", "data", "stream.ron", "--batches", "12", "--format", "json"];

@@ -216,22 +216,21 @@ impl Path {
             self.store.0.borrow_mut().parameters.push(Parameter { name, tensor, hints });
             return Ok(handle);
         }
-        let count: i64 = shape.iter().product();
+        let (mut values, count) = room(&name, shape)?;
         let mut draws = streams.draws("init", &name, 0, 0);
-        let spread = |std: f64, draws: &mut crate::Draws| -> Vec<f32> {
-            (0..count).map(|_| (std * draws.normal()) as f32).collect()
+        let mut fill = |draw: &mut dyn FnMut(&mut crate::Draws) -> f64| {
+            values.extend((0..count).map(|_| draw(&mut draws) as f32));
         };
-        let values: Vec<f32> = match init {
-            Init::Constant(value) => vec![value as f32; count as usize],
-            Init::Normal(std) => spread(std, &mut draws),
+        match init {
+            Init::Constant(value) => fill(&mut |_| value),
+            Init::Normal(std) => fill(&mut |draws| std * draws.normal()),
             Init::HeFanOut => {
                 let fan_out = shape[0] * shape[2..].iter().product::<i64>();
-                spread((2.0 / fan_out as f64).sqrt(), &mut draws)
+                let std = (2.0 / fan_out as f64).sqrt();
+                fill(&mut |draws| std * draws.normal());
             }
-            Init::Uniform(bound) => {
-                (0..count).map(|_| (bound * (2.0 * draws.uniform() - 1.0)) as f32).collect()
-            }
-        };
+            Init::Uniform(bound) => fill(&mut |draws| bound * (2.0 * draws.uniform() - 1.0)),
+        }
         let tensor = Tensor::f_from_slice(&values)
             .and_then(|t| t.f_reshape(shape))
             .and_then(|t| t.f_to_device(device))
@@ -309,5 +308,22 @@ impl Path {
         let taken = contents.parameters.iter().any(|p| p.name == name)
             || contents.buffers.iter().any(|b| b.name == name);
         if taken { Err(Error::DuplicateTensor { name: name.to_string() }) } else { Ok(()) }
+    }
+}
+
+/// An empty list with room for the values of a parameter, and how many these are.
+///
+/// # Errors
+/// There is no memory for so many.
+fn room(name: &str, shape: &[i64]) -> Result<(Vec<f32>, usize)> {
+    let count = shape.iter().try_fold(1_usize, |all, size| all.checked_mul(usize::try_from(*size).ok()?));
+    let mut values = Vec::new();
+    match count {
+        Some(count) if values.try_reserve_exact(count).is_ok() => Ok((values, count)),
+        _ => Err(Error::Range {
+            what: format!("the parameter `{name}`"),
+            got: format!("of the shape {shape:?}, which needs more memory than there is"),
+            wanted: "a smaller network".into(),
+        }),
     }
 }

@@ -93,6 +93,16 @@ pub enum Error {
         /// Where the state is, in a sentence.
         saved: String,
     },
+    /// The evaluation after an epoch failed.
+    #[error("{source}; this ended the evaluation after epoch {epoch}. {saved}")]
+    Evaluation {
+        /// What failed.
+        source: Box<Error>,
+        /// The epoch, from 1.
+        epoch: u64,
+        /// Where the state is, in a sentence.
+        saved: String,
+    },
     /// A signal asked to stop; the state was saved.
     #[error("stopped by signal {signal}; the state is saved in {}: resume with --resume", checkpoint.display())]
     Interrupted {
@@ -135,9 +145,8 @@ impl Error {
     pub fn exit_code(&self) -> i32 {
         match self {
             Self::Recipe { .. } | Self::Field { .. } | Self::Script { .. } | Self::Input(_) => 2,
-            Self::Checkpoint { .. } => 2,
             Self::Api(admix_api::Error::Torch(_)) => 1,
-            Self::Api(_) | Self::Data(_) => 2,
+            Self::Api(_) | Self::Data(_) | Self::Checkpoint { .. } => 2,
             Self::Interrupted { signal, .. } => 128 + signal,
             _ => 1,
         }

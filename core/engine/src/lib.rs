@@ -7,6 +7,7 @@
 //! | `clusterers/` | the kind *clusterer*: pseudo labels, one file each |
 //! | `dry_run` | calls of a method before a run |
 //! | `error` | what can go wrong, and the exit codes |
+//! | `float32` | which numbers the device holds |
 //! | `loggers/` | the kind *logger*, the events of a run, one file for each logger |
 //! | `method/` | the script's verbs: recorded, executed, captured |
 //! | `mixing` | mixes outside of training, for people to look at |
@@ -27,6 +28,7 @@ mod choice;
 mod clusterers;
 mod dry_run;
 mod error;
+mod float32;
 mod loggers;
 mod method;
 mod mixing;

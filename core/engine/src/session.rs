@@ -243,7 +243,7 @@ impl Session {
         let rates = self.rates(&scheduled);
         {
             let mut frame = self.frame.borrow_mut();
-            frame.weights = weights;
+            frame.weights.clone_from(&weights);
             frame.given = options.plans.clone();
             frame.choices = scheduled.choices.clone();
         }
@@ -267,6 +267,7 @@ impl Session {
             },
         };
         self.world_mut().finish_step()?;
+        report.learned = report.losses.iter().any(|(name, _)| weights.get(name) != Some(&0.0));
         report.momentum = momentum;
         report.rates = rates;
         let mut clock = self.clock;

@@ -25,3 +25,8 @@ pub(crate) fn find<'a, I: Iterator<Item = &'a str>>(
         Error::Input(format!("no {what} named `{name}`; {owner} {}{hint}", list(names())))
     })
 }
+
+/// A file's text without the mark that some editors put before it.
+pub(crate) fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}

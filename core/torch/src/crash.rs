@@ -95,17 +95,23 @@ extern "C" fn handle(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_vo
 }
 
 fn last_words(signal: i32) {
+    let (_, name, meaning) = FAULTS.into_iter().find(|(number, ..)| *number == signal).unwrap_or_default();
+    speak(&["the program died of ", name, " (", meaning, ") in native code: libtorch's or a plugin's"]);
+}
+
+/// Says on stderr what happened, and where the program was.
+pub(crate) fn tell(what: &str) {
+    speak(&[what]);
+}
+
+fn speak(what: &[&str]) {
     let mut out = Stderr::default();
     if ON_A_TERMINAL.load(Ordering::Relaxed) {
         // Away from a bar.
         out.push(b'\n');
     }
-    let (_, name, meaning) = FAULTS.into_iter().find(|(number, ..)| *number == signal).unwrap_or_default();
-    out.text("error: the program died of ");
-    out.text(name);
-    out.text(" (");
-    out.text(meaning);
-    out.text(") in native code: libtorch's or a plugin's");
+    out.text("error: ");
+    what.iter().for_each(|part| out.text(part));
     out.after(", running ", trail::fact(Fact::Recipe));
     out.after(", ", trail::fact(Fact::Step));
     let mut before = ", in ";

@@ -66,12 +66,32 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// An error from libtorch's message, cut before its C++ stack and put on one line.
+    /// An error from libtorch's message, in a line.
     pub(crate) fn torch(message: &str) -> Self {
-        let message = message.split("\nException raised from").next().unwrap_or_default();
-        let lines: Vec<_> = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        Error::Torch { message: lines.join(" ") }
+        Error::Torch { message: first_words(message) }
     }
+}
+
+/// libtorch's message on one line, without the C++ stack that it goes on with. Of memory that was not there, what to do.
+pub fn first_words(message: &str) -> String {
+    let ends = ["\nException raised from", "frame #0:", "\\nException raised from"];
+    let end = ends.iter().filter_map(|end| message.find(end)).min().unwrap_or(message.len());
+    let lines: Vec<_> = message[..end].lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let line = lines.join(" ");
+    let is_memory = ["can't allocate memory", "out of memory", "std::bad_alloc"];
+    if !is_memory.iter().any(|words| line.contains(words)) {
+        return line;
+    }
+    // CUDA's goes on with advice for Python programs.
+    let said = line.split(" If reserved but").next().unwrap_or(&line).trim_end_matches(['.', ' ']);
+    let said = match said.split_once("you tried to allocate ").and_then(|(_, rest)| rest.split_once(" bytes"))
+    {
+        Some((bytes, _)) => format!("libtorch asked for {bytes} bytes more"),
+        None => said.to_string(),
+    };
+    format!(
+        "there is not enough memory ({said}): take a smaller `batch` or network, or raise the limit (ulimit -v)"
+    )
 }
 
 impl From<tch::TchError> for Error {
@@ -98,6 +118,25 @@ mod tests {
         let text = error.to_string();
         assert!(text.contains("mat1 and mat2 shapes cannot be multiplied (2x3 and 2x3)"), "{text}");
         assert!(!text.contains('\n') && !text.contains("Exception raised from"), "{text}");
+    }
+
+    #[test]
+    fn memory_that_is_not_there_is_told_in_a_line_with_a_remedy() {
+        let host = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to \
+                    allocate 324 bytes. Error code 12 (Cannot allocate memory)\nframe #0: c10::ThrowEnforceNotMet";
+        let cuda = "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 is full. If reserved but unallocated memory is \
+                    large try setting PYTORCH_ALLOC_CONF";
+        for (message, said) in [
+            (host, "libtorch asked for 324 bytes more"),
+            (cuda, "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 is full"),
+            ("std::bad_alloc", "std::bad_alloc"),
+        ] {
+            let told = first_words(message);
+            assert!(
+                told.starts_with(&format!("there is not enough memory ({said}): take a smaller `batch`")),
+                "{told}"
+            );
+        }
     }
 
     #[test]

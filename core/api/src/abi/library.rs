@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::rc::Rc;
 
-use admix_torch::handles;
+use admix_torch::{handles, trail};
 use serde::de::DeserializeSeed;
 
 use super::foreign::{Foreign, ForeignConfig};
@@ -34,6 +34,7 @@ pub fn load(path: &Path, registry: &mut Registry) -> Result<usize> {
     if ends_early(&full) {
         return Err(refuse("the file is damaged (it ends early): copy or build it again".into()));
     }
+    let _here = trail::enter(format_args!("the loading of {}", path.display()));
     // SAFETY: opening a library runs its initialisers. The path comes from the user, who asks for just that.
     let library =
         unsafe { libloading::Library::new(&full) }.map_err(|error| refuse(not_opened(&full, &error)))?;

@@ -138,11 +138,12 @@ mod tests {
         let lines = [
             r#"{"event":"progress","step":4}"#,
             r#"{"event":"warning","message":"early"}"#,
-            "no JSON \u{fffd}",
+            "no JSON",
             r#"{"event":"progress","step":9}"#,
             r#"{"event":"warning","message":"late"}"#,
         ];
-        fs::write(&path, lines.join("\n") + "\n").expect("written");
+        let damaged = [lines.join("\n").as_bytes(), b"\n{\"step\":9,\"\xff\":0}\n"].concat();
+        fs::write(&path, damaged).expect("written");
         truncate(place.path(), "events.jsonl", 4).expect("read");
         assert_eq!(fs::read_to_string(&path).expect("text"), lines[..2].join("\n") + "\n");
     }

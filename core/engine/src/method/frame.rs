@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use admix_api::{Ask, Plan};
+use admix_api::{Ask, Plan, Value};
 use admix_data::Batch;
 
 use crate::choice::Weights;
@@ -17,7 +17,7 @@ use crate::method::tryout::Tryout;
 use crate::param::Param;
 use crate::script::sandbox;
 use crate::world::World;
-use crate::{Error, Result};
+use crate::{Error, Result, float32};
 
 /// What happens to a verb.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,8 +199,14 @@ impl Frame {
         Ok(id)
     }
 
-    /// A slot for a number.
-    pub(crate) fn slot(&mut self, value: f64) -> Result<SlotId> {
+    /// A slot for a number of `what`.
+    ///
+    /// # Errors
+    /// float32 does not hold it.
+    pub(crate) fn slot(&mut self, what: &str, value: f64) -> Result<SlotId> {
+        if !float32::holds(value) {
+            return Err(Error::Input(format!("{what} is {}", float32::refused(value))));
+        }
         let slot = self.asked.trace.number(value);
         if self.mode == Mode::Execute {
             self.values.slots.number(self.world.device, slot, value)?;
@@ -208,8 +214,22 @@ impl Frame {
         Ok(slot)
     }
 
-    /// Keeps the plan of the node that is recorded next.
-    pub(crate) fn planned(&mut self, plan: Plan) -> Result<()> {
+    /// Keeps the plan of the node that is recorded next, which `what` made.
+    ///
+    /// # Errors
+    /// float32 does not hold one of its numbers.
+    pub(crate) fn planned(&mut self, what: impl Fn(&World) -> String, plan: Plan) -> Result<()> {
+        for (name, value) in plan.values() {
+            let bad = match value {
+                Value::Float(one) => Some(*one).filter(|one| !float32::holds(*one)),
+                Value::Floats(all) => all.iter().copied().find(|one| !float32::holds(*one)),
+                Value::Int(_) | Value::Ints(_) => None,
+            };
+            if let Some(bad) = bad {
+                let what = what(&self.world);
+                return Err(Error::Input(format!("{what} planned the `{name}` {}", float32::refused(bad))));
+            }
+        }
         let id = self.asked.trace.nodes.len();
         if self.mode == Mode::Execute {
             self.values.slots.plan(self.world.device, id, &plan)?;

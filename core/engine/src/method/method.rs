@@ -6,7 +6,6 @@ use std::rc::Rc;
 
 use rhai::{Dynamic, Map, Position};
 
-use crate::Result;
 use crate::choice::{self, Weights};
 use crate::method::frame::Frame;
 use crate::method::handle::{Step, kind_of, kind_of_handle};
@@ -16,6 +15,7 @@ use crate::script::values::number;
 use crate::script::{Dialect, Script};
 use crate::text::list;
 use crate::world::MixerUnit;
+use crate::{Result, float32};
 
 /// What moves over time, for one step.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -83,7 +83,11 @@ impl Method {
         let map = self.script.map("weights", self.script.call("weights", (Step(frame.clone()),))?)?;
         map.into_iter()
             .map(|(name, value)| match number(&value) {
-                Some(weight) if weight.is_finite() => Ok((name.to_string(), weight)),
+                Some(weight) if float32::holds(weight) => Ok((name.to_string(), weight)),
+                Some(beyond) if beyond.is_finite() => Err(self.script.error(
+                    self.script.place_of("weights"),
+                    format!("the weight of `{name}` is {}", float32::refused(beyond)),
+                )),
                 _ => Err(self.script.error(
                     self.script.place_of("weights"),
                     format!("the weight of `{name}` must be a finite number, got {value}"),
@@ -111,6 +115,14 @@ impl Method {
             let number = number(&value).filter(|v| v.is_finite()).ok_or_else(|| {
                 self.script.error(at, format!("`{name}` in `schedule` must be a finite number, got {value}"))
             })?;
+            if !float32::holds(number) {
+                let message = format!("`{name}` in `schedule` is {}", float32::refused(number));
+                return Err(self.script.error(at, message));
+            }
+            if number < 0.0 && name.starts_with("lr") {
+                let message = format!("`{name}` in `schedule` is {number}, expected a learning rate from 0");
+                return Err(self.script.error(at, message));
+            }
             match name.as_str() {
                 "lr" => drop(scheduled.rates.insert("net".into(), number)),
                 "ema" if (0.0..=1.0).contains(&number) => scheduled.ema = Some(number),

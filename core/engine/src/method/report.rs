@@ -14,6 +14,8 @@ pub struct StepReport {
     pub losses: Vec<(String, Tensor)>,
     /// Values that the script logged, 0-dim on the device.
     pub logged: Vec<(String, Tensor)>,
+    /// Whether a term was learned whose weight is not 0.
+    pub learned: bool,
     /// 0-dim: not zero where the update was skipped.
     pub found_inf: Option<Tensor>,
     /// Of each mix by a plugin that is not of this program: its label and, 0-dim on the device, whether it is well.

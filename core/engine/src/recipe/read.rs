@@ -9,6 +9,7 @@ use super::locate;
 use super::overrides::Override;
 use super::recipe::Recipe;
 use crate::script::{Reading, ScriptText};
+use crate::text::without_mark;
 use crate::{Error, Result};
 
 impl Recipe {
@@ -59,6 +60,7 @@ fn parse(
     registry: &Registry,
     scripts: &[ScriptText],
 ) -> Result<Recipe> {
+    let text = without_mark(text);
     let mut edited = text.to_string();
     let mut set: Vec<(&Override, String)> = Vec::new();
     for change in overrides {

@@ -4,10 +4,12 @@ use std::fmt::Display;
 
 use admix_api::{Choice, Served};
 
+use serde_json::Value as Json;
+
 use super::recipe::Recipe;
 use super::sections::PairConfig;
-use crate::Result;
 use crate::loggers::Logger;
+use crate::{Result, float32};
 
 impl Recipe {
     pub(super) fn validate(&self) -> Result<()> {
@@ -19,7 +21,9 @@ impl Recipe {
         self.validate_loggers()?;
         self.validate_mixers()?;
         for (name, choice) in &self.losses {
-            choice.config.validate().map_err(|error| self.plugin_error(&format!("losses.{name}"), error))?;
+            let field = format!("losses.{name}");
+            choice.config.validate().map_err(|error| self.plugin_error(&field, error))?;
+            self.settings(&field, &choice.config.resolved())?;
         }
         self.data.validate().map_err(|error| self.data_error(error))?;
         self.model.validate().map_err(|error| self.plugin_error("model", error))
@@ -35,7 +39,28 @@ impl Recipe {
     }
 
     fn number(&self, field: &str, value: f64, good: bool, wanted: &str) -> Result<()> {
-        if good && value.is_finite() { Ok(()) } else { self.refuse(field, &value, wanted) }
+        match good && value.is_finite() {
+            true if float32::holds(value) => Ok(()),
+            true => self.refuse(field, &format!("{value:?}"), &format!("{wanted}, {}", float32::AT_MOST)),
+            false => self.refuse(field, &value, wanted),
+        }
+    }
+
+    /// The numbers among an entry's settings, which float32 must hold.
+    fn settings(&self, field: &str, settings: &Json) -> Result<()> {
+        match settings {
+            Json::Number(number) => match number.as_f64() {
+                Some(number) if !float32::holds(number) => {
+                    Err(self.field_error(field, format!("is {}", float32::refused(number))))
+                }
+                _ => Ok(()),
+            },
+            Json::Object(all) => {
+                all.iter().try_for_each(|(name, value)| self.settings(&format!("{field}.{name}"), value))
+            }
+            Json::Array(all) => all.iter().try_for_each(|value| self.settings(field, value)),
+            _ => Ok(()),
+        }
     }
 
     /// How many images a step and a run have, and what must fit to it.
@@ -72,6 +97,7 @@ impl Recipe {
     /// The optimiser, learning rates and weights of terms.
     fn validate_rates(&self) -> Result<()> {
         self.optimizer.validate().map_err(|error| self.plugin_error("optimizer", error))?;
+        self.settings("optimizer", &self.optimizer.config.resolved())?;
         let wanted = format!("a number from 0 to the base learning rate {}", self.lr());
         self.number("min_lr", self.min_lr, (0.0..=self.lr()).contains(&self.min_lr), &wanted)?;
         for (name, group) in &self.groups {
@@ -94,7 +120,9 @@ impl Recipe {
     /// Networks, heads and clusterers.
     fn validate_networks(&self) -> Result<()> {
         for (name, choice) in &self.clusterers {
-            choice.validate().map_err(|error| self.plugin_error(&format!("clusterers.{name}"), error))?;
+            let field = format!("clusterers.{name}");
+            choice.validate().map_err(|error| self.plugin_error(&field, error))?;
+            self.settings(&field, &choice.config.resolved())?;
         }
         for (name, head) in &self.embedding_heads {
             if self.nets.contains(name) {
@@ -235,6 +263,7 @@ impl Recipe {
                     format!("is {partner}, but a batch of 1 has no other image: expected a `batch` from 2");
                 return Err(self.field_error(&format!("mixers.{name}.partner"), message));
             }
+            self.settings(&format!("mixers.{name}"), &choice.config.resolved())?;
         }
         super::choices::validate(self)
     }

@@ -11,12 +11,15 @@ use crate::method::{Clock, Method};
 use crate::recipe::{Recipe, describe};
 use crate::run::metrics::History;
 use crate::script::ScriptText;
+use crate::session::Session;
 use crate::{Error, Result};
 
 /// Version of the file's contents. Another one is refused.
 const FORMAT: u32 = 1;
 /// The one entry of the file's metadata.
 const KEY: &str = "admix";
+/// How the names of tensors end that hold means of squares: variances of BatchNorm, second moments of AdamW.
+const SQUARES: [&str; 2] = ["running_var", "exp_avg_sq"];
 
 /// Everything of a checkpoint but its tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -110,9 +113,7 @@ impl Checkpoint {
     /// A value that is not finite (nothing is written then), or the file cannot be written.
     pub fn write(path: &Path, mut header: Header, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
         for (name, tensor) in tensors {
-            if matches!(tensor.kind(), Kind::Float | Kind::Double | Kind::Half | Kind::BFloat16)
-                && !bool::try_from(&tensor.f_isfinite()?.f_all()?)?
-            {
+            if !is_finite(tensor)? {
                 return Err(Error::NotFinite { tensor: name.clone() });
             }
         }
@@ -156,11 +157,33 @@ impl Checkpoint {
         if header.checksum(&tensors)? != header.checksum {
             return Err(refuse("its checksum does not match: the file is damaged".into()));
         }
+        if let Some(why) = unsound(&header).or(unsound_values(&tensors)?) {
+            return Err(refuse(format!("{why}: no run writes that; use another checkpoint")));
+        }
         let tensors = tensors
             .into_iter()
             .map(|(name, tensor)| Ok((name, tensor.f_to_device(device)?)))
             .collect::<Result<_>>()?;
         Ok(Self { path: path.into(), header, tensors })
+    }
+
+    /// Puts a session into this state.
+    ///
+    /// # Errors
+    /// A tensor is missing, or of another kind or shape.
+    pub fn load_into(&self, session: &mut Session) -> Result<()> {
+        for (name, own) in session.tensors() {
+            let Some(value) = self.tensors.get(&name).filter(|value| value.kind() != own.kind()) else {
+                continue;
+            };
+            let message = format!(
+                "the tensor `{name}` is of the kind {:?}, expected {:?}: use a checkpoint of this version and recipe",
+                value.kind(),
+                own.kind()
+            );
+            return Err(Error::Checkpoint { path: self.path.clone(), message });
+        }
+        session.load(&self.tensors)
     }
 
     /// Checks that a recipe and a method may go on from here.
@@ -202,6 +225,9 @@ impl Checkpoint {
 
     /// Why the tensors do not fit to a recipe: the values that are not those which the checkpoint was trained with.
     pub(super) fn misfit(&self, error: Error, recipe: &Recipe, registry: &Registry) -> Error {
+        if matches!(error, Error::Checkpoint { .. }) {
+            return error;
+        }
         let header = &self.header;
         let values = |recipe: &Recipe| describe(recipe, &recipe.text).unwrap_or_default();
         let before = Recipe::parse_with(&header.recipe, &header.recipe_file, &[], registry, &header.scripts);
@@ -227,5 +253,58 @@ impl Checkpoint {
             recipe.file
         );
         Error::Checkpoint { path: self.path.clone(), message }
+    }
+}
+
+/// What is wrong with where a run is said to stand.
+fn unsound(header: &Header) -> Option<String> {
+    let Clock { step, steps, epoch, epochs } = header.clock;
+    let per_epoch = steps / epochs.max(1);
+    let fields = [
+        ("clock.step", step, steps, "steps of the run"),
+        ("clock.epoch", epoch, epochs, "epochs of the run"),
+        ("batch_in_epoch", header.batch_in_epoch, per_epoch, "steps of an epoch"),
+    ];
+    let beyond = fields.into_iter().find(|(_, value, most, _)| value > most);
+    beyond.map(|(field, value, most, of)| format!("`{field}` is {value}, beyond the {most} {of}"))
+}
+
+/// What is wrong with the values of a state.
+fn unsound_values(tensors: &BTreeMap<String, Tensor>) -> Result<Option<String>> {
+    for (name, tensor) in tensors {
+        if !is_finite(tensor)? {
+            return Ok(Some(format!("the tensor `{name}` holds a value that is not finite")));
+        }
+        let is_square = SQUARES.iter().any(|end| name.ends_with(end)) && tensor.numel() > 0;
+        if is_square && f64::try_from(&tensor.f_min()?)? < 0.0 {
+            return Ok(Some(format!("the tensor `{name}` holds a variance below 0")));
+        }
+    }
+    Ok(None)
+}
+
+fn is_finite(tensor: &Tensor) -> Result<bool> {
+    let is_float = matches!(tensor.kind(), Kind::Float | Kind::Double | Kind::Half | Kind::BFloat16);
+    Ok(!is_float || bool::try_from(&tensor.f_isfinite()?.f_all()?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_that_is_not_finite_is_named_by_its_tensor() {
+        let tensors = |value: f64| {
+            let bad = Tensor::full([3], value, (Kind::Float, Device::Cpu));
+            BTreeMap::from([
+                ("a".to_string(), Tensor::zeros([2], (Kind::Int64, Device::Cpu))),
+                ("b".into(), bad),
+            ])
+        };
+        assert_eq!(unsound_values(&tensors(1.0)).expect("values"), None);
+        for bad in [f64::NAN, f64::INFINITY] {
+            let told = unsound_values(&tensors(bad)).expect("values").expect("unsound");
+            assert!(told.contains("`b` holds a value that is not finite"), "{told}");
+        }
     }
 }

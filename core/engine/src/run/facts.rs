@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use admix_data::Split;
 use serde::{Deserialize, Serialize};
 
+use crate::Result;
 use crate::method::CaptureReport;
 use crate::param::Param;
 use crate::precision::Precision;
+use crate::run::Run;
 use crate::run::metrics::Summary;
 
 /// How a run ended.
@@ -71,4 +74,74 @@ pub struct RunFacts {
     pub train_images: usize,
     /// Its test images.
     pub test_images: usize,
+}
+
+impl RunFacts {
+    /// What a run is and how it ended.
+    ///
+    /// # Errors
+    /// The script fails to tell its weights.
+    pub(crate) fn of(run: &Run, status: Status, error: Option<String>) -> Result<Self> {
+        let clock = run.session.clock();
+        let heads = run.history.heads();
+        let summary = Summary {
+            report: run.recipe.reported().filter(|name| heads.contains_key(name)),
+            heads,
+            step: clock.step,
+            epoch: clock.epoch,
+            finished: status == Status::Done,
+            seconds: run.history.seconds,
+            skipped: run.history.skipped,
+            folder: run.folder.root.clone(),
+        };
+        let weights = run.session.weights()?;
+        let world = run.session.world();
+        Ok(Self {
+            status,
+            error,
+            wall_s: summary.seconds,
+            data_wait: waiting(run, run.history.waited, run.history.seconds),
+            clustering_s: run.session.clustering_time().as_secs_f64(),
+            capture: run.session.captures(),
+            summary,
+            version: env!("CARGO_PKG_VERSION").into(),
+            libtorch: admix_torch::handles::libtorch_version().to_string(),
+            device: describe_device(world.device),
+            precision: world.precision,
+            tf32: world.device.is_cuda() && admix_torch::tf32()?,
+            channels_last: world.channels_last,
+            threads: admix_torch::threads(),
+            seed: run.recipe.seed,
+            recipe: run.recipe.file.clone(),
+            script: run.session.method().file().into(),
+            params: run.session.params(),
+            weights,
+            plugins_from_elsewhere: world.mixers.iter().filter_map(|m| m.watched.clone()).collect(),
+            data: run.dataset.info().name.clone(),
+            train_images: run.dataset.len(Split::Train),
+            test_images: run.dataset.len(Split::Test),
+        })
+    }
+}
+
+/// The share of some time that training waited for images; `None` where they are resident.
+pub(crate) fn waiting(run: &Run, waited: f64, seconds: f64) -> Option<f64> {
+    run.dataset.worked().map(|_| if seconds > 0.0 { waited / seconds } else { 0.0 })
+}
+
+/// The device, and the precision where it is not float32.
+pub(crate) fn describe(run: &Run) -> String {
+    let world = run.session.world();
+    let device = describe_device(world.device);
+    match world.precision {
+        Precision::Fp32 => device,
+        lower => format!("{device}, {}", lower.name()),
+    }
+}
+
+fn describe_device(device: admix_torch::Device) -> String {
+    match device {
+        admix_torch::Device::Cpu => format!("cpu ({} threads)", admix_torch::threads()),
+        other => format!("{other:?}"),
+    }
 }

@@ -107,12 +107,27 @@ impl RunFolder {
         for script in &recipe.scripts {
             let folder = self.root.join(&script.table);
             fs::create_dir_all(&folder).map_err(|source| Error::file("make the folder", folder, source))?;
-            // The name is the recipe's own and may hold anything; it must stay one file in this folder.
-            let safe = |c: char| if c.is_alphanumeric() || "_-".contains(c) { c } else { '_' };
-            let name: String = script.name.chars().map(safe).collect();
+            let name = file_name(&script.name);
             self.replace(&format!("{}/{name}.rhai", script.table), script.text.as_bytes())?;
         }
         Ok(())
+    }
+
+    /// Checks that nothing is in the way of the files that a run writes later.
+    ///
+    /// # Errors
+    /// A folder has the name of one.
+    pub(crate) fn check_room(&self) -> Result<()> {
+        let taken = ["run.json", "metrics.jsonl"]
+            .map(|name| self.root.join(name))
+            .into_iter()
+            .find(|path| path.is_dir());
+        taken.map_or(Ok(()), |path| {
+            Err(Error::Input(format!(
+                "{} is a folder, where the run writes a file: move it away, or choose another folder with --out",
+                path.display()
+            )))
+        })
     }
 
     /// Writes a file: whole or not at all.
@@ -128,8 +143,13 @@ impl RunFolder {
     /// # Errors
     /// The file cannot be read.
     pub fn records(&self) -> Result<Vec<Record>> {
-        let text = self.read("metrics.jsonl")?;
-        Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+        let path = self.root.join("metrics.jsonl");
+        let bytes = fs::read(&path).map_err(|source| Error::file("read", path, source))?;
+        // A line with a damaged byte must not take the others with it.
+        Ok(String::from_utf8_lossy(&bytes)
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect())
     }
 
     /// What `run.json` says of the run.
@@ -240,6 +260,20 @@ impl RunFolder {
         }
         Ok(path)
     }
+}
+
+/// A name of the recipe, which may hold anything, as the name of one file: what is no letter or digit is percent-encoded, so
+/// that two names stay two.
+fn file_name(name: &str) -> String {
+    let mut file = String::new();
+    for c in name.chars() {
+        if c.is_alphanumeric() || "_-".contains(c) {
+            file.push(c);
+        } else {
+            c.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| file.push_str(&format!("%{byte:02X}")));
+        }
+    }
+    file
 }
 
 fn checkpoints_in(root: &Path) -> Vec<PathBuf> {

@@ -8,6 +8,7 @@ mod facts;
 mod folder;
 mod lock;
 mod metrics;
+mod pending;
 mod probe;
 mod train;
 mod whole;
@@ -303,6 +304,11 @@ impl Run {
         device: Device,
         mut context: RunContext,
     ) -> Result<Self> {
+        if let Some(bad) = context.out.as_deref().filter(|out| out.to_str().is_none()) {
+            let message =
+                format!("--out {}: the name is not UTF-8, which reports of a run are", bad.display());
+            return Err(Error::Input(message));
+        }
         let prepared = prepare(recipe, options.script.as_ref(), registry, device, options.precision)?;
         for warning in &prepared.warnings {
             context.loggers.warn(warning.clone());
@@ -322,8 +328,8 @@ impl Run {
                 match found {
                     Some(checkpoint) => {
                         checkpoint.check_fits(&recipe, session.method(), options.allow_changed_script)?;
-                        session
-                            .load(&checkpoint.tensors)
+                        checkpoint
+                            .load_into(&mut session)
                             .map_err(|error| checkpoint.misfit(error, &recipe, registry))?;
                         session.set_clock(clock_after(&checkpoint, session.clock(), &recipe)?);
                         batch_in_epoch = checkpoint.header.batch_in_epoch;
@@ -342,6 +348,7 @@ impl Run {
                 folder
             }
         };
+        folder.check_room()?;
         let report = recipe.reported();
         let resumed = options.resume.as_ref().map(|_| session.clock().step);
         let opening = Opening { folder: &folder.root, resumed, report: report.as_deref() };

@@ -10,6 +10,7 @@ use crate::method::vocabulary::VERBS;
 use crate::param::Param;
 use crate::script::sandbox::{self, Limit, MAX_ARRAY, MAX_BYTES, MAX_DEPTH, MAX_MAP, MAX_TEXT, REFUSED};
 use crate::script::values;
+use crate::text::without_mark;
 use crate::{Error, Result};
 
 /// What one kind of script adds to the language.
@@ -42,6 +43,7 @@ impl Script {
     /// # Errors
     /// A syntax error, with its place.
     pub fn compile(text: &str, file: &str, dialect: Dialect) -> Result<Self> {
+        let text = without_mark(text);
         if text.len() > MAX_BYTES {
             let message = format!("the script has {} bytes, expected at most {MAX_BYTES}", text.len());
             return Err(Error::Script { file: file.into(), line: 0, column: 0, message });

@@ -12,7 +12,7 @@ use crate::method::vocabulary;
 use crate::param::{self, Param};
 use crate::script::sandbox;
 use crate::text::list;
-use crate::{Error, Result};
+use crate::{Error, Result, float32};
 
 /// A handle of a tensor that is there. A script can do nothing with it but apply verbs: no value is ever read back.
 #[derive(Debug, Clone)]
@@ -39,6 +39,10 @@ impl Operand for Live {
         sizes: &[i64],
     ) -> Outcome<Self> {
         let _outside = sandbox::outside();
+        if let Some(bad) = numbers.iter().find(|number| !float32::holds(**number)) {
+            let message = format!("the number of `{verb}` is {}", float32::refused(*bad));
+            return Err(refuse(message, context.call_position()));
+        }
         let result = match (tensors, numbers) {
             ([], _) => Err(Error::Input(format!("`{verb}` takes at least one tensor"))),
             ([first], [_, ..]) => vocabulary::apply_numbers(verb, &first.0, numbers),

@@ -13,11 +13,11 @@ use rhai::{Array, Dynamic, Engine, Map, NativeCallContext, Position};
 use super::language::{Dialect, Script};
 use super::live::{Live, Params, as_plugin};
 use super::sandbox;
-use crate::Result;
 use crate::method::operand::{self, Outcome, refuse};
 use crate::param::Param;
 use crate::script::values::{kind_of, number};
 use crate::text::list;
+use crate::{Result, float32};
 
 /// What can follow `d.` and `m.`, for suggestions.
 const NAMES: &[&[&str]] = &[
@@ -309,7 +309,7 @@ fn told(value: &Dynamic) -> String {
 /// A value that `plan` returned.
 fn plan_value(value: &Dynamic, batch: usize, per_sample: bool) -> Result<Value, String> {
     let finite = |value: f64| {
-        if value.is_finite() { Ok(value) } else { Err(format!("is {value}, expected a finite number")) }
+        if float32::holds(value) { Ok(value) } else { Err(format!("is {}", float32::refused(value))) }
     };
     if let Ok(whole) = value.as_int() {
         return Ok(Value::Int(whole));

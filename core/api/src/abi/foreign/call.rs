@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 
-use admix_torch::{Device, Tensor, ThreadState, handles, rng_fingerprint};
+use admix_torch::{Device, Tensor, ThreadState, handles, rng_fingerprint, trail};
 
 use crate::abi::manifest::Plugin;
 use crate::abi::{raw, text};
@@ -55,6 +55,7 @@ impl Foreign {
         let before = generators()?;
         let writes: Vec<i64> = inputs.iter().map(|tensor| handles::writes(tensor)).collect();
         let status = {
+            let _here = trail::enter(format_args!("`{what}` of {}", self.label));
             let _state = ThreadState::save();
             body(&errors)
         };

@@ -80,7 +80,7 @@ fn draw(
         }
     };
     let shape = like.and_then(|id| frame.node(id).shape);
-    frame.planned(plan)?;
+    frame.planned(|_| "the draw".into(), plan)?;
     frame.drawn(name, at.0);
     frame.push(Node::of(Draw { name: name.into(), like }, at).shaped(shape))
 }

@@ -139,7 +139,8 @@ fn mix(
     let trained = owner.is_some_and(|owner| frame.moves(&owner));
     let shape = mix.input("images").and_then(|id| frame.node(id).shape);
     let parents = if quiet { Vec::new() } else { frame.with_graph(mix.inputs.iter().map(|(_, id)| *id)) };
-    frame.planned(plan)?;
+    let mixer = mix.mixer;
+    frame.planned(|world| format!("mixer `{}`", world.mixers[mixer].name), plan)?;
     frame.drawn(&mix.draw, at.0);
     frame.push(Node::of(mix, at).after(parents).rooted(trained && !quiet).shaped(shape))
 }

@@ -31,7 +31,10 @@ impl Operand for TensorHandle {
         };
         tensor(call, &first.frame, |frame, at| {
             let arguments: Vec<Id> = tensors.iter().map(|handle| handle.id).collect();
-            let numbers = numbers.iter().map(|number| frame.slot(*number)).collect::<Result<_>>()?;
+            let numbers = numbers
+                .iter()
+                .map(|number| frame.slot(&format!("the number of `{verb}`"), *number))
+                .collect::<Result<_>>()?;
             let parents = match vocabulary::without_graph(verb) {
                 true => Vec::new(),
                 false => frame.with_graph(arguments.iter().copied()),
