@@ -16,7 +16,7 @@ use crate::error::At;
 use crate::{Error, Result};
 
 /// A larger file is no image of a dataset.
-const MOST_FILE: u64 = 256 << 20;
+pub(crate) const MOST_FILE: u64 = 256 << 20;
 /// Names and extended headers of a tar archive.
 const MOST_NAME: u64 = 1 << 20;
 /// What an xz decoder may use: the highest preset needs 65 MB.

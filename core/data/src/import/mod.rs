@@ -9,12 +9,14 @@
 
 pub(crate) mod archive;
 mod arrange;
+mod budget;
 pub(crate) mod decode;
 pub(crate) mod decoded;
+mod jpeg;
 pub(crate) mod layout;
 mod pack;
 
-pub use decode::Rgb;
+pub use decode::{Exif, Rgb};
 pub use decoded::Decoded;
 pub use layout::{Arranged, Layout, Numbering};
 pub use pack::{ImportOptions, ImportReport};

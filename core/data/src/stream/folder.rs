@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 use std::fs::{self, DirEntry};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use admix_torch::Tensor;
 use rayon::prelude::*;
 
-use super::files::Files;
+use super::files::{Files, Reading};
 use crate::error::{At, check_name, setting};
 use crate::import::layout::split_of;
 use crate::info::IMAGENET;
@@ -129,11 +130,13 @@ impl Listed {
     }
 
     /// With the label of each class, by name.
-    fn labelled(self, label: impl Fn(&str) -> i64) -> Files {
+    fn labelled(self, reading: Reading, label: impl Fn(&str) -> i64) -> Files {
         let mut all = Files {
             labels: Vec::with_capacity(self.files()),
             paths: Vec::with_capacity(self.files()),
             root: self.root,
+            reading,
+            found: Arc::default(),
         };
         for (name, files) in self.classes {
             let number = label(&name);
@@ -169,7 +172,7 @@ impl Folder {
     /// # Errors
     /// There is no training or no test split, a split has no class or no image, a class has no training image, or the
     /// folder cannot be read.
-    pub(crate) fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path, reading: Reading) -> Result<Self> {
         let mut splits = splits(path)?;
         let Some(train) = splits.remove("train") else {
             return Err(refused(path, "it has no `train` folder", WANTED));
@@ -211,7 +214,7 @@ impl Folder {
         // Found: every class of either split is one of training.
         let label =
             |name: &str| class_names.binary_search_by(|own| own.as_str().cmp(name)).unwrap_or(0) as i64;
-        let (train, test) = (train.labelled(label), test.labelled(label));
+        let (train, test) = (train.labelled(reading, label), test.labelled(reading, label));
         Ok(Self { path: path.into(), class_names, train, test })
     }
 

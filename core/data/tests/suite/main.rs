@@ -6,6 +6,7 @@ mod augmentations;
 mod batches;
 mod contract;
 mod importing;
+mod jpegs;
 mod packed;
 mod parsers;
 mod sources;

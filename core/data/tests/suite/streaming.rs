@@ -270,7 +270,7 @@ fn a_broken_file_is_named_when_it_is_first_used() {
     type Spoil<'a> = &'a dyn Fn(Vec<u8>) -> Option<Vec<u8>>;
     let broken: [(&str, Spoil<'_>, &str); 5] = [
         ("its end is cut off", &|bytes| Some(bytes[..bytes.len() / 2].to_vec()), "its end is missing"),
-        ("a text", &|_| Some(b"<html>not found</html>".to_vec()), "neither JPEG nor PNG"),
+        ("a text", &|_| Some(b"<html>not found</html>".to_vec()), "not a picture of a known format"),
         ("nothing", &|_| Some(Vec::new()), "the file is empty"),
         ("no header", &|bytes| Some(bytes[..20].to_vec()), "broken JPEG"),
         ("gone", &|_| None, "cannot read"),
