@@ -71,7 +71,8 @@ impl Write for Event {
 impl Drop for Event {
     fn drop(&mut self) {
         // Nobody is left to be told that stderr is closed.
-        let _ = output::beside_the_bar(|| io::stderr().write_all(&self.0));
+        let text = String::from_utf8_lossy(&self.0);
+        let _ = output::beside_the_bar(|| io::stderr().write_all(output::plain(&text).as_bytes()));
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stderr, reason = "this is the program's voice")]
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Mutex;
 
@@ -56,7 +57,7 @@ pub fn end_bar() {
 pub fn print(text: &str) -> Result<()> {
     beside_the_bar(|| {
         let mut out = io::stdout().lock();
-        out.write_all(text.as_bytes())?;
+        out.write_all(plain(text).as_bytes())?;
         if !text.ends_with('\n') {
             out.write_all(b"\n")?;
         }
@@ -72,7 +73,25 @@ pub fn print_json(value: &impl Serialize) -> Result<()> {
 
 /// Says something on stderr, if somebody still reads it: the terminal of a run may be closed.
 pub fn note(text: &str) {
-    beside_the_bar(|| drop(writeln!(std::io::stderr(), "{text}")));
+    beside_the_bar(|| drop(writeln!(std::io::stderr(), "{}", plain(text))));
+}
+
+/// Text without characters that move the cursor or colour the screen: names of files and words of plugins may hold them.
+pub fn plain(text: &str) -> Cow<'_, str> {
+    let is_control = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if !text.contains(is_control) {
+        return text.into();
+    }
+    text.chars()
+        .fold(String::new(), |mut plain, c| {
+            if is_control(c) {
+                plain.extend(c.escape_default())
+            } else {
+                plain.push(c)
+            }
+            plain
+        })
+        .into()
 }
 
 /// Rows as aligned columns, two blanks apart; the last column is not padded.
@@ -156,6 +175,12 @@ pub fn bytes(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        assert_eq!(plain("a\u{1b}[2Jb\r\n\tc\u{9b}"), "a\\u{1b}[2Jb\\r\n\tc\\u{9b}");
+        assert_eq!(plain("names: ä, 名\n"), "names: ä, 名\n");
+    }
 
     #[test]
     fn columns_are_aligned_and_lines_have_no_blanks_at_their_end() {

@@ -11,6 +11,7 @@ mod files;
 mod folder;
 mod images;
 mod job;
+mod left_out;
 mod picture;
 mod pool;
 mod storage;

@@ -5,6 +5,7 @@
 mod augmentations;
 mod batches;
 mod contract;
+mod hostile;
 mod importing;
 mod jpegs;
 mod packed;

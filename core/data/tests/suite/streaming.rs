@@ -370,7 +370,11 @@ fn folders_that_are_no_dataset_are_refused_with_a_way_out() {
         ("no test split", vec!["train/a/1.png", "train/b/1.png"], "it has no `val` and no `test` folder"),
         ("no class", vec!["train/1.png", "val/a/1.png"], "it has no class folder"),
         ("one class", vec!["train/a/1.png", "val/a/1.png"], "it has 1 class folders, 2 to 65536 are needed"),
-        ("an empty class", with("train/c/1.txt"), "class folder `c` holds no JPEG or PNG file"),
+        (
+            "an empty class",
+            with("train/c/1.txt"),
+            "class folder `c` holds no file with the name of a picture",
+        ),
         (
             "no test image",
             vec!["train/a/1.png", "train/b/1.png", "val/1.png"],
