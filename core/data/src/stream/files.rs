@@ -21,6 +21,15 @@ pub(crate) struct Reading {
     pub broken: BrokenFiles,
 }
 
+/// A file before it is decoded.
+pub(crate) struct OneFile {
+    /// Its position.
+    pub at: usize,
+    pub bytes: Vec<u8>,
+    /// Height and width of its picture.
+    pub size: (i64, i64),
+}
+
 /// The files of one split, by class, then by name.
 #[derive(Debug, Clone)]
 pub(crate) struct Files {
@@ -64,14 +73,14 @@ impl Files {
     }
 
     /// Bytes of file `at` and the size of its picture, or of the first one after it that stands in for it.
-    pub(crate) fn read(&self, at: usize) -> Result<(usize, Vec<u8>, (i64, i64)), Fault> {
+    pub(crate) fn read(&self, at: usize) -> Result<OneFile, Fault> {
         self.first_sound(at, |path| {
             let bytes = contents(path)?;
             let size = decode::size(&bytes, self.reading.exif)
                 .map_err(|why| Fault::Broken { path: path.into(), why })?;
             Ok((bytes, size))
         })
-        .map(|(at, (bytes, size))| (at, bytes, size))
+        .map(|(at, (bytes, size))| OneFile { at, bytes, size })
     }
 
     /// The picture of file `at`, whose bytes are read, or the first one after it that stands in for it.

@@ -6,7 +6,7 @@ use admix_torch::Tensor;
 use image::imageops::{self, FilterType};
 
 use super::fault::Fault;
-use super::files::Files;
+use super::files::{Files, OneFile};
 use super::picture::Picture;
 use crate::Result;
 
@@ -47,7 +47,7 @@ impl Images {
     pub(crate) fn read(&self, at: usize) -> Result<(Raw, (i64, i64)), Fault> {
         match self {
             Self::Files(files) => {
-                let (at, bytes, size) = files.read(at)?;
+                let OneFile { at, bytes, size } = files.read(at)?;
                 Ok((Raw::File(at, bytes), size))
             }
             Self::Held { pixels, channels, size } => {
