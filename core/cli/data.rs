@@ -1,10 +1,11 @@
 //! `admix data`: get, import, info, verify.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use admix_api::Registry;
-use admix_data::{Datasets, GetOptions, ImportOptions, ImportReport, Info};
+use admix_data::{Datasets, Exif, GetOptions, ImportOptions, ImportReport, Info};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -19,7 +20,7 @@ const NAMED: usize = 20;
 /// What to do with datasets.
 #[derive(Subcommand)]
 pub enum DataCommand {
-    /// Pack a folder of JPEG or PNG images (or a tar, tar.xz, tar.gz or zip of one) into a dataset.
+    /// Pack a folder of images in JPEG, PNG, WebP, BMP, TIFF or GIF (or a tar, tar.xz, tar.gz or zip of one) into a dataset.
     ///
     /// Layout: SPLIT/CLASS/FILES with splits train and test (or val), or CLASS/FILES with --test-per-class.
     Import(ImportArgs),
@@ -47,6 +48,9 @@ pub struct ImportArgs {
     /// Bring every image to this height and width, such as 64x64. Default: as they are, all of one size.
     #[arg(long, value_name = "HxW", value_parser = size)]
     size: Option<(i64, i64)>,
+    /// Leave pictures as they are stored, whatever orientation their cameras noted.
+    #[arg(long)]
+    ignore_exif: bool,
     /// Hold out the last N images of each class for testing: for a folder without a test split.
     #[arg(long, value_name = "N", default_value_t = 0)]
     test_per_class: usize,
@@ -112,6 +116,7 @@ fn import(args: &ImportArgs, registry: &Registry) -> Result<()> {
     let options = ImportOptions {
         force: args.force,
         size: args.size,
+        exif: if args.ignore_exif { Exif::Ignore } else { Exif::Apply },
         test_per_class: args.test_per_class,
         progress: &progress,
     };
@@ -181,15 +186,27 @@ fn told(report: &ImportReport, seconds: f64) -> String {
         output::bytes(report.bytes)
     );
     if !report.skipped.is_empty() {
-        text.push_str(&format!("left out: {} files\n", report.skipped.len()));
-        for (file, why) in report.skipped.iter().take(NAMED) {
-            text.push_str(&format!("  {file}: {why}\n"));
-        }
-        if report.skipped.len() > NAMED {
-            text.push_str(&format!("  and {} more: --format json names all\n", report.skipped.len() - NAMED));
-        }
+        let mut reasons = BTreeMap::new();
+        report.skipped.iter().for_each(|(_, why)| *reasons.entry(why.as_str()).or_insert(0) += 1);
+        let counts: Vec<String> = reasons.iter().map(|(why, count)| format!("{count} ({why})")).collect();
+        text.push_str(&format!("left out: {} files: {}\n", report.skipped.len(), counts.join(", ")));
+        named(&report.skipped, &mut text);
+    }
+    if !report.flawed.is_empty() {
+        text.push_str(&format!("flawed, but packed: {} files\n", report.flawed.len()));
+        named(&report.flawed, &mut text);
     }
     text
+}
+
+/// The first of some files, each with what there is to say of it.
+fn named(files: &[(String, String)], text: &mut String) {
+    for (file, why) in files.iter().take(NAMED) {
+        text.push_str(&format!("  {file}: {why}\n"));
+    }
+    if files.len() > NAMED {
+        text.push_str(&format!("  and {} more: --format json names all\n", files.len() - NAMED));
+    }
 }
 
 fn verify(args: &NamedArgs, registry: &Registry) -> Result<()> {
@@ -269,8 +286,15 @@ mod tests {
             source: "x".into(),
         };
         let skipped = (0..25).map(|i| (format!("{i}.jpg"), "not an image".to_string())).collect();
-        let report =
-            ImportReport { path: "data/set.admix".into(), bytes: 1, images: 1010, classes: 2, skipped, info };
+        let report = ImportReport {
+            path: "data/set.admix".into(),
+            bytes: 1,
+            images: 1010,
+            classes: 2,
+            skipped,
+            flawed: Vec::new(),
+            info,
+        };
         let text = told(&report, 1.0);
         assert!(text.contains("left out: 25 files") && text.contains("  19.jpg: not an image"), "{text}");
         assert!(text.contains("and 5 more") && !text.contains("20.jpg"), "{text}");

@@ -166,6 +166,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        assert_eq!(plain("a\u{1b}[2Jb\r\n\tc\u{9b}"), "a\\u{1b}[2Jb\\r\n\tc\\u{9b}");
+        assert_eq!(plain("names: ä, 名\n"), "names: ä, 名\n");
+    }
+
+    #[test]
     fn columns_are_aligned_and_lines_have_no_blanks_at_their_end() {
         let row = |a: &str, b: &str| vec![a.to_string(), b.to_string()];
         assert_eq!(table(&[row("a", "bb"), row("ccc", ""), row("λλ", "d")]), "a    bb\nccc\nλλ   d\n");

@@ -10,6 +10,7 @@ use crate::config::DataConfig;
 use crate::datasets::DatasetSource;
 use crate::error::check_name;
 use crate::lookup::Datasets;
+use crate::stream::Reading;
 use crate::{Info, Result, packed, stream};
 
 /// A line of `admix datasets`.
@@ -127,7 +128,7 @@ impl Datasets<'_> {
             });
         }
         if self.is_folder(name) {
-            let bytes = self.folder(name)?.verify()?;
+            let bytes = self.folder(name, Reading::default())?.verify()?;
             let (info, path) = (self.info(name)?, Some(self.root.join(name)));
             return Ok(Verified { info, path, bytes, checksum: None });
         }
@@ -151,7 +152,7 @@ impl Datasets<'_> {
             return Ok(Info { name: name.into(), source, ..header.info });
         }
         if self.is_folder(name) {
-            return Ok(self.folder(name)?.info(name, (stream::SIZE, stream::SIZE)));
+            return Ok(self.folder(name, Reading::default())?.info(name, (stream::SIZE, stream::SIZE)));
         }
         let config = DataConfig { name: name.into(), root: self.root.into(), ..DataConfig::default() };
         Ok(self.source(&config, Streams::new(0))?.info)

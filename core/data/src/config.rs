@@ -8,7 +8,8 @@ use serde_json::{Value as Json, json};
 use crate::augment::{AugmentChoice, Shift};
 use crate::datasets::{DatasetSource, Toy};
 use crate::error::{check_name, of_entry, setting};
-use crate::stream::{SIZE, Storage};
+use crate::import::Exif;
+use crate::stream::{BrokenFiles, Reading, SIZE, Storage};
 use crate::{Result, TrainSplit};
 
 /// Most views of an image in a batch.
@@ -29,6 +30,11 @@ section! {
         pub fold: Option<usize> = None,
         /// Where pixels are: on the device, or read as they are needed.
         pub storage: Storage = Storage::Auto,
+        /// What happens at a file that cannot be decoded, for a streamed folder: `Stop`, or `Skip(limit: 0.001)`, where the next
+        /// sound image of its class stands in for it, and more than this share of a split's files ends the run.
+        pub broken: BrokenFiles = BrokenFiles::Stop,
+        /// Whether pictures of a folder are turned as their cameras noted: `Apply` or `Ignore`.
+        pub exif: Exif = Exif::Apply,
         /// Threads that read, decode, crop and resize, 1 to 1024; for `storage: Stream`. As many as the machine has cores by
         /// default.
         pub workers: Option<usize> = None,
@@ -106,6 +112,11 @@ impl DataConfig {
         if let Some(workers) = self.workers.filter(|workers| !(1..=1024).contains(workers)) {
             return Err(setting("data.workers", workers, "1 to 1024 threads, or None for one per core"));
         }
+        if let BrokenFiles::Skip { limit } = self.broken
+            && !(0.0..=1.0).contains(&limit)
+        {
+            return Err(setting("data.broken.limit", limit, "a share of the files, 0 to 1"));
+        }
         let Some(shorter) = self.test_resize else { return Ok(()) };
         let size = self.augment.config.size().unwrap_or(SIZE);
         if !(size..=4096).contains(&shorter) {
@@ -114,6 +125,11 @@ impl DataConfig {
             return Err(setting("data.test_resize", shorter, &wanted));
         }
         Ok(())
+    }
+
+    /// How the files of a folder are read.
+    pub(crate) fn reading(&self) -> Reading {
+        Reading { exif: self.exif, broken: self.broken }
     }
 
     /// The settings of the dataset of this name: those at `data.<name>`.

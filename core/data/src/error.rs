@@ -98,7 +98,7 @@ pub enum Error {
         remedy: String,
     },
     /// An entry that no honest image archive holds.
-    #[error("{}: entry `{entry}` {why}; nothing was written. Remove the entry and pack the images again", path.display())]
+    #[error("{}: entry `{entry}` {why}; nothing was written. {remedy}", path.display())]
     Refused {
         /// The archive or folder.
         path: PathBuf,
@@ -106,6 +106,8 @@ pub enum Error {
         entry: String,
         /// What is wrong with it.
         why: String,
+        /// What to do.
+        remedy: &'static str,
     },
     /// A folder that is not laid out as an image dataset.
     #[error("{}: {problem}; {remedy}", path.display())]

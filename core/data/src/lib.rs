@@ -59,12 +59,12 @@ pub use dataset::Dataset;
 pub use datasets::{About, Absent, DatasetSource, Published, Then, Toy, Wanted};
 pub use error::{Error, Malformed, Result};
 pub use fetch::{Fetched, GetOptions, GetReport};
-pub use import::{Arranged, Decoded, ImportOptions, ImportReport, Layout, Numbering, Rgb};
+pub use import::{Arranged, Decoded, Exif, ImportOptions, ImportReport, Layout, Numbering, Rgb};
 pub use info::{Info, Split, TrainSplit};
 pub use loader::{AHEAD, Loader, Pass};
 pub use lookup::Datasets;
 pub use source::{Images, Part, Source};
-pub use stream::{Storage, Worked};
+pub use stream::{BrokenFiles, Storage, Worked};
 
 /// The parsers of foreign bytes, for fuzzing only.
 #[doc(hidden)]

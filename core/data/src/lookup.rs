@@ -12,7 +12,7 @@ use crate::datasets::{Absent, DatasetSource, Wanted};
 use crate::error::{check_name, setting};
 use crate::packed;
 use crate::source::Source;
-use crate::stream::{self, Folder};
+use crate::stream::{self, Folder, Reading};
 use crate::{Error, Result};
 
 /// The datasets that can be named: those of a registry, and what lies in a folder.
@@ -61,8 +61,8 @@ impl<'a> Datasets<'a> {
         free && !packed::path(self.root, name).exists() && self.root.join(name).is_dir()
     }
 
-    pub(crate) fn folder(&self, name: &str) -> Result<Folder> {
-        Folder::open(&self.root.join(name))
+    pub(crate) fn folder(&self, name: &str, reading: Reading) -> Result<Folder> {
+        Folder::open(&self.root.join(name), reading)
     }
 
     /// Every name that `data.name` may have.
@@ -80,8 +80,11 @@ impl<'a> Datasets<'a> {
     /// Reads the whole dataset that a recipe names into host memory; of a folder, one whose images have one size.
     pub(crate) fn source(&self, config: &DataConfig, streams: Streams) -> Result<Source> {
         let name = &config.name;
-        let source =
-            if self.is_folder(name) { self.folder(name)?.load(name)? } else { self.read(config, streams)? };
+        let source = if self.is_folder(name) {
+            self.folder(name, config.reading())?.load(name)?
+        } else {
+            self.read(config, streams)?
+        };
         if let Some(shorter) = config.test_resize {
             let wanted = format!("None: the images of `{name}` have one size and are measured as they are");
             return Err(setting("data.test_resize", shorter, &wanted));

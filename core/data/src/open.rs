@@ -41,7 +41,7 @@ impl Dataset {
             return Err(setting("data.split", config.split, wanted));
         }
         let unread = match is_folder {
-            true => of_folder(config, sets.folder(&config.name)?)?,
+            true => of_folder(config, sets.folder(&config.name, config.reading())?)?,
             false => sets.source(config, streams)?.try_into()?,
         };
         Self::streamed(config, unread, device)

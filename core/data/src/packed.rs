@@ -1,4 +1,4 @@
-//! The packed file `<root>/<name>.admix`: what `admix data import` writes and training maps into memory.
+//! The packed file `<root>/<name>.admix`: what `admix data import` writes and training reads into memory.
 //!
 //! Layout, version 1; numbers are unsigned and little-endian:
 //!
@@ -18,17 +18,18 @@
 //! | | `n_test * C * H * W` | test pixels |
 //!
 //! A file is written under a temporary name, flushed to the disk and renamed, so that a name always stands for a
-//! whole file. Opening checks the header, the length and the labels, and the payload too up to 256 MiB.
+//! whole file. Opening checks the header, the length and the labels, and the payload's checksum.
 
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use admix_torch::Tensor;
+use admix_torch::{Device, Kind, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{At, Malformed};
-use crate::source::{Part, Source, mapped};
+use crate::source::{Part, Source};
 use crate::{Error, Info, Result, TrainSplit};
 
 const MAGIC: &[u8; 8] = b"ADMIXPK1";
@@ -37,8 +38,6 @@ const FIXED: usize = 96;
 const ALIGN: u64 = 64;
 /// A header text holds little more than class names.
 const MOST_TEXT: u64 = 16 << 20;
-/// Above this, opening leaves the payload's checksum to `admix data verify`.
-const CHECKED_AT_OPEN: u64 = 256 << 20;
 const REMEDY: &str = "import the images again with `admix data import PATH --name NAME --force`";
 
 /// The file of this name.
@@ -123,7 +122,7 @@ pub fn parse_header(bytes: &[u8], file_len: u64) -> Result<Header, Malformed> {
     }
     let text: Text = serde_json::from_slice(text)
         .map_err(|error| wrong(&format!("the header cannot be read ({error})")))?;
-    let info = check(text).ok_or_else(|| wrong("the header's sizes contradict each other"))?;
+    let info = possible(text).ok_or_else(|| wrong("the header's sizes contradict each other"))?;
     let images = (info.train + info.test) as u64;
     let payload = images
         .checked_mul(info.image_bytes() as u64)
@@ -141,7 +140,7 @@ pub fn parse_header(bytes: &[u8], file_len: u64) -> Result<Header, Malformed> {
 }
 
 /// The text as an `Info`, if its sizes are possible.
-fn check(text: Text) -> Option<Info> {
+fn possible(text: Text) -> Option<Info> {
     let Text { name, class_names, channels, height, width, mean, std, train, test, source } = text;
     let channels_fit =
         (1..=16).contains(&channels) && mean.len() == channels as usize && std.len() == mean.len();
@@ -212,6 +211,10 @@ fn check_payload(file: &mut File, header: &Header, path: &Path) -> Result<()> {
     file.seek(SeekFrom::Start(header.offset)).at("read", path)?;
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(file.take(header.len)).at("read", path)?;
+    check(&hasher, header, path)
+}
+
+fn check(hasher: &blake3::Hasher, header: &Header, path: &Path) -> Result<()> {
     if hasher.finalize().as_bytes() != &header.checksum {
         let error = Malformed::new("the payload does not fit its checksum", "the bytes that were written");
         return Err(error.within(path, REMEDY));
@@ -219,21 +222,16 @@ fn check_payload(file: &mut File, header: &Header, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Maps a file into memory; the pages are shared by all processes that train on it.
+/// Reads a file into memory: mapped, one that is cut or rewritten under a run would kill it or change what it trains on.
 pub(crate) fn load(path: &Path, name: &str) -> Result<Source> {
     let (mut file, header) = read_header(path)?;
-    if header.len <= CHECKED_AT_OPEN {
-        check_payload(&mut file, &header, path)?;
-    }
     let info = &header.info;
-    let mut labels = vec![0; header.label_bytes() as usize];
-    file.seek(SeekFrom::Start(header.offset)).at("read", path)?;
-    file.read_exact(&mut labels).at("read", path)?;
+    let whole = payload(&mut file, &header, path)?;
+    let labels = Vec::<u8>::try_from(whole.f_narrow(0, 0, header.label_bytes() as i64)?)?;
     let mut train = parse_labels(&labels, info.classes).map_err(|error| error.within(path, REMEDY))?;
     let test = train.split_off(info.train);
 
-    let whole = mapped(path, header.offset + header.len)?;
-    let mut start = (header.offset + aligned(header.label_bytes())) as i64;
+    let mut start = aligned(header.label_bytes()) as i64;
     let mut pixels = |n: usize| -> Result<Tensor> {
         let len = (n * info.image_bytes()) as i64;
         let part = whole.f_narrow(0, start, len)?;
@@ -246,6 +244,25 @@ pub(crate) fn load(path: &Path, name: &str) -> Result<Source> {
     );
     let source = format!("{}, from {}", path.display(), info.source);
     Ok(Source { info: Info { name: name.into(), source, ..header.info }, train, test, unlabelled: None })
+}
+
+/// The payload in host memory, after it was compared with its checksum.
+fn payload(file: &mut File, header: &Header, path: &Path) -> Result<Tensor> {
+    const PIECE: usize = 8 << 20;
+    let whole = Tensor::f_empty([header.len as i64], (Kind::Uint8, Device::Cpu))?;
+    let mut hasher = blake3::Hasher::new();
+    let mut piece = vec![0; PIECE.min(header.len as usize)];
+    file.seek(SeekFrom::Start(header.offset)).at("read", path)?;
+    let mut done = 0;
+    while done < header.len as usize {
+        let piece = &mut piece[..PIECE.min(header.len as usize - done)];
+        file.read_exact(piece).at("read", path)?;
+        hasher.update(piece);
+        whole.f_narrow(0, done as i64, piece.len() as i64)?.f_copy_(&Tensor::f_from_slice(piece)?)?;
+        done += piece.len();
+    }
+    check(&hasher, header, path)?;
+    Ok(whole)
 }
 
 /// One image on its way into a file.
@@ -266,19 +283,34 @@ pub(crate) fn write(
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).at("make the folder", folder)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let unfinished = Unfinished(folder.join(format!(".{name}.{}", std::process::id())));
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let unfinished = Unfinished(folder.join(format!(".{name}.{}-{number}", std::process::id())));
     let mut file = File::create(&unfinished.0).at("write", &unfinished.0)?;
     let len = write_to(&mut file, info, train, test).at("write", &unfinished.0)?;
     file.sync_all().at("write", &unfinished.0)?;
-    if !force && path.exists() {
-        return Err(Error::Exists { path: path.to_owned() });
-    }
-    fs::rename(&unfinished.0, path).at("write", path)?;
+    claim(&unfinished.0, path, force)?;
     // The new name itself must outlive a power cut; a file system that cannot promise it is no reason to fail.
     if let Ok(folder) = File::open(folder) {
         folder.sync_all().ok();
     }
     Ok(len)
+}
+
+/// Gives a whole file its name; without `force`, only if nobody has it: of two imports at once one is refused.
+fn claim(file: &Path, path: &Path, force: bool) -> Result<()> {
+    if !force {
+        match fs::hard_link(file, path) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                return Err(Error::Exists { path: path.to_owned() });
+            }
+            // A file system without links: the name is looked at instead.
+            Err(_) if path.exists() => return Err(Error::Exists { path: path.to_owned() }),
+            Err(_) => {}
+        }
+    }
+    fs::rename(file, path).at("write", path)
 }
 
 /// A file that is removed unless it was renamed.

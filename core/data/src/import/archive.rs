@@ -1,5 +1,6 @@
 //! Files of a folder or an archive, in chunks, with every path checked before a byte of its file is used.
 
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::path::Path;
@@ -12,18 +13,22 @@ use liblzma::bufread::XzDecoder;
 use liblzma::stream::{CONCATENATED, Stream};
 use tar::{EntryType, PaxExtensions};
 
-use crate::error::At;
+use crate::error::{At, Malformed};
 use crate::{Error, Result};
 
 /// A larger file is no image of a dataset.
-const MOST_FILE: u64 = 256 << 20;
+pub(crate) const MOST_FILE: u64 = 256 << 20;
 /// Names and extended headers of a tar archive.
 const MOST_NAME: u64 = 1 << 20;
 /// What an xz decoder may use: the highest preset needs 65 MB.
 const MOST_XZ: u64 = 1 << 30;
+const REMEDY: &str = "Remove the entry and pack the images again";
 /// A chunk ends with so many files or bytes.
 const CHUNK_FILES: usize = 512;
 const CHUNK_BYTES: usize = 16 << 20;
+
+/// Stands for the file that an empty folder lacks.
+const EMPTY: &str = "(no file)";
 
 /// A file and where it lies.
 pub(crate) struct RawFile {
@@ -47,6 +52,10 @@ struct Sink<'a> {
     bytes: usize,
     done: Arc<AtomicU64>,
     total: u64,
+    /// Folders that are named.
+    folders: BTreeSet<Vec<String>>,
+    /// Folders that hold something.
+    used: HashSet<Vec<String>>,
 }
 
 /// The receiver is gone: it has an error of its own to report.
@@ -59,14 +68,47 @@ impl Sink<'_> {
         bytes: std::result::Result<Vec<u8>, String>,
     ) -> Result<(), Stopped> {
         self.bytes += bytes.as_ref().map_or(0, Vec::len);
+        let mut above = parts.as_slice();
+        while let Some((_, folder)) = above.split_last()
+            && !self.used.contains(folder)
+        {
+            self.used.insert(folder.to_vec());
+            above = folder;
+        }
         self.files.push(RawFile { parts, bytes });
         if self.files.len() >= CHUNK_FILES || self.bytes >= CHUNK_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    /// Lets folders without a file be seen: a class must not vanish without a word.
+    fn empty_folders(&mut self) -> Result<(), Stopped> {
+        for mut parts in std::mem::take(&mut self.folders) {
+            if !parts.is_empty() && !self.used.contains(&parts) {
+                parts.push(EMPTY.into());
+                self.push(parts, Err("the folder is empty".into()))?;
+            }
+        }
+        Ok(())
     }
 
     fn flush(&mut self) -> Result<(), Stopped> {
         self.bytes = 0;
         let (files, done) = (std::mem::take(&mut self.files), self.done.load(Ordering::Relaxed));
         self.sender.send(Chunk { files, done, total: self.total }).map_err(|_| Stopped)
+    }
+}
+
+/// Tells a damaged archive from a disk that fails.
+trait Whole<T> {
+    fn whole(self, archive: &Path) -> Result<T>;
+}
+
+impl<T> Whole<T> for io::Result<T> {
+    fn whole(self, archive: &Path) -> Result<T> {
+        self.map_err(|source| match source.raw_os_error() {
+            Some(_) => Error::Io { path: archive.into(), action: "unpack", source },
+            None => Malformed::new(format!("the archive is damaged: {source}"), "a whole archive")
+                .within(archive, "get it again, or pack it again"),
+        })
     }
 }
 
@@ -90,13 +132,21 @@ impl From<Stopped> for Stop {
 
 /// Sends all files under `source`. What kind of archive it is, its first bytes say.
 pub(crate) fn read(source: &Path, sender: &SyncSender<Chunk>) -> Result<()> {
-    let mut sink = Sink { sender, files: Vec::new(), bytes: 0, done: Arc::default(), total: 0 };
+    let mut sink = Sink {
+        sender,
+        files: Vec::new(),
+        bytes: 0,
+        done: Arc::default(),
+        total: 0,
+        folders: BTreeSet::new(),
+        used: HashSet::new(),
+    };
     let result = if fs::metadata(source).at("read", source)?.is_dir() {
         folder(source, &mut sink)
     } else {
         archive(source, &mut sink)
     };
-    match result.and_then(|()| Ok(sink.flush()?)) {
+    match result.and_then(|()| Ok(sink.empty_folders()?)).and_then(|()| Ok(sink.flush()?)) {
         Err(Stop::Failed(error)) => Err(error),
         Ok(()) | Err(Stop::Stopped) => Ok(()),
     }
@@ -108,6 +158,7 @@ pub(crate) fn parts(path: &Path, entry: &str) -> Result<Vec<String>> {
         path: path.into(),
         entry: entry.escape_debug().to_string(),
         why: why.into(),
+        remedy: REMEDY,
     };
     let drive = matches!(entry.as_bytes(), [letter, b':', ..] if letter.is_ascii_alphabetic());
     if entry.starts_with('/') || drive {
@@ -125,7 +176,8 @@ pub(crate) fn parts(path: &Path, entry: &str) -> Result<Vec<String>> {
 
 pub(crate) fn refuse_link(path: &Path, entry: &str) -> Error {
     let entry = entry.escape_debug().to_string();
-    Error::Refused { path: path.into(), entry, why: "is a link, which may point anywhere".into() }
+    let (why, remedy) = ("is a link, which may point anywhere".into(), REMEDY);
+    Error::Refused { path: path.into(), entry, why, remedy }
 }
 
 fn read_limited(reader: impl Read, size: u64) -> std::result::Result<Vec<u8>, String> {
@@ -150,8 +202,13 @@ fn folder(source: &Path, sink: &mut Sink<'_>) -> Result<(), Stop> {
             let meta = fs::symlink_metadata(&path).at("read", &path)?;
             let name = path.strip_prefix(source).unwrap_or(&path).to_string_lossy().into_owned();
             if meta.is_symlink() {
-                return Err(refuse_link(source, &name).into());
+                let (entry, why) =
+                    (name.escape_debug().to_string(), "is a link, which an import does not follow".into());
+                let remedy =
+                    "Import a copy of the folder in which files stand for links, as `cp -rL` makes it";
+                return Err(Error::Refused { path: source.into(), entry, why, remedy }.into());
             } else if meta.is_dir() {
+                sink.folders.insert(parts(source, &name)?);
                 folders.push(path);
             } else if meta.is_file() {
                 sink.total += meta.len();
@@ -159,8 +216,9 @@ fn folder(source: &Path, sink: &mut Sink<'_>) -> Result<(), Stop> {
             } else {
                 return Err(Error::Refused {
                     path: source.into(),
-                    entry: name,
+                    entry: name.escape_debug().to_string(),
                     why: "is no ordinary file".into(),
+                    remedy: "Remove it",
                 }
                 .into());
             }
@@ -184,7 +242,7 @@ fn archive(source: &Path, sink: &mut Sink<'_>) -> Result<(), Stop> {
     match start {
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
             let stream = Stream::new_stream_decoder(MOST_XZ, CONCATENATED).map_err(io::Error::from);
-            tar(XzDecoder::new_stream(file, stream.at("unpack", source)?), source, sink)
+            tar(XzDecoder::new_stream(file, stream.whole(source)?), source, sink)
         }
         [0x1f, 0x8b, ..] => tar(MultiGzDecoder::new(file), source, sink),
         [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => zip(file, source, sink),
@@ -209,13 +267,13 @@ fn tar(reader: impl Read, source: &Path, sink: &mut Sink<'_>) -> Result<(), Stop
     let mut archive = tar::Archive::new(reader);
     let mut long_name: Option<Vec<u8>> = None;
     // Raw entries: names of any length are read here, within limits.
-    for entry in archive.entries().at("read", source)?.raw(true) {
-        let mut entry = entry.at("unpack", source)?;
+    for entry in archive.entries().whole(source)?.raw(true) {
+        let mut entry = entry.whole(source)?;
         let kind = entry.header().entry_type();
-        let size = entry.header().entry_size().at("unpack", source)?;
+        let size = entry.header().entry_size().whole(source)?;
         if kind.is_gnu_longname() || kind.is_pax_local_extensions() {
             let mut bytes = Vec::new();
-            entry.by_ref().take(MOST_NAME).read_to_end(&mut bytes).at("unpack", source)?;
+            entry.by_ref().take(MOST_NAME).read_to_end(&mut bytes).whole(source)?;
             if kind.is_gnu_longname() {
                 bytes.truncate(bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len()));
                 long_name = Some(bytes);
@@ -233,7 +291,9 @@ fn tar(reader: impl Read, source: &Path, sink: &mut Sink<'_>) -> Result<(), Stop
         let name = String::from_utf8_lossy(&name).into_owned();
         let parts = parts(source, &name)?;
         match kind {
-            EntryType::Directory => {}
+            EntryType::Directory => {
+                sink.folders.insert(parts);
+            }
             EntryType::Regular | EntryType::Continuous => {
                 let bytes = read_limited(&mut entry, size);
                 sink.push(parts, bytes)?;
@@ -241,19 +301,18 @@ fn tar(reader: impl Read, source: &Path, sink: &mut Sink<'_>) -> Result<(), Stop
             EntryType::Symlink | EntryType::Link => return Err(refuse_link(source, &name).into()),
             _ => {
                 let why = "is neither a file nor a folder".into();
-                return Err(Error::Refused { path: source.into(), entry: name, why }.into());
+                let entry = name.escape_debug().to_string();
+                return Err(Error::Refused { path: source.into(), entry, why, remedy: REMEDY }.into());
             }
         }
     }
     // To the very end, so that the checksum behind the last block is looked at.
-    io::copy(&mut archive.into_inner().take(MOST_FILE), &mut io::sink()).at("unpack", source)?;
+    io::copy(&mut archive.into_inner().take(MOST_FILE), &mut io::sink()).whole(source)?;
     Ok(())
 }
 
 fn zip(file: impl Read + Seek, source: &Path, sink: &mut Sink<'_>) -> Result<(), Stop> {
-    let unreadable =
-        |error| Error::Io { path: source.into(), action: "unpack", source: io::Error::other(error) };
-    let mut archive = zip::ZipArchive::new(file).map_err(unreadable)?;
+    let mut archive = zip::ZipArchive::new(file).map_err(io::Error::from).whole(source)?;
     // A table that a seeking reader fills has no place in the progress; the packed sizes of the entries have.
     sink.done = Arc::default();
     for i in 0..archive.len() {
@@ -261,7 +320,10 @@ fn zip(file: impl Read + Seek, source: &Path, sink: &mut Sink<'_>) -> Result<(),
         let parts = parts(source, &name)?;
         let (bytes, packed) = match archive.by_index(i) {
             Ok(entry) if entry.is_symlink() => return Err(refuse_link(source, &name).into()),
-            Ok(entry) if entry.is_dir() => continue,
+            Ok(entry) if entry.is_dir() => {
+                sink.folders.insert(parts);
+                continue;
+            }
             Ok(entry) => {
                 let (size, packed) = (entry.size(), entry.compressed_size());
                 (read_limited(entry, size), packed)

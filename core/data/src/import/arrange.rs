@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::decode::Rgb;
 use super::decoded::Decoded;
-use super::layout::{Arranged, Layout, Numbering, split_of};
+use super::layout::{Arranged, Layout, Numbering, is_test, split_of};
 use crate::error::setting;
 use crate::{Error, Result, Split};
 
@@ -76,7 +76,17 @@ pub(super) fn arrange(
         }
     }
     drop_second_test_split(&mut placed, layout, &mut skipped);
+    let classes: BTreeSet<(bool, String)> = match listed {
+        Some(_) => BTreeSet::new(),
+        None => placed.iter().map(|file| (file.split == Split::Test, file.class.clone())).collect(),
+    };
     let placed = decoded_only(source, placed, &mut skipped)?;
+    for (test, class) in classes {
+        let is_its = |(file, _): &(Placed, Rgb)| file.class == class && (file.split == Split::Test) == test;
+        if !placed.is_empty() && !placed.iter().any(is_its) {
+            return Err(empty_class(source, &class, &skipped));
+        }
+    }
     let mut arranged = label(source, placed, &mut skipped)?;
     if let Some(classes) = listed {
         classes.number(source, &mut arranged)?;
@@ -110,7 +120,7 @@ fn drop_second_test_split(placed: &mut Vec<Placed>, layout: Folders, skipped: &m
     if !layout.splits {
         return;
     }
-    let named_test = |file: &Placed| file.file.parts[layout.above].eq_ignore_ascii_case("test");
+    let named_test = |file: &Placed| is_test(&file.file.parts[layout.above]);
     if placed.iter().any(named_test) {
         placed.retain(|file| {
             let kept = file.split == Split::Train || named_test(file);
@@ -152,6 +162,15 @@ fn decoded_only(
     }
     skipped.append(&mut failures);
     Ok(images)
+}
+
+/// Nothing of a class can be read.
+fn empty_class(source: &Path, class: &str, skipped: &[(String, String)]) -> Error {
+    let of_class = |(file, _): &&(String, String)| file.split('/').any(|part| part == class);
+    let why = skipped.iter().filter(of_class).map(|(file, why)| format!(" ({file}: {why})")).next_back();
+    let problem =
+        format!("class folder `{class}` holds no image that can be read{}", why.unwrap_or_default());
+    layout_error(source, problem, "fill the folder or remove it")
 }
 
 fn layout_error(source: &Path, problem: String, remedy: &str) -> Error {

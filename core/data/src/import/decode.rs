@@ -1,15 +1,15 @@
-//! One JPEG or PNG file to planar RGB. What it is, the content says, not the name.
+//! One picture file to planar RGB. What it is, the content says, not the name.
 
 use image::imageops::FilterType;
-use image::{ImageFormat, ImageReader, Limits, RgbImage};
-use zune_jpeg::JpegDecoder;
-use zune_jpeg::zune_core::bytestream::ZCursor;
-use zune_jpeg::zune_core::colorspace::ColorSpace;
-use zune_jpeg::zune_core::options::DecoderOptions;
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+use serde::{Deserialize, Serialize};
+
+use super::jpeg::Tidy;
 
 /// Larger pictures are refused before their pixels are allocated.
-const MOST_PIXELS_A_SIDE: usize = 16_384;
-const MOST_PIXELS: usize = 100_000_000;
+pub(super) const MOST_PIXELS_A_SIDE: usize = 16_384;
+pub(super) const MOST_PIXELS: usize = 100_000_000;
 /// 16-bit pixels with transparency.
 const MOST_BYTES: u64 = 8 * MOST_PIXELS as u64;
 
@@ -22,52 +22,142 @@ pub struct Rgb {
     pub pixels: Vec<u8>,
 }
 
-/// Decodes a file; grey becomes RGB, transparency is dropped. A decoder that panics costs its file, not the import.
-pub(crate) fn decode(bytes: &[u8], size: Option<(i64, i64)>) -> Result<Rgb, String> {
-    std::panic::catch_unwind(|| planar(bytes, size))
-        .unwrap_or_else(|_| Err("the decoder broke down on it".into()))
+/// What becomes of the orientation that a camera noted in a picture.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Exif {
+    /// The picture is turned upright, as viewers show it.
+    #[default]
+    Apply,
+    /// The pixels stay as they are stored.
+    Ignore,
 }
+
+admix_api::plain!(Exif);
+
+/// A picture, and what readers forgive in its file.
+pub(crate) struct Read<T> {
+    pub image: T,
+    pub flaws: Vec<String>,
+}
+
+/// Decodes a file; grey becomes RGB, transparency is dropped. A decoder that panics costs its file, not the import.
+pub(crate) fn decode(bytes: &[u8], size: Option<(i64, i64)>, exif: Exif) -> Result<Read<Rgb>, String> {
+    std::panic::catch_unwind(|| {
+        let Read { image, flaws } = rgb(bytes, exif)?;
+        Ok(Read { image: planar(image, size), flaws })
+    })
+    .unwrap_or_else(|_| Err("the decoder broke down on it".into()))
+}
+
+/// Formats that are read, for messages.
+pub(crate) const FORMATS: &str = "JPEG, PNG, WebP, BMP, TIFF or GIF";
 
 /// What the first bytes say.
 fn format(bytes: &[u8]) -> Result<ImageFormat, String> {
     match bytes {
-        [0xff, 0xd8, 0xff, ..] => Ok(ImageFormat::Jpeg),
+        [0xff, 0xd8, ..] => Ok(ImageFormat::Jpeg),
         [0x89, b'P', b'N', b'G', ..] => Ok(ImageFormat::Png),
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Ok(ImageFormat::WebP),
+        [b'B', b'M', ..] => Ok(ImageFormat::Bmp),
+        [b'I', b'I', b'*', 0, ..] | [b'M', b'M', 0, b'*', ..] => Ok(ImageFormat::Tiff),
+        [b'G', b'I', b'F', b'8', ..] => Ok(ImageFormat::Gif),
         [] => Err("the file is empty".into()),
-        _ => Err("neither JPEG nor PNG".into()),
+        _ => Err(format!("not a picture of a known format ({FORMATS})")),
     }
 }
 
+fn name(format: ImageFormat) -> &'static str {
+    match format {
+        ImageFormat::Png => "PNG",
+        ImageFormat::WebP => "WebP",
+        ImageFormat::Bmp => "BMP",
+        ImageFormat::Tiff => "TIFF",
+        _ => "GIF",
+    }
+}
+
+fn turned(orientation: Orientation) -> bool {
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    matches!(orientation, Rotate90 | Rotate90FlipH | Rotate270 | Rotate270FlipH)
+}
+
 /// Height and width, from the header alone.
-pub(crate) fn size(bytes: &[u8]) -> Result<(i64, i64), String> {
-    let (width, height) = match format(bytes)? {
+pub(crate) fn size(bytes: &[u8], exif: Exif) -> Result<(i64, i64), String> {
+    let ((height, width), orientation) = match format(bytes)? {
         ImageFormat::Jpeg => {
-            let mut decoder = jpeg_decoder(bytes);
-            decoder.decode_headers().map_err(|error| format!("broken JPEG: {error:?}"))?;
-            decoder.dimensions().ok_or("broken JPEG: it has no size")?
+            let file = Tidy::of(bytes, true)?;
+            (file.size()?, file.orientation)
         }
         format => {
-            let reader = ImageReader::with_format(std::io::Cursor::new(bytes), format);
-            let (width, height) = reader.into_dimensions().map_err(|error| format!("broken PNG: {error}"))?;
-            (width as usize, height as usize)
+            let mut decoder = opened(bytes, format)?;
+            let (width, height) = decoder.dimensions();
+            ((i64::from(height), i64::from(width)), decoder.orientation().ok())
         }
     };
     if width == 0 || height == 0 {
         return Err("it has no pixel".into());
     }
-    Ok((height as i64, width as i64))
-}
-
-/// Decodes a file, pixels as they lie in it: rows of RGB.
-pub(crate) fn rgb(bytes: &[u8]) -> Result<RgbImage, String> {
-    match format(bytes)? {
-        ImageFormat::Jpeg => jpeg(bytes),
-        _ => png(bytes),
+    if width as usize * height as usize > MOST_PIXELS {
+        return Err(format!("{width}x{height} pixels are too many (at most {MOST_PIXELS} in all)"));
     }
+    Ok(match orientation.filter(|_| exif == Exif::Apply).is_some_and(turned) {
+        true => (width, height),
+        false => (height, width),
+    })
 }
 
-fn planar(bytes: &[u8], size: Option<(i64, i64)>) -> Result<Rgb, String> {
-    let image = rgb(bytes)?;
+/// The same, where a decoder may panic.
+pub(crate) fn size_guarded(bytes: &[u8], exif: Exif) -> Result<(i64, i64), String> {
+    std::panic::catch_unwind(|| size(bytes, exif))
+        .unwrap_or_else(|_| Err("the decoder broke down on it".into()))
+}
+
+/// Decodes a file, pixels in rows of RGB.
+pub(crate) fn rgb(bytes: &[u8], exif: Exif) -> Result<Read<RgbImage>, String> {
+    let (image, orientation, flaws) = match format(bytes)? {
+        ImageFormat::Jpeg => {
+            let file = Tidy::of(bytes, false)?;
+            (file.decode()?, file.orientation, file.flaws)
+        }
+        format => {
+            let mut decoder = opened(bytes, format)?;
+            let orientation = decoder.orientation().ok();
+            let image = DynamicImage::from_decoder(decoder).map_err(|error| broken(format, &error))?;
+            (image.into_rgb8(), orientation, Vec::new())
+        }
+    };
+    let image = match orientation {
+        Some(orientation) if exif == Exif::Apply && orientation != Orientation::NoTransforms => {
+            let mut image = DynamicImage::from(image);
+            image.apply_orientation(orientation);
+            image.into_rgb8()
+        }
+        _ => image,
+    };
+    Ok(Read { image, flaws })
+}
+
+fn broken(format: ImageFormat, error: &image::ImageError) -> String {
+    format!("broken {}: {error}", name(format))
+}
+
+/// A decoder within limits; of several pictures in a file it decodes the first.
+fn opened(bytes: &[u8], format: ImageFormat) -> Result<impl ImageDecoder + '_, String> {
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(MOST_PIXELS_A_SIDE as u32);
+    limits.max_image_height = Some(MOST_PIXELS_A_SIDE as u32);
+    limits.max_alloc = Some(MOST_BYTES);
+    let mut reader = ImageReader::with_format(std::io::Cursor::new(bytes), format);
+    reader.limits(limits);
+    let decoder = reader.into_decoder().map_err(|error| broken(format, &error))?;
+    let (width, height) = decoder.dimensions();
+    if width as usize * height as usize > MOST_PIXELS {
+        return Err(format!("{width}x{height} pixels are too many (at most {MOST_PIXELS} in all)"));
+    }
+    Ok(decoder)
+}
+
+fn planar(image: RgbImage, size: Option<(i64, i64)>) -> Rgb {
     let image = match size {
         Some((height, width)) if (height, width) != (i64::from(image.height()), i64::from(image.width())) => {
             image::imageops::resize(&image, width as u32, height as u32, FilterType::Triangle)
@@ -81,46 +171,5 @@ fn planar(bytes: &[u8], size: Option<(i64, i64)>) -> Result<Rgb, String> {
     for (((pixel, red), green), blue) in image.as_raw().chunks_exact(3).zip(red).zip(green).zip(blue) {
         (*red, *green, *blue) = (pixel[0], pixel[1], pixel[2]);
     }
-    Ok(Rgb { size: (i64::from(image.height()), i64::from(image.width())), pixels })
-}
-
-/// Strict: broken data is an error, never a picture with a grey part.
-fn jpeg(bytes: &[u8]) -> Result<RgbImage, String> {
-    let scan = last(bytes, [0xff, 0xda]).ok_or("broken JPEG: it holds no image data")?;
-    if last(bytes, [0xff, 0xd9]).is_none_or(|end| end < scan) {
-        return Err("broken JPEG: its end is missing".into());
-    }
-    let mut decoder = jpeg_decoder(bytes);
-    decoder.decode_headers().map_err(|error| format!("broken JPEG: {error:?}"))?;
-    let (width, height) = decoder.dimensions().ok_or("broken JPEG: it has no size")?;
-    if width * height > MOST_PIXELS {
-        return Err(format!("{width}x{height} pixels are too many"));
-    }
-    let pixels = decoder.decode().map_err(|error| format!("broken JPEG: {error:?}"))?;
-    RgbImage::from_raw(width as u32, height as u32, pixels)
-        .ok_or_else(|| "broken JPEG: pixels are missing".into())
-}
-
-fn jpeg_decoder(bytes: &[u8]) -> JpegDecoder<ZCursor<&[u8]>> {
-    let options = DecoderOptions::default()
-        .set_strict_mode(true)
-        .set_max_width(MOST_PIXELS_A_SIDE)
-        .set_max_height(MOST_PIXELS_A_SIDE)
-        .jpeg_set_out_colorspace(ColorSpace::RGB);
-    JpegDecoder::new_with_options(ZCursor::new(bytes), options)
-}
-
-fn png(bytes: &[u8]) -> Result<RgbImage, String> {
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(MOST_PIXELS_A_SIDE as u32);
-    limits.max_image_height = Some(MOST_PIXELS_A_SIDE as u32);
-    limits.max_alloc = Some(MOST_BYTES);
-    let mut reader = ImageReader::with_format(std::io::Cursor::new(bytes), ImageFormat::Png);
-    reader.limits(limits);
-    Ok(reader.decode().map_err(|error| format!("broken PNG: {error}"))?.into_rgb8())
-}
-
-/// Where `pair` occurs last.
-fn last(bytes: &[u8], pair: [u8; 2]) -> Option<usize> {
-    bytes.windows(2).rposition(|two| two == pair)
+    Rgb { size: (i64::from(image.height()), i64::from(image.width())), pixels }
 }

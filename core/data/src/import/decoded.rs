@@ -9,6 +9,8 @@ pub struct Decoded {
     pub parts: Vec<String>,
     /// The image, or why it is none.
     pub(crate) image: std::result::Result<Rgb, String>,
+    /// What readers forgive in its file.
+    pub(crate) flaws: Vec<String>,
     /// Its class, where that is not its folder.
     pub class: Option<String>,
     /// Its contents, of a list that a layout needs.
@@ -21,8 +23,17 @@ impl Decoded {
         self.parts.join("/")
     }
 
+    /// Whether a file of this path may be an image of a class.
+    pub(crate) fn is_image(parts: &[String]) -> bool {
+        parts.len() > 1 && !is_hidden(parts)
+    }
+
     /// Left by an operating system, such as `.DS_Store`, `._0001.jpg`, `__MACOSX/`.
     pub(crate) fn hidden(&self) -> bool {
-        self.parts.iter().any(|part| part.starts_with('.') || part == "__MACOSX")
+        is_hidden(&self.parts)
     }
+}
+
+fn is_hidden(parts: &[String]) -> bool {
+    parts.iter().any(|part| part.starts_with('.') || part == "__MACOSX")
 }

@@ -107,11 +107,16 @@ pub struct Arranged {
     pub skipped: Vec<(String, String)>,
 }
 
+/// Whether a folder is named for the test split, which comes before one for validation.
+pub(crate) fn is_test(name: &str) -> bool {
+    ["test", "testing"].iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
 /// What a folder's name says about its images.
 pub(crate) fn split_of(name: &str) -> Option<Split> {
     match name.to_ascii_lowercase().as_str() {
         "train" | "training" => Some(Split::Train),
-        "test" | "val" | "validation" => Some(Split::Test),
+        "test" | "testing" | "val" | "valid" | "validation" | "eval" => Some(Split::Test),
         _ => None,
     }
 }

@@ -1,6 +1,6 @@
 //! Import of an image folder, or of an archive of one, into a packed file.
 //!
-//! Layouts: `<split>/<class>/<files>` with splits named `train` or `training` and `test`, `val` or `validation`, or
+//! Layouts: `<split>/<class>/<files>` with splits named `train` or `training` and `test`, `testing`, `val`, `valid`, `validation` or `eval`, or
 //! `<class>/<files>` alone, when `test_per_class` says how many images of each class to hold out; each of them
 //! possibly inside one top folder. Files below a class folder belong to it at any depth. Classes are numbered in the
 //! order of their names, images sorted by name within their class. A dataset's entry may know the
@@ -9,12 +9,14 @@
 
 pub(crate) mod archive;
 mod arrange;
+mod budget;
 pub(crate) mod decode;
 pub(crate) mod decoded;
+mod jpeg;
 pub(crate) mod layout;
 mod pack;
 
-pub use decode::Rgb;
+pub use decode::{Exif, Rgb};
 pub use decoded::Decoded;
 pub use layout::{Arranged, Layout, Numbering};
 pub use pack::{ImportOptions, ImportReport};

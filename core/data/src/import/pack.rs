@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use super::archive::{self, RawFile};
 use super::arrange;
-use super::decode::{self, Rgb};
+use super::budget::Budget;
+use super::decode::{self, Exif, Rgb};
 use super::decoded::Decoded;
 use super::layout::Layout;
 use crate::error::{check_name, setting};
@@ -23,6 +24,8 @@ pub struct ImportOptions<'a> {
     pub force: bool,
     /// Bring every image to this height and width (triangle filter, proportions not kept).
     pub size: Option<(i64, i64)>,
+    /// What becomes of the orientation that cameras noted.
+    pub exif: Exif,
     /// Take the last so many images of each class, by name, as test images: for a folder without a test split.
     pub test_per_class: usize,
     /// Called now and then with the bytes of the source done and the bytes in all.
@@ -31,7 +34,7 @@ pub struct ImportOptions<'a> {
 
 impl Default for ImportOptions<'_> {
     fn default() -> Self {
-        Self { force: false, size: None, test_per_class: 0, progress: &|_, _| {} }
+        Self { force: false, size: None, exif: Exif::Apply, test_per_class: 0, progress: &|_, _| {} }
     }
 }
 
@@ -48,6 +51,8 @@ pub struct ImportReport {
     pub classes: usize,
     /// Files left out, each with the reason.
     pub skipped: Vec<(String, String)>,
+    /// Files that were packed although something is wrong with them, each with what it is.
+    pub flawed: Vec<(String, String)>,
     /// What is known of the new dataset.
     pub info: Info,
 }
@@ -75,6 +80,12 @@ impl Datasets<'_> {
         }
         let layouts: Vec<&'static dyn Layout> = self.entries().filter_map(|(_, set)| set.layout()).collect();
         let decoded = decode_all(source, &layouts, &options)?;
+        let mut flawed: Vec<(String, String)> = decoded
+            .iter()
+            .filter(|file| !file.flaws.is_empty())
+            .map(|file| (file.name(), file.flaws.join(", ")))
+            .collect();
+        flawed.sort();
         let set = arrange::arrange(source, decoded, &layouts, options.test_per_class)?;
 
         // That of the published set, if it is one of colours.
@@ -103,7 +114,7 @@ impl Datasets<'_> {
             tracing::info!(file, why, "left out of the import");
         }
         let images = info.train + info.test;
-        Ok(ImportReport { path, bytes, images, classes: info.classes, skipped: set.skipped, info })
+        Ok(ImportReport { path, bytes, images, classes: info.classes, skipped: set.skipped, flawed, info })
     }
 }
 
@@ -139,42 +150,77 @@ fn decode_chunks(
     /// Decoded images are kept in memory, and a set this large would not fit on a device either.
     const MOST: u64 = 64 << 30;
     let mut all: Vec<Decoded> = Vec::new();
-    let (mut first, mut bytes) = (None, 0);
+    let (mut kept, budget) = (0, Budget::default());
+    let mut first: Option<(String, (i64, i64))> = None;
     let is_list = |name: &str| layouts.iter().any(|layout| layout.lists().contains(&name));
+    let is_listed = |file: &RawFile| file.parts.last().is_some_and(|name| is_list(name));
+    let (wanted, exif) = (options.size, options.exif);
     for chunk in receiver {
-        let size = options.size;
-        let work = |RawFile { parts, bytes }: RawFile| {
-            let mut file = Decoded { parts, image: Err(String::new()), class: None, text: None };
-            if file.parts.last().is_some_and(|name| is_list(name)) && !file.hidden() {
-                file.text = Some(bytes.unwrap_or_default());
-                file.image = Err("a list, not an image".into());
-                return file;
-            }
-            // A file above the class folders, or a hidden one, is left out whatever it holds.
-            if file.parts.len() > 1 && !file.hidden() {
-                file.image = bytes.and_then(|bytes| decode::decode(&bytes, size));
-            }
-            file
+        let (done, total) = (chunk.done, chunk.total);
+        // Sizes first, from the headers: memory is spent on pictures that fit together only.
+        let sized = |file: RawFile| {
+            let read = Decoded::is_image(&file.parts) && !is_listed(&file);
+            let size = match &file.bytes {
+                Ok(bytes) if read => decode::size_guarded(bytes, exif).ok(),
+                _ => None,
+            };
+            (file, size)
         };
-        let start = all.len();
-        all.par_extend(chunk.files.into_par_iter().map(work));
-        for file in &all[start..] {
-            let Ok(image) = &file.image else { continue };
-            bytes += image.pixels.len() as u64;
-            let (first, first_size) = first.get_or_insert_with(|| (file.name(), image.size));
-            if *first_size != image.size {
-                let (first, first_size) = (first.clone(), *first_size);
-                return Err(Error::Sizes { first, first_size, second: file.name(), second_size: image.size });
-            }
+        let files: Vec<(RawFile, Option<(i64, i64)>)> = chunk.files.into_par_iter().map(sized).collect();
+        if first.is_none() && wanted.is_none() {
+            first = files.iter().find_map(|(file, size)| {
+                size.as_ref()?;
+                let image = decode::decode(file.bytes.as_ref().ok()?, None, exif).ok()?.image;
+                Some((file.parts.join("/"), image.size))
+            });
         }
-        if bytes > MOST {
+        let first_size = wanted.or(first.as_ref().map(|(_, size)| *size));
+        kept += files.iter().filter(|(_, size)| size.is_some()).count() as u64
+            * first_size.map_or(0, |(height, width)| 3 * (height * width) as u64);
+        if kept > MOST {
             return Err(setting(
                 "--size",
                 "more than 64 GiB of pixels in all",
                 "a size at which the images fit into memory",
             ));
         }
-        (options.progress)(chunk.done, chunk.total);
+        let work = |(file, size): (RawFile, Option<(i64, i64)>)| {
+            let listed = is_listed(&file);
+            let RawFile { parts, bytes } = file;
+            let mut file =
+                Decoded { parts, image: Err(String::new()), flaws: Vec::new(), class: None, text: None };
+            if listed && !file.hidden() {
+                file.text = Some(bytes.unwrap_or_default());
+                file.image = Err("a list, not an image".into());
+                return file;
+            }
+            // A file above the class folders, or a hidden one, is left out whatever it holds.
+            if Decoded::is_image(&file.parts) {
+                // 16-bit pixels with transparency, and RGB beside them.
+                let memory = size.map_or(0, |(height, width)| 11 * (height * width) as u64);
+                let read =
+                    budget.with(memory, || bytes.and_then(|bytes| decode::decode(&bytes, wanted, exif)));
+                file.image = read.map(|decode::Read { mut image, flaws }| {
+                    file.flaws = flaws;
+                    if first_size != Some(image.size) {
+                        // Told of below: until then only its size is needed.
+                        image.pixels = Vec::new();
+                    }
+                    image
+                });
+            }
+            file
+        };
+        let start = all.len();
+        all.par_extend(files.into_par_iter().map(work));
+        for file in &all[start..] {
+            let (Ok(image), Some((first, first_size))) = (&file.image, &first) else { continue };
+            if *first_size != image.size {
+                let (first, first_size) = (first.clone(), *first_size);
+                return Err(Error::Sizes { first, first_size, second: file.name(), second_size: image.size });
+            }
+        }
+        (options.progress)(done, total);
     }
     Ok(all)
 }

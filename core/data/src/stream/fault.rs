@@ -39,15 +39,18 @@ impl fmt::Display for Fault {
     }
 }
 
-const WHOLE: &str = "a whole JPEG or PNG image";
+const WHOLE: &str = "a whole picture";
+
+/// A run may go on without the file only as the same data: removing it would change the order of all images.
+const REMEDY: &str =
+    "replace it by a whole picture, or let another one stand in for it with `data.broken: Skip()`";
 
 impl Fault {
     /// The error, where so many more files are broken.
     pub(crate) fn among(self, more: usize) -> Error {
         match Error::from(self) {
             Error::Malformed { path, problem, expected, .. } => {
-                let remedy =
-                    format!("replace it, or remove it ({more} more files are broken: --log warn names them)");
+                let remedy = format!("{REMEDY} ({more} more files are broken: --log warn names them)");
                 Error::Malformed { path, problem, expected, remedy }
             }
             other => other,
@@ -59,12 +62,9 @@ impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Io { path, source } => Error::Io { path, action: "read", source },
-            Fault::Broken { path, why } => Error::Malformed {
-                path,
-                problem: why,
-                expected: WHOLE.into(),
-                remedy: "replace the file, or remove it".into(),
-            },
+            Fault::Broken { path, why } => {
+                Error::Malformed { path, problem: why, expected: WHOLE.into(), remedy: REMEDY.into() }
+            }
             Fault::Crop { wanted: [top, left, height, width], size } => Error::Shape {
                 what: "a crop",
                 got: format!("{height}x{width} pixels from ({top}, {left})"),

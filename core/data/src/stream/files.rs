@@ -1,12 +1,34 @@
 //! The files of one split.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use image::RgbImage;
 use rayon::prelude::*;
 
+use super::broken::{BrokenFiles, Found};
 use super::fault::Fault;
-use crate::import::decode;
+use crate::import::archive::MOST_FILE;
+use crate::import::decode::{self, Read};
+use crate::import::{Exif, Rgb};
+
+/// How the files of a folder are read.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Reading {
+    pub exif: Exif,
+    pub broken: BrokenFiles,
+}
+
+/// A file before it is decoded.
+pub(crate) struct OneFile {
+    /// Its position.
+    pub at: usize,
+    pub bytes: Vec<u8>,
+    /// Height and width of its picture.
+    pub size: (i64, i64),
+}
 
 /// The files of one split, by class, then by name.
 #[derive(Debug, Clone)]
@@ -17,6 +39,9 @@ pub(crate) struct Files {
     pub labels: Vec<i64>,
     /// Below `root`.
     pub paths: Vec<Box<Path>>,
+    pub reading: Reading,
+    /// What was wrong with them so far.
+    pub found: Arc<Found>,
 }
 
 impl Files {
@@ -32,16 +57,96 @@ impl Files {
     pub(crate) fn select(&self, keep: &[i64]) -> Self {
         let labels = keep.iter().map(|&at| self.labels[at as usize]).collect();
         let paths = keep.iter().map(|&at| self.paths[at as usize].clone()).collect();
-        Self { root: self.root.clone(), labels, paths }
+        Self { root: self.root.clone(), labels, paths, reading: self.reading, found: Arc::default() }
     }
 
     /// Every file, decoded: pixels `[3, H, W]`, and what is wrong with the others.
-    pub(crate) fn decoded(&self) -> Vec<Result<decode::Rgb, Fault>> {
+    pub(crate) fn decoded(&self) -> Vec<Result<Rgb, Fault>> {
         let read = |at: usize| {
             let path = self.path(at);
-            let bytes = fs::read(&path).map_err(|source| Fault::Io { path: path.clone(), source })?;
-            decode::decode(&bytes, None).map_err(|why| Fault::Broken { path, why })
+            let read = decode::decode(&contents(&path)?, None, self.reading.exif);
+            let Read { image, flaws } = read.map_err(|why| Fault::Broken { path: path.clone(), why })?;
+            self.found.flawed(&path, at, &flaws);
+            Ok(image)
         };
         (0..self.len()).into_par_iter().map(read).collect()
     }
+
+    /// Bytes of file `at` and the size of its picture, or of the first one after it that stands in for it.
+    pub(crate) fn read(&self, at: usize) -> Result<OneFile, Fault> {
+        self.first_sound(at, |path| {
+            let bytes = contents(path)?;
+            let size = decode::size(&bytes, self.reading.exif)
+                .map_err(|why| Fault::Broken { path: path.into(), why })?;
+            Ok((bytes, size))
+        })
+        .map(|(at, (bytes, size))| OneFile { at, bytes, size })
+    }
+
+    /// The picture of file `at`, whose bytes are read, or the first one after it that stands in for it.
+    pub(crate) fn decode(&self, at: usize, bytes: &[u8]) -> Result<RgbImage, Fault> {
+        let decode = |at: usize, path: &Path, bytes: &[u8]| {
+            let read = decode::rgb(bytes, self.reading.exif);
+            let Read { image, flaws } = read.map_err(|why| Fault::Broken { path: path.into(), why })?;
+            self.found.flawed(path, at, &flaws);
+            Ok(image)
+        };
+        let fault = match decode(at, &self.path(at), bytes) {
+            Ok(image) => return Ok(image),
+            Err(fault) => fault,
+        };
+        self.found.skip(fault, at, self.len(), self.reading.broken)?;
+        let next = self.next(at, at)?;
+        let (_, image) = self.first_sound(next, |path| decode(next, path, &contents(path)?))?;
+        Ok(image)
+    }
+
+    /// What `work` makes of file `at`, or of the first one after it, in its class and round to its beginning, that is sound.
+    fn first_sound<T>(
+        &self,
+        at: usize,
+        work: impl Fn(&Path) -> Result<T, Fault>,
+    ) -> Result<(usize, T), Fault> {
+        let mut now = at;
+        loop {
+            match work(&self.path(now)) {
+                Ok(made) => return Ok((now, made)),
+                Err(fault) => self.found.skip(fault, now, self.len(), self.reading.broken)?,
+            }
+            now = self.next(now, at)?;
+        }
+    }
+
+    /// The file after `now` in its class, round to the beginning, unless that is where the search began.
+    fn next(&self, now: usize, begin: usize) -> Result<usize, Fault> {
+        let label = self.labels[now];
+        let next = match self.labels.get(now + 1) {
+            Some(other) if *other == label => now + 1,
+            _ => self.labels.partition_point(|other| *other < label),
+        };
+        if next == begin {
+            return Err(Fault::Broken {
+                path: self.path(begin),
+                why: "no image of its class can be decoded".into(),
+            });
+        }
+        Ok(next)
+    }
+}
+
+/// The bytes of an ordinary file that is not too large.
+fn contents(path: &Path) -> Result<Vec<u8>, Fault> {
+    let io = |source| Fault::Io { path: path.into(), source };
+    let broken = |why| Fault::Broken { path: path.into(), why };
+    // Before it is opened: opening a pipe waits for whoever writes to it.
+    let meta = fs::metadata(path).map_err(io)?;
+    if !meta.is_file() {
+        return Err(broken("it is no ordinary file".into()));
+    }
+    let mut bytes = Vec::with_capacity(meta.len().min(MOST_FILE) as usize);
+    File::open(path).map_err(io)?.take(MOST_FILE + 1).read_to_end(&mut bytes).map_err(io)?;
+    if bytes.len() as u64 > MOST_FILE {
+        return Err(broken(format!("it has more than {MOST_FILE} bytes, too many for an image")));
+    }
+    Ok(bytes)
 }

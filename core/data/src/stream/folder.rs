@@ -6,21 +6,22 @@
 use std::collections::BTreeMap;
 use std::fs::{self, DirEntry};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use admix_torch::Tensor;
 use rayon::prelude::*;
 
-use super::files::Files;
+use super::files::{Files, Reading};
+use super::left_out::{LeftOut, Real};
 use crate::error::{At, check_name, setting};
-use crate::import::layout::split_of;
+use crate::import::layout::{is_test, split_of};
 use crate::info::IMAGENET;
 use crate::source::{Part, Source};
 use crate::{Error, Info, Result, Split, TrainSplit};
 
-const WANTED: &str =
-    "expected `train/CLASS/IMAGE` and `val/CLASS/IMAGE` (or `test/CLASS/IMAGE`), JPEG or PNG";
+const WANTED: &str = "expected `train/CLASS/IMAGE` and `val/CLASS/IMAGE` (or `test/CLASS/IMAGE`), as JPEG, PNG, WebP, BMP, TIFF or GIF";
 /// Names of files that are looked at; what they are, their content says.
-const SUFFIXES: [&str; 3] = ["jpg", "jpeg", "png"];
+const SUFFIXES: [&str; 10] = ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "tif", "tiff", "gif"];
 /// Folders below a class folder that are entered; links could lead round in a circle.
 const DEPTH: usize = 8;
 
@@ -58,7 +59,7 @@ fn splits(path: &Path) -> Result<BTreeMap<&'static str, PathBuf>> {
         let Some(name) = name.to_str().filter(|_| is_folder(&entry)) else { continue };
         let kind = match split_of(name) {
             Some(Split::Train | Split::Labelled) => "train",
-            Some(Split::Test) if name.eq_ignore_ascii_case("test") => "test",
+            Some(Split::Test) if is_test(name) => "test",
             Some(Split::Test) => "val",
             None => continue,
         };
@@ -95,16 +96,33 @@ fn refused(path: &Path, problem: impl Into<String>, remedy: impl Into<String>) -
 struct Listed {
     root: PathBuf,
     classes: Vec<(String, Vec<Box<Path>>)>,
+    left_out: LeftOut,
+    /// Whether a link led to a file or to a folder of a class.
+    linked: bool,
+}
+
+/// The files of a class.
+#[derive(Default)]
+struct Below {
+    files: Vec<Box<Path>>,
+    left_out: LeftOut,
+    linked: bool,
+    /// Real folders on the way down: a link to one of them leads round in a circle.
+    above: Vec<PathBuf>,
 }
 
 impl Listed {
     fn read(root: PathBuf) -> Result<Self> {
-        let mut names = Vec::new();
+        let (mut names, mut left_out, mut linked) = (Vec::new(), LeftOut::default(), false);
         for entry in fs::read_dir(&root).at("read", &root)? {
             let entry = entry.at("read", &root)?;
             if !is_folder(&entry) {
+                if !entry.file_name().to_str().is_some_and(hidden) {
+                    left_out.add("not in a class folder", entry.path());
+                }
                 continue;
             }
+            linked |= is_link(&entry);
             let name = entry.file_name().into_string().map_err(|name| {
                 let problem = format!("the name of class folder {} is not UTF-8", name.display());
                 refused(&root, problem, "rename it")
@@ -115,25 +133,58 @@ impl Listed {
         }
         names.sort();
         let list = |name: String| {
-            let mut files = Vec::new();
-            below(&root, Path::new(&name), DEPTH, &mut files)?;
-            files.sort();
-            Ok((name, files))
+            let mut found = Below::default();
+            below(&root, Path::new(&name), DEPTH, &mut found)?;
+            found.files.sort();
+            Ok((name, found))
         };
-        let classes = names.into_par_iter().map(list).collect::<Result<Vec<_>>>()?;
-        Ok(Self { root, classes })
+        let mut classes = Vec::new();
+        for (name, found) in names.into_par_iter().map(list).collect::<Result<Vec<_>>>()? {
+            left_out.merge(found.left_out);
+            linked |= found.linked;
+            classes.push((name, found.files));
+        }
+        Ok(Self { root, classes, left_out, linked })
     }
 
     fn files(&self) -> usize {
         self.classes.iter().map(|(_, files)| files.len()).sum()
     }
 
+    /// Leaves out files that are the same real file as one before.
+    fn each_once(&mut self, real: &mut Real) {
+        for (_, files) in &mut self.classes {
+            files.retain(|file| {
+                let path = self.root.join(file);
+                let before = real.before(&path);
+                if before.is_some() {
+                    self.left_out.add("links to a file that is listed already", path);
+                }
+                before.is_none()
+            });
+        }
+    }
+
+    /// Warns of files that are in training too.
+    fn warn_of_training(&self, real: &mut Real) {
+        let files = self.classes.iter().flat_map(|(_, files)| files).map(|file| self.root.join(file));
+        let shared: Vec<(PathBuf, PathBuf)> =
+            files.filter_map(|path| real.before(&path).map(|before| (path, before))).collect();
+        if let Some((path, before)) = shared.first() {
+            let count = shared.len();
+            let (path, before) = (path.display(), before.display());
+            tracing::warn!("{count} test images are training images too: {path} is the file {before}");
+        }
+    }
+
     /// With the label of each class, by name.
-    fn labelled(self, label: impl Fn(&str) -> i64) -> Files {
+    fn labelled(self, reading: Reading, label: impl Fn(&str) -> i64) -> Files {
         let mut all = Files {
             labels: Vec::with_capacity(self.files()),
             paths: Vec::with_capacity(self.files()),
             root: self.root,
+            reading,
+            found: Arc::default(),
         };
         for (name, files) in self.classes {
             let number = label(&name);
@@ -144,23 +195,55 @@ impl Listed {
     }
 }
 
+fn is_link(entry: &DirEntry) -> bool {
+    entry.file_type().is_ok_and(|kind| kind.is_symlink())
+}
+
 /// Adds the image files below a folder, as paths from `root`.
-fn below(root: &Path, folder: &Path, depth: usize, files: &mut Vec<Box<Path>>) -> Result<()> {
+fn below(root: &Path, folder: &Path, depth: usize, found: &mut Below) -> Result<()> {
     let whole = root.join(folder);
+    found.above.push(fs::canonicalize(&whole).at("read", &whole)?);
     for entry in fs::read_dir(&whole).at("read", &whole)? {
         let entry = entry.at("read", &whole)?;
         let (name, path) = (entry.file_name(), folder.join(entry.file_name()));
         if name.to_str().is_some_and(hidden) {
             continue;
         }
+        found.linked |= is_link(&entry);
+        if is_folder(&entry) {
+            let circle = is_link(&entry)
+                && fs::canonicalize(entry.path()).is_ok_and(|real| found.above.contains(&real));
+            match circle || depth == 0 {
+                true => found
+                    .left_out
+                    .add("a folder that a link leads back to, or one that lies too deep", entry.path()),
+                false => below(root, &path, depth - 1, found)?,
+            }
+            continue;
+        }
         let suffix = path.extension().and_then(|suffix| suffix.to_str()).unwrap_or_default();
-        if SUFFIXES.iter().any(|known| suffix.eq_ignore_ascii_case(known)) {
-            files.push(path.into_boxed_path());
-        } else if depth > 0 && is_folder(&entry) {
-            below(root, &path, depth - 1, files)?;
+        if !SUFFIXES.iter().any(|known| suffix.eq_ignore_ascii_case(known)) {
+            found
+                .left_out
+                .add(format!("`.{suffix}` is not the suffix of a picture that is read"), entry.path());
+        } else if !is_file(&entry) {
+            found.left_out.add("no ordinary file", entry.path());
+        } else {
+            found.files.push(path.into_boxed_path());
         }
     }
+    found.above.pop();
     Ok(())
+}
+
+/// Also where a link leads to one. Pipes and devices are none: reading them may never end.
+fn is_file(entry: &DirEntry) -> bool {
+    match entry.file_type() {
+        // A link that leads nowhere is a missing file, which reading names.
+        Ok(kind) if kind.is_symlink() => fs::metadata(entry.path()).map_or(true, |meta| meta.is_file()),
+        Ok(kind) => kind.is_file(),
+        Err(_) => true,
+    }
 }
 
 impl Folder {
@@ -169,17 +252,22 @@ impl Folder {
     /// # Errors
     /// There is no training or no test split, a split has no class or no image, a class has no training image, or the
     /// folder cannot be read.
-    pub(crate) fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path, reading: Reading) -> Result<Self> {
         let mut splits = splits(path)?;
         let Some(train) = splits.remove("train") else {
             return Err(refused(path, "it has no `train` folder", WANTED));
         };
-        let train = Listed::read(train)?;
+        let mut train = Listed::read(train)?;
+        let mut real = Real::default();
+        if train.linked {
+            train.each_once(&mut real);
+        }
+        train.left_out.tell(&train.root);
         if train.classes.is_empty() {
             return Err(refused(&train.root, "it has no class folder", WANTED));
         }
         if let Some((name, _)) = train.classes.iter().find(|(_, files)| files.is_empty()) {
-            let problem = format!("class folder `{name}` holds no JPEG or PNG file");
+            let problem = format!("class folder `{name}` holds no file with the name of a picture");
             return Err(refused(&train.root, problem, "fill it or remove it"));
         }
         if !(2..=65_536).contains(&train.classes.len()) {
@@ -195,6 +283,13 @@ impl Folder {
         let Some(test) = listed.into_iter().find(|test| test.files() > 0) else {
             return Err(refused(&any, "it has no image in a class folder", WANTED));
         };
+        test.left_out.tell(&test.root);
+        if train.linked || test.linked {
+            if !train.linked {
+                train.each_once(&mut real);
+            }
+            test.warn_of_training(&mut real);
+        }
         let class_names: Vec<String> = train.classes.iter().map(|(name, _)| name.clone()).collect();
         if let Some((name, _)) =
             test.classes.iter().find(|(name, _)| class_names.binary_search(name).is_err())
@@ -211,7 +306,7 @@ impl Folder {
         // Found: every class of either split is one of training.
         let label =
             |name: &str| class_names.binary_search_by(|own| own.as_str().cmp(name)).unwrap_or(0) as i64;
-        let (train, test) = (train.labelled(label), test.labelled(label));
+        let (train, test) = (train.labelled(reading, label), test.labelled(reading, label));
         Ok(Self { path: path.into(), class_names, train, test })
     }
 

@@ -1,19 +1,19 @@
 //! Where threads take the images of a split from.
 
-use std::fs;
 use std::sync::{Mutex, PoisonError};
 
 use admix_torch::Tensor;
+use image::imageops::{self, FilterType};
 
 use super::fault::Fault;
-use super::files::Files;
+use super::files::{Files, OneFile};
 use super::picture::Picture;
 use crate::Result;
-use crate::import::decode;
 
 /// An image before it is decoded.
 pub(crate) enum Raw {
-    File(Vec<u8>),
+    /// Its position: another one's, where that stands in for it.
+    File(usize, Vec<u8>),
     Planes(Vec<u8>),
 }
 
@@ -47,15 +47,8 @@ impl Images {
     pub(crate) fn read(&self, at: usize) -> Result<(Raw, (i64, i64)), Fault> {
         match self {
             Self::Files(files) => {
-                let path = files.path(at);
-                let bytes = match fs::read(&path) {
-                    Ok(bytes) => bytes,
-                    Err(source) => return Err(Fault::Io { path, source }),
-                };
-                match decode::size(&bytes) {
-                    Ok(size) => Ok((Raw::File(bytes), size)),
-                    Err(why) => Err(Fault::Broken { path, why }),
-                }
+                let OneFile { at, bytes, size } = files.read(at)?;
+                Ok((Raw::File(at, bytes), size))
             }
             Self::Held { pixels, channels, size } => {
                 let image = {
@@ -72,16 +65,21 @@ impl Images {
         }
     }
 
-    /// Decodes an image that was read.
-    pub(crate) fn decode(&self, at: usize, raw: Raw) -> Result<Picture, Fault> {
+    /// Decodes an image that was read and found to have this size. One that stands in for it is brought to that size, for which
+    /// crops are drawn already.
+    pub(crate) fn decode(&self, raw: Raw, (height, width): (i64, i64)) -> Result<Picture, Fault> {
         match (self, raw) {
             (Self::Held { channels, size, .. }, Raw::Planes(pixels)) => {
                 Ok(Picture::planes(*channels, *size, pixels))
             }
-            (Self::Files(files), Raw::File(bytes)) => match decode::rgb(&bytes) {
-                Ok(image) => Ok(Picture::rgb(image)),
-                Err(why) => Err(Fault::Broken { path: files.path(at), why }),
-            },
+            (Self::Files(files), Raw::File(at, bytes)) => {
+                let image = files.decode(at, &bytes)?;
+                let (height, width) = (height as u32, width as u32);
+                Ok(Picture::rgb(match image.dimensions() == (width, height) {
+                    true => image,
+                    false => imageops::resize(&image, width, height, FilterType::Triangle),
+                }))
+            }
             _ => Err(Fault::Internal("an image of another split".into())),
         }
     }

@@ -206,8 +206,8 @@ impl Job {
             (slot.read.take(), std::mem::take(&mut slot.parts), Arc::clone(&state.views))
         };
         guarded(|| {
-            let (raw, _) = read.ok_or_else(|| Fault::Internal("an image was not read".into()))?;
-            let picture = self.set.images(self.request.split).decode(self.request.images[at], raw)?;
+            let (raw, size) = read.ok_or_else(|| Fault::Internal("an image was not read".into()))?;
+            let picture = self.set.images(self.request.split).decode(raw, size)?;
             debug_assert_eq!(picture.channels() as i64, self.set.channels);
             let filter = self.set.filter;
             for (number, part) in parts.iter_mut().enumerate() {

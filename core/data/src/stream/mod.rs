@@ -5,17 +5,21 @@
 //! resident sets. Everything random is named by seed, purpose, epoch and batch: neither the number of threads nor
 //! their timing changes a bit.
 
+mod broken;
 mod fault;
 mod files;
 mod folder;
 mod images;
 mod job;
+mod left_out;
 mod picture;
 mod pool;
 mod storage;
 mod threads;
 mod ticket;
 
+pub use broken::BrokenFiles;
+pub(crate) use files::Reading;
 pub(crate) use folder::{Folder, names};
 pub(crate) use images::Images;
 pub(crate) use job::Done;

@@ -129,7 +129,7 @@ fn broken_images_are_named_and_left_out() {
     );
     assert_eq!(skipped[1].1, "the file is empty");
     assert!(skipped[3].1.starts_with("broken PNG"), "{}", skipped[3].1);
-    assert_eq!(skipped[4].1, "neither JPEG nor PNG");
+    assert_eq!(skipped[4].1, "not a picture of a known format (JPEG, PNG, WebP, BMP, TIFF or GIF)");
     assert!(skipped[5].1.starts_with("broken JPEG"), "{}", skipped[5].1);
 }
 

@@ -5,7 +5,9 @@
 mod augmentations;
 mod batches;
 mod contract;
+mod hostile;
 mod importing;
+mod jpegs;
 mod packed;
 mod parsers;
 mod sources;

@@ -270,7 +270,7 @@ fn a_broken_file_is_named_when_it_is_first_used() {
     type Spoil<'a> = &'a dyn Fn(Vec<u8>) -> Option<Vec<u8>>;
     let broken: [(&str, Spoil<'_>, &str); 5] = [
         ("its end is cut off", &|bytes| Some(bytes[..bytes.len() / 2].to_vec()), "its end is missing"),
-        ("a text", &|_| Some(b"<html>not found</html>".to_vec()), "neither JPEG nor PNG"),
+        ("a text", &|_| Some(b"<html>not found</html>".to_vec()), "not a picture of a known format"),
         ("nothing", &|_| Some(Vec::new()), "the file is empty"),
         ("no header", &|bytes| Some(bytes[..20].to_vec()), "broken JPEG"),
         ("gone", &|_| None, "cannot read"),
@@ -370,7 +370,11 @@ fn folders_that_are_no_dataset_are_refused_with_a_way_out() {
         ("no test split", vec!["train/a/1.png", "train/b/1.png"], "it has no `val` and no `test` folder"),
         ("no class", vec!["train/1.png", "val/a/1.png"], "it has no class folder"),
         ("one class", vec!["train/a/1.png", "val/a/1.png"], "it has 1 class folders, 2 to 65536 are needed"),
-        ("an empty class", with("train/c/1.txt"), "class folder `c` holds no JPEG or PNG file"),
+        (
+            "an empty class",
+            with("train/c/1.txt"),
+            "class folder `c` holds no file with the name of a picture",
+        ),
         (
             "no test image",
             vec!["train/a/1.png", "train/b/1.png", "val/1.png"],
