@@ -11,7 +11,7 @@ pub struct Needs {
     pub pseudo: bool,
     /// The deepest stage at whose output a mix may happen, from 1; `None` where images alone are mixed.
     pub hidden: Option<usize>,
-    /// Whether it takes images to show in place of those that it looks at ([`MixInput::shown`]), where some are given.
+    /// Whether it takes images to show in place of those that it looks at ([`MixInput::shown`](crate::MixInput::shown)), where some are given.
     pub shown: bool,
     /// The mix can be replayed from a captured graph.
     pub capturable: bool,

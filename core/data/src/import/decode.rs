@@ -6,10 +6,8 @@ use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbIma
 use serde::{Deserialize, Serialize};
 
 use super::jpeg::Tidy;
+use super::limits::{MOST_PIXELS, MOST_PIXELS_A_SIDE};
 
-/// Larger pictures are refused before their pixels are allocated.
-pub(super) const MOST_PIXELS_A_SIDE: usize = 16_384;
-pub(super) const MOST_PIXELS: usize = 100_000_000;
 /// 16-bit pixels with transparency.
 const MOST_BYTES: u64 = 8 * MOST_PIXELS as u64;
 

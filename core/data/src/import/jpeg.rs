@@ -10,7 +10,7 @@ use zune_jpeg::zune_core::bytestream::{ZByteIoError, ZByteReaderTrait, ZCursor, 
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use super::decode::{MOST_PIXELS, MOST_PIXELS_A_SIDE};
+use super::limits::{MOST_PIXELS, MOST_PIXELS_A_SIDE};
 
 /// Zeros behind the last scan: a decoder that lacks data goes on with them.
 const PAD: usize = 64;

@@ -14,6 +14,7 @@ pub(crate) mod decode;
 pub(crate) mod decoded;
 mod jpeg;
 pub(crate) mod layout;
+mod limits;
 mod pack;
 
 pub use decode::{Exif, Rgb};
