@@ -162,7 +162,7 @@ fn recipe(args: &MixArgs, checkpoint: Option<&Checkpoint>, registry: &Registry) 
 }
 
 /// Networks for mixers that want features, where neither a checkpoint nor a recipe is given.
-const BARE: &str = r#"(epochs: 1, batch: 1, model: ResNet(width: 0.25), method: "mixup", mixers: {})"#;
+const BARE: &str = r#"(epochs: 1, batch: 2, model: ResNet(width: 0.25), method: "mixup", mixers: {})"#;
 
 #[cfg(test)]
 mod tests {

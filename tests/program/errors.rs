@@ -436,5 +436,5 @@ fn files_that_are_not_there_are_told_by_name() {
         place.admix(arguments).refused(2, parts);
     }
     // A file that is no checkpoint.
-    place.admix(&["eval", "r.ron"]).refused(1, &["checkpoint r.ron", "not a safetensors file"]);
+    place.admix(&["eval", "r.ron"]).refused(2, &["checkpoint r.ron", "not a safetensors file"]);
 }

@@ -286,6 +286,7 @@ fn a_byte_order_mark_before_a_recipe_and_a_script_is_passed_over() {
 #[test]
 fn a_full_standard_output_is_named() {
     let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
-    let child = place().command(&["plugins"]).stdout(full).spawn().expect("the program starts");
+    let place = Place::new();
+    let child = place.command(&["plugins"]).stdout(full).spawn().expect("the program starts");
     finish(child).refused(1, &["cannot write to the standard output", "No space left"]);
 }

@@ -528,7 +528,7 @@ fn metrics_that_cannot_be_written_end_a_run_with_its_old_checkpoints_intact() {
     let text = fs::read(&metrics).expect("metrics");
     fs::remove_file(&metrics).expect("removed");
     fs::create_dir(&metrics).expect("a folder");
-    place.admix(&flags).refused(1, &["cannot read run/metrics.jsonl", "Is a directory"]);
+    place.admix(&flags).refused(2, &["run/metrics.jsonl is a folder", "--out"]);
     fs::remove_dir(&metrics).expect("removed");
     fs::write(&metrics, text).expect("written");
     intact(&place, &flags, &before);

@@ -121,7 +121,7 @@ fn a_broken_file_ends_a_run_which_goes_on_once_the_file_is_whole() {
         fs::write(path, &bytes[..bytes.len() - 40]).expect("written");
     }
     let outcome = place.compute(&[&flags[..], &["--resume"]].concat());
-    outcome.refused(2, &["data/pictures/train/", ".JPEG: broken JPEG", "replace the file"]);
+    outcome.refused(2, &["data/pictures/train/", ".JPEG: broken JPEG", "replace it by a whole picture"]);
     for (path, bytes) in &good {
         fs::write(path, bytes).expect("written");
     }

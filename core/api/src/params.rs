@@ -317,8 +317,11 @@ impl Path {
 /// There is no memory for so many.
 fn room(name: &str, shape: &[i64]) -> Result<(Vec<f32>, usize)> {
     let count = shape.iter().try_fold(1_usize, |all, size| all.checked_mul(usize::try_from(*size).ok()?));
+    // The values and the tensor of them are there at once. Systems promise more than they have.
+    let total = admix_torch::total_memory_bytes().unwrap_or(u64::MAX);
+    let fits = |count: &usize| (*count as u64).checked_mul(8).is_some_and(|bytes| bytes <= total);
     let mut values = Vec::new();
-    match count {
+    match count.filter(fits) {
         Some(count) if values.try_reserve_exact(count).is_ok() => Ok((values, count)),
         _ => Err(Error::Range {
             what: format!("the parameter `{name}`"),

@@ -14,9 +14,18 @@ pub fn peak_rss_bytes() -> Result<u64> {
     status("VmHWM")
 }
 
+/// Bytes of memory of this machine. Errors: no Linux `/proc`.
+pub fn total_memory_bytes() -> Result<u64> {
+    read("/proc/meminfo", "MemTotal")
+}
+
 fn status(field: &'static str) -> Result<u64> {
+    read("/proc/self/status", field)
+}
+
+fn read(file: &str, field: &'static str) -> Result<u64> {
     let fail = |reason: &str| Error::ProcStatus { field, reason: reason.to_owned() };
-    let text = fs::read_to_string("/proc/self/status").map_err(|error| fail(&error.to_string()))?;
+    let text = fs::read_to_string(file).map_err(|error| fail(&error.to_string()))?;
     in_bytes(&text, field).ok_or_else(|| fail("no such line in kB"))
 }
 
