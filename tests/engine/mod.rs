@@ -5,6 +5,7 @@ mod choice;
 mod context;
 mod contrast;
 mod contrast_mixers;
+mod extremes;
 mod freeze;
 mod gradients;
 mod hidden;

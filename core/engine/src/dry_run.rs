@@ -26,8 +26,8 @@ impl Session {
         let turns = self.world().mixers.iter().map(|unit| unit.picks.len()).max().unwrap_or(0);
         for call in 0..turns.max(3) {
             let part = call.min(2) as u64;
-            let step = clock.steps.saturating_sub(1) * part / 2;
-            let epoch = clock.epochs.saturating_sub(1) * part / 2;
+            let at = |end: u64| (u128::from(end.saturating_sub(1)) * u128::from(part) / 2) as u64;
+            let (step, epoch) = (at(clock.steps), at(clock.epochs));
             self.set_clock(Clock { step, epoch, ..clock });
             trail::tell(Fact::Step, format_args!("dry step {}", call + 1));
             self.frame.borrow_mut().turn = Some(call);

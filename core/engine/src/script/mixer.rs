@@ -510,8 +510,13 @@ fn register_draws(engine: &mut Engine) {
     engine.register_fn("permutation", |d: &mut Dice| {
         whole_array(d.0.draws.borrow_mut().permutation(d.0.ask.batch))
     });
-    engine.register_fn("derangement", |d: &mut Dice| {
-        whole_array(d.0.draws.borrow_mut().derangement(d.0.ask.batch))
+    engine.register_fn("derangement", |c: C<'_>, d: &mut Dice| -> Outcome<Array> {
+        if d.0.ask.batch < 2 {
+            let message =
+                "`derangement` lets no sample meet itself, but the batch has one: expected a batch from 2";
+            return Err(refuse(message, c.call_position()));
+        }
+        Ok(whole_array(d.0.draws.borrow_mut().derangement(d.0.ask.batch)))
     });
 }
 
