@@ -134,14 +134,6 @@ pub struct Named {
     pub weight: TensorPtr,
 }
 
-impl Named {
-    /// A tensor of the host, borrowed for a call.
-    pub(super) fn of(name: &str, tensor: &admix_torch::Tensor) -> Self {
-        let tensor = admix_torch::handles::pointer(tensor);
-        Self { name: Text::of(name), tensor, weight: std::ptr::null_mut() }
-    }
-}
-
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct Mix {

@@ -83,3 +83,11 @@ impl Foreign {
         Ok(())
     }
 }
+
+impl raw::Named {
+    /// A tensor of the host, borrowed for a call.
+    pub(super) fn of(name: &str, tensor: &Tensor) -> Self {
+        let tensor = handles::pointer(tensor);
+        Self { name: raw::Text::of(name), tensor, weight: std::ptr::null_mut() }
+    }
+}
