@@ -140,8 +140,9 @@ pub fn eval(args: &EvalArgs) -> Result<()> {
         data.split = TrainSplit::Train;
     }
     let dataset = Dataset::open(&data, &registry, device, Streams::new(recipe.seed))?;
-    if let Some(own) = checkpoints::classes(&checkpoint)
-        .filter(|own| probe_entry.is_none() && *own < dataset.info().classes as i64)
+    if probe_entry.is_none()
+        && let Some(own) = checkpoints::classes(&checkpoint)
+        && own < dataset.info().classes as i64
     {
         return Err(bad_input(format!(
             "`{}` has {} classes, but the heads of {} tell {own} apart: measure them on data of the same classes, or the \

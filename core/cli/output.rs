@@ -179,11 +179,6 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_steers_a_terminal_is_printed() {
-        assert_eq!(plain("a\tb\nä \u{1b}[31m\u{7}\r"), "a\tb\nä \\u{1b}[31m\\u{7}\\r");
-    }
-
-    #[test]
     fn text_is_broken_at_blanks() {
         assert_eq!(wrap("one two  three", 2, 9), "  one two\n  three\n");
         assert_eq!(wrap("longerthanthewidth", 2, 9), "  longerthanthewidth\n");

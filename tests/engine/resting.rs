@@ -90,5 +90,22 @@ fn a_mixer_that_learns_may_not_rest() {
     let text = super::AMIX.replace("dropout: 0.2", "dropout: 0.2, prob: 0.5");
     let refused =
         session(&text, include_str!("../../scripts/amix.rhai"), STEPS).expect_err("refused").to_string();
-    assert!(refused.contains("mixers.amix.prob") && refused.contains("mixes in every step"), "{refused}");
+    assert!(refused.contains("mixers.amix.prob") && refused.contains("it mixes every batch"), "{refused}");
+    let choice = r#""amix": Choice(of: {"own": 1.0, "other": 1.0}, until: Epochs(1)), "own": AMix(stage: 2), "other": MixUp()"#;
+    let text = super::AMIX.replace(r#""amix": AMix(stage: 2, dropout: 0.2)"#, choice);
+    let refused =
+        session(&text, include_str!("../../scripts/amix.rhai"), STEPS).expect_err("refused").to_string();
+    assert!(refused.contains("mixers.amix.until") && refused.contains("`own` is trained"), "{refused}");
+}
+
+#[test]
+fn the_dry_calls_mix_by_every_option_of_a_choice_that_may_rest() {
+    // The second option has its turn in the second call: it must be one that mixes.
+    let place = tempfile::tempdir().expect("a folder");
+    let file = place.path().join("broken.rhai");
+    std::fs::write(&file, "fn mix(m) { throw \"broken on purpose\"; }").expect("written");
+    let options = format!("\"a\": MixUp(), \"b\": Script({:?})", file.display().to_string());
+    let mut session = of(&format!("Choice(of: {{\"a\": 1.0, \"b\": 1.0}}, prob: 0.5), {options}"));
+    let refused = session.dry_run([8, 3, 16, 16], 5, 1).expect_err("refused").to_string();
+    assert!(refused.contains("broken on purpose"), "{refused}");
 }

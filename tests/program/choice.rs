@@ -91,7 +91,10 @@ fn a_choice_is_shown_set_and_explained() {
     ] {
         assert!(told.contains(part), "`{part}` is not in:\n{told}");
     }
-    assert!(!told.contains("settings that every mixer has"), "{told}");
+    assert!(
+        told.contains("  prob: 1.0") && told.contains("  until: End") && !told.contains("  alpha:"),
+        "{told}"
+    );
     let bad = ["run", "r.ron", "--dry-run", "--set", "mixers.mix.of.cutmx=0.5"];
     place.admix(&bad).refused(2, &["--set mixers.mix.of.cutmx=0.5", "Did you mean `cutmix`?"]);
     place

@@ -14,13 +14,17 @@ use crate::{Info, Result, TrainSplit};
 
 impl Dataset {
     /// A dataset with the facts of the one that a recipe names: classes, sizes, normalisation, numbers of images. It has no
-    /// image. `None` where nothing is known of the name without its files.
+    /// image. `None` where not enough is known without the files.
     ///
     /// # Errors
     /// A setting out of range, also one that does not fit to this dataset.
     pub fn stand_in(config: &DataConfig, registry: &Registry, device: Device) -> Result<Option<Self>> {
         config.validate()?;
         let sets = Datasets::new(&config.root, registry);
+        if config.fold.is_some() {
+            // How many images a fold has, its files say.
+            return Ok(None);
+        }
         let about = match sets.of_recipe(config) {
             Some(set) => set.about(),
             None if config.name == "imagenet" => imagenet(of_folder_view(config)?),
@@ -55,8 +59,8 @@ fn imagenet(size: i64) -> About {
 }
 
 fn info(about: About, config: &DataConfig) -> Info {
-    let of_fold = if config.fold.is_some() { about.train / about.folds.max(1) } else { about.train };
-    let labelled = config.per_class.map_or(of_fold, |most| of_fold.min(most.saturating_mul(about.classes)));
+    let all = about.train;
+    let labelled = config.per_class.map_or(all, |most| all.min(most.saturating_mul(about.classes)));
     let (unlabelled, test) = (about.unlabelled, about.test);
     let train = match config.split {
         TrainSplit::Train => labelled,

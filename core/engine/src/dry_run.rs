@@ -12,7 +12,8 @@ use crate::session::Session;
 
 impl Session {
     /// Calls the method at the start, the middle and the end of a run, on this session's state: a throw-away one. Every
-    /// mixer that a choice picks from is tried, and every mixer makes many plans for its images.
+    /// mixer that a choice picks from is tried, and every mixer makes many plans for its images. A further call leaves the
+    /// batch unmixed where `prob` or `until` may.
     /// `shape` is that of one view, `[N, C, H, W]`.
     ///
     /// # Errors
@@ -24,13 +25,18 @@ impl Session {
         let mut weighed = BTreeSet::new();
         // Every mixer that a choice picks from has its turn, if need be in further calls at the end.
         let turns = self.world().mixers.iter().map(|unit| unit.picks.len()).max().unwrap_or(0);
-        for call in 0..turns.max(3) {
+        let calls = turns.max(3);
+        let may_rest = self.world().mixers.iter().any(|unit| unit.pairing.may_rest());
+        for call in 0..calls + usize::from(may_rest) {
             let part = call.min(2) as u64;
             let at = |end: u64| (u128::from(end.saturating_sub(1)) * u128::from(part) / 2) as u64;
             let (step, epoch) = (at(clock.steps), at(clock.epochs));
             self.set_clock(Clock { step, epoch, ..clock });
             trail::tell(Fact::Step, format_args!("dry step {}", call + 1));
-            self.frame.borrow_mut().turn = Some(call);
+            {
+                let mut frame = self.frame.borrow_mut();
+                (frame.turn, frame.rests) = (Some(call), call == calls);
+            }
             let images = Tensor::f_ones(shape, (Kind::Float, device))?;
             let ramp = Tensor::f_arange(images.numel() as i64, (Kind::Float, device))?.f_sin()?;
             let images = images.f_mul(&ramp.f_reshape(shape)?)?;

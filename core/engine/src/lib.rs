@@ -8,10 +8,12 @@
 //! | `dry_run` | calls of a method before a run |
 //! | `error` | what can go wrong, and the exit codes |
 //! | `float32` | which numbers the device holds |
+//! | `float32` | numbers that the device can hold |
 //! | `loggers/` | the kind *logger*, the events of a run, one file for each logger |
 //! | `method/` | the script's verbs: recorded, executed, captured |
 //! | `mixing` | mixes outside of training, for people to look at |
 //! | `optimizers/` | the kind *optimiser*: the rules, one file each |
+//! | `param` | parameters of scripts |
 //! | `precision` | float32 or autocast |
 //! | `queue` | queues of keys |
 //! | `ranges` | checks of the settings of entries |
@@ -21,6 +23,7 @@
 //! | `schedule` | cosines and milestones |
 //! | `script/` | mixers and losses that are scripts, the sandbox |
 //! | `session` | a run's state and the step that moves it |
+//! | `text` | lists and nearest names in messages |
 //! | `world/` | the state in parts: networks, mixers, optimiser, ..., one file for each kind of part |
 
 pub mod bundled;

@@ -12,6 +12,7 @@
 //! | `cuda_state.rs` | whether CUDA can be used, in words |
 //! | `ema.rs` | moving averages and copies of lists of tensors |
 //! | `error.rs` | errors of one line |
+//! | `exit.rs` | an end of the process that only native code asked for |
 //! | `grads.rs` | the backward pass and gradients |
 //! | `graphs.rs` | CUDA graphs |
 //! | `guards.rs` | gradient mode and autocast as guards |

@@ -45,7 +45,8 @@ impl MixerConfig for Choice {
     }
 
     fn ignores(&self) -> &'static [&'static str] {
-        <Pairing as admix_api::Served>::FIELDS
+        // Its mixers have their own; whether a batch is mixed at all is settled before one is picked.
+        &["alpha", "per", "fold", "partner"]
     }
 
     fn choices(&self) -> Option<&BTreeMap<String, f64>> {

@@ -197,3 +197,36 @@ pub fn differ(a: &Path, b: &Path) -> Result<Option<Finding>> {
     let difference = tensors::compare(&a, &b, &Renames::default())?;
     Ok(difference.first.map(|what| Finding(format!("other bits than without: {what}"))))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::ExitStatus;
+
+    use super::*;
+
+    /// What is found in an end with this wait status and these errors, where 0 and 2 are expected.
+    fn found(status: i32, errors: &str) -> Option<String> {
+        let output =
+            Output { status: ExitStatus::from_raw(status), stdout: Vec::new(), stderr: errors.into() };
+        Ended::of("admix run x".into(), output).judge(&[0, 2]).map(|finding| finding.0)
+    }
+
+    #[test]
+    fn crashes_hangs_silence_and_raw_words_are_findings_and_one_message_is_none() {
+        let exit = |code: i32| code << 8;
+        assert_eq!(found(exit(0), ""), None);
+        assert_eq!(found(exit(2), "error: r.ron:3:4: `batch` is 0"), None);
+        for (status, errors, said) in [
+            (exit(1), "error: a run failed", "exit code 1"),
+            (exit(2), "", "without a word"),
+            (exit(2), "error: Exception raised from x.cpp", "Exception raised from"),
+            (exit(101), "error: internal", "a crash"),
+            (exit(TIMED_OUT), "", "no end within"),
+            (11, "", "a crash"),
+            (exit(2), &"error: more\n".repeat(MOST_LINES + 1), "lines of errors"),
+        ] {
+            let finding = found(status, errors).unwrap_or_else(|| panic!("{said}"));
+            assert!(finding.contains(said) && finding.contains("admix run x"), "{finding}");
+        }
+    }
+}

@@ -74,7 +74,7 @@ impl Files {
 
     /// Bytes of file `at` and the size of its picture, or of the first one after it that stands in for it.
     pub(crate) fn read(&self, at: usize) -> Result<OneFile, Fault> {
-        self.first_sound(at, |path| {
+        self.first_sound(at, |_, path| {
             let bytes = contents(path)?;
             let size = decode::size(&bytes, self.reading.exif)
                 .map_err(|why| Fault::Broken { path: path.into(), why })?;
@@ -97,7 +97,7 @@ impl Files {
         };
         self.found.skip(fault, at, self.len(), self.reading.broken)?;
         let next = self.next(at, at)?;
-        let (_, image) = self.first_sound(next, |path| decode(next, path, &contents(path)?))?;
+        let (_, image) = self.first_sound(next, |at, path| decode(at, path, &contents(path)?))?;
         Ok(image)
     }
 
@@ -105,11 +105,11 @@ impl Files {
     fn first_sound<T>(
         &self,
         at: usize,
-        work: impl Fn(&Path) -> Result<T, Fault>,
+        work: impl Fn(usize, &Path) -> Result<T, Fault>,
     ) -> Result<(usize, T), Fault> {
         let mut now = at;
         loop {
-            match work(&self.path(now)) {
+            match work(now, &self.path(now)) {
                 Ok(made) => return Ok((now, made)),
                 Err(fault) => self.found.skip(fault, now, self.len(), self.reading.broken)?,
             }

@@ -48,6 +48,8 @@ pub struct Frame {
     pub(crate) choices: Weights,
     /// Each choice picks the option of this number, counted round, instead of a drawn one.
     pub(crate) turn: Option<usize>,
+    /// In dry calls: every mix rests that may, by `prob` or `until`; in the others none does.
+    pub(crate) rests: bool,
     /// What the dry calls find out about plans.
     pub(crate) tryout: Tryout,
     /// Plans given from outside, by draw name.
@@ -107,6 +109,7 @@ impl Frame {
             weights: BTreeMap::new(),
             choices: Weights::new(),
             turn: None,
+            rests: false,
             tryout: Tryout::default(),
             given: BTreeMap::new(),
             draw_step: 0,
@@ -203,9 +206,9 @@ impl Frame {
     ///
     /// # Errors
     /// float32 does not hold it.
-    pub(crate) fn slot(&mut self, what: &str, value: f64) -> Result<SlotId> {
+    pub(crate) fn slot(&mut self, what: impl Fn() -> String, value: f64) -> Result<SlotId> {
         if !float32::holds(value) {
-            return Err(Error::Input(format!("{what} is {}", float32::refused(value))));
+            return Err(Error::Input(format!("{} is {}", what(), float32::refused(value))));
         }
         let slot = self.asked.trace.number(value);
         if self.mode == Mode::Execute {

@@ -203,6 +203,7 @@ pub fn prepare(
     device: Device,
     precision: Precision,
 ) -> Result<Prepared> {
+    trail::tell(Fact::Recipe, format_args!("{}", recipe.file));
     let streams = admix_api::Streams::new(recipe.seed);
     let method = method_of(&recipe, script)?;
     let dataset =
@@ -221,6 +222,7 @@ pub fn check(
     registry: &Registry,
     device: Device,
 ) -> Result<(Prepared, Option<Error>)> {
+    trail::tell(Fact::Recipe, format_args!("{}", recipe.file));
     let streams = admix_api::Streams::new(recipe.seed);
     let method = method_of(&recipe, script)?;
     let (dataset, missing) = match Dataset::open(&recipe.data, registry, device, streams) {
@@ -248,7 +250,6 @@ fn prepare_on(
     device: Device,
     precision: Precision,
 ) -> Result<Prepared> {
-    trail::tell(Fact::Recipe, format_args!("{}", recipe.file));
     for probe in &recipe.evaluate.probes {
         probe::needs_labels(&dataset, &probe.plugin)?;
     }
@@ -305,8 +306,10 @@ impl Run {
         mut context: RunContext,
     ) -> Result<Self> {
         if let Some(bad) = context.out.as_deref().filter(|out| out.to_str().is_none()) {
-            let message =
-                format!("--out {}: the name is not UTF-8, which reports of a run are", bad.display());
+            let message = format!(
+                "--out {}: the name of the run folder is not UTF-8, but the reports of a run name it; give another name",
+                bad.display()
+            );
             return Err(Error::Input(message));
         }
         let prepared = prepare(recipe, options.script.as_ref(), registry, device, options.precision)?;

@@ -61,11 +61,6 @@ impl MixerUnit {
             mixer.train(true);
             let (entry, _) = registry.find::<dyn Mixer>(&choice.plugin)?;
             let watched = watched(entry, name, &choice.config.resolved());
-            if choice.served.may_rest() && !store.parameters().is_empty() {
-                let setting = if choice.served.prob < 1.0 { "prob" } else { "until" };
-                let message = "is for mixers without parameters; one that is trained mixes in every step";
-                return Err(recipe.field_error(&format!("mixers.{name}.{setting}"), message));
-            }
             mixers.push(Self {
                 name: name.clone(),
                 plugin: choice.plugin.clone(),
@@ -78,6 +73,26 @@ impl MixerUnit {
             });
         }
         Ok(mixers)
+    }
+
+    /// Refuses `prob` and `until` of mixers that learn, also of a choice among such: a batch that is not mixed teaches them
+    /// nothing, and their terms would reach no parameter.
+    ///
+    /// # Errors
+    /// One has them.
+    pub(crate) fn refuse_resting(recipe: &Recipe, units: &[Self]) -> Result<()> {
+        let learns = |unit: &Self| {
+            let picks = unit.picks.iter().map(|(index, _)| &units[*index]);
+            picks.chain([unit]).find(|unit| unit.trained()).map(|unit| unit.name.clone())
+        };
+        for unit in units.iter().filter(|unit| unit.pairing.may_rest()) {
+            let Some(trained) = learns(unit) else { continue };
+            let setting = if unit.pairing.prob < 1.0 { "prob" } else { "until" };
+            let message =
+                format!("is for mixers without parameters; `{trained}` is trained, so it mixes every batch");
+            return Err(recipe.field_error(&format!("mixers.{}.{setting}", unit.name), message));
+        }
+        Ok(())
     }
 
     /// Whether it has parameters of its own.

@@ -126,6 +126,7 @@ impl World {
         let pairs = Pair::all(recipe, &nets, &heads, device)?;
         let mut mixers = MixerUnit::all(recipe, registry, &shape, &nets, &streams, device)?;
         choice::link(recipe, &mut mixers)?;
+        MixerUnit::refuse_resting(recipe, &mixers)?;
         let mut kept_stages: Vec<usize> = mixers.iter().filter_map(|m| m.needs.features).collect();
         kept_stages.sort_unstable();
         kept_stages.dedup();

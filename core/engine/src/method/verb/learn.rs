@@ -94,10 +94,8 @@ fn learn(frame: &mut Frame, terms: Vec<(String, Id)>, input_grad: Option<Id>, at
             ))
         })?;
         frame.learned.insert(name.clone());
-        let slot = frame.slot(
-            &format!("the weight of the term `{name}`"),
-            weight / frame.values.accumulate.max(1) as f64,
-        )?;
+        let weight = weight / frame.values.accumulate.max(1) as f64;
+        let slot = frame.slot(|| format!("the weight of the term `{name}`"), weight)?;
         weighted.push((name, id, slot));
     }
     let ids: Vec<Id> = weighted.iter().map(|(_, id, _)| *id).collect();

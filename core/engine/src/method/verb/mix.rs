@@ -177,15 +177,15 @@ fn plan(frame: &mut Frame, mix: &Mix, at: Place) -> Result<Plan> {
     unit.plan(&ask, &mut draws)
 }
 
-/// Whether a mixer mixes this batch, by its settings `prob` and `until`. A given plan is always followed. Of the dry calls
-/// every second one lets the batch rest, if the settings may.
+/// Whether a mixer mixes this batch, by its settings `prob` and `until`. A given plan is always followed. The last of the dry
+/// calls lets the batch rest, if the settings may.
 fn mixes(frame: &Frame, index: usize, draw: &str) -> bool {
     let unit = &frame.world().mixers[index];
     if !unit.pairing.may_rest() || frame.given.contains_key(draw) {
         return true;
     }
-    if let Some(turn) = frame.turn {
-        return turn.is_multiple_of(2);
+    if frame.turn.is_some() {
+        return !frame.rests;
     }
     let mut draws = frame.world().streams.draws(
         "prob",

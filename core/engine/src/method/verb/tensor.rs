@@ -33,7 +33,7 @@ impl Operand for TensorHandle {
             let arguments: Vec<Id> = tensors.iter().map(|handle| handle.id).collect();
             let numbers = numbers
                 .iter()
-                .map(|number| frame.slot(&format!("the number of `{verb}`"), *number))
+                .map(|number| frame.slot(|| format!("the number of `{verb}`"), *number))
                 .collect::<Result<_>>()?;
             let parents = match vocabulary::without_graph(verb) {
                 true => Vec::new(),
