@@ -43,7 +43,12 @@ fn strike(ring: &Ring<'_>, dice: &mut Dice) -> Result<Option<Finding>> {
     };
     let ended = Ended::of(line, child.wait_with_output()?);
     // A file that was read before it changed, or that came back alike, harms nothing.
-    Ok(ended.judge(&[0, 1, 2]).map(|Finding(said)| Finding(format!("data {what}: {said}"))))
+    let found = ended.judge(&[0, 1, 2]).or_else(|| {
+        let is_named =
+            ended.code() == Some(0) || ended.errors().contains(if is_packed { "packed" } else { "pictures" });
+        (!is_named).then(|| Finding(format!("the data are not named: {}", ended.errors())))
+    });
+    Ok(found.map(|Finding(said)| Finding(format!("data {what}: {said}"))))
 }
 
 /// Does something to a file, and says what.
