@@ -6,6 +6,7 @@ mod clusters;
 mod crashes;
 mod diverging;
 mod errors;
+mod fake_cuda;
 mod folders;
 mod layers;
 mod misfits;
