@@ -7,15 +7,34 @@ use crate::program::recipes::{bundled, small};
 use crate::program::resume::{file_of, same_state};
 use crate::program::Place;
 
-/// The words of a recipe that choose a part: names of types, and the method.
+/// The parts of a recipe, such as `AMix(`, and its method.
 fn parts(text: &str) -> BTreeSet<String> {
-    let code = text.lines().map(|line| line.split("//").next().unwrap_or_default());
-    let words = code.flat_map(|line| {
-        let method = line.contains("method:").then(|| line.trim().to_string());
-        let words = line.split(|c: char| !c.is_alphanumeric() && c != '_');
-        method.into_iter().chain(words.filter(|w| w.starts_with(char::is_uppercase)).map(Into::into))
+    let code: Vec<&str> = text.lines().map(|line| line.split("//").next().unwrap_or_default().trim()).collect();
+    let parts = code.iter().filter(|line| !line.starts_with("params:")).flat_map(|line| {
+        let opened = line.split_inclusive('(').filter(|words| words.ends_with('('));
+        opened.filter_map(|words| words.rsplit([' ', '"', '(', '[']).find(|word| !word.is_empty())).collect::<Vec<_>>()
     });
-    words.collect()
+    let parts = parts.filter(|part| part.starts_with(char::is_uppercase));
+    parts.chain(code.iter().filter(|line| line.starts_with("method:")).copied()).map(Into::into).collect()
+}
+
+/// What makes a recipe train as it does on a CPU, in steps that can be told apart from one another.
+fn flags(text: &str) -> Vec<String> {
+    let mut flags = small(text);
+    let mut set = |setting: &str| flags.extend(["--set".into(), setting.into()]);
+    // Six batches in an epoch, where there are not more classes than that.
+    if !["cifar100", "imagenet", "classes: 100"].iter().any(|many| text.contains(many)) {
+        set("data.toy.train=40");
+    }
+    // A CPU's products in bf16 depend on how memory of single pixels is laid out, which is all that is left of 16.
+    if !text.contains("Small") && !text.contains("ConvNet(") {
+        set("data.toy.size=32");
+    }
+    // `Auto` solves in another way on a GPU.
+    if text.contains("PuzzleMix(") {
+        set("mixers.mix.solver=Icm");
+    }
+    flags
 }
 
 /// One recipe of each kind: those with the same parts take the same kernels.
@@ -35,10 +54,7 @@ fn same_waits(name: &str, short: &Seen, long: &Seen) {
 /// Trains a recipe in every way. Six steps: two of each kind are run before the third is captured.
 fn check(name: &str, text: &str) {
     let place = Place::new();
-    let mut flags = small(text);
-    if flags.iter().any(|flag| flag.contains("classes: 10,")) && !flags.iter().any(|flag| flag.contains("toy.train=")) {
-        flags.extend(["--set".into(), "data.toy.train=40".into()]);
-    }
+    let flags = flags(text);
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let run = |out: &'static str, steps: &'static str, precision: &'static str| {
         let more = ["--out", out, "--max-steps", steps, "--precision", precision];
@@ -56,10 +72,19 @@ fn check(name: &str, text: &str) {
     let direct_four = direct(run("direct_low", "4", "bf16"));
     let captured_four = captured(run("captured_low", "4", "bf16"));
     same_state(&file_of(&place, "direct_low", 4), &file_of(&place, "captured_low", 4));
+    assert_eq!(direct_six.event("graph replayed"), 0, "{name}");
+    if text.contains("CoMixup(") {
+        // Its solver runs on the host: each step copies costs down and masks up, and cannot be captured.
+        for what in ["copy to the host, pageable", "copy to the device, pageable"] {
+            assert_eq!(captured_six.syncs[what], captured_four.syncs[what] + 2, "{name}: {what}");
+        }
+        assert_eq!(captured_six.event("capture begun"), 0, "{name}");
+        return;
+    }
     same_waits(name, &direct_four, &direct_six);
     same_waits(name, &captured_four, &captured_six);
-    assert_eq!(direct_six.event("graph replayed"), 0, "{name}");
-    assert!(captured_six.event("graph replayed") >= 3, "{name} is captured: {:?}", captured_six.events);
+    // Fewer where steps differ: a layer that is drawn, a batch that stays clean.
+    assert!(captured_six.event("graph replayed") > 0, "{name} is captured: {:?}", captured_six.events);
 }
 
 /// Checks recipes on all cores, and tells all that failed.

@@ -4,7 +4,7 @@
 //!         of centroids, dissolving and splitting is that of the authors' code.
 
 use admix_api::{Draws, describe};
-use admix_torch::{Device, Kind, Tensor};
+use admix_torch::{Device, Download, Kind, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
@@ -105,6 +105,8 @@ pub struct OdcClusterer {
     filled: bool,
     /// What this step has written over, oldest first.
     replaced: Vec<Replaced>,
+    /// On a GPU: the smallest count after the step before, on its way to the host. None: read now.
+    smallest: Option<Download>,
 }
 
 /// What an update wrote over.
@@ -141,6 +143,7 @@ impl OdcClusterer {
             settings,
             filled: false,
             replaced: Vec::new(),
+            smallest: None,
         })
     }
 
@@ -154,7 +157,16 @@ impl OdcClusterer {
         self.labels.f_copy_(labels)?;
         self.centroids.f_copy_(centroids)?;
         self.filled = true;
+        self.smallest = None;
         self.recount()
+    }
+
+    /// Asks for the smallest count, which the host reads after the next step: reading it now would let the device run dry.
+    fn ask_for_smallest(&mut self) -> Result<()> {
+        if self.counts.device() != Device::Cpu {
+            self.smallest = Some(Download::of(&self.counts.f_min()?)?);
+        }
+        Ok(())
     }
 
     fn recount(&mut self) -> Result<()> {
@@ -247,6 +259,9 @@ impl Clusterer for OdcClusterer {
 
     fn loaded(&mut self) {
         self.filled = true;
+        // What the step before the checkpoint asked for. A device that refuses is asked again after the next step.
+        self.smallest = None;
+        drop(self.ask_for_smallest());
     }
 
     fn initialise(&mut self, features: &Tensor, draws: &mut Draws) -> Result<()> {
@@ -316,10 +331,18 @@ impl Clusterer for OdcClusterer {
             self.update_centroids()?;
         }
         let iterations = self.settings.iterations;
-        self.dissolve_small(&mut |members| {
-            let (part, _) = k_means(members, 2, iterations, draws)?;
-            Ok(part.f_nonzero()?.f_squeeze_dim(1)?)
-        })
+        // On a GPU a cluster that was small after the step before, and still is, is dissolved: one step later than on a CPU.
+        let due = match self.smallest.take() {
+            Some(smallest) => smallest.read()?.f_int64_value(&[])? < self.settings.min_size,
+            None => true,
+        };
+        let dissolved = due
+            && self.dissolve_small(&mut |members| {
+                let (part, _) = k_means(members, 2, iterations, draws)?;
+                Ok(part.f_nonzero()?.f_squeeze_dim(1)?)
+            })?;
+        self.ask_for_smallest()?;
+        Ok(dissolved)
     }
 }
 
