@@ -16,7 +16,7 @@ mod pictures;
 mod probes;
 mod profile;
 pub mod recipes;
-mod resume;
+pub mod resume;
 mod sandbox;
 mod sets;
 mod sizes;
