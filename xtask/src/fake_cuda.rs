@@ -21,6 +21,7 @@ pub struct FakeCudaArgs {
 pub fn run(repo: &Repo, args: &FakeCudaArgs) -> Result<()> {
     setup::ensure_done(repo)?;
     let ignored: &[&str] = if args.all { &["--include-ignored"] } else { &[] };
-    let cargo = repo.cargo().args(["test", "--workspace", "--locked", "--test", "suite", "--", "program::fake_cuda"]);
+    let cargo =
+        repo.cargo().args(["test", "--workspace", "--locked", "--test", "suite", "--", "program::fake_cuda"]);
     cargo.args(ignored).env("OMP_NUM_THREADS", "1").run()
 }

@@ -38,10 +38,14 @@ pub fn on_fake(place: &Place, arguments: &[&str], variables: &[(&str, &str)]) ->
     let stats = place.path("fake_cuda.json");
     let _ = fs::remove_file(&stats);
     let mut command = place.command(arguments);
-    command.env("LD_LIBRARY_PATH", libraries()).env("FAKE_CUDA_STATS", &stats).envs(variables.iter().copied());
+    command
+        .env("LD_LIBRARY_PATH", libraries())
+        .env("FAKE_CUDA_STATS", &stats)
+        .envs(variables.iter().copied());
     let outcome = finish(command.spawn().expect("the program starts"));
-    let seen =
-        fs::read_to_string(&stats).ok().map(|text| serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}")));
+    let seen = fs::read_to_string(&stats)
+        .ok()
+        .map(|text| serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}")));
     (outcome, seen)
 }
 
@@ -61,7 +65,8 @@ pub fn compute(place: &Place, arguments: &[&str]) -> (Outcome, Seen) {
 pub fn libraries() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
-        let libtorch = fs::canonicalize(repository().join(".libtorch")).expect("`cargo xtask setup` made .libtorch");
+        let libtorch =
+            fs::canonicalize(repository().join(".libtorch")).expect("`cargo xtask setup` made .libtorch");
         let sources = files_below(&repository().join("tests/fake_cuda"));
         built("device", &sources, |folder| {
             let lib = folder.join("torch/lib");
@@ -75,7 +80,10 @@ pub fn libraries() -> &'static Path {
             // libtorch's own libraries look there for others.
             symlink(libtorch.join("nvidia"), folder.join("nvidia")).expect("a link");
             let library = lib.join("libtorch_cuda.so");
-            shell(&format!("{COMPILE} -shared tests/fake_cuda/fake_cuda.cpp -o {} {LINK}", library.display()));
+            shell(&format!(
+                "{COMPILE} -shared tests/fake_cuda/fake_cuda.cpp -o {} {LINK}",
+                library.display()
+            ));
             symlink("libtorch_cuda.so", lib.join("libadmix_cuda.so")).expect("a link");
             // The program takes a driver that opens for a sign of a GPU.
             shell(&format!("echo | gcc -shared -x c - -o {}", lib.join("libcuda.so.1").display()));

@@ -28,9 +28,18 @@ fn said(fault: &str, right: bool) -> (String, bool) {
     let stats = place.path("seen.json");
     let mut command = Command::new(faults());
     command.arg(fault).args(right.then_some("--right")).current_dir(place.path(""));
-    let output = command.env("LD_LIBRARY_PATH", libraries()).env("FAKE_CUDA_STATS", &stats).output().expect("it starts");
-    assert!(output.status.code().is_some_and(|code| code != 2), "{fault}: {output:?} {:?}", output.status.signal());
-    let mut text = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    let output = command
+        .env("LD_LIBRARY_PATH", libraries())
+        .env("FAKE_CUDA_STATS", &stats)
+        .output()
+        .expect("it starts");
+    assert!(
+        output.status.code().is_some_and(|code| code != 2),
+        "{fault}: {output:?} {:?}",
+        output.status.signal()
+    );
+    let mut text =
+        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
     if let Ok(seen) = fs::read_to_string(stats) {
         let seen: Value = serde_json::from_str(&seen).unwrap_or_else(|error| panic!("{error}: {seen}"));
         text += &seen["faults"].as_object().expect("faults").keys().cloned().collect::<Vec<_>>().join("\n");

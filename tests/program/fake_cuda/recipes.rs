@@ -3,16 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::device::{Seen, compute};
+use crate::program::Place;
 use crate::program::recipes::{bundled, small};
 use crate::program::resume::{file_of, same_state};
-use crate::program::Place;
 
 /// The parts of a recipe, such as `AMix(`, and its method.
 fn parts(text: &str) -> BTreeSet<String> {
-    let code: Vec<&str> = text.lines().map(|line| line.split("//").next().unwrap_or_default().trim()).collect();
+    let code: Vec<&str> =
+        text.lines().map(|line| line.split("//").next().unwrap_or_default().trim()).collect();
     let parts = code.iter().filter(|line| !line.starts_with("params:")).flat_map(|line| {
         let opened = line.split_inclusive('(').filter(|words| words.ends_with('('));
-        opened.filter_map(|words| words.rsplit([' ', '"', '(', '[']).find(|word| !word.is_empty())).collect::<Vec<_>>()
+        opened
+            .filter_map(|words| words.rsplit([' ', '"', '(', '[']).find(|word| !word.is_empty()))
+            .collect::<Vec<_>>()
     });
     let parts = parts.filter(|part| part.starts_with(char::is_uppercase));
     parts.chain(code.iter().filter(|line| line.starts_with("method:")).copied()).map(Into::into).collect()
@@ -47,7 +50,8 @@ fn one_of_each() -> Vec<(String, String)> {
 /// What a step asked the host to wait for, if the two runs differ in nothing but their number of steps.
 #[track_caller]
 fn same_waits(name: &str, short: &Seen, long: &Seen) {
-    let more: BTreeMap<_, _> = long.syncs.iter().filter(|(what, n)| short.syncs.get(*what) != Some(n)).collect();
+    let more: BTreeMap<_, _> =
+        long.syncs.iter().filter(|(what, n)| short.syncs.get(*what) != Some(n)).collect();
     assert!(more.is_empty(), "{name}: more steps wait more: {more:?} against {:?}", short.syncs);
 }
 
@@ -95,7 +99,9 @@ fn check_all(recipes: &[(String, String)]) {
     std::thread::scope(|scope| {
         for _ in 0..cores {
             scope.spawn(|| {
-                while let Some((name, text)) = recipes.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+                while let Some((name, text)) =
+                    recipes.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+                {
                     if std::panic::catch_unwind(|| check(name, text)).is_err() {
                         failed.lock().expect("no panic").push(name);
                     }

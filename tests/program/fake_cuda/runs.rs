@@ -12,29 +12,46 @@ use crate::program::{Place, TINY, repository};
 
 const FP32: [&str; 2] = ["--precision", "fp32"];
 
+/// A mixer and a loss in scripts.
+const SCRIPTED: &str = r#"(
+    epochs: 2,
+    batch: 8,
+    data: (name: "toy", crop: None, toy: (train: 64, test: 32, classes: 4, size: 16)),
+    model: ConvNet(widths: [8, 8, 8], strides: [2, 2, 2]),
+    method: "mixup",
+    mixers: {"mix": Script(file: "mixers/stripes", per: Sample, params: {"stripes": 4})},
+    losses: {"cross_entropy": Script("losses/focal")},
+    optimizer: Sgd(lr: 0.1),
+)"#;
+
 fn tiny() -> Place {
     let place = Place::new();
     place.write("r.ron", TINY);
     place
 }
 
-/// Fails unless a run on the fake device, captured and not, has the state of the CPU's after so many steps.
+/// Fails unless a run on the fake device, captured and not, has the state of the CPU's after so many steps. Tells how many of
+/// them were replayed.
 #[track_caller]
-fn as_on_cpu(place: &Place, arguments: &[&str], steps: u64) {
-    let run = |out: &'static str, more: &[&'static str]| [&["run"], arguments, &["--out", out], &FP32, more].concat();
+fn as_on_cpu(place: &Place, arguments: &[&str], steps: u64) -> u64 {
+    let run = |out: &'static str, more: &[&'static str]| {
+        [&["run"], arguments, &["--out", out], &FP32, more].concat()
+    };
     place.compute(&run("cpu", &[])).good();
     compute(place, &run("direct", &["--capture", "off"]));
     let (_, seen) = compute(place, &run("captured", &[]));
-    assert!(seen.event("graph replayed") > 0, "{:?}", seen.events);
     for out in ["direct", "captured"] {
         same_state(&file_of(place, "cpu", steps), &file_of(place, out, steps));
     }
+    seen.event("graph replayed")
 }
 
 #[test]
 fn a_run_goes_from_the_cpu_to_a_gpu_and_back_with_the_same_bits() {
     let place = tiny();
-    let run = |out: &'static str, more: &[&'static str]| [&["run", "r.ron", "--out", out], &FP32[..], more].concat();
+    let run = |out: &'static str, more: &[&'static str]| {
+        [&["run", "r.ron", "--out", out], &FP32[..], more].concat()
+    };
     place.compute(&run("whole", &[])).good();
     place.compute(&run("parts", &["--max-steps", "3"])).good();
     compute(&place, &run("parts", &["--resume", "--max-steps", "11"]));
@@ -46,16 +63,16 @@ fn a_run_goes_from_the_cpu_to_a_gpu_and_back_with_the_same_bits() {
 fn streamed_images_and_images_on_the_device_train_with_the_bits_of_the_cpu() {
     // With accuracies of tests and neighbours, which the states are compared with.
     let place = pictures();
-    let run = |out: &'static str| [&["run", "stream.ron", "--data", "data", "--out", out], &FP32[..]].concat();
+    let run = |out: &'static str| [&["run", "stream.ron", "--out", out], &FP32[..]].concat();
     place.compute(&run("cpu")).good();
     let (_, seen) = compute(&place, &run("cuda"));
     same_state(&file_of(&place, "cpu", 10), &file_of(&place, "cuda", 10));
     // Pinned, on a stream of its own, and no slower way.
     assert!(seen.event("copy to the device, pinned") >= 20, "{:?}", seen.events);
-    let place = tiny();
-    as_on_cpu(&place, &["r.ron", "--set", "data.storage=Device"], 16);
-    let place = tiny();
-    as_on_cpu(&place, &["r.ron", "--set", "data.storage=Stream"], 16);
+    for storage in ["data.storage=Device", "data.storage=Stream"] {
+        let replayed = as_on_cpu(&tiny(), &["r.ron", "--set", storage], 16);
+        assert!(replayed >= 10, "{storage}: {replayed}");
+    }
 }
 
 #[test]
@@ -63,7 +80,8 @@ fn the_second_gpu_trains_as_the_first_and_a_third_is_refused() {
     let place = tiny();
     place.compute(&[&["run", "r.ron", "--out", "cpu"], &FP32[..]].concat()).good();
     let on = |device: &'static str, out: &'static str| {
-        let arguments = [&["run", "r.ron", "--out", out, "--device", device, "--threads", "1"], &FP32[..]].concat();
+        let arguments =
+            [&["run", "r.ron", "--out", out, "--device", device, "--threads", "1"], &FP32[..]].concat();
         on_fake(&place, &arguments, &[])
     };
     let (outcome, seen) = on("cuda:1", "second");
@@ -84,8 +102,10 @@ fn features_and_heads_are_measured_as_on_the_cpu() {
         vec!["--protocol", "linear", "--epochs", "2", "--batch", "16"],
         vec!["--protocol", "linear-cached", "--epochs", "2", "--batch", "16"],
     ] {
-        let arguments = [&["eval", "run", "--format", "json"], &FP32[..], &more].concat();
-        let heads = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_else(|e| panic!("{e}: {text}"))["heads"].clone();
+        let arguments = [&["eval", "run", "--format", "json"], &more[..]].concat();
+        let heads = |text: &str| {
+            serde_json::from_str::<Value>(text).unwrap_or_else(|e| panic!("{e}: {text}"))["heads"].clone()
+        };
         let cpu = heads(&place.compute(&arguments).good().stdout);
         let cuda = heads(&compute(&place, &arguments).0.stdout);
         assert!(cpu.as_object().is_some_and(|heads| !heads.is_empty()), "{cpu}");
@@ -95,33 +115,32 @@ fn features_and_heads_are_measured_as_on_the_cpu() {
 
 #[test]
 fn mixers_in_scripts_and_in_libraries_train_as_on_the_cpu() {
-    let script = |mixer: &str| {
-        let mixer = format!("mixers={{\"amix\": {mixer}}}");
-        let place = tiny();
-        as_on_cpu(&place, &["r.ron", "--set", &mixer], 16);
-    };
-    script("Script(file: \"mixers/attentive\", alpha: 2.0)");
+    let place = Place::new();
+    place.write("r.ron", SCRIPTED);
+    assert!(as_on_cpu(&place, &["r.ron"], 16) >= 10);
     let soft_grid = repository().join("examples/plugin_cpp/soft_grid.ron").display().to_string();
     let library = library("examples/plugin_cpp/soft_grid.cpp").to_str().expect("UTF-8");
     let place = Place::new();
-    as_on_cpu(&place, &[&soft_grid, "--plugin", library, "--max-steps", "6"], 6);
+    // Code of a library may keep to the host: it is not captured.
+    assert_eq!(as_on_cpu(&place, &[&soft_grid, "--plugin", library, "--max-steps", "6"], 6), 0);
 }
 
 #[test]
 fn steps_that_are_not_finite_are_skipped_in_a_graph_as_they_are_on_the_cpu() {
     let place = tiny();
-    let flags = ["r.ron", "--set", "optimizer.lr=1e6", "--max-steps", "8"];
-    as_on_cpu(&place, &flags, 8);
+    let flags = ["r.ron", "--set", "optimizer.lr=1e6", "--max-steps", "7"];
+    assert!(as_on_cpu(&place, &flags, 7) >= 4);
     let said = fs::read_to_string(place.path("captured/run.json")).expect("facts");
     let facts: Value = serde_json::from_str(&said).expect("JSON");
-    assert!(facts["skipped"].as_u64().is_some_and(|skipped| skipped > 1), "{facts}");
+    assert!(facts["summary"]["skipped"].as_u64().is_some_and(|skipped| skipped > 1), "{facts}");
 }
 
 #[test]
 fn a_device_without_room_ends_the_run_with_one_message() {
     let place = tiny();
-    let arguments = ["run", "r.ron", "--out", "run", "--device", "cuda", "--threads", "1"];
-    let (_, seen) = compute(&place, &["run", "r.ron", "--out", "roomy", "--max-steps", "2"]);
+    let wide = ["run", "r.ron", "--set", "model.widths=[128, 128, 128]", "--max-steps", "2", "--out"];
+    let arguments = [&wide[..], &["run", "--device", "cuda", "--threads", "1"]].concat();
+    let (_, seen) = compute(&place, &[&wide[..], &["roomy"]].concat());
     assert!(seen.peak_bytes > 1 << 20, "{}", seen.peak_bytes);
     let (outcome, _) = on_fake(&place, &arguments, &[("FAKE_CUDA_MIB", "1")]);
     outcome.refused(1, &["out of memory"]);

@@ -270,6 +270,17 @@ impl Clusterer for OdcClusterer {
         self.set(&features, &labels, &centroids)
     }
 
+    fn rehearse(&mut self) -> Result<()> {
+        let _guard = admix_torch::no_grad();
+        let (size, options) = (self.features.size(), (Kind::Float, self.features.device()));
+        let features = Tensor::f_arange(size[0] * size[1], options)?.f_sin()?.f_reshape(&size)?;
+        // Clusters of equal sizes: none is dissolved.
+        let labels = self.labels.f_ones_like()?.f_cumsum(0, Kind::Int64)?.f_remainder(self.settings.k)?;
+        let centroids = self.centroids.shallow_clone();
+        self.set(&admix_api::unit(&features)?, &labels, &centroids)?;
+        self.update_centroids()
+    }
+
     fn labels(&self, index: &Tensor) -> Result<Tensor> {
         Ok(self.labels.f_index_select(0, index)?)
     }
@@ -413,6 +424,15 @@ mod tests {
         let mut clusterer = OdcClusterer::new(settings(), 90, 8, Device::Cpu).expect("a clusterer");
         assert!(!clusterer.after_step(10, &mut draws(10)).expect("a step"));
         assert_eq!(counts(&clusterer), [90, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_rehearsed_clusterer_has_clusters_of_equal_sizes_and_nothing_to_dissolve() {
+        let mut clusterer = OdcClusterer::new(settings(), 90, 8, Device::Cpu).expect("a clusterer");
+        clusterer.rehearse().expect("features");
+        assert_eq!(counts(&clusterer), [15; 6]);
+        assert!(!clusterer.after_step(10, &mut draws(10)).expect("a step"));
+        assert!(clusterer.centroids.isfinite().all().int64_value(&[]) == 1);
     }
 
     #[test]
