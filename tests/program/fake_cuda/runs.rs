@@ -8,7 +8,7 @@ use super::device::{compute, on_fake};
 use crate::libraries::library;
 use crate::program::resume::{file_of, same_state};
 use crate::program::streaming::pictures;
-use crate::program::{Place, TINY, repository};
+use crate::program::{Place, TINY, clusters, repository};
 
 const FP32: [&str; 2] = ["--precision", "fp32"];
 
@@ -54,9 +54,33 @@ fn a_run_goes_from_the_cpu_to_a_gpu_and_back_with_the_same_bits() {
     };
     place.compute(&run("whole", &[])).good();
     place.compute(&run("parts", &["--max-steps", "3"])).good();
-    compute(&place, &run("parts", &["--resume", "--max-steps", "11"]));
+    let (_, seen) = compute(&place, &run("parts", &["--resume", "--max-steps", "11"]));
+    // Checkpoints after 4, 6, 8, 10 and 11 steps, each of more than 60 tensors.
+    let waits = seen.syncs["copy to the host, pageable"];
+    assert!(waits < 60, "a checkpoint is a few copies, not one for each tensor: {waits}");
     place.compute(&run("parts", &["--resume"])).good();
     same_state(&file_of(&place, "whole", 16), &file_of(&place, "parts", 16));
+}
+
+#[test]
+fn clusters_are_dissolved_a_step_later_than_on_a_cpu_and_alike_in_a_resumed_run() {
+    let place = clusters::place(clusters::SMALL);
+    let run = |out: &'static str, more: &[&'static str]| {
+        [&["run", "r.ron", "--out", out], &FP32[..], more].concat()
+    };
+    compute(&place, &run("whole", &[]));
+    for steps in ["3", "5", "8"] {
+        compute(&place, &run(steps, &["--max-steps", steps]));
+        compute(&place, &run(steps, &["--resume"]));
+        same_state(&file_of(&place, "whole", 16), &file_of(&place, steps, 16));
+    }
+    // The CPU's counts are never below `min_size`; here those of a single step may be.
+    let smallest = |step| {
+        let held = clusters::checkpoint(&place, "whole", step);
+        held.tensors["bank.odc.counts"].min().int64_value(&[])
+    };
+    let all: Vec<i64> = (2..=16).step_by(2).map(smallest).collect();
+    assert!(all.windows(2).all(|two| two[0] >= 6 || two[1] >= 6), "{all:?}");
 }
 
 #[test]
