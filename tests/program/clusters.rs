@@ -35,7 +35,7 @@ fn recipe(clusterers: &str) -> String {
     )
 }
 
-pub const SMALL: &str = r#""odc": Odc(k: 4, min_size: 6, every: 2)"#;
+const SMALL: &str = r#""odc": Odc(k: 4, min_size: 6, every: 2)"#;
 
 pub fn place(clusterers: &str) -> Place {
     let place = Place::new();

@@ -64,23 +64,24 @@ fn a_run_goes_from_the_cpu_to_a_gpu_and_back_with_the_same_bits() {
 
 #[test]
 fn clusters_are_dissolved_a_step_later_than_on_a_cpu_and_alike_in_a_resumed_run() {
-    let place = clusters::place(clusters::SMALL);
+    // Nearly as many as there are: every few steps a cluster is too small.
+    let place = clusters::place(r#""odc": Odc(k: 4, min_size: 12, every: 2)"#);
     let run = |out: &'static str, more: &[&'static str]| {
         [&["run", "r.ron", "--out", out], &FP32[..], more].concat()
     };
+    place.compute(&run("cpu", &[])).good();
     compute(&place, &run("whole", &[]));
     for steps in ["3", "5", "8"] {
         compute(&place, &run(steps, &["--max-steps", steps]));
         compute(&place, &run(steps, &["--resume"]));
         same_state(&file_of(&place, "whole", 16), &file_of(&place, steps, 16));
     }
-    // The CPU's counts are never below `min_size`; here those of a single step may be.
-    let smallest = |step| {
-        let held = clusters::checkpoint(&place, "whole", step);
-        held.tensors["bank.odc.counts"].min().int64_value(&[])
+    let smallest = |run: &str| -> Vec<i64> {
+        let held = (2..=16).step_by(2).map(|step| clusters::checkpoint(&place, run, step));
+        held.map(|held| held.tensors["bank.odc.counts"].min().int64_value(&[])).collect()
     };
-    let all: Vec<i64> = (2..=16).step_by(2).map(smallest).collect();
-    assert!(all.windows(2).all(|two| two[0] >= 6 || two[1] >= 6), "{all:?}");
+    // Or nothing was dissolved here.
+    assert_ne!(smallest("cpu"), smallest("whole"));
 }
 
 #[test]
