@@ -88,6 +88,7 @@ pub fn bench(command: &BenchCommand) -> Result<()> {
         (session, real_batches(&recipe, &dataset)?)
     };
     session.set_precision(precision);
+    session.rehearse_clusterers()?;
     let report = time(args, &recipe, &mut session, &batches, device)?;
     match args.format {
         Format::Json => output::print_json(&report),

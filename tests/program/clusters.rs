@@ -37,14 +37,14 @@ fn recipe(clusterers: &str) -> String {
 
 const SMALL: &str = r#""odc": Odc(k: 4, min_size: 6, every: 2)"#;
 
-fn place(clusterers: &str) -> Place {
+pub fn place(clusterers: &str) -> Place {
     let place = Place::new();
     place.write("cluster.rhai", METHOD);
     place.write("r.ron", recipe(clusterers));
     place
 }
 
-fn checkpoint(place: &Place, run: &str, step: u64) -> Checkpoint {
+pub fn checkpoint(place: &Place, run: &str, step: u64) -> Checkpoint {
     let path = place.path(run).join(format!("checkpoints/step-{step:08}.safetensors"));
     Checkpoint::read(&path, Device::Cpu).unwrap_or_else(|error| panic!("{error}"))
 }

@@ -38,7 +38,7 @@ fn jpeg(at: u32) -> Vec<u8> {
 }
 
 /// 40 training and 8 test images of two classes.
-fn pictures() -> Place {
+pub fn pictures() -> Place {
     let place = Place::new();
     for (split, n) in [("train", 40), ("val", 8)] {
         for at in 0..n {

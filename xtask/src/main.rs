@@ -33,6 +33,7 @@ mod compare;
 mod compare_ssl;
 mod cuda_object;
 mod demo;
+mod fake_cuda;
 mod fashion_mnist;
 mod fuzz;
 mod golden;
@@ -106,6 +107,8 @@ enum Command {
     /// working tree, and fail unless the tensors of all checkpoints are equal bit for bit. xtask/same_renames.txt has the
     /// names that changed.
     Same(same::SameArgs),
+    /// Run the program on a CUDA device without a GPU (tests/fake_cuda): captured steps, host syncs, races.
+    FakeCuda(fake_cuda::FakeCudaArgs),
     /// Attack the program: kills, damaged files, missing memory and disk, changed data, settings at their limits.
     Torture(torture::TortureArgs),
 }
@@ -142,6 +145,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Fixtures(Fixture::FashionMnist(args)) => fashion_mnist::run(&repo, args),
         Command::Golden(args) => golden::run(&repo, args),
         Command::Same(args) => same::run(&repo, args),
+        Command::FakeCuda(args) => fake_cuda::run(&repo, args),
         Command::Torture(args) => torture::run(&repo, args),
     }
 }

@@ -302,6 +302,14 @@ impl Session {
         Ok(())
     }
 
+    /// Fills the clusterers with made-up features: timed steps then do all that those of a run do.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    pub fn rehearse_clusterers(&mut self) -> Result<()> {
+        self.world_mut().clusterers.iter_mut().try_for_each(|unit| unit.clusterer.rehearse())
+    }
+
     /// Begins a part of a step: its own batch, its own draws.
     fn begin(&self, batch: Batch, mode: Mode, detail: bool, (part, parts): (usize, usize)) {
         let mut frame = self.frame.borrow_mut();

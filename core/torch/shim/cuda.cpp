@@ -2,6 +2,7 @@
 #include "shim.h"
 
 #include <ATen/Context.h>
+#include <ATen/ops/empty_like.h>
 #include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/Event.h>
 #include <c10/core/StreamGuard.h>
@@ -10,6 +11,7 @@
 #include <dlfcn.h>
 
 #include <map>
+#include <memory>
 #include <string>
 
 namespace {
@@ -109,6 +111,25 @@ char* admix_upload_aside(Handle host, int index, Handle* result) {
     *result = owned(std::move(copy));
   });
 }
+
+// Asks for a copy in page-locked memory. It is there once `copied` is waited for; nothing here waits.
+char* admix_download(Handle tensor, Handle* result, void** copied) {
+  return guarded([&] {
+    const auto device = tensor->device();
+    auto event = std::make_unique<c10::Event>(device.type());
+    auto host = at::empty_like(*tensor, tensor->options().device(at::kCPU).pinned_memory(true));
+    host.copy_(*tensor, /*non_blocking=*/true);
+    event->record(c10::impl::VirtualGuardImpl(device.type()).getStream(device));
+    *result = owned(std::move(host));
+    *copied = event.release();
+  });
+}
+
+char* admix_downloaded(void* copied) {
+  return guarded([&] { static_cast<c10::Event*>(copied)->synchronize(); });
+}
+
+void admix_forget_download(void* copied) { delete static_cast<c10::Event*>(copied); }
 
 // By the calls that keep libtorch's two sets of switches alike: it refuses to read them where they differ. That these
 // calls are the older ones is no concern of a user's.

@@ -117,6 +117,9 @@ unsafe extern "C" {
     pub(crate) safe fn admix_synchronize(index: c_int) -> Fault;
     pub(crate) fn admix_upload(host: Handle, index: c_int, result: *mut Handle) -> Fault;
     pub(crate) fn admix_upload_aside(host: Handle, index: c_int, result: *mut Handle) -> Fault;
+    pub(crate) fn admix_download(tensor: Handle, result: *mut Handle, copied: *mut *mut c_void) -> Fault;
+    pub(crate) fn admix_downloaded(copied: *mut c_void) -> Fault;
+    pub(crate) fn admix_forget_download(copied: *mut c_void);
     pub(crate) safe fn admix_set_tf32(allowed: bool) -> Fault;
     pub(crate) fn admix_tf32(allowed: *mut bool) -> Fault;
 }

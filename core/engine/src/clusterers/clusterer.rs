@@ -39,6 +39,12 @@ pub trait Clusterer: Debug {
     /// Features of another shape than it was built for.
     fn initialise(&mut self, features: &Tensor, draws: &mut Draws) -> Result<()>;
 
+    /// Starts from made-up features, without clustering: so that timed steps do all that those of a run do.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    fn rehearse(&mut self) -> Result<()>;
+
     /// The labels of samples: `[N]` int64 from their ids `[N]` int64.
     ///
     /// # Errors

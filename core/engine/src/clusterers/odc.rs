@@ -4,7 +4,7 @@
 //!         of centroids, dissolving and splitting is that of the authors' code.
 
 use admix_api::{Draws, describe};
-use admix_torch::{Device, Kind, Tensor};
+use admix_torch::{Device, Download, Kind, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
@@ -105,6 +105,8 @@ pub struct OdcClusterer {
     filled: bool,
     /// What this step has written over, oldest first.
     replaced: Vec<Replaced>,
+    /// On a GPU: the smallest count after the step before, on its way to the host. None: read now.
+    smallest: Option<Download>,
 }
 
 /// What an update wrote over.
@@ -141,6 +143,7 @@ impl OdcClusterer {
             settings,
             filled: false,
             replaced: Vec::new(),
+            smallest: None,
         })
     }
 
@@ -154,7 +157,16 @@ impl OdcClusterer {
         self.labels.f_copy_(labels)?;
         self.centroids.f_copy_(centroids)?;
         self.filled = true;
+        self.smallest = None;
         self.recount()
+    }
+
+    /// Asks for the smallest count, which the host reads after the next step: reading it now would let the device run dry.
+    fn ask_for_smallest(&mut self) -> Result<()> {
+        if self.counts.device() != Device::Cpu {
+            self.smallest = Some(Download::of(&self.counts.f_min()?)?);
+        }
+        Ok(())
     }
 
     fn recount(&mut self) -> Result<()> {
@@ -247,12 +259,26 @@ impl Clusterer for OdcClusterer {
 
     fn loaded(&mut self) {
         self.filled = true;
+        // What the step before the checkpoint asked for. A device that refuses is asked again after the next step.
+        self.smallest = None;
+        drop(self.ask_for_smallest());
     }
 
     fn initialise(&mut self, features: &Tensor, draws: &mut Draws) -> Result<()> {
         let features = self.units(features, self.features.size()[0])?;
         let (labels, centroids) = k_means(&features, self.settings.k, self.settings.iterations, draws)?;
         self.set(&features, &labels, &centroids)
+    }
+
+    fn rehearse(&mut self) -> Result<()> {
+        let _guard = admix_torch::no_grad();
+        let (size, options) = (self.features.size(), (Kind::Float, self.features.device()));
+        let features = Tensor::f_arange(size[0] * size[1], options)?.f_sin()?.f_reshape(&size)?;
+        // Clusters of equal sizes: none is dissolved.
+        let labels = self.labels.f_ones_like()?.f_cumsum(0, Kind::Int64)?.f_remainder(self.settings.k)?;
+        let centroids = self.centroids.shallow_clone();
+        self.set(&admix_api::unit(&features)?, &labels, &centroids)?;
+        self.update_centroids()
     }
 
     fn labels(&self, index: &Tensor) -> Result<Tensor> {
@@ -316,10 +342,18 @@ impl Clusterer for OdcClusterer {
             self.update_centroids()?;
         }
         let iterations = self.settings.iterations;
-        self.dissolve_small(&mut |members| {
-            let (part, _) = k_means(members, 2, iterations, draws)?;
-            Ok(part.f_nonzero()?.f_squeeze_dim(1)?)
-        })
+        // On a GPU a cluster that was small after the step before, and still is, is dissolved: one step later than on a CPU.
+        let due = match self.smallest.take() {
+            Some(smallest) => smallest.read()?.f_int64_value(&[])? < self.settings.min_size,
+            None => true,
+        };
+        let dissolved = due
+            && self.dissolve_small(&mut |members| {
+                let (part, _) = k_means(members, 2, iterations, draws)?;
+                Ok(part.f_nonzero()?.f_squeeze_dim(1)?)
+            })?;
+        self.ask_for_smallest()?;
+        Ok(dissolved)
     }
 }
 
@@ -390,6 +424,15 @@ mod tests {
         let mut clusterer = OdcClusterer::new(settings(), 90, 8, Device::Cpu).expect("a clusterer");
         assert!(!clusterer.after_step(10, &mut draws(10)).expect("a step"));
         assert_eq!(counts(&clusterer), [90, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_rehearsed_clusterer_has_clusters_of_equal_sizes_and_nothing_to_dissolve() {
+        let mut clusterer = OdcClusterer::new(settings(), 90, 8, Device::Cpu).expect("a clusterer");
+        clusterer.rehearse().expect("features");
+        assert_eq!(counts(&clusterer), [15; 6]);
+        assert!(!clusterer.after_step(10, &mut draws(10)).expect("a step"));
+        assert!(clusterer.centroids.isfinite().all().int64_value(&[]) == 1);
     }
 
     #[test]

@@ -112,6 +112,10 @@ impl Checkpoint {
     /// # Errors
     /// A value that is not finite (nothing is written then), or the file cannot be written.
     pub fn write(path: &Path, mut header: Header, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+        // Once: all that follows reads the values.
+        let on_host =
+            admix_torch::all_on_host(&tensors.values().map(Tensor::shallow_clone).collect::<Vec<_>>())?;
+        let tensors: &BTreeMap<String, Tensor> = &tensors.keys().cloned().zip(on_host).collect();
         for (name, tensor) in tensors {
             if !is_finite(tensor)? {
                 return Err(Error::NotFinite { tensor: name.clone() });

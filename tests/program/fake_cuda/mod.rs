@@ -1,0 +1,6 @@
+//! The program on a CUDA device without a GPU: the library of `tests/fake_cuda/` in the place of libtorch's CUDA part.
+
+mod device;
+mod faults;
+mod recipes;
+mod runs;
