@@ -39,11 +39,14 @@ pub trait Clusterer: Debug {
     /// Features of another shape than it was built for.
     fn initialise(&mut self, features: &Tensor, draws: &mut Draws) -> Result<()>;
 
-    /// Starts from made-up features, without clustering: so that timed steps do all that those of a run do.
+    /// Fills the clusterer with made-up features, without clustering, so that timed steps do all that a run's steps do. A
+    /// clusterer whose steps cost the same while it is empty need not implement it.
     ///
     /// # Errors
     /// libtorch refused.
-    fn rehearse(&mut self) -> Result<()>;
+    fn rehearse(&mut self) -> Result<()> {
+        Ok(())
+    }
 
     /// The labels of samples: `[N]` int64 from their ids `[N]` int64.
     ///

@@ -219,9 +219,6 @@ mod tests {
         fn initialise(&mut self, _: &Tensor, _: &mut Draws) -> Result<()> {
             Ok(())
         }
-        fn rehearse(&mut self) -> Result<()> {
-            Ok(())
-        }
         fn labels(&self, index: &Tensor) -> Result<Tensor> {
             Ok(index.f_zeros_like()?.f_add_scalar(self.0)?)
         }
