@@ -7,7 +7,6 @@
 //! | `clusterers/` | the kind *clusterer*: pseudo labels, one file each |
 //! | `dry_run` | calls of a method before a run |
 //! | `error` | what can go wrong, and the exit codes |
-//! | `float32` | which numbers the device holds |
 //! | `float32` | numbers that the device can hold |
 //! | `loggers/` | the kind *logger*, the events of a run, one file for each logger |
 //! | `method/` | the script's verbs: recorded, executed, captured |

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use admix_api::{Path, Settings};
 use admix_torch::Tensor;
 
-use crate::{BatchNorm2d, Map, Pass, Result};
+use crate::{BatchNorm2d, Map, Naming, Pass, Result};
 
 /// A trunk in stages. Stage 0 is the stem, the stages 1 to [`stages`](Backbone::stages) follow.
 ///
@@ -98,6 +98,18 @@ pub trait BackboneConfig: Debug + Settings {
 
     /// The same network at toy width, with the same stages, for dry runs. `None`: it is small as it is.
     fn narrowed(&self) -> Option<Rc<dyn BackboneConfig>> {
+        None
+    }
+
+    /// How other libraries name the tensors of this network; its weights are read from and written to their files by these
+    /// names. Empty: no other library has it.
+    fn namings(&self) -> Vec<Naming> {
+        Vec::new()
+    }
+
+    /// The setting to change where a tensor of a weight file has another shape than here. `tensor` is its name here. `None`:
+    /// no setting gives the network of that file.
+    fn misfit(&self, _tensor: &str, _theirs: &[i64], _ours: &[i64]) -> Option<&'static str> {
         None
     }
 

@@ -15,6 +15,7 @@
 //! | `backbones/residual.rs`, `stem.rs` | what ResNet and ResNeXt share |
 //! | `layers/` | convolution, linear layer, BatchNorm |
 //! | `heads/` | what reads a backbone's last map: the classifier, the neck |
+//! | `naming.rs` | how other libraries name a network's tensors |
 //! | `network.rs` | one backbone with its heads and neck |
 //! | `weights.rs` | weight files |
 //! | `error.rs` | what can go wrong |
@@ -28,6 +29,7 @@ mod heads;
 mod kind;
 mod layers;
 mod map;
+mod naming;
 mod network;
 mod pass;
 mod weights;
@@ -39,6 +41,7 @@ pub use heads::{Head, LinearHead, MlpNeck, MlpNeckConfig, NeckConfig};
 pub use kind::BackboneChoice;
 pub use layers::{BatchNorm2d, Conv2d, Conv2dConfig, Linear};
 pub use map::{Grid, Map};
+pub use naming::Naming;
 pub use network::Network;
 pub use pass::Pass;
 pub use weights::{load_safetensors, safetensors_metadata, save_safetensors};

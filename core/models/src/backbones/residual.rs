@@ -9,9 +9,23 @@ use admix_api::{Path, Result as Checked};
 use admix_torch::Tensor;
 
 use super::stem::Stem;
-use crate::{Backbone, BatchNorm2d, Conv2d, Conv2dConfig, Error, Map, Pass, Result};
+use crate::{Backbone, BatchNorm2d, Conv2d, Conv2dConfig, Error, Map, Naming, Pass, Result};
 
 const STAGES: usize = 4;
+
+/// torchvision's names, which timm keeps.
+pub(super) const NAMING: Naming = Naming::same(&["torchvision", "timm"], "fc");
+
+/// The setting to change for a tensor of another shape.
+pub(super) fn misfit(tensor: &str, theirs: &[i64], ours: &[i64]) -> Option<&'static str> {
+    let other_kernel = theirs.get(2..) != ours.get(2..);
+    Some(match (tensor, other_kernel) {
+        ("conv1.weight", true) => "stem",
+        (_, true) => "depth",
+        (_, false) => "width",
+    })
+}
+
 /// Output channels of a bottleneck block, in units of its plane count.
 const EXPANSION: i64 = 4;
 

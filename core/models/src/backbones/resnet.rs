@@ -6,9 +6,9 @@ use std::rc::Rc;
 
 use admix_api::{Path, Result as Checked};
 
-use super::residual::{BlockKind, Layout, check_depth, check_width};
+use super::residual::{BlockKind, Layout, NAMING, check_depth, check_width, misfit};
 use super::stem::Stem;
-use crate::{Backbone, BackboneConfig, Result};
+use crate::{Backbone, BackboneConfig, Naming, Result};
 
 admix_api::settings! {
     /// Settings of a ResNet. Recipe: `ResNet(depth: 18, stem: Small, width: 1.0)`.
@@ -47,6 +47,14 @@ impl BackboneConfig for ResNetConfig {
 
     fn narrowed(&self) -> Option<Rc<dyn BackboneConfig>> {
         Some(Rc::new(Self { width: self.width.min(0.125), ..self.clone() }))
+    }
+
+    fn namings(&self) -> Vec<Naming> {
+        vec![NAMING]
+    }
+
+    fn misfit(&self, tensor: &str, theirs: &[i64], ours: &[i64]) -> Option<&'static str> {
+        misfit(tensor, theirs, ours)
     }
 
     fn sizes(&self) -> Vec<&'static str> {
