@@ -7,6 +7,7 @@ use admix_engine::{Method, Prepared, ScriptKind, ScriptedLoss, ScriptedMixer};
 use anyhow::Result;
 use clap::Args;
 
+use crate::data::downloading;
 use crate::device::DeviceArgs;
 use crate::failure::bad_input;
 use crate::libraries;
@@ -36,7 +37,10 @@ pub fn check(args: &CheckArgs) -> Result<()> {
     let registry = libraries::registry()?;
     let recipe =
         RecipeArgs { recipe: args.what.clone(), changes: args.changes.clone() }.read(&[], &registry)?;
-    let (prepared, missing) = admix_engine::check(recipe, args.script.as_ref(), &registry, device)?;
+    let (mut prepared, missing) = admix_engine::check(recipe, args.script.as_ref(), &registry, device)?;
+    if let Some(origin) = prepared.start(&downloading())? {
+        output::note(&origin.to_string());
+    }
     let Prepared { recipe, session, dataset, warnings } = prepared;
     warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
     if let Some(missing) = missing {

@@ -1,5 +1,6 @@
 //! `admix data`: get, import, info, verify.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -112,7 +113,7 @@ pub fn data(command: &DataCommand) -> Result<()> {
 
 fn import(args: &ImportArgs, registry: &Registry) -> Result<()> {
     let begin = Instant::now();
-    let progress = progress();
+    let progress = downloading();
     let options = ImportOptions {
         force: args.force,
         size: args.size,
@@ -132,7 +133,7 @@ fn import(args: &ImportArgs, registry: &Registry) -> Result<()> {
 
 fn get(args: &GetArgs, registry: &Registry) -> Result<()> {
     let begin = Instant::now();
-    let progress = progress();
+    let progress = downloading();
     let options = GetOptions { url: args.url.as_deref(), progress: &progress };
     let report = Datasets::new(&args.root, registry).get(&args.name, options);
     output::end_bar();
@@ -159,10 +160,11 @@ fn get(args: &GetArgs, registry: &Registry) -> Result<()> {
 }
 
 /// Shows bytes done of bytes in all, where there is a terminal; the bar goes with `output::end_bar`.
-fn progress() -> impl Fn(u64, u64) {
-    let bar = output::bar(|| ProgressBar::new(0).with_style(style()));
+/// Shows a download, once it takes a while.
+pub fn downloading() -> impl Fn(u64, u64) {
+    let bar = OnceCell::new();
     move |done, total| {
-        if let Some(bar) = &bar {
+        if let Some(bar) = bar.get_or_init(|| output::bar(|| ProgressBar::new(0).with_style(style()))) {
             bar.set_length(total);
             bar.set_position(done);
         }

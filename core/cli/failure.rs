@@ -55,9 +55,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
     match error.downcast_ref::<admix_data::Error>() {
         Some(admix_data::Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return 2,
-        Some(
-            admix_data::Error::Torch(_) | admix_data::Error::Io { .. } | admix_data::Error::Download { .. },
-        ) => return 1,
+        Some(admix_data::Error::Torch(_) | admix_data::Error::Io { .. } | admix_data::Error::Fetch(_)) => {
+            return 1;
+        }
         Some(_) => return 2,
         None => {}
     }

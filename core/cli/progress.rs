@@ -95,6 +95,7 @@ impl Progress {
                     bar.with_style(style())
                 });
             }
+            Event::StartedFrom(origin) => output::print(&origin.to_string())?,
             Event::Resumed { path, step } => {
                 output::print(&format!(
                     "resumed from {} at step {}",

@@ -10,12 +10,13 @@ use admix_engine::{Precision, Prepared, Recipe, Run, RunContext, RunFolder, RunO
 use admix_torch::Device;
 use anyhow::{Context, Result};
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
 use crate::checkpoints;
+use crate::data::downloading;
 use crate::device::{Capture, DeviceArgs, PrecisionArgs};
 use crate::failure::bad_input;
 use crate::libraries;
@@ -52,6 +53,10 @@ pub struct RunArgs {
     /// All randomness flows from it; the same as --set seed=N.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Start from the backbone in this weight file; the same as --set init.from="FILE". A path, torchvision:NAME, hf:OWNER/NAME
+    /// or an https:// address.
+    #[arg(long, value_name = "FILE")]
+    init: Option<String>,
     /// Stop after this many optimiser steps in all.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_steps: Option<u64>,
@@ -80,7 +85,9 @@ pub fn run(args: &RunArgs, profiler: Option<&Profiler>) -> Result<()> {
     let precision = args.precision.open(device)?;
     let registry = Rc::new(libraries::registry()?);
     let seed = args.seed.map(|seed| change("seed", seed));
-    let recipe = args.recipe.read(seed.as_slice(), &registry)?;
+    let init = args.init.as_ref().map(|from| change("init.from", Value::from(from.as_str())));
+    let more: Vec<_> = seed.into_iter().chain(init).collect();
+    let recipe = args.recipe.read(&more, &registry)?;
     if args.dry_run {
         return dry_run(args, recipe, &registry, device, precision);
     }
@@ -95,9 +102,11 @@ pub fn run(args: &RunArgs, profiler: Option<&Profiler>) -> Result<()> {
         capture: args.capture == Capture::Auto && profiler.is_none(),
         ..RunOptions::default()
     };
-    let mut context = RunContext { out, ..RunContext::default() };
+    let mut context = RunContext { out, progress: Rc::new(downloading()), ..RunContext::default() };
     context.loggers.add(Box::new(Progress::new(args.format, recipe.reported().unwrap_or_default())))?;
-    let mut run = Run::begin(recipe, &options, &registry, device, context)?;
+    let begun = Run::begin(recipe, &options, &registry, device, context);
+    output::end_bar();
+    let mut run = begun?;
     run.after_evaluation = Some(Box::new(|session, dataset, folder| {
         let name = format!("epoch-{:03}.png", session.clock().epoch);
         // A picture that fails must not end a run.
@@ -122,8 +131,7 @@ pub fn run(args: &RunArgs, profiler: Option<&Profiler>) -> Result<()> {
                 output::print_json(profile)?;
             }
             let mut end = json!({ "event": "finished", "samples": samples });
-            if let (Some(end), serde_json::Value::Object(facts)) =
-                (end.as_object_mut(), serde_json::to_value(&summary)?)
+            if let (Some(end), Value::Object(facts)) = (end.as_object_mut(), serde_json::to_value(&summary)?)
             {
                 end.extend(facts);
             }
@@ -188,8 +196,11 @@ fn dry_run(
     device: Device,
     precision: Precision,
 ) -> Result<()> {
-    let Prepared { recipe, session, dataset, warnings } =
-        prepare(recipe, args.script.as_ref(), registry, device, precision)?;
+    let mut prepared = prepare(recipe, args.script.as_ref(), registry, device, precision)?;
+    if args.resume.is_none() {
+        prepared.start(&downloading())?;
+    }
+    let Prepared { recipe, session, dataset, warnings } = prepared;
     if let Some(Some(path)) = &args.resume
         // A run that ended before its first checkpoint begins again: nothing can differ.
         && !(path.is_dir() && RunFolder::existing(path).checkpoints().is_empty())

@@ -23,6 +23,7 @@ pub mod resume;
 mod sandbox;
 mod sets;
 mod sizes;
+mod starts;
 mod streaming;
 mod unlabelled;
 

@@ -87,16 +87,9 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// A file that could not be downloaded.
-    #[error("cannot get {url}: {problem}; {remedy}")]
-    Download {
-        /// Its address.
-        url: String,
-        /// What went wrong.
-        problem: String,
-        /// What to do.
-        remedy: String,
-    },
+    /// A file could not be downloaded.
+    #[error(transparent)]
+    Fetch(#[from] admix_fetch::Error),
     /// An entry that no honest image archive holds.
     #[error("{}: entry `{entry}` {why}; nothing was written. {remedy}", path.display())]
     Refused {

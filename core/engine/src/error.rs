@@ -117,6 +117,9 @@ pub enum Error {
     /// From a data set.
     #[error(transparent)]
     Data(#[from] admix_data::Error),
+    /// A file could not be downloaded.
+    #[error(transparent)]
+    Fetch(#[from] admix_fetch::Error),
     /// From a network.
     #[error(transparent)]
     Models(#[from] admix_models::Error),

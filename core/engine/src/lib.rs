@@ -60,14 +60,14 @@ pub use param::Param;
 pub use precision::Precision;
 pub use queue::{Queue, QueueConfig};
 pub use recipe::{
-    CheckpointConfig, EmbeddingHeadConfig, EvaluateConfig, GroupConfig, Origin, Override, PairConfig, Recipe,
-    When, describe,
+    CheckpointConfig, EmbeddingHeadConfig, EvaluateConfig, GroupConfig, HeadStart, InitConfig, InitPart,
+    Origin, Override, PairConfig, Prefix, Recipe, When, describe,
 };
 pub use run::{
-    Accuracy, AfterEpoch, Checkpoint, Features, HeadAccuracy, Header, History, Knn, Linear, LinearAugment,
-    LinearCached, LinearPreset, Look, Measured, MixerReport, Prepared, Probe, ProbeChoice, Run, RunContext,
-    RunFacts, RunFolder, RunOptions, Status, Summary, TrainPass, check, evaluate, measure, method_of,
-    mixer_report, prepare, probes, session_of,
+    Accuracy, AfterEpoch, Checkpoint, Features, HeadAccuracy, Header, History, Images, Knn, Linear,
+    LinearAugment, LinearCached, LinearPreset, Look, Measured, MixerReport, Prepared, Probe, ProbeChoice,
+    Run, RunContext, RunFacts, RunFolder, RunOptions, StartedFrom, Status, Summary, TrainPass, check,
+    evaluate, measure, method_of, mixer_report, prepare, probes, session_of,
 };
 pub use script::{
     ScriptKind, ScriptText, ScriptedLoss, ScriptedMixer, registry, script_entry, script_plugins,

@@ -1,6 +1,5 @@
 //! Datasets from where they are published: downloaded, compared with their published checksum, unpacked or imported.
 
-mod download;
 mod unpack;
 
 #[cfg(test)]
@@ -9,6 +8,8 @@ mod tests;
 use std::path::PathBuf;
 
 use admix_api::did_you_mean;
+pub use admix_fetch::Fetched;
+use admix_fetch::{Sum, Wanted};
 use serde::Serialize;
 
 use crate::catalogue::Status;
@@ -17,8 +18,6 @@ use crate::error::{check_name, setting};
 use crate::import::ImportOptions;
 use crate::lookup::Datasets;
 use crate::{Error, Result, packed};
-
-pub use download::Fetched;
 
 /// How to get a dataset.
 #[derive(Clone, Copy)]
@@ -109,7 +108,9 @@ impl Datasets<'_> {
                 Some(url) => format!("{}/{file}", url.trim_end_matches('/')),
             };
             let path = folder.join(file);
-            let fetched = download::download(&url, &path, md5, options.progress)?;
+            let sum = Sum::Md5((*md5).into());
+            let wanted = Wanted { url: &url, sum: Some(&sum), mirror: "give a mirror with `--url`" };
+            let fetched = wanted.download(&path, options.progress)?;
             match set.then {
                 Then::Keep(_) => {}
                 Then::Unpack(folder) => unpack::unpack(&path, self.root, folder)?,

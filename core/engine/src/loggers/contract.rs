@@ -6,7 +6,7 @@ use admix_api::contract::{Check, Ledger, Promise, Test, ensure};
 
 use super::event::{Event, Record};
 use super::logger::{LoggerConfig, Opening};
-use crate::run::Accuracy;
+use crate::run::{Accuracy, StartedFrom};
 use crate::{Error, Result};
 
 const TAKES: &str = "every event is taken";
@@ -28,6 +28,19 @@ pub(super) fn events() -> Vec<Event> {
             parameters: 100,
             device: "cpu (1 threads)".into(),
         },
+        Event::StartedFrom(StartedFrom {
+            from: "torchvision:resnet18".into(),
+            file: "resnet18.pth".into(),
+            sha256: "f3".into(),
+            format: "PyTorch".into(),
+            prefix: String::new(),
+            names: "torchvision".into(),
+            matched: 100,
+            more: Vec::new(),
+            left_over: vec!["fc.weight".into()],
+            followers: Vec::new(),
+            same_normalisation: None,
+        }),
         Event::Resumed { path: "runs/x/checkpoints/step-1.safetensors".into(), step: 1 },
         Event::Progress { step: 2, epoch: 0 },
         Event::Train {

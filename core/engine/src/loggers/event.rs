@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::run::Accuracy;
+use crate::run::{Accuracy, StartedFrom};
 
 /// Something that happened in a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,6 +27,8 @@ pub enum Event {
         /// The device in words.
         device: String,
     },
+    /// The networks start from weights of a file.
+    StartedFrom(StartedFrom),
     /// A run goes on from a checkpoint.
     Resumed {
         /// Which.

@@ -12,5 +12,8 @@ mod validate;
 
 pub use overrides::Override;
 pub use recipe::Recipe;
-pub use sections::{CheckpointConfig, EmbeddingHeadConfig, EvaluateConfig, GroupConfig, PairConfig, When};
+pub use sections::{
+    CheckpointConfig, EmbeddingHeadConfig, EvaluateConfig, GroupConfig, HeadStart, InitConfig, InitPart,
+    PairConfig, Prefix, When,
+};
 pub use show::{Origin, describe};

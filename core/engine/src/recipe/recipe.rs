@@ -10,7 +10,9 @@ use admix_models::{BackboneChoice, NeckConfig, ResNetConfig};
 
 use super::locate;
 use super::overrides::Override;
-use super::sections::{CheckpointConfig, EmbeddingHeadConfig, EvaluateConfig, GroupConfig, PairConfig};
+use super::sections::{
+    CheckpointConfig, EmbeddingHeadConfig, EvaluateConfig, GroupConfig, InitConfig, PairConfig,
+};
 use crate::clusterers::Clusterer;
 use crate::loggers::Logger;
 use crate::optimizers::{OptimizerConfig, OptimizerRule, Sgd};
@@ -43,6 +45,8 @@ section! {
         pub neck: Option<NeckConfig> = None,
         /// Linear heads on embeddings, by the name that the script uses. Default: none.
         pub embedding_heads: BTreeMap<String, EmbeddingHeadConfig> = BTreeMap::new(),
+        /// Weights that the trained networks start from. Default: random ones.
+        pub init: Option<InitConfig> = None,
         /// Into how many groups of their own statistics BatchNorms split a train-mode batch, whose samples are dealt out anew in
         /// each pass. Default 1: they do not.
         pub bn_groups: i64 = 1,
@@ -186,6 +190,15 @@ impl Recipe {
                 self.field_error("data.name", format!("cannot be opened: {unknown}"))
             }
             other => other.into(),
+        }
+    }
+
+    /// An error of a weight file, at the field that names it: a failed download and an unreadable file are no faults of it.
+    pub(crate) fn weights_error(&self, field: &str, error: admix_weights::Error) -> Error {
+        match error {
+            admix_weights::Error::Torch(error) => error.into(),
+            admix_weights::Error::Fetch(error) => Error::Fetch(error),
+            other => self.field_error(field, format!("cannot be used: {other}")),
         }
     }
 

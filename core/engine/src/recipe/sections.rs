@@ -57,6 +57,58 @@ pub struct GroupConfig {
     pub weight_decay: Option<f64>,
 }
 
+/// Weights that a run starts from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InitConfig {
+    /// A weight file: a path, `torchvision:NAME`, `hf:OWNER/NAME` or an `https://` address. It may be safetensors, a file of
+    /// `torch.save`, or a checkpoint of a run.
+    pub from: String,
+    /// Of a checkpoint of a run: the network to take. Default: the trained one.
+    #[serde(default)]
+    pub net: Option<String>,
+    /// What of the network is taken. Default Backbone.
+    #[serde(default)]
+    pub part: InitPart,
+    /// What stands before the names of the backbone's tensors in the file: `Is("module.encoder_q.")`. Default Auto: it is
+    /// looked for.
+    #[serde(default)]
+    pub prefix: Prefix,
+    /// What classifier heads start from. Default Fresh.
+    #[serde(default)]
+    pub heads: HeadStart,
+}
+
+/// What of a network is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum InitPart {
+    /// The backbone.
+    #[default]
+    Backbone,
+    /// The backbone and the neck; the file is one of this program.
+    All,
+}
+
+/// What stands before the names of a backbone's tensors in a file.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Prefix {
+    /// It is looked for; two that would do are an error.
+    #[default]
+    Auto,
+    /// This.
+    Is(String),
+}
+
+/// What classifier heads start from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum HeadStart {
+    /// New values.
+    #[default]
+    Fresh,
+    /// The file's classifier, where it has the head's shape; new values elsewhere.
+    Matching,
+}
+
 section! {
     /// How and when a run is evaluated.
     default pub struct EvaluateConfig {
@@ -91,4 +143,4 @@ impl Default for CheckpointConfig {
     }
 }
 
-admix_api::plain!(When, PairConfig, EmbeddingHeadConfig, GroupConfig, CheckpointConfig);
+admix_api::plain!(When, PairConfig, InitConfig, EmbeddingHeadConfig, GroupConfig, CheckpointConfig);

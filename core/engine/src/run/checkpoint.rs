@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::method::{Clock, Method};
 use crate::recipe::{Recipe, describe};
+use crate::run::images::Images;
 use crate::run::metrics::History;
+use crate::run::started_from::StartedFrom;
 use crate::script::ScriptText;
 use crate::session::Session;
 use crate::{Error, Result};
@@ -46,6 +48,12 @@ pub struct Header {
     pub scripts: Vec<ScriptText>,
     /// Results so far.
     pub history: History,
+    /// The images that its networks were trained on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<Images>,
+    /// Where its weights come from, if not from random ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_from: Option<StartedFrom>,
     /// blake3 of this header (with an empty checksum) and of every tensor.
     pub checksum: String,
 }
@@ -81,8 +89,15 @@ impl Header {
             script_file: method.file().into(),
             scripts: recipe.scripts.clone(),
             history: history.clone(),
+            images: None,
+            started_from: None,
             checksum: String::new(),
         }
+    }
+
+    /// The header in the text of a safetensors file; `None` where no run wrote it.
+    pub(crate) fn parse(metadata: &BTreeMap<String, String>) -> Option<Self> {
+        serde_json::from_str(metadata.get(KEY)?).ok()
     }
 
     fn checksum(&self, tensors: &BTreeMap<String, Tensor>) -> Result<String> {

@@ -11,6 +11,7 @@ use crate::param::Param;
 use crate::precision::Precision;
 use crate::run::Run;
 use crate::run::metrics::Summary;
+use crate::run::started_from::StartedFrom;
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +69,9 @@ pub struct RunFacts {
     pub weights: BTreeMap<String, f64>,
     /// Mixers of libraries and scripts.
     pub plugins_from_elsewhere: Vec<String>,
+    /// Where its weights come from, if not from random ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_from: Option<StartedFrom>,
     /// The dataset.
     pub data: String,
     /// Its training images.
@@ -117,6 +121,7 @@ impl RunFacts {
             params: run.session.params(),
             weights,
             plugins_from_elsewhere: world.mixers.iter().filter_map(|m| m.watched.clone()).collect(),
+            started_from: run.started_from.clone(),
             data: run.dataset.info().name.clone(),
             train_images: run.dataset.len(Split::Train),
             test_images: run.dataset.len(Split::Test),

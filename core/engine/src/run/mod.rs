@@ -6,10 +6,13 @@ mod context;
 mod evaluate;
 mod facts;
 mod folder;
+mod images;
+mod init;
 mod lock;
 mod metrics;
 mod pending;
 mod probe;
+mod started_from;
 mod train;
 mod whole;
 
@@ -35,11 +38,13 @@ pub use context::RunContext;
 pub use evaluate::{MixerReport, evaluate, mixer_report};
 pub use facts::{RunFacts, Status};
 pub use folder::RunFolder;
+pub use images::Images;
 pub use metrics::{History, Summary};
 pub use probe::{
     AfterEpoch, Features, Knn, Linear, LinearAugment, LinearCached, LinearPreset, Measured, Probe,
     ProbeChoice, TrainPass, measure, probes,
 };
+pub use started_from::StartedFrom;
 pub(crate) use whole::write_whole;
 
 /// What to run.
@@ -83,6 +88,8 @@ pub struct Run {
     history: History,
     /// Batches of the current epoch that are done.
     batch_in_epoch: u64,
+    /// Where its weights come from, if not from random ones.
+    started_from: Option<StartedFrom>,
     max_steps: Option<u64>,
     resumed_from: Option<PathBuf>,
 }
@@ -103,6 +110,17 @@ pub struct Prepared {
     pub dataset: Dataset,
     /// What is odd but not wrong.
     pub warnings: Vec<String>,
+}
+
+impl Prepared {
+    /// Puts the weights that the recipe starts from into the networks; `None` where it starts from random ones. `progress`
+    /// gets the bytes that are there and the bytes in all (0: unknown) of a download.
+    ///
+    /// # Errors
+    /// No such file, one that is damaged, or one whose network, heads or images are others.
+    pub fn start(&mut self, progress: &dyn Fn(u64, u64)) -> Result<Option<StartedFrom>> {
+        init::apply(&self.recipe, &mut self.session, &Shape::of(self.dataset.info()), progress)
+    }
 }
 
 impl std::fmt::Debug for Prepared {
@@ -316,6 +334,12 @@ impl Run {
         for warning in &prepared.warnings {
             context.loggers.warn(warning.clone());
         }
+        let mut prepared = prepared;
+        // Before a folder is made for a run that cannot start.
+        let mut started_from = match &options.resume {
+            None => prepared.start(&*context.progress)?,
+            Some(_) => None,
+        };
         let Prepared { recipe, mut session, dataset, .. } = prepared;
         let mut history = History::default();
         let (mut batch_in_epoch, mut resumed_from) = (0, None);
@@ -337,16 +361,21 @@ impl Run {
                         session.set_clock(clock_after(&checkpoint, session.clock(), &recipe)?);
                         batch_in_epoch = checkpoint.header.batch_in_epoch;
                         history = checkpoint.header.history.clone();
+                        started_from = checkpoint.header.started_from.clone();
                         loggers.tell(Event::Resumed {
                             path: checkpoint.path.clone(),
                             step: checkpoint.header.clock.step,
                         })?;
                         resumed_from = Some(checkpoint.path);
                     }
-                    None => loggers.warn(format!(
-                        "{} holds no checkpoint: starting from the beginning",
-                        folder.root.display()
-                    )),
+                    None => {
+                        loggers.warn(format!(
+                            "{} holds no checkpoint: starting from the beginning",
+                            folder.root.display()
+                        ));
+                        let shape = Shape::of(dataset.info());
+                        started_from = init::apply(&recipe, &mut session, &shape, &*context.progress)?;
+                    }
                 }
                 folder
             }
@@ -377,6 +406,7 @@ impl Run {
             after_evaluation: None,
             history,
             batch_in_epoch,
+            started_from,
             max_steps: options.max_steps,
             resumed_from,
         })

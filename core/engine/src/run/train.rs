@@ -13,6 +13,7 @@ use crate::run::Run;
 use crate::run::checkpoint::Header;
 use crate::run::evaluate::evaluate;
 use crate::run::facts::{RunFacts, Status, describe};
+use crate::run::images::Images;
 use crate::run::metrics::Summary;
 use crate::run::pending::{Pending, last_good};
 use crate::run::probe::probes;
@@ -52,6 +53,9 @@ fn steps(run: &mut Run) -> Result<bool> {
         device: describe(run),
     };
     run.context.loggers.tell(started)?;
+    if let Some(origin) = &run.started_from {
+        run.context.loggers.tell(Event::StartedFrom(origin.clone()))?;
+    }
     let newest = run.resumed_from.clone();
     if let Some(path) = &newest {
         trail::tell(Fact::Checkpoint, format_args!("{}", path.display()));
@@ -196,7 +200,11 @@ impl Training<'_> {
         let run = &mut *self.run;
         run.history.seconds = self.before + self.begin.elapsed().as_secs_f64();
         let clock = run.session.clock();
-        let header = Header::of(&run.recipe, run.session.method(), clock, run.batch_in_epoch, &run.history);
+        let header = Header {
+            images: Some(Images::of(&run.dataset)),
+            started_from: run.started_from.clone(),
+            ..Header::of(&run.recipe, run.session.method(), clock, run.batch_in_epoch, &run.history)
+        };
         let saved = run.folder.save(&run.session, header, run.recipe.checkpoint.keep, best);
         let path = saved.map_err(|error| match error {
             Error::NotFinite { .. } => Error::Diverged {

@@ -293,6 +293,14 @@ impl World {
         all
     }
 
+    /// Makes what follows a network or head a copy of it again: its weights came from elsewhere.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    pub(crate) fn start_followers(&mut self) -> Result<()> {
+        self.pairs.iter().try_for_each(|pair| pair.start(&self.nets, &self.heads))
+    }
+
     /// Every tensor that a checkpoint holds, by name.
     pub fn tensors(&self) -> BTreeMap<String, Tensor> {
         self.parts().flat_map(Part::tensors).collect()

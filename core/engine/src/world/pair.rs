@@ -70,6 +70,20 @@ impl Pair {
         Ok(pairs)
     }
 
+    /// Copies everything of what is followed, buffers included.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    pub(crate) fn start(&self, nets: &[Net], heads: &[HeadUnit]) -> Result<()> {
+        let all = nets.iter().map(|net| (&net.name, &net.store));
+        let all: Vec<_> = all.chain(heads.iter().map(|unit| (&unit.name, &unit.store))).collect();
+        let store = |name: &str| all.iter().find(|(own, _)| *own == name).map(|(_, store)| store);
+        if let (Some(from), Some(to)) = (store(&self.from), store(&self.to)) {
+            to.copy_from(from)?;
+        }
+        Ok(())
+    }
+
     /// Puts the momentum, in [0, 1], into its slot, in place, for the next step. A pair that is copied has none.
     ///
     /// # Errors

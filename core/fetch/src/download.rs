@@ -1,16 +1,15 @@
 //! One file by HTTP, into a `.part` file first; a later call goes on where an earlier one stopped.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use md5::{Digest, Md5};
 use serde::Serialize;
 use ureq::http::HeaderMap;
 
 use crate::error::At;
-use crate::{Error, Result};
+use crate::{Error, Result, Sum};
 
 const BUFFER: usize = 1 << 16;
 /// A server that is silent for so long is given up.
@@ -29,51 +28,54 @@ pub struct Fetched {
     pub downloaded: bool,
 }
 
-fn failed(url: &str, problem: impl Into<String>, remedy: &str) -> Error {
+fn failed(url: &str, problem: impl Into<String>, remedy: impl Into<String>) -> Error {
     Error::Download { url: url.into(), problem: problem.into(), remedy: remedy.into() }
 }
 
-const OTHER: &str = "check the address and the connection, or give a mirror with `--url`";
 const AGAIN: &str = "run the command again: it goes on from there";
 
-/// Downloads `url` to the file `to`, whose MD5 must be `md5`.
-pub(super) fn download(url: &str, to: &Path, md5: &str, progress: &dyn Fn(u64, u64)) -> Result<Fetched> {
-    let mut fetched = Fetched { url: url.into(), bytes: 0, resumed_from: 0, downloaded: false };
-    if to.is_file() {
-        let found = md5_of(to)?;
-        if found != md5 {
-            let problem = format!("{} is there already, with the MD5 {found}, expected {md5}", to.display());
-            return Err(failed(url, problem, "move it away or remove it, and run the command again"));
-        }
-        fetched.bytes = fs::metadata(to).at("read", to)?.len();
-        return Ok(fetched);
-    }
-    let folder = to.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).at("make the folder", folder)?;
-    let part = Part::of(to);
-    fetched.resumed_from = part.receive(url, progress)?;
-    let found = md5_of(&part.file)?;
-    if found != md5 {
-        part.remove();
-        let problem = format!("the file has the MD5 {found}, expected {md5}, and was removed");
-        return Err(failed(url, problem, "run the command again, or give another mirror with `--url`"));
-    }
-    fetched.bytes = fs::metadata(&part.file).at("read", &part.file)?.len();
-    fs::rename(&part.file, to).at("write", to)?;
-    fs::remove_file(&part.tag).ok();
-    Ok(Fetched { downloaded: true, ..fetched })
+/// A file to download.
+#[derive(Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Its address.
+    pub url: &'a str,
+    /// Its published checksum; `None` if none is published.
+    pub sum: Option<&'a Sum>,
+    /// How to take the file from elsewhere, as the end of a sentence: "give a mirror with `--url`".
+    pub mirror: &'a str,
 }
 
-fn md5_of(path: &Path) -> Result<String> {
-    let mut file = File::open(path).at("open", path)?;
-    let (mut sum, mut buffer) = (Md5::new(), vec![0; BUFFER]);
-    loop {
-        match file.read(&mut buffer).at("read", path)? {
-            0 => break,
-            n => sum.update(&buffer[..n]),
+impl Wanted<'_> {
+    /// Downloads the file to `to`, whose folder is made. A file that is there is kept, if its checksum is right. `progress` is
+    /// called now and then with the bytes that are there and the bytes in all, 0 if the server does not say.
+    ///
+    /// # Errors
+    /// The server fails or refuses, the checksum is another (the file is removed), the file cannot be written.
+    pub fn download(&self, to: &Path, progress: &dyn Fn(u64, u64)) -> Result<Fetched> {
+        let Self { url, sum, mirror } = *self;
+        let mut fetched = Fetched { url: url.into(), bytes: 0, resumed_from: 0, downloaded: false };
+        if to.is_file() {
+            if let Some(found) = sum.map(|sum| sum.differs(to)).transpose()?.flatten() {
+                let problem = format!("{} is there already, with {found}", to.display());
+                return Err(failed(url, problem, "move it away or remove it, and run the command again"));
+            }
+            fetched.bytes = fs::metadata(to).at("read", to)?.len();
+            return Ok(fetched);
         }
+        let folder = to.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder).at("make the folder", folder)?;
+        let part = Part::of(to);
+        fetched.resumed_from = part.receive(url, mirror, progress)?;
+        if let Some(found) = sum.map(|sum| sum.differs(&part.file)).transpose()?.flatten() {
+            part.remove();
+            let problem = format!("the file has {found}, and was removed");
+            return Err(failed(url, problem, format!("run the command again, or {mirror}")));
+        }
+        fetched.bytes = fs::metadata(&part.file).at("read", &part.file)?.len();
+        fs::rename(&part.file, to).at("write", to)?;
+        fs::remove_file(&part.tag).ok();
+        Ok(Fetched { downloaded: true, ..fetched })
     }
-    Ok(sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// A file on its way.
@@ -111,7 +113,8 @@ impl Part {
     }
 
     /// Receives what is missing; returns how many bytes were there before and are used.
-    fn receive(&self, url: &str, progress: &dyn Fn(u64, u64)) -> Result<u64> {
+    fn receive(&self, url: &str, mirror: &str, progress: &dyn Fn(u64, u64)) -> Result<u64> {
+        let other = || format!("check the address and the connection, or {mirror}");
         let have = self.len();
         let agent = agent(url);
         let mut request = agent.get(url);
@@ -121,7 +124,7 @@ impl Part {
                 request = request.header("If-Range", version);
             }
         }
-        let response = request.call().map_err(|error| failed(url, error.to_string(), OTHER))?;
+        let response = request.call().map_err(|error| failed(url, error.to_string(), other()))?;
         let start = match response.status().as_u16() {
             200 => 0,
             206 if have > 0 && first_byte(response.headers()) == Some(have) => have,
@@ -131,9 +134,9 @@ impl Part {
                     return Ok(have);
                 }
                 self.remove();
-                return self.receive(url, progress);
+                return self.receive(url, mirror, progress);
             }
-            _ => return Err(failed(url, format!("the server answers {}", response.status()), OTHER)),
+            _ => return Err(failed(url, format!("the server answers {}", response.status()), other())),
         };
         let headers = response.headers();
         let length =
@@ -175,7 +178,8 @@ impl Part {
     }
 }
 
-fn agent(url: &str) -> ureq::Agent {
+/// A client for an address: it gives up a silent server, hands every status on, and asks this machine without a proxy.
+pub fn agent(url: &str) -> ureq::Agent {
     let mut config = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .timeout_connect(Some(PATIENCE))

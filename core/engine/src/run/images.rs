@@ -1,0 +1,43 @@
+//! The images that a network was trained on.
+
+use admix_data::{Dataset, Info};
+use serde::{Deserialize, Serialize};
+
+/// What the images that a network takes are like. Kept with its weights, so that it can be used without its dataset.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Images {
+    /// The dataset's name.
+    pub data: String,
+    /// Channels: 3, red, green and blue; or 1, grey.
+    pub channels: i64,
+    /// Height in pixels at which training images are shown to the network.
+    pub height: i64,
+    /// Width in pixels.
+    pub width: i64,
+    /// Mean of each channel that is taken off, pixels in [0, 1].
+    pub mean: Vec<f64>,
+    /// Standard deviation of each channel that is divided by.
+    pub std: Vec<f64>,
+    /// Names of the classes, by label.
+    pub classes: Vec<String>,
+}
+
+impl Images {
+    /// Those of a dataset.
+    pub(crate) fn of(dataset: &Dataset) -> Self {
+        let (height, width) = dataset.view_size();
+        let Info { name, channels, mean, std, class_names, .. } = dataset.info();
+        // By their digits: 0.485 is what was meant, not 0.48500001430511475.
+        let digits =
+            |all: &[f32]| all.iter().map(|one| one.to_string().parse().unwrap_or_default()).collect();
+        Self {
+            data: name.clone(),
+            channels: *channels,
+            height,
+            width,
+            mean: digits(mean),
+            std: digits(std),
+            classes: class_names.clone(),
+        }
+    }
+}

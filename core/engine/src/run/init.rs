@@ -1,0 +1,219 @@
+//! Weights that a run starts from: those of another program, or of another run.
+
+use std::collections::BTreeMap;
+
+use admix_models::Naming;
+use admix_torch::Tensor;
+use admix_weights::{Located, Match, Matching, NORMALISATION, Normalisation, Own, WeightFile};
+
+use crate::recipe::{HeadStart, InitConfig, InitPart, Prefix, Recipe};
+use crate::run::checkpoint::Header;
+use crate::run::started_from::StartedFrom;
+use crate::session::Session;
+use crate::world::{Net, Shape};
+use crate::{Error, Result};
+
+/// Means and standard deviations may be rounded.
+const ROUNDED: f64 = 2e-3;
+
+/// Puts the weights that a recipe names into the trained networks of a session at its start; what follows them copies them.
+///
+/// # Errors
+/// No such file, one that is damaged, or one whose network, heads or images are others.
+pub(crate) fn apply(
+    recipe: &Recipe,
+    session: &mut Session,
+    here: &Shape,
+    progress: &dyn Fn(u64, u64),
+) -> Result<Option<StartedFrom>> {
+    let Some(config) = &recipe.init else { return Ok(None) };
+    let located = admix_weights::locate(&config.from, &recipe.folder(), progress)
+        .map_err(|error| recipe.weights_error("init.from", error))?;
+    let file = WeightFile::open(&located.path).map_err(|error| recipe.weights_error("init.from", error))?;
+    let start = Start { recipe, config, file: &file };
+    let mut world = session.world_mut();
+    let origin = start.fill(&world.nets, &located, here)?;
+    world.start_followers()?;
+    Ok(Some(origin))
+}
+
+/// A start of networks.
+struct Start<'a> {
+    recipe: &'a Recipe,
+    config: &'a InitConfig,
+    file: &'a WeightFile,
+}
+
+impl Start<'_> {
+    fn refuse(&self, error: admix_weights::Error) -> Error {
+        self.recipe.weights_error("init.from", error)
+    }
+
+    fn fill(&self, nets: &[Net], located: &Located, here: &Shape) -> Result<StartedFrom> {
+        let theirs = self.normalisation(located);
+        let same = theirs.map(|theirs| self.check_normalisation(&theirs, here)).transpose()?;
+        let mut origin = None;
+        for net in nets.iter().filter(|net| net.trained) {
+            let (found, more) = self.fill_one(net)?;
+            origin = Some(StartedFrom {
+                from: self.config.from.clone(),
+                file: located.path.clone(),
+                sha256: admix_weights::sha256(&located.path)?,
+                format: self.file.format().to_string(),
+                matched: found.names.len(),
+                prefix: found.prefix,
+                names: found.naming.libraries.join(" and "),
+                left_over: found.left_over.into_iter().filter(|name| !more.contains_key(name)).collect(),
+                more: more.into_values().collect(),
+                followers: found.followers,
+                same_normalisation: same,
+            });
+        }
+        origin.ok_or_else(|| {
+            self.recipe.field_error("init", "has no network to fill: every one follows another")
+        })
+    }
+
+    /// Fills a network. Tells what was found, and what was taken beside the backbone: name there, name here.
+    fn fill_one(&self, net: &Net) -> Result<(Match, BTreeMap<String, String>)> {
+        let tensors = net.store.tensors();
+        let part = |prefix: &str| -> Vec<(String, Tensor)> {
+            let of = tensors.iter().filter_map(|(name, tensor)| Some((name.strip_prefix(prefix)?, tensor)));
+            of.map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone())).collect()
+        };
+        let backbone = part("backbone.");
+        let own: Vec<Own> = backbone.iter().map(|(name, tensor)| (name.clone(), tensor.size())).collect();
+        let namings = self.recipe.model.config.namings();
+        let prefix = match (&self.config.prefix, &self.config.net) {
+            (Prefix::Is(prefix), _) => Some(prefix.clone()),
+            (Prefix::Auto, Some(net)) => Some(format!("net.{net}.backbone.")),
+            (Prefix::Auto, None) => None,
+        };
+        let misfit =
+            |name: &str, theirs: &[i64], ours: &[i64]| self.recipe.model.config.misfit(name, theirs, ours);
+        let matching = Matching {
+            file: self.file,
+            own: &own,
+            namings: &namings,
+            prefix: prefix.as_deref(),
+            misfit: &misfit,
+        };
+        let found = matching.find().map_err(|error| match error {
+            admix_weights::Error::Misfit { setting: Some(setting), problem } => {
+                self.recipe.field_error(&format!("model.{setting}"), format!("does not fit: {problem}"))
+            }
+            other => self.refuse(other),
+        })?;
+        let mut pairs: Vec<(Tensor, String)> = Vec::new();
+        for (name, tensor) in backbone {
+            pairs.push((tensor, found.names[&name].clone()));
+        }
+        let mut more = BTreeMap::new();
+        if self.config.part == InitPart::All {
+            self.neck(&part("neck."), &found, &mut pairs, &mut more)?;
+        }
+        if self.config.heads == HeadStart::Matching {
+            for name in net.network.head_names() {
+                self.head(name, &part(&format!("head.{name}.")), &found, &mut pairs, &mut more);
+            }
+        }
+        // All is read before anything is changed.
+        let values = pairs
+            .iter()
+            .map(|(tensor, theirs)| self.file.weight(theirs, &tensor.size()))
+            .collect::<admix_weights::Result<Vec<_>>>()
+            .map_err(|error| self.refuse(error))?;
+        let _guard = admix_torch::no_grad();
+        for ((mut tensor, _), value) in pairs.into_iter().zip(values) {
+            tensor.f_copy_(&value)?;
+        }
+        Ok((found, more))
+    }
+
+    /// The neck: only this program's own files name it as it does.
+    fn neck(
+        &self,
+        own: &[(String, Tensor)],
+        found: &Match,
+        pairs: &mut Vec<(Tensor, String)>,
+        more: &mut BTreeMap<String, String>,
+    ) -> Result<()> {
+        let beside = found.prefix.strip_suffix("backbone.").unwrap_or(&found.prefix);
+        for (name, tensor) in own {
+            let theirs = format!("{beside}neck.{name}");
+            if self.file.shape(&theirs) != Some(tensor.size().as_slice()) {
+                let message = format!(
+                    "is All, but {} has no `{theirs}` of the shape {:?}: take the backbone alone, or make `neck` what it was there",
+                    self.file.path().display(),
+                    tensor.size()
+                );
+                return Err(self.recipe.field_error("init.part", message));
+            }
+            pairs.push((tensor.shallow_clone(), theirs.clone()));
+            more.insert(theirs, "neck".into());
+        }
+        Ok(())
+    }
+
+    /// A head whose classifier is in the file and has this shape.
+    fn head(
+        &self,
+        name: &str,
+        own: &[(String, Tensor)],
+        found: &Match,
+        pairs: &mut Vec<(Tensor, String)>,
+        more: &mut BTreeMap<String, String>,
+    ) {
+        let places = head_places(name, &found.prefix, &found.naming);
+        let fits = |place: &&String| {
+            own.iter().all(|(leaf, tensor)| {
+                let leaf = leaf.strip_prefix("fc.").unwrap_or(leaf);
+                self.file.shape(&format!("{place}.{leaf}")) == Some(tensor.size().as_slice())
+            })
+        };
+        let Some(place) = places.iter().find(fits) else { return };
+        for (leaf, tensor) in own {
+            let theirs = format!("{place}.{}", leaf.strip_prefix("fc.").unwrap_or(leaf));
+            pairs.push((tensor.shallow_clone(), theirs.clone()));
+            more.insert(theirs, format!("head.{name}"));
+        }
+    }
+
+    /// What the images of the file's network were normalised by, if anybody says it: who publishes it, an exported file or a
+    /// checkpoint.
+    fn normalisation(&self, located: &Located) -> Option<Normalisation> {
+        let exported = || serde_json::from_str(self.file.metadata().get(NORMALISATION)?).ok();
+        let ours = || {
+            let images = Header::parse(self.file.metadata())?.images?;
+            Some(Normalisation { mean: images.mean, std: images.std })
+        };
+        located.normalisation.clone().or_else(exported).or_else(ours)
+    }
+
+    /// Features are others where images are normalised in another way.
+    fn check_normalisation(&self, theirs: &Normalisation, here: &Shape) -> Result<bool> {
+        for (field, theirs, ours) in [("mean", &theirs.mean, &here.mean), ("std", &theirs.std, &here.std)] {
+            let alike = theirs.len() == ours.len()
+                && theirs.iter().zip(ours).all(|(one, other)| (one - other).abs() <= ROUNDED);
+            if !alike {
+                let message = format!(
+                    "is {ours:?}, but the weights of {} were trained on images normalised by {theirs:?}: write {field}: {theirs:?}",
+                    self.config.from
+                );
+                return Err(self.recipe.field_error(&format!("data.{field}"), message));
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Where a classifier may be in a file, best first.
+fn head_places(name: &str, prefix: &str, naming: &Naming) -> Vec<String> {
+    let above = prefix.strip_suffix("backbone.").unwrap_or(prefix);
+    vec![
+        format!("{above}head.{name}.fc"),
+        format!("{prefix}{}", naming.classifier),
+        format!("{above}{}", naming.classifier),
+        format!("{above}head.fc"),
+    ]
+}

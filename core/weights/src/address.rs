@@ -1,0 +1,62 @@
+//! Files by address: `torchvision:NAME`, `hf:OWNER/NAME`, `https://...`, or a path.
+
+use std::path::{Path, PathBuf};
+
+use admix_fetch::Wanted;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result, cache, hub, zoo};
+
+/// The entry of a safetensors file's text that holds the [`Normalisation`] of its network, as JSON.
+pub const NORMALISATION: &str = "normalisation";
+
+/// What the images of a network were normalised by: `(pixel - mean) / std`, pixels in [0, 1].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Normalisation {
+    /// Mean of each channel.
+    pub mean: Vec<f64>,
+    /// Standard deviation of each channel.
+    pub std: Vec<f64>,
+}
+
+/// A weight file on this machine.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Located {
+    /// Its path.
+    pub path: PathBuf,
+    /// What its network takes, where its publisher says it.
+    pub normalisation: Option<Normalisation>,
+}
+
+/// Finds the file of an address; downloads it into the cache unless it is there. Paths are looked up as they are, then
+/// in the folder `beside`. `progress` gets the bytes that are there and the bytes in all (0: unknown) of a download.
+///
+/// # Errors
+/// No such file or address, a failed download, another checksum than the published one.
+pub fn locate(from: &str, beside: &Path, progress: &dyn Fn(u64, u64)) -> Result<Located> {
+    if let Some(name) = from.strip_prefix("torchvision:") {
+        return zoo::locate(name, progress);
+    }
+    if let Some(address) = from.strip_prefix("hf:") {
+        return hub::locate(address, progress);
+    }
+    if from.starts_with("https://") || from.starts_with("http://") {
+        let name = from.rsplit('/').next().filter(|name| !name.is_empty() && !name.starts_with('.'));
+        let name = name.ok_or_else(|| Error::Address(format!("{from} ends with no name of a file")))?;
+        // Files of one name from two places are two files.
+        let place =
+            from.trim_end_matches(name).replace(|c: char| !c.is_ascii_alphanumeric() && c != '.', "-");
+        let path = cache::folder()?.join("http").join(place.trim_matches('-')).join(name);
+        Wanted { url: from, sum: None, mirror: "download the file and give its path" }
+            .download(&path, progress)?;
+        return Ok(Located { path, normalisation: None });
+    }
+    let path = [PathBuf::from(from), beside.join(from)].into_iter().find(|path| path.exists());
+    let path = path.ok_or_else(|| {
+        Error::Address(format!(
+            "there is no file {from}: give the path of a weight file, torchvision:NAME (such as torchvision:resnet18) or \
+             hf:OWNER/NAME (such as hf:timm/resnet18.a1_in1k)"
+        ))
+    })?;
+    Ok(Located { path, normalisation: None })
+}
