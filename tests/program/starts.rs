@@ -23,7 +23,7 @@ const SMALL: &str = r#"(
     heads: ["one"],
     pairs: [(from: "q", to: "k", momentum: 0.99)],
     method: "amix",
-    mixers: {"amix": AMix(alpha: 2.0)},
+    mixers: {"amix": AMix(alpha: 2.0, stage: 2)},
     heads: ["one", "mix"],
     losses: {"mask": Mask(margin: 0.1)},
     optimizer: Sgd(lr: 1e-12, weight_decay: 0.0),
@@ -138,7 +138,8 @@ fn a_run_starts_from_another_runs_network_whose_images_must_be_normalised_alike(
         assert_eq!(facts(&place, net)["same_normalisation"], true);
     }
     let other = ["--set", "data.mean=[0.1, 0.2, 0.3]", "--out", "other"];
-    let flags = [&run[..], &[&init("q")], &other].concat();
+    let init = init("q");
+    let flags = [&run[..], &[&init], &other].concat();
     place.compute(&flags).refused(2, &["`data.mean`", "0.1", "first", "write mean:"]);
 }
 
@@ -163,10 +164,13 @@ fn weights_that_do_not_fit_are_refused_by_run_and_check_before_anything_is_writt
     }
     assert!(!place.path("hostile-was-executed").exists());
     let resnet = ["--set", "model=ResNet(width: 0.125)"];
-    let init = ["check", "r.ron", "--set", &format!("init.from={:?}", weights("plain.pth"))].map(str::to_owned);
+    let init =
+        ["check", "r.ron", "--set", &format!("init.from={:?}", weights("plain.pth"))].map(str::to_owned);
     let init: Vec<&str> = init.iter().map(String::as_str).chain(resnet).collect();
     place.compute(&init).refused(2, &["init.from", "tensors of this backbone", "`model`"]);
-    place.compute(&["check", "r.ron", "--set", "init=(from: \"x\", prefix: Aut)"]).refused(2, &["Aut", "Auto"]);
+    place
+        .compute(&["check", "r.ron", "--set", "init=(from: \"x\", prefix: Aut)"])
+        .refused(2, &["Aut", "Auto"]);
     place.compute(&["run", "r.ron", "--init", "torchvision:resnet19"]).refused(2, &["resnet19", "resnet18"]);
 }
 
@@ -218,6 +222,8 @@ fn weights_by_address_are_fetched_once_and_compared_with_the_published_checksum(
     // One question for `model.safetensors`, one for the file, two to get it, one for `config.json`.
     let right = hub(5, sum.clone(), content);
     run(&right, "right").good();
+    // Nobody is asked again.
+    run("http://127.0.0.1:1", "again").good();
     assert_eq!(facts(&place, "right")["sha256"], sum);
     assert!(place.path("cache/weights/hf/tiny/net/main/pytorch_model.bin").is_file());
 }

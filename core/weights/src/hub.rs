@@ -64,12 +64,13 @@ pub(crate) fn locate(address: &str, progress: &dyn Fn(u64, u64)) -> Result<Locat
     let names = address.file.map_or(NAMES.to_vec(), |file| vec![file]);
     for name in &names {
         let path = address.place(name)?;
-        if !path.is_file() {
+        let is_new = !path.is_file();
+        if is_new {
             let url = address.url(name);
             let Some(sum) = published(&url)? else { continue };
             Wanted { url: &url, sum: sum.as_ref(), mirror: ELSEWHERE }.download(&path, progress)?;
         }
-        return Ok(Located { path, normalisation: normalisation(&address)? });
+        return Ok(Located { path, normalisation: normalisation(&address, is_new)? });
     }
     Err(Error::Address(format!(
         "hf:{} has no {} (revision {}), or wants a login: look at its page, or download the file and give its path",
@@ -110,10 +111,13 @@ struct Pretrained {
     std: Vec<f64>,
 }
 
-/// What images were normalised by, where the repository says it.
-fn normalisation(address: &Address<'_>) -> Result<Option<Normalisation>> {
+/// What images were normalised by, where the repository says it: it is asked once, when weights are `new`.
+fn normalisation(address: &Address<'_>, new: bool) -> Result<Option<Normalisation>> {
     let path = address.place("config.json")?;
     if !path.is_file() {
+        if !new {
+            return Ok(None);
+        }
         let url = address.url("config.json");
         if published(&url)?.is_none() {
             return Ok(None);
