@@ -10,7 +10,7 @@ use admix_torch::trail::{self, Fact};
 use crate::loggers::Event;
 use crate::method::Clock;
 use crate::run::Run;
-use crate::run::checkpoint::Header;
+use crate::run::header::Header;
 use crate::run::evaluate::evaluate;
 use crate::run::facts::{RunFacts, Status, describe};
 use crate::run::metrics::Summary;
