@@ -42,7 +42,8 @@ fn with_sums(bytes: &[u8]) -> Vec<u8> {
             .sum();
         block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
         let size = tar::Header::from_byte_slice(block).entry_size().unwrap_or(0);
-        let Some(next) = size.checked_next_multiple_of(512).and_then(|size| usize::try_from(size).ok()) else {
+        let Some(next) = size.checked_next_multiple_of(512).and_then(|size| usize::try_from(size).ok())
+        else {
             break;
         };
         let Some(next) = at.checked_add(512).and_then(|at| at.checked_add(next)) else { break };

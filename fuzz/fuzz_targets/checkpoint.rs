@@ -1,23 +1,21 @@
 //! What a checkpoint says beside its tensors: as a safetensors file, and as the text within one.
 #![no_main]
 
+#[path = "../../core/engine/src/method"]
 mod method {
-    #[path = "../../../core/engine/src/method/clock.rs"]
     #[allow(dead_code, reason = "the target uses a part of it")]
     mod clock;
     pub use clock::Clock;
 }
+#[path = "../../core/engine/src/run"]
 #[allow(dead_code, reason = "the target uses a part of it")]
 mod run {
-    #[path = "../../../core/engine/src/run/accuracy.rs"]
     pub mod accuracy;
-    #[path = "../../../core/engine/src/run/header.rs"]
     pub mod header;
-    #[path = "../../../core/engine/src/run/metrics.rs"]
     pub mod metrics;
 }
+#[path = "../../core/engine/src/script"]
 mod script {
-    #[path = "../../../core/engine/src/script/text.rs"]
     mod text;
     pub use text::ScriptText;
 }

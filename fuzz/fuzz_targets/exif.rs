@@ -1,13 +1,11 @@
 //! What a camera noted, in front of a sound JPEG: whatever it is, the picture can be read, upright or lying.
 #![no_main]
 
+#[path = "../../core/data/src/import"]
 #[allow(dead_code, reason = "the target uses a part of it")]
 mod import {
-    #[path = "../../../core/data/src/import/decode.rs"]
     pub mod decode;
-    #[path = "../../../core/data/src/import/jpeg.rs"]
     mod jpeg;
-    #[path = "../../../core/data/src/import/limits.rs"]
     mod limits;
 }
 

@@ -2,13 +2,11 @@
 //! does is.
 #![no_main]
 
+#[path = "../../core/data/src/import"]
 #[allow(dead_code, reason = "the target uses a part of it")]
 mod import {
-    #[path = "../../../core/data/src/import/decode.rs"]
     pub mod decode;
-    #[path = "../../../core/data/src/import/jpeg.rs"]
     mod jpeg;
-    #[path = "../../../core/data/src/import/limits.rs"]
     mod limits;
 }
 

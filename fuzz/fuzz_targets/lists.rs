@@ -8,19 +8,14 @@ mod error;
 #[path = "../../core/data/src/info.rs"]
 #[allow(dead_code, reason = "the target uses a part of it")]
 mod info;
+#[path = "../../core/data/src/import"]
 #[allow(dead_code, reason = "the target uses a part of it")]
 mod import {
-    #[path = "../../../core/data/src/import/arrange.rs"]
     mod arrange;
-    #[path = "../../../core/data/src/import/decode.rs"]
     pub mod decode;
-    #[path = "../../../core/data/src/import/decoded.rs"]
     pub mod decoded;
-    #[path = "../../../core/data/src/import/jpeg.rs"]
     mod jpeg;
-    #[path = "../../../core/data/src/import/layout.rs"]
     pub mod layout;
-    #[path = "../../../core/data/src/import/limits.rs"]
     mod limits;
 
     pub fn arranged(
@@ -31,8 +26,8 @@ mod import {
         arrange::arrange("set.zip".as_ref(), files, layouts, test_per_class)
     }
 }
+#[path = "../../core/data/src/datasets"]
 mod datasets {
-    #[path = "../../../core/data/src/datasets/tiny_imagenet_lists.rs"]
     #[allow(dead_code, reason = "the target uses a part of it")]
     mod tiny_imagenet_lists;
 

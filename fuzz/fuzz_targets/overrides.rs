@@ -4,11 +4,10 @@
 #[path = "engine/error.rs"]
 #[allow(dead_code, reason = "the target uses a part of it")]
 mod error;
+#[path = "../../core/engine/src/recipe"]
 #[allow(dead_code, reason = "the target uses a part of it")]
 mod recipe {
-    #[path = "../../../core/engine/src/recipe/locate.rs"]
     pub mod locate;
-    #[path = "../../../core/engine/src/recipe/overrides.rs"]
     pub mod overrides;
 }
 #[path = "../../core/engine/src/text.rs"]

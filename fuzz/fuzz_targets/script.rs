@@ -10,11 +10,10 @@ mod param;
 #[path = "../../core/engine/src/text.rs"]
 #[allow(dead_code, reason = "the target uses a part of it")]
 mod text;
+#[path = "../../core/engine/src/script"]
 #[allow(dead_code, reason = "the target uses a part of it")]
 mod script {
-    #[path = "../../../core/engine/src/script/language.rs"]
     pub mod language;
-    #[path = "../../../core/engine/src/script/sandbox.rs"]
     pub mod sandbox;
 
     /// As the engine's, without tensors.

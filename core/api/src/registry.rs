@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::entry::{Entry, Origin};
 use crate::kind::{Kind, Reader};
-use crate::names::fold;
+use crate::names::{did_you_mean, fold};
 use crate::{Error, Result};
 
 /// A statically linked entry, submitted by `export_plugins!`.

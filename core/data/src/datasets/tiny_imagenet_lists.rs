@@ -70,7 +70,9 @@ fn understand(
         let Some(file) = files.iter().find(|file| below(file) == parts) else { return Ok(None) };
         let bytes = file.text.as_deref().unwrap_or_default();
         let text = std::str::from_utf8(bytes);
-        Ok(Some(text.map_err(|_| wrong(source, format!("`{}` is not text", parts.join("/"))))?))
+        let text = text.map_err(|_| wrong(source, format!("`{}` is not text", parts.join("/"))))?;
+        // Some editors put a mark before a text.
+        Ok(Some(text.strip_prefix('\u{feff}').unwrap_or(text)))
     };
     let classes =
         classes(source, text(&[CLASSES])?.unwrap_or_default(), text(&[WORDS])?.unwrap_or_default())?;
@@ -170,5 +172,32 @@ impl Numbering for Classes {
         }
         set.class_names = self.0.iter().map(|(_, name)| name.clone()).collect();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_before_a_list_is_no_part_of_it() {
+        let list = |path: &str, text: &str| Decoded {
+            parts: path.split('/').map(str::to_owned).collect(),
+            image: Err("a list".into()),
+            flaws: Vec::new(),
+            class: None,
+            text: Some(format!("\u{feff}{text}").into_bytes()),
+        };
+        let mut files = vec![
+            list("wnids.txt", "n01\nn02\n"),
+            list("words.txt", "n01\tfish, carp\n"),
+            list("val/val_annotations.txt", "0.JPEG\tn01\n"),
+            Decoded { text: None, ..list("val/images/0.JPEG", "") },
+        ];
+        let classes = understand("set".as_ref(), &mut files, &mut Vec::new()).expect("sound lists");
+        let names = classes.expect("its layout").0;
+        assert_eq!(names[0], ("n01".to_string(), "fish".to_string()));
+        assert_eq!(files.len(), 1);
+        assert_eq!(files[0].class.as_deref(), Some("n01"));
     }
 }
