@@ -1,4 +1,4 @@
-//! Puts every recipe of `configs/` into the program.
+//! Puts every recipe of `configs/` into the program, and the names into its table that plugins must find there.
 
 #![allow(clippy::print_stdout, reason = "cargo listens there")]
 
@@ -8,6 +8,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 fn main() -> std::io::Result<()> {
+    // A library that ends the program finds ours in front of the C library's.
+    let is_linux = env::var("CARGO_CFG_TARGET_OS").is_ok_and(|system| system == "linux");
+    for name in ["_exit", "_Exit"].into_iter().filter(|_| is_linux) {
+        println!("cargo::rustc-link-arg-bins=-Wl,--export-dynamic-symbol={name}");
+    }
     let variable = |name| env::var_os(name).map(PathBuf::from).ok_or_else(|| std::io::Error::other(name));
     let root = variable("CARGO_MANIFEST_DIR")?.join("configs");
     println!("cargo::rerun-if-changed={}", root.display());

@@ -6,7 +6,8 @@ use admix_plugins as _;
 // For libtorch too, whose blocks the system's allocator scatters: a step needs a third less memory with this one.
 #[cfg(target_os = "linux")]
 #[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+static ALLOCATOR: admix_torch::Remembering<tikv_jemallocator::Jemalloc> =
+    admix_torch::Remembering(tikv_jemallocator::Jemalloc);
 
 fn main() -> std::process::ExitCode {
     admix::main()

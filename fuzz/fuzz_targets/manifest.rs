@@ -149,7 +149,7 @@ fn size(bytes: &mut Bytes<'_>, own: usize) -> usize {
 }
 
 // No function of a library is called while its manifest is read.
-unsafe extern "C" fn check_mixer(
+unsafe extern "C-unwind" fn check_mixer(
     _: *const c_void,
     _: Text,
     _: *const Texts,
@@ -158,7 +158,7 @@ unsafe extern "C" fn check_mixer(
 ) -> i32 {
     panic!("called")
 }
-unsafe extern "C" fn check_loss(
+unsafe extern "C-unwind" fn check_loss(
     _: *const c_void,
     _: Text,
     _: *const Texts,
@@ -167,7 +167,7 @@ unsafe extern "C" fn check_loss(
 ) -> i32 {
     panic!("called")
 }
-unsafe extern "C" fn create(
+unsafe extern "C-unwind" fn create(
     _: *const c_void,
     _: Text,
     _: *const Build,
@@ -176,16 +176,16 @@ unsafe extern "C" fn create(
 ) -> i32 {
     panic!("called")
 }
-unsafe extern "C" fn destroy(_: *mut c_void) {
+unsafe extern "C-unwind" fn destroy(_: *mut c_void) {
     panic!("called")
 }
-unsafe extern "C" fn mix(_: *mut c_void, _: *const Mix, _: *mut Mixed, _: *const Errors) -> i32 {
+unsafe extern "C-unwind" fn mix(_: *mut c_void, _: *const Mix, _: *mut Mixed, _: *const Errors) -> i32 {
     panic!("called")
 }
-unsafe extern "C" fn after_step(_: *mut c_void, _: *const Errors) -> i32 {
+unsafe extern "C-unwind" fn after_step(_: *mut c_void, _: *const Errors) -> i32 {
     panic!("called")
 }
-unsafe extern "C" fn loss(
+unsafe extern "C-unwind" fn loss(
     _: *mut c_void,
     _: *const Named,
     _: usize,

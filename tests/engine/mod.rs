@@ -10,6 +10,7 @@ mod freeze;
 mod gradients;
 mod hidden;
 mod method;
+mod mutants;
 mod pairing;
 mod precision;
 mod puzzlemix;

@@ -23,6 +23,10 @@ pub(super) fn compile(place: &Place, name: &str, spoiled: &[&str]) {
     let path = place.path(name);
     std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
     let mut cc = Command::new(std::env::var("CC").unwrap_or_else(|_| "cc".into()));
+    if spoiled.iter().any(|one| one.starts_with("MIX=throw")) {
+        cc = Command::new(std::env::var("CXX").unwrap_or_else(|_| "c++".into()));
+        cc.args(["-x", "c++", "-std=c++20"]);
+    }
     cc.args(["-shared", "-fPIC", "-I"]).arg(repository().join("core/api/include"));
     if !spoiled.iter().any(|one| one.starts_with("LIBTORCH=")) {
         cc.arg(format!("-DLIBTORCH=\"{}\"", libtorch_version()));
@@ -64,10 +68,51 @@ fn a_library_that_calls_exit_fails_the_program_and_is_named() {
     let place = with_tiny(&["MIX=leave"]);
     let run = ["run", "fade.ron", "--plugin", "tiny.so"];
     place.compute(&run).refused(1, &[called, "running fade.ron", "`mix` of mixer `fade` (tiny.so)"]);
-    let place = with_tiny(&["LEAVES_EARLY"]);
+    let place = with_tiny(&["LEAVES_EARLY=exit(0)"]);
     place.admix(&["plugins", "--plugin", "tiny.so"]).refused(1, &[called, "the loading of tiny.so"]);
     // What ends the program itself is no fault.
     place.admix(&["--help"]).good();
+}
+
+#[test]
+fn a_library_that_ends_the_process_at_once_fails_the_program_and_is_named() {
+    let called = |function| format!("native code, a plugin's or libtorch's, called `{function}` and ended");
+    let run = ["run", "fade.ron", "--plugin", "tiny.so"];
+    let place = with_tiny(&["MIX=leave_at_once"]);
+    place
+        .compute(&run)
+        .refused(1, &[&called("_exit"), "running fade.ron", "`mix` of mixer `fade` (tiny.so)"]);
+    let place = with_tiny(&["LEAVES_EARLY=_Exit(0)"]);
+    let listed = ["plugins", "--plugin", "tiny.so"];
+    place.admix(&listed).refused(1, &[&called("_Exit"), "the loading of tiny.so"]);
+    let place = with_tiny(&["LEAVES_EARLY=quick_exit(0)"]);
+    place.admix(&listed).refused(1, &[&called("quick_exit"), "the loading of tiny.so"]);
+    let place = with_tiny(&["MIX=give_up"]);
+    place.compute(&run).refused(1, &["died of SIGABRT", "`mix` of mixer `fade` (tiny.so)"]);
+    let place = with_tiny(&["LEAVES_EARLY=abort()"]);
+    place.admix(&listed).refused(1, &["died of SIGABRT", "the loading of tiny.so"]);
+}
+
+#[test]
+fn a_library_that_throws_across_the_boundary_is_refused_with_what_it_threw() {
+    let run = ["run", "fade.ron", "--plugin", "tiny.so"];
+    for (mix, thrown) in [("throw_up", ": no cell"), ("throw_a_number", ": unknown C++ exception")] {
+        let place = with_tiny(&[&format!("MIX={mix}")]);
+        let threw = "`mix` threw an exception across the boundary";
+        place.compute(&run).refused(2, &["mixer `fade` (tiny.so)", threw, thrown]);
+    }
+}
+
+#[test]
+fn a_library_that_closes_an_output_of_the_program_is_refused() {
+    let place = with_tiny(&["MIX=close_output"]);
+    let closed = "closed the program's standard output; leave it open";
+    let run = ["run", "fade.ron", "--plugin", "tiny.so"];
+    place.compute(&run).refused(2, &["mixer `fade` (tiny.so)", "`mix`", closed]);
+    let place = with_tiny(&["LEAVES_EARLY=close(STDOUT_FILENO)"]);
+    place
+        .admix(&["plugins", "--plugin", "tiny.so"])
+        .refused(2, &["tiny.so", "closed the program's standard output"]);
 }
 
 #[test]

@@ -2,7 +2,12 @@
  * defining one of the names below on the compiler's command line. */
 #include "admix.h"
 
+#ifdef __cplusplus
+#include <stdexcept>
+#endif
+
 #include <stdlib.h>
+#include <unistd.h>
 
 #ifndef MAGIC
 #define MAGIC ADMIX_MAGIC
@@ -56,6 +61,28 @@ static int32_t mix(void *self, const admix_mix *mix, admix_mixed *mixed, const a
 /* Ends the program as if all were well. */
 static int32_t leave(void *self, const admix_mix *mix, admix_mixed *mixed, const admix_errors *errors) { exit(0); }
 
+/* The same, past everything that a program has for its end. */
+static int32_t leave_at_once(void *self, const admix_mix *mix, admix_mixed *mixed, const admix_errors *errors) {
+  _exit(0);
+}
+
+static int32_t give_up(void *self, const admix_mix *mix, admix_mixed *mixed, const admix_errors *errors) { abort(); }
+
+static int32_t close_output(void *self, const admix_mix *mix, admix_mixed *mixed, const admix_errors *errors) {
+  close(STDOUT_FILENO);
+  return ADMIX_OK;
+}
+
+#ifdef __cplusplus
+/* What no function of a library may do. */
+static int32_t throw_up(void *self, const admix_mix *mix, admix_mixed *mixed, const admix_errors *errors) {
+  throw std::runtime_error("no cell\nleft");
+}
+static int32_t throw_a_number(void *self, const admix_mix *mix, admix_mixed *mixed, const admix_errors *errors) {
+  throw 7;
+}
+#endif
+
 /* Reports what would steer a terminal. */
 static int32_t steer(void *self, const admix_mix *mix, admix_mixed *mixed, const admix_errors *errors) {
   admix_text setting = TEXT(""), message = TEXT("\033[31mred\a");
@@ -64,7 +91,7 @@ static int32_t steer(void *self, const admix_mix *mix, admix_mixed *mixed, const
 }
 
 #ifdef LEAVES_EARLY
-__attribute__((constructor)) static void leave_early(void) { exit(0); }
+__attribute__((constructor)) static void leave_early(void) { LEAVES_EARLY; }
 #endif
 
 static const admix_mixer mixer = {
@@ -94,4 +121,7 @@ static const admix_manifest manifest = {
     .count = 1,
 };
 
+#ifdef __cplusplus
+extern "C"
+#endif
 const admix_manifest *ENTRY(void) { return &manifest; }

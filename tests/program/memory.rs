@@ -31,3 +31,19 @@ fn memory_that_ends_within_a_limit_is_told_in_one_line_with_a_remedy() {
         assert!(!told.contains("frame #") && !told.contains("enforce fail"), "{told}");
     }
 }
+
+#[test]
+fn memory_that_ends_under_the_program_itself_ends_it_with_one_exit_code_and_a_remedy() {
+    let place = Place::new();
+    // Pixels that are made on the host, before libtorch has them.
+    let large = TINY
+        .replace("train: 64, test: 32, classes: 4, size: 16", "train: 80000, test: 32, classes: 4, size: 64");
+    place.write("r.ron", &large);
+    let flags = ["run", "r.ron", "--out", "run", "--device", "cpu", "--threads", "1"];
+    let limited = ["sh", "-c", "ulimit -v 800000; exec \"$@\"", "sh"];
+    let outcome = finish(place.command_through(&limited, &flags).spawn().expect("the program starts"));
+    assert_eq!((outcome.code, outcome.signal), (Some(1), None), "{}", outcome.stderr);
+    let told = outcome.stderr.lines().last().unwrap_or_default();
+    assert!(told.starts_with("error: the memory is used up, ") && told.contains("running r.ron"), "{told}");
+    assert!(told.contains("lower `batch`") && told.contains("ulimit -v"), "{told}");
+}

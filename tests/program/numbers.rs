@@ -27,6 +27,13 @@ fn a_number_of_a_recipe_that_float32_does_not_hold_is_refused_with_its_field() {
         ("optimizer.weight_decay=1e39", &["`optimizer.weight_decay` is 1e39", "3.4e38"]),
         ("weights.one=-1e39", &["`weights.one` is -1e39", "3.4e38"]),
         ("losses.mask.margin=1e40", &["`losses.mask.margin` is 1e40", "3.4e38"]),
+        ("mixers.amix.alpha=1e300", &["`mixers.amix.alpha` is 1e300", "3.4e38"]),
+        ("mixers.amix.prob=1e300", &["`mixers.amix.prob` is 1e300", "[0, 1]"]),
+        ("mixers.amix.until=Share(1e300)", &["`mixers.amix.until` is 1e300"]),
+        ("params.min_lr=1e300", &["`params.min_lr` is 1e300", "3.4e38"]),
+        ("data.mean=[1e39]", &["`data.mean` is [1e39]", "3.4e38"]),
+        ("data.std=[1e-300]", &["`data.std` is [1e-300]", "numbers above"]),
+        ("min_lr=1e300", &["`min_lr` is 1e300"]),
         ("weights={\"one\": 1.0, \"one\": 2.0}", &["`one` is there twice"]),
     ] {
         let (place, outcome) = run(TINY, &[], &["--set", flag]);

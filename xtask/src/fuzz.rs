@@ -1,14 +1,39 @@
 //! `fuzz`: runs the fuzz targets that need no libtorch, with what is installed anyway.
 
+use std::collections::VecDeque;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
 
 use crate::repo::Repo;
+use crate::usage::Usage;
 
-/// The targets: readers of what a plugin library says of itself.
-const TARGETS: [&str; 2] = ["manifest", "settings"];
+/// A reader of foreign bytes, and files of the repository that it may begin with.
+struct Target {
+    name: &'static str,
+    seeds: Option<&'static str>,
+}
+
+const fn target(name: &'static str, seeds: Option<&'static str>) -> Target {
+    Target { name, seeds }
+}
+
+const TARGETS: [Target; 11] = [
+    target("archive", None),
+    target("checkpoint", None),
+    target("exif", None),
+    target("image", Some("core/data/tests/fixtures/jpeg")),
+    target("lists", None),
+    target("manifest", None),
+    target("overrides", None),
+    target("packed", None),
+    target("recipe", Some("configs")),
+    target("script", Some("scripts")),
+    target("settings", None),
+];
 const PLATFORM: &str = "x86_64-unknown-linux-gnu";
 /// What `cargo fuzz` passes: coverage for the fuzzer, and an allocator that finds reads beyond the end.
 const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -21,12 +46,20 @@ pub struct FuzzArgs {
     /// Seconds for each reader. The fuzzer takes 0 for "without end", so it is at least 1.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
+    /// Only these readers, separated by commas.
+    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',')]
+    only: Vec<String>,
 }
 
-/// Fuzzes: each target for N seconds, from the inputs in `fuzz/corpus` and those that earlier runs
-/// found. Fails at the first input that breaks a target; it is kept below `target/fuzz`.
+/// Fuzzes: each target for N seconds, as many at once as there are cores, from the inputs in `fuzz/corpus` and those that
+/// earlier runs found. Fails if an input breaks a target; it is kept below `target/fuzz`.
 pub fn run(repo: &Repo, args: &FuzzArgs) -> Result<()> {
-    let target = repo.root().join("target/fuzz");
+    let names: Vec<&str> = TARGETS.iter().map(|target| target.name).collect();
+    if let Some(unknown) = args.only.iter().find(|name| !names.contains(&name.as_str())) {
+        return Err(Usage(format!("no reader named `{unknown}`; there is {}\n", names.join(", "))).into());
+    }
+    let wanted = |target: &&Target| args.only.is_empty() || args.only.iter().any(|only| only == target.name);
+    let folder = repo.root().join("target/fuzz");
     let mut build = repo
         .cargo()
         .args([
@@ -39,31 +72,57 @@ pub fn run(repo: &Repo, args: &FuzzArgs) -> Result<()> {
         ])
         // Named, so that build scripts and macros are built without these flags.
         .args(["--target", PLATFORM])
-        .env("CARGO_TARGET_DIR", &target)
+        .env("CARGO_TARGET_DIR", &folder)
         .env("RUSTFLAGS", FLAGS)
         // Sanitizers are not stable yet; the stable compiler has them.
         .env("RUSTC_BOOTSTRAP", "1");
-    for name in TARGETS {
-        build = build.args(["--bin", name]);
+    for target in TARGETS.iter().filter(wanted) {
+        build = build.args(["--bin", target.name]);
     }
     build.run()?;
-    for name in TARGETS {
-        fuzz(repo, &target, name, args.seconds)?;
-    }
+    let waiting: Mutex<VecDeque<&Target>> = Mutex::new(TARGETS.iter().filter(wanted).collect());
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let outcomes: Vec<Result<()>> = thread::scope(|scope| {
+        let work = || -> Vec<Result<()>> {
+            std::iter::from_fn(next).map(|target| fuzz(repo, &folder, target, args.seconds)).collect()
+        };
+        let threads: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap_or_else(|_| vec![Err(anyhow!("a thread panicked"))]))
+            .collect()
+    });
+    let broken: Vec<String> =
+        outcomes.into_iter().filter_map(Result::err).map(|error| format!("{error:#}")).collect();
+    ensure!(broken.is_empty(), "{}", broken.join("\n"));
     Ok(())
 }
 
-fn fuzz(repo: &Repo, target: &Path, name: &str, seconds: u32) -> Result<()> {
-    // New inputs go into the first folder; the one of the repository is only read.
-    let found = target.join("corpus").join(name);
+fn fuzz(repo: &Repo, folder: &Path, target: &Target, seconds: u32) -> Result<()> {
+    let name = target.name;
+    // New inputs go into the first folder; those of the repository are only read.
+    let found = folder.join("corpus").join(name);
     std::fs::create_dir_all(&found).with_context(|| format!("cannot make {}", found.display()))?;
-    let program = target.join(PLATFORM).join("release").join(name);
-    let artifacts = format!("-artifact_prefix={}/{name}-", target.display());
-    repo.program(program)
+    let artifacts = format!("-artifact_prefix={}/{name}-", folder.display());
+    let mut program = repo
+        .program(folder.join(PLATFORM).join("release").join(name))
         .args([&format!("-max_total_time={seconds}"), "-timeout=10", "-max_len=4096", "-verbosity=0"])
-        .args(["-print_final_stats=1", &artifacts])
-        .arg(&found)
-        .arg(repo.root().join("fuzz/corpus").join(name))
-        .run()
-        .with_context(|| format!("the reader of `{name}` is broken by the input whose name stands above"))
+        .args(["-print_final_stats=1", &artifacts]);
+    let words = repo.root().join("fuzz/dictionaries").join(name).with_extension("dict");
+    if words.is_file() {
+        program = program.arg(format!("-dict={}", words.display()));
+    }
+    program = program.arg(&found).arg(repo.root().join("fuzz/corpus").join(name));
+    program = target.seeds.into_iter().fold(program, |program, seeds| program.arg(repo.root().join(seeds)));
+    // Shown at its end, as others run at the same time.
+    let output = program.silent_output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() {
+        let tries = said.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
+        println!("{name}: {} inputs in {seconds} s", tries.unwrap_or("?").trim());
+        return Ok(());
+    }
+    println!("{name}:\n{said}");
+    bail!("the reader of `{name}` is broken by the input whose name stands above")
 }

@@ -3,12 +3,15 @@
 //! Each attack is one file: it makes a case from drawn numbers, and says what it found. A case is named by its number:
 //! with the same `--seed`, the same number is the same case.
 
+mod clock;
+mod cpus;
 mod damage;
 mod dice;
 mod extremes;
 mod kills;
 mod ring;
 mod starve;
+mod tally;
 mod tamper;
 
 use std::collections::BTreeMap;
@@ -23,6 +26,7 @@ use crate::setup;
 use crate::usage::Usage;
 use dice::Dice;
 use ring::{Finding, Ring};
+use tally::Tally;
 
 /// An attack: its name, what it does for a reader of the list, and one case of it.
 struct Attack {
@@ -31,8 +35,15 @@ struct Attack {
     strike: fn(&Ring<'_>, &mut Dice) -> Result<Option<Finding>>,
 }
 
-const ATTACKS: [Attack; 5] =
-    [kills::ATTACK, damage::ATTACK, starve::ATTACK, tamper::ATTACK, extremes::ATTACK];
+const ATTACKS: [Attack; 7] = [
+    kills::ATTACK,
+    damage::ATTACK,
+    starve::ATTACK,
+    tamper::ATTACK,
+    extremes::ATTACK,
+    clock::ATTACK,
+    cpus::ATTACK,
+];
 
 /// Flags of `torture`.
 #[derive(Debug, Args)]
@@ -74,11 +85,12 @@ pub fn run(repo: &Repo, args: &TortureArgs) -> Result<()> {
     let end = Instant::now() + Duration::from_secs(60 * args.minutes);
     let cases = args.case.map_or(0..u64::MAX, |case| case..case + 1);
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    let tally = Tally::default();
     let mut findings = Vec::new();
     for case in cases.take_while(|_| Instant::now() < end) {
         let attack = attacks[(case % attacks.len() as u64) as usize];
         let scratch = Scratch::new(&std::env::temp_dir(), "torture")?;
-        let ring = Ring::new(repo, &binary, scratch.path())?;
+        let ring = Ring::new(repo, &binary, scratch.path(), &tally)?;
         let mut dice = Dice::new(args.seed, case);
         let found = (attack.strike)(&ring, &mut dice).with_context(|| format!("{} {case}", attack.name))?;
         *counts.entry(attack.name).or_default() += 1;
@@ -96,6 +108,7 @@ pub fn run(repo: &Repo, args: &TortureArgs) -> Result<()> {
     for (name, count) in &counts {
         println!("{name}: {count} cases");
     }
+    print!("{tally}");
     ensure!(!counts.is_empty(), "no case was tried");
     if !findings.is_empty() {
         bail!("{} findings: see target/torture", findings.len());

@@ -118,7 +118,7 @@ impl Error {
 
     /// A value outside its range: which, the value, and the range in words.
     pub fn range(what: impl Into<String>, got: impl std::fmt::Display, wanted: impl Into<String>) -> Self {
-        Self::Range { what: what.into(), got: got.to_string(), wanted: wanted.into() }
+        Self::Range { what: what.into(), got: shown(got.to_string()), wanted: wanted.into() }
     }
 
     /// An input that was not given: to which plugin, which, and the remedy.
@@ -135,5 +135,13 @@ impl Error {
 impl From<admix_torch::TchError> for Error {
     fn from(error: admix_torch::TchError) -> Self {
         Self::Torch(error.into())
+    }
+}
+
+/// A number of hundreds of digits in a form that can be read; anything else as it is.
+fn shown(got: String) -> String {
+    match got.parse::<f64>() {
+        Ok(number) if got.len() > 24 => format!("{number:?}"),
+        _ => got,
     }
 }

@@ -18,6 +18,7 @@
 //! | `mix_input.rs` | the tensors given to one mix |
 //! | `mixed.rs` | a mixed batch |
 //! | `mixer.rs` | mixers and their settings: the traits |
+//! | `names.rs` | names in any spelling, and the nearest one |
 //! | `needs.rs` | what a mixer reads beside the images |
 //! | `pairing.rs` | the settings that the host serves for every mixer |
 //! | `params.rs` | named parameters and buffers |
@@ -46,6 +47,7 @@ mod loss;
 mod mix_input;
 mod mixed;
 mod mixer;
+mod names;
 mod needs;
 mod pairing;
 mod params;
@@ -72,12 +74,13 @@ pub use loss::{Argument, Loss, LossConfig, LossInput};
 pub use mix_input::MixInput;
 pub use mixed::{Hidden, Mixed};
 pub use mixer::{Mixer, MixerConfig, MixerContext};
+pub use names::{did_you_mean, same_name};
 pub use needs::Needs;
 pub use pairing::{Pairing, Partner, Per, Until};
 pub use params::{Buffer, Hints, Init, Parameter, Path, Store};
 pub use plan::{Ask, Plan, Planned, Value, over_images};
 pub use read::Seed;
-pub use registry::{Registry, StaticPlugin, did_you_mean, same_name};
+pub use registry::{Registry, StaticPlugin};
 pub use section::{FromRecipe, Named, With, key as section_key};
 pub use served::{Served, ServedSetting};
 pub use settings::Settings;

@@ -97,12 +97,19 @@ impl DataConfig {
             return Err(setting("data.crop", pad, "1 to 1024 pixels of border, or None for no crop"));
         }
         for (field, values) in [("data.mean", &self.mean), ("data.std", &self.std)] {
-            if let Some(values) = values.as_ref().filter(|values| !values.iter().all(|v| v.is_finite())) {
-                return Err(setting(field, format!("{values:?}"), "finite numbers, one per channel"));
+            // Normalised in float32.
+            let held = |value: &f64| (*value as f32).is_finite();
+            if let Some(values) = values.as_ref().filter(|values| !values.iter().all(held)) {
+                let wanted =
+                    "finite numbers, one per channel, of at most 3.4e38 in size, as float32 holds them";
+                return Err(setting(field, format!("{values:?}"), wanted));
             }
         }
-        if let Some(std) = self.std.as_ref().filter(|std| std.iter().any(|v| *v <= 0.0)) {
-            return Err(setting("data.std", format!("{std:?}"), "numbers above 0, one per channel"));
+        // Divided by a smaller one, a pixel is beyond what float32 holds.
+        let small = f64::from(f32::MIN_POSITIVE);
+        if let Some(std) = self.std.as_ref().filter(|std| std.iter().any(|v| *v <= small)) {
+            let wanted = format!("numbers above {small:?}, one per channel");
+            return Err(setting("data.std", format!("{std:?}"), &wanted));
         }
         self.toy.validate().map_err(|error| of_entry("data.toy", error))
     }

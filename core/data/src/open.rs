@@ -165,6 +165,16 @@ pub(crate) fn own_normalisation(config: &DataConfig, info: &mut Info) -> Result<
         }
         *own = given.iter().map(|&v| v as f32).collect();
     }
+    // What a black and a white pixel become.
+    let held = |(mean, std): (&f32, &f32)| (mean / std).is_finite() && ((1.0 - mean) / std).is_finite();
+    if (config.mean.is_some() || config.std.is_some()) && !info.mean.iter().zip(&info.std).all(held) {
+        let got = format!("{:?} beside a `data.std` of {:?}", info.mean, info.std);
+        return Err(setting(
+            "data.mean",
+            got,
+            "numbers with which `(pixel - mean) / std` stays below 3.4e38",
+        ));
+    }
     Ok(())
 }
 

@@ -43,6 +43,10 @@ struct Snapshot {
 
 extern "C" {
 
+char* admix_call(void (*body)(void*), void* data) {
+  return guarded([&] { body(data); });
+}
+
 void admix_free(char* text) { free(text); }
 
 bool admix_grad_enabled() { return c10::GradMode::is_enabled(); }

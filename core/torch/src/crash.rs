@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{io, mem, ptr};
 
+use crate::allocator;
 use crate::trail::{self, Fact};
 
 /// The signals of faults: number, name and what it means.
@@ -27,7 +28,7 @@ static TOLD: AtomicBool = AtomicBool::new(false);
 static ON_A_TERMINAL: AtomicBool = AtomicBool::new(false);
 
 /// Lets the program say on stderr where it was (see [`trail`]) before it dies of a fault, and makes the calling thread the
-/// one that leaves the trail. The exit status stays that of the signal.
+/// one that leaves the trail. The exit status stays that of the signal; after an `abort` of the program itself it is 1.
 ///
 /// # Errors
 /// The operating system refused.
@@ -73,6 +74,13 @@ extern "C" fn handle(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_vo
         unsafe { libc::nanosleep(&libc::timespec { tv_sec: 1, tv_nsec: 0 }, ptr::null_mut()) };
     } else {
         last_words(signal);
+        // SAFETY: the kernel hands a valid `info` to a handler with SA_SIGINFO, with a sender for a signal that was sent.
+        let aborted =
+            unsafe { signal == libc::SIGABRT && (*info).si_code <= 0 && (*info).si_pid() == libc::getpid() };
+        if aborted {
+            // Somebody gave up on purpose, which is a run that failed.
+            crate::exit::at_once(1);
+        }
     }
     // SAFETY: the kernel hands a valid `info` to a handler with SA_SIGINFO.
     let sent = unsafe { (*info).si_code } <= 0;
@@ -95,13 +103,35 @@ extern "C" fn handle(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_vo
 }
 
 fn last_words(signal: i32) {
+    let wanted = allocator::refused();
+    if signal == libc::SIGABRT && wanted > 0 {
+        let mut digits = [0; 20];
+        let remedy = " bytes were not to be had: lower `batch`, `evaluate.batch` or `data.workers`, or raise the limit \
+             (ulimit -v)";
+        speak(&["the memory is used up, ", decimal(wanted, &mut digits), remedy]);
+        return;
+    }
     let (_, name, meaning) = FAULTS.into_iter().find(|(number, ..)| *number == signal).unwrap_or_default();
     speak(&["the program died of ", name, " (", meaning, ") in native code: libtorch's or a plugin's"]);
 }
 
+/// A number without memory to allocate.
+fn decimal(mut number: usize, digits: &mut [u8; 20]) -> &str {
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    str::from_utf8(&digits[at..]).unwrap_or_default()
+}
+
 /// Says on stderr what happened, and where the program was.
-pub(crate) fn tell(what: &str) {
-    speak(&[what]);
+pub(crate) fn tell(what: &[&str]) {
+    speak(what);
 }
 
 fn speak(what: &[&str]) {
@@ -163,5 +193,16 @@ impl Stderr {
         // SAFETY: the pointer and the length are those of initialised bytes. Nothing helps if stderr is closed.
         let _ = unsafe { libc::write(libc::STDERR_FILENO, self.bytes.as_ptr().cast(), self.length) };
         self.length = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_without_memory() {
+        let text = |number| decimal(number, &mut [0; 20]).to_string();
+        assert_eq!([text(0), text(10), text(usize::MAX)], ["0", "10", "18446744073709551615"]);
     }
 }

@@ -1,12 +1,13 @@
-//! An end of the process that nobody but native code asked for: a library that calls `exit`.
+//! An end of the process that nobody but native code asked for: a library that calls `exit` or one of its kind.
 
 use std::marker::PhantomData;
 use std::sync::Once;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use crate::crash;
 
-static IS_FORBIDDEN: AtomicBool = AtomicBool::new(false);
+/// The process in which an exit is a fault; 0 where it is none. A child between `fork` and `exec` is another process.
+static FORBIDDEN_IN: AtomicI32 = AtomicI32::new(0);
 
 /// While it lives, an `exit` of the process is a fault: it is told on stderr with the place where the program was, and the
 /// exit code is 1. There is one at a time.
@@ -22,22 +23,81 @@ impl ForbidExit {
         ONCE.call_once(|| {
             // SAFETY: a function of the signature that `atexit` asks for. Without it the program works as well.
             let _ = unsafe { libc::atexit(at_exit) };
+            // SAFETY: the same.
+            #[cfg(target_os = "linux")]
+            let _ = unsafe { unheard::at_quick_exit(unheard::quick) };
         });
-        IS_FORBIDDEN.store(true, Ordering::SeqCst);
+        // SAFETY: it takes nothing and cannot fail.
+        FORBIDDEN_IN.store(unsafe { libc::getpid() }, Ordering::SeqCst);
         Self(PhantomData)
     }
 }
 
 impl Drop for ForbidExit {
     fn drop(&mut self) {
-        IS_FORBIDDEN.store(false, Ordering::SeqCst);
+        FORBIDDEN_IN.store(0, Ordering::SeqCst);
+    }
+}
+
+/// Ends the process now, without a word.
+pub(crate) fn at_once(code: i32) -> ! {
+    #[cfg(target_os = "linux")]
+    loop {
+        // SAFETY: it takes a number and does not come back.
+        unsafe { libc::syscall(libc::SYS_exit_group, code) };
+    }
+    // SAFETY: it takes a number and does not come back.
+    #[cfg(not(target_os = "linux"))]
+    unsafe {
+        libc::_exit(code)
+    }
+}
+
+fn refuse(function: &str) {
+    // SAFETY: it takes nothing and cannot fail.
+    if FORBIDDEN_IN.load(Ordering::SeqCst) == unsafe { libc::getpid() } {
+        crash::tell(&[
+            "native code, a plugin's or libtorch's, called `",
+            function,
+            "` and ended the program",
+        ]);
+        // It ends anyway: an exit code is all that is left to give.
+        at_once(1);
     }
 }
 
 extern "C" fn at_exit() {
-    if IS_FORBIDDEN.load(Ordering::SeqCst) {
-        crash::tell("native code, a plugin's or libtorch's, called `exit` and ended the program");
-        // SAFETY: ends the process at once, which is ending anyway: an exit code is all that is left to give.
-        unsafe { libc::_exit(1) }
+    refuse("exit");
+}
+
+/// Functions of the C library that run nothing of ours, or not what `atexit` was given.
+#[cfg(target_os = "linux")]
+mod unheard {
+    use std::ffi::c_int;
+
+    unsafe extern "C" {
+        pub(super) fn at_quick_exit(function: extern "C" fn()) -> c_int;
+    }
+
+    pub(super) extern "C" fn quick() {
+        super::refuse("quick_exit");
+    }
+
+    /// Stands in front of the C library's function. A program of ours exports it, so that plugins find this one; see the
+    /// `build.rs` of the program.
+    // SAFETY: it does what the function of this name does.
+    #[unsafe(no_mangle)]
+    extern "C" fn _exit(code: c_int) -> ! {
+        super::refuse("_exit");
+        super::at_once(code)
+    }
+
+    /// The same under its name in standard C.
+    // SAFETY: it does what the function of this name does.
+    #[unsafe(no_mangle)]
+    #[allow(non_snake_case, reason = "the name is that of the C library")]
+    extern "C" fn _Exit(code: c_int) -> ! {
+        super::refuse("_Exit");
+        super::at_once(code)
     }
 }

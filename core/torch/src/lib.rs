@@ -6,6 +6,8 @@
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | `allocator.rs` | an allocator that remembers what it could not give |
+//! | `call.rs` | calls of native code that may throw |
 //! | `crash.rs` | the last words of a program that dies of a signal |
 //! | `cuda.rs` | opening CUDA at run time |
 //! | `cuda_object.rs` | the shared object with what names CUDA symbols |
@@ -24,10 +26,13 @@
 //! | `rng.rs` | libtorch's generators and threads |
 //! | `scalar.rs` | numbers as tensors |
 //! | `shim.rs` | declarations of the C++ shim in `shim/` |
+//! | `streams.rs` | output streams that native code closed |
 //! | `syncs.rs` | counting what makes the host wait |
 //! | `trail.rs` | where the program stands, readable after a crash |
 //! | `upload.rs` | from host memory to a device |
 
+mod allocator;
+mod call;
 mod crash;
 mod cuda;
 mod cuda_object;
@@ -47,10 +52,13 @@ mod optim;
 mod rng;
 mod scalar;
 mod shim;
+mod streams;
 mod syncs;
 pub mod trail;
 mod upload;
 
+pub use allocator::Remembering;
+pub use call::caught;
 pub use crash::tell_crashes;
 pub use cuda::{Wanted, cuda_peak_bytes, open_cuda, reset_cuda_peak, set_tf32, synchronize, tf32};
 pub use cuda_state::CudaState;
@@ -67,6 +75,7 @@ pub use memory_format::{channels_last, duplicate, is_channels_last, set_data};
 pub use optim::{AdamWOptions, SgdOptions, fused_adamw, fused_sgd};
 pub use rng::{cpu_rng_state, rng_fingerprint, set_cpu_rng_state, set_threads, threads};
 pub use scalar::scalar;
+pub use streams::closed_stream;
 pub use syncs::{Apart, SyncCounter, apart};
 pub use tch::{Device, IndexOp, Kind, NewAxis, Reduction, Scalar, Shape, TchError, Tensor, TensorIndexer};
 pub use upload::{upload, upload_aside};

@@ -18,6 +18,7 @@ pub(crate) type Fault = *mut c_char;
 
 unsafe extern "C" {
     fn admix_free(text: *mut c_char);
+    pub(crate) fn admix_call(body: unsafe extern "C-unwind" fn(*mut c_void), data: *mut c_void) -> Fault;
     pub(crate) fn admix_libtorch_version() -> *const c_char;
 
     pub(crate) safe fn admix_grad_enabled() -> bool;

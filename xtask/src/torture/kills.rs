@@ -1,5 +1,6 @@
 //! Runs that are killed or stopped at any moment and resumed end with the bits of one that was not.
 
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -21,13 +22,15 @@ pub const ATTACK: Attack = Attack {
 const MOST: u64 = 4;
 
 fn strike(ring: &Ring<'_>, dice: &mut Dice) -> Result<Option<Finding>> {
-    let (recipe, mut sets) = ring.recipe(dice)?;
+    let (recipe, mut sets) = ring.recipe_of_a_method(dice)?;
+    let mut storage = "resident";
     if dice.once_in(3) && sets.iter().any(|set| set.contains("channels: 3")) {
         // Streamed from files, by as many workers as it likes.
         let classes =
             sets.iter().find_map(|set| set.strip_prefix("data.toy.classes=")?.parse().ok()).unwrap_or(10);
         if classes <= 10 {
             sets = pictures(ring, classes, sets)?;
+            storage = "streamed";
         }
     }
     let base = ["run", recipe.as_str(), "--device", "cpu", "--threads", "1", "--out"];
@@ -47,6 +50,7 @@ fn strike(ring: &Ring<'_>, dice: &mut Dice) -> Result<Option<Finding>> {
             }
             break;
         }
+        let seen = newest(&ring.path("killed"));
         let mut child = ring.command("", &words("killed", more), &sets).quiet().spawn()?;
         sleep(Duration::from_millis(dice.below(full + full / 4)));
         let signal = dice.one(&["KILL", "KILL", "TERM", "INT", "HUP"]);
@@ -54,11 +58,49 @@ fn strike(ring: &Ring<'_>, dice: &mut Dice) -> Result<Option<Finding>> {
         let group = format!("-{}", child.id());
         let sent = Command::new("kill").args(["-s", signal, "--", &group]).stderr(Stdio::null()).status();
         sent.context("kill")?;
-        child.wait()?;
+        let ended = child.wait()?;
+        // One that came after the end is none.
+        if signal == "KILL" && ended.signal() == Some(9) {
+            let learns =
+                if sets.iter().any(|set| set == "data.views=2") { "unsupervised" } else { "supervised" };
+            let moved = newest(&ring.path("killed")) != seen;
+            let when = if moved { "after a checkpoint of its own" } else { "before one" };
+            ring.tally.count(format!("SIGKILL of {}, {learns}, {storage}, {when}", ring.method(&recipe)?));
+        }
     }
     if newest(&ring.path("killed")).is_none() {
         return Ok(Some(Finding(format!("{recipe}: no checkpoint after the last resume"))));
     }
     let found = differ(&ring.path("whole"), &ring.path("killed"))?;
     Ok(found.map(|Finding(what)| Finding(format!("{recipe}, killed and resumed: {what}"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::tally::Tally;
+    use super::*;
+    use crate::repo::Repo;
+
+    #[test]
+    fn kills_reach_every_method_that_comes_with_the_program() {
+        let repo = Repo::find().expect("the repository");
+        let tally = Tally::default();
+        let nowhere = std::path::Path::new("nowhere");
+        let ring = Ring::new(&repo, nowhere, nowhere, &tally).expect("the recipes can be read");
+        let drawn: BTreeSet<String> = (0..200)
+            .map(|case| {
+                let (recipe, _) = ring.recipe_of_a_method(&mut Dice::new(1, case)).expect("a recipe");
+                ring.method(&recipe).expect("its method")
+            })
+            .collect();
+        assert_eq!(drawn, ring.methods());
+        let scripts = std::fs::read_dir(repo.root().join("scripts")).expect("scripts").flatten();
+        let names = scripts.map(|entry| entry.path()).filter(|path| path.extension().is_some());
+        let known: BTreeSet<String> =
+            names.filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned())).collect();
+        assert!(!known.is_empty());
+        assert_eq!(known.difference(&drawn).collect::<Vec<_>>(), Vec::<&String>::new());
+    }
 }

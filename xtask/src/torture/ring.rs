@@ -1,6 +1,6 @@
 //! Where the program is attacked: its runs in a scratch folder, and what may come of a run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -10,6 +10,7 @@ use std::process::Output;
 use anyhow::{Context, Result, anyhow};
 
 use super::dice::Dice;
+use super::tally::Tally;
 use crate::process::Cmd;
 use crate::repo::Repo;
 use crate::same::tensors::{self, Renames};
@@ -56,18 +57,20 @@ pub struct Ring<'a> {
     repo: &'a Repo,
     binary: &'a Path,
     folder: &'a Path,
+    /// What was done, for the summary.
+    pub tally: &'a Tally,
     /// What makes each bundled recipe small.
     rules: String,
     recipes: BTreeMap<String, String>,
 }
 
 impl<'a> Ring<'a> {
-    pub fn new(repo: &'a Repo, binary: &'a Path, folder: &'a Path) -> Result<Self> {
+    pub fn new(repo: &'a Repo, binary: &'a Path, folder: &'a Path, tally: &'a Tally) -> Result<Self> {
         let rules =
             fs::read_to_string(repo.root().join("tests/toy_size.json")).context("tests/toy_size.json")?;
         let mut recipes = BTreeMap::new();
         crate::recipes::collect(&repo.root().join("configs"), "", &mut recipes)?;
-        Ok(Self { repo, binary, folder, rules, recipes })
+        Ok(Self { repo, binary, folder, tally, rules, recipes })
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -77,6 +80,30 @@ impl<'a> Ring<'a> {
     /// A drawn recipe: its name, and the settings of a small run of some ten steps.
     pub fn recipe(&self, dice: &mut Dice) -> Result<(String, Vec<String>)> {
         let names: Vec<&String> = self.recipes.keys().collect();
+        let name = dice.one(&names).to_string();
+        let sets = self.small(&name)?;
+        Ok((name, sets))
+    }
+
+    /// The methods of the bundled recipes.
+    pub fn methods(&self) -> BTreeSet<String> {
+        self.recipes.values().map(|text| method_of(text)).collect()
+    }
+
+    /// The method of a bundled recipe.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub fn method(&self, recipe: &str) -> Result<String> {
+        self.recipes.get(recipe).map(|text| method_of(text)).with_context(|| format!("no recipe `{recipe}`"))
+    }
+
+    /// A recipe of a drawn method, so that methods with few recipes come as often as those with many.
+    pub fn recipe_of_a_method(&self, dice: &mut Dice) -> Result<(String, Vec<String>)> {
+        let methods: Vec<String> = self.methods().into_iter().collect();
+        let method = &methods[dice.below(methods.len() as u64) as usize];
+        let of_it = self.recipes.iter().filter(|(_, text)| method_of(text) == *method);
+        let names: Vec<&String> = of_it.map(|(name, _)| name).collect();
         let name = dice.one(&names).to_string();
         let sets = self.small(&name)?;
         Ok((name, sets))
@@ -124,6 +151,12 @@ impl<'a> Ring<'a> {
         let line = command.line();
         Ok(Ended::of(line, command.silent_output()?))
     }
+}
+
+/// The method that a recipe names.
+fn method_of(text: &str) -> String {
+    let named = text.split_once("method:").and_then(|(_, rest)| rest.split('"').nth(1));
+    named.unwrap_or_default().to_string()
 }
 
 impl Ended {

@@ -14,7 +14,7 @@ use super::raw;
 use super::settings::Shape;
 use crate::{AnyReader, Entry, Error, Loss, Mixer, Origin, ReadConfig, Reader, Registry, Result};
 
-type ManifestFn = unsafe extern "C" fn() -> *const raw::Manifest;
+type ManifestFn = unsafe extern "C-unwind" fn() -> *const raw::Manifest;
 
 /// Loads a plugin library and adds its plugins to a registry. Returns how many there are.
 ///
@@ -49,8 +49,14 @@ pub fn load(path: &Path, registry: &mut Registry) -> Result<usize> {
     })?;
     // Closing it would take away code and texts that are still in use.
     std::mem::forget(library);
-    // SAFETY: the function and the manifest follow `include/admix.h`; that is what the exported name says.
-    let contents = unsafe { manifest::read(entry(), handles::libtorch_version()) }.map_err(refuse)?;
+    // SAFETY: the function follows `include/admix.h`; that is what the exported name says.
+    let own = admix_torch::caught(|| unsafe { entry() })
+        .map_err(|thrown| refuse(format!("its `{}` threw an exception: {thrown}", raw::ENTRY)))?;
+    if let Some(stream) = admix_torch::closed_stream() {
+        return Err(refuse(format!("it closed the program's {stream} while it was loaded; leave it open")));
+    }
+    // SAFETY: the manifest follows `include/admix.h`.
+    let contents = unsafe { manifest::read(own, handles::libtorch_version()) }.map_err(refuse)?;
     let Contents { package, version, plugins } = contents;
     let origin = Origin::Library { path: path.clone(), package, version, abi: raw::ABI };
     let count = plugins.len();

@@ -196,36 +196,40 @@ pub struct Build {
     pub classes: i64,
 }
 
+// A library's functions promise to throw nothing. Those that do are found out, so calls of them may unwind.
 pub type Create =
-    unsafe extern "C" fn(*const c_void, Text, *const Build, *mut *mut c_void, *const Errors) -> i32;
-pub type Destroy = unsafe extern "C" fn(*mut c_void);
+    unsafe extern "C-unwind" fn(*const c_void, Text, *const Build, *mut *mut c_void, *const Errors) -> i32;
+pub type Destroy = unsafe extern "C-unwind" fn(*mut c_void);
 
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct Mixer {
     pub size: usize,
-    pub check:
-        Option<unsafe extern "C" fn(*const c_void, Text, *const Texts, *mut Needs, *const Errors) -> i32>,
+    pub check: Option<
+        unsafe extern "C-unwind" fn(*const c_void, Text, *const Texts, *mut Needs, *const Errors) -> i32,
+    >,
     pub create: Option<Create>,
     pub destroy: Option<Destroy>,
     pub plan: Option<
-        unsafe extern "C" fn(*mut c_void, *const Ask, *const Draws, *const Plan, *const Errors) -> i32,
+        unsafe extern "C-unwind" fn(*mut c_void, *const Ask, *const Draws, *const Plan, *const Errors) -> i32,
     >,
-    pub mix: Option<unsafe extern "C" fn(*mut c_void, *const Mix, *mut Mixed, *const Errors) -> i32>,
-    pub train: Option<unsafe extern "C" fn(*mut c_void, u32, *const Errors) -> i32>,
-    pub after_step: Option<unsafe extern "C" fn(*mut c_void, *const Errors) -> i32>,
+    pub mix: Option<unsafe extern "C-unwind" fn(*mut c_void, *const Mix, *mut Mixed, *const Errors) -> i32>,
+    pub train: Option<unsafe extern "C-unwind" fn(*mut c_void, u32, *const Errors) -> i32>,
+    pub after_step: Option<unsafe extern "C-unwind" fn(*mut c_void, *const Errors) -> i32>,
 }
 
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct Loss {
     pub size: usize,
-    pub check:
-        Option<unsafe extern "C" fn(*const c_void, Text, *const Texts, *const Texts, *const Errors) -> i32>,
+    pub check: Option<
+        unsafe extern "C-unwind" fn(*const c_void, Text, *const Texts, *const Texts, *const Errors) -> i32,
+    >,
     pub create: Option<Create>,
     pub destroy: Option<Destroy>,
-    pub loss:
-        Option<unsafe extern "C" fn(*mut c_void, *const Named, usize, *mut TensorPtr, *const Errors) -> i32>,
+    pub loss: Option<
+        unsafe extern "C-unwind" fn(*mut c_void, *const Named, usize, *mut TensorPtr, *const Errors) -> i32,
+    >,
 }
 
 #[repr(C)]

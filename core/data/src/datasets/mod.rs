@@ -9,6 +9,7 @@ pub(crate) mod fashion_mnist;
 mod kind;
 pub(crate) mod stl10;
 mod tiny_imagenet;
+mod tiny_imagenet_lists;
 pub(crate) mod toy;
 
 pub use kind::{About, Absent, DatasetSource, Published, Then, Wanted};

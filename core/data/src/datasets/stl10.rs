@@ -64,6 +64,7 @@ pub fn parse_folds(bytes: &[u8], images: usize) -> Result<Vec<Vec<i64>>, Malform
     let expected = || format!("{FOLDS} lines of positions below {images}, no position twice in a line");
     let wrong = |problem: String| Malformed::new(problem, expected());
     let text = std::str::from_utf8(bytes).map_err(|_| wrong("the file is not text".into()))?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let lines: Vec<&str> = text.trim_end().lines().collect();
     if lines.len() != FOLDS {
         return Err(wrong(format!("the file has {} lines", lines.len())));
@@ -91,6 +92,8 @@ pub fn parse_folds(bytes: &[u8], images: usize) -> Result<Vec<Vec<i64>>, Malform
 pub fn parse_class_names(bytes: &[u8]) -> Result<Vec<String>, Malformed> {
     let wrong = |problem: String| Malformed::new(problem, "the names of 10 classes, one a line");
     let text = std::str::from_utf8(bytes).map_err(|_| wrong("the file is not text".into()))?;
+    // Some editors put a mark before a text.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let names: Vec<String> =
         text.lines().map(|line| line.trim().to_owned()).filter(|name| !name.is_empty()).collect();
     if names.len() == CLASSES.len() { Ok(names) } else { Err(wrong(format!("{} lines", names.len()))) }

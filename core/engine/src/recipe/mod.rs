@@ -1,6 +1,7 @@
 //! Recipes: what to train, on what, with which method, for how long.
 
 mod choices;
+mod complaint;
 mod locate;
 mod overrides;
 mod read;

@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 use super::recipe::Recipe;
 use super::sections::PairConfig;
 use crate::loggers::Logger;
+use crate::param::Param;
 use crate::{Result, float32};
 
 impl Recipe {
@@ -26,7 +27,14 @@ impl Recipe {
             self.settings(&field, &choice.config.resolved())?;
         }
         self.data.validate().map_err(|error| self.data_error(error))?;
-        self.model.validate().map_err(|error| self.plugin_error("model", error))
+        self.settings("data.augment", &self.data.augment.config.resolved())?;
+        for (name, param) in &self.params {
+            if let Param::Number(number) = param {
+                self.number(&format!("params.{name}"), *number, true, "a finite number")?;
+            }
+        }
+        self.model.validate().map_err(|error| self.plugin_error("model", error))?;
+        self.settings("model", &self.model.config.resolved())
     }
 
     /// Refuses a field's value.
@@ -42,6 +50,8 @@ impl Recipe {
         match good && value.is_finite() {
             true if float32::holds(value) => Ok(()),
             true => self.refuse(field, &format!("{value:?}"), &format!("{wanted}, {}", float32::AT_MOST)),
+            // Written out, a large one has hundreds of digits.
+            false if value.abs() > 1e16 => self.refuse(field, &format!("{value:?}"), wanted),
             false => self.refuse(field, &value, wanted),
         }
     }
@@ -215,6 +225,7 @@ impl Recipe {
                     format!("has `{}` with a bad setting: {error}", probe.plugin),
                 )
             })?;
+            self.settings("evaluate.probes", &probe.config.resolved())?;
         }
         if let Some(report) = &self.evaluate.report {
             let nets = || self.nets.iter().chain(self.net_pairs().map(|pair| &pair.to));
@@ -263,6 +274,8 @@ impl Recipe {
                     format!("is {partner}, but a batch of 1 has no other image: expected a `batch` from 2");
                 return Err(self.field_error(&format!("mixers.{name}.partner"), message));
             }
+            // What the host serves, too: plans are drawn by it.
+            self.settings(&format!("mixers.{name}"), &Json::Object(choice.served.resolved()))?;
             self.settings(&format!("mixers.{name}"), &choice.config.resolved())?;
         }
         super::choices::validate(self)

@@ -5,58 +5,19 @@ use std::path::{Path, PathBuf};
 
 use admix_api::Registry;
 use admix_torch::{Device, Kind, Tensor};
-use serde::{Deserialize, Serialize};
 
 use crate::method::{Clock, Method};
 use crate::recipe::{Recipe, describe};
-use crate::run::images::Images;
+use crate::run::header::{FORMAT, Header};
 use crate::run::metrics::History;
-use crate::run::started_from::StartedFrom;
 use crate::script::ScriptText;
 use crate::session::Session;
 use crate::{Error, Result};
 
-/// Version of the file's contents. Another one is refused.
-const FORMAT: u32 = 1;
 /// The one entry of the file's metadata.
 const KEY: &str = "admix";
 /// How the names of tensors end that hold means of squares: variances of BatchNorm, second moments of AdamW.
 const SQUARES: [&str; 2] = ["running_var", "exp_avg_sq"];
-
-/// Everything of a checkpoint but its tensors.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Header {
-    /// Version of the contents.
-    pub format: u32,
-    /// Version of the program that wrote it.
-    pub version: String,
-    /// Where the run stands.
-    pub clock: Clock,
-    /// Batches of the current epoch that are done.
-    pub batch_in_epoch: u64,
-    /// The recipe, with `--set` applied.
-    pub recipe: String,
-    /// Its name in messages.
-    pub recipe_file: String,
-    /// The method's script.
-    pub script: String,
-    /// Its name in messages.
-    pub script_file: String,
-    /// The scripts of the recipe's mixers and losses.
-    // Left out where there are none, so that the checksums of earlier files hold.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub scripts: Vec<ScriptText>,
-    /// Results so far.
-    pub history: History,
-    /// The images that its networks were trained on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub images: Option<Images>,
-    /// Where its weights come from, if not from random ones.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub started_from: Option<StartedFrom>,
-    /// blake3 of this header (with an empty checksum) and of every tensor.
-    pub checksum: String,
-}
 
 /// A checkpoint in memory.
 #[derive(Debug)]
@@ -96,8 +57,8 @@ impl Header {
     }
 
     /// The header in the text of a safetensors file; `None` where no run wrote it.
-    pub(crate) fn parse(metadata: &BTreeMap<String, String>) -> Option<Self> {
-        serde_json::from_str(metadata.get(KEY)?).ok()
+    pub(super) fn of_file(metadata: &BTreeMap<String, String>) -> Option<Self> {
+        Self::parse(metadata.get(KEY)?).ok()
     }
 
     fn checksum(&self, tensors: &BTreeMap<String, Tensor>) -> Result<String> {
@@ -163,20 +124,13 @@ impl Checkpoint {
         let text = metadata
             .get(KEY)
             .ok_or_else(|| refuse("is a safetensors file, but not one that a run wrote".into()))?;
-        let header: Header = serde_json::from_str(text)
-            .map_err(|e| refuse(format!("its header cannot be read ({e}): it is damaged")))?;
-        if header.format != FORMAT {
-            return Err(refuse(format!(
-                "is of format {}, this program reads format {FORMAT}: use the version {} that wrote it",
-                header.format, header.version
-            )));
-        }
+        let header = Header::parse(text).map_err(refuse)?;
         let tensors: BTreeMap<String, Tensor> =
             admix_models::load_safetensors(path, Device::Cpu).map_err(of_file)?.into_iter().collect();
         if header.checksum(&tensors)? != header.checksum {
             return Err(refuse("its checksum does not match: the file is damaged".into()));
         }
-        if let Some(why) = unsound(&header).or(unsound_values(&tensors)?) {
+        if let Some(why) = header.unsound().or(unsound_values(&tensors)?) {
             return Err(refuse(format!("{why}: no run writes that; use another checkpoint")));
         }
         let tensors = tensors
@@ -273,19 +227,6 @@ impl Checkpoint {
         );
         Error::Checkpoint { path: self.path.clone(), message }
     }
-}
-
-/// What is wrong with where a run is said to stand.
-fn unsound(header: &Header) -> Option<String> {
-    let Clock { step, steps, epoch, epochs } = header.clock;
-    let per_epoch = steps / epochs.max(1);
-    let fields = [
-        ("clock.step", step, steps, "steps of the run"),
-        ("clock.epoch", epoch, epochs, "epochs of the run"),
-        ("batch_in_epoch", header.batch_in_epoch, per_epoch, "steps of an epoch"),
-    ];
-    let beyond = fields.into_iter().find(|(_, value, most, _)| value > most);
-    beyond.map(|(field, value, most, of)| format!("`{field}` is {value}, beyond the {most} {of}"))
 }
 
 /// What is wrong with the values of a state.

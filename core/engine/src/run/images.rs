@@ -1,6 +1,5 @@
 //! The images that a network was trained on.
 
-use admix_data::{Dataset, Info};
 use serde::{Deserialize, Serialize};
 
 /// What the images that a network takes are like. Kept with its weights, so that it can be used without its dataset.
@@ -20,24 +19,4 @@ pub struct Images {
     pub std: Vec<f64>,
     /// Names of the classes, by label.
     pub classes: Vec<String>,
-}
-
-impl Images {
-    /// Those of a dataset.
-    pub(crate) fn of(dataset: &Dataset) -> Self {
-        let (height, width) = dataset.view_size();
-        let Info { name, channels, mean, std, class_names, .. } = dataset.info();
-        // By their digits: 0.485 is what was meant, not 0.48500001430511475.
-        let digits =
-            |all: &[f32]| all.iter().map(|one| one.to_string().parse().unwrap_or_default()).collect();
-        Self {
-            data: name.clone(),
-            channels: *channels,
-            height,
-            width,
-            mean: digits(mean),
-            std: digits(std),
-            classes: class_names.clone(),
-        }
-    }
 }

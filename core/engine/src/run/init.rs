@@ -7,7 +7,7 @@ use admix_torch::Tensor;
 use admix_weights::{Located, Match, Matching, NORMALISATION, Normalisation, Own, WeightFile};
 
 use crate::recipe::{HeadStart, InitConfig, InitPart, Prefix, Recipe};
-use crate::run::checkpoint::Header;
+use crate::run::header::Header;
 use crate::run::started_from::StartedFrom;
 use crate::session::Session;
 use crate::world::{Net, Shape};
@@ -184,7 +184,7 @@ impl Start<'_> {
     fn normalisation(&self, located: &Located) -> Option<Normalisation> {
         let exported = || serde_json::from_str(self.file.metadata().get(NORMALISATION)?).ok();
         let ours = || {
-            let images = Header::parse(self.file.metadata())?.images?;
+            let images = Header::of_file(self.file.metadata())?.images?;
             Some(Normalisation { mean: images.mean, std: images.std })
         };
         located.normalisation.clone().or_else(exported).or_else(ours)

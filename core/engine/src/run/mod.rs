@@ -6,6 +6,7 @@ mod context;
 mod evaluate;
 mod facts;
 mod folder;
+mod header;
 mod images;
 mod init;
 mod lock;
@@ -33,11 +34,12 @@ use crate::world::Shape;
 use crate::{Error, Result, bundled};
 
 pub use accuracy::{Accuracy, HeadAccuracy};
-pub use checkpoint::{Checkpoint, Header};
+pub use checkpoint::Checkpoint;
 pub use context::RunContext;
 pub use evaluate::{MixerReport, evaluate, mixer_report};
 pub use facts::{RunFacts, Status};
 pub use folder::RunFolder;
+pub use header::Header;
 pub use images::Images;
 pub use metrics::{History, Summary};
 pub use probe::{

@@ -4,15 +4,15 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use admix_api::spans;
-use admix_data::{Batch, Loader, Pass, Split};
+use admix_data::{Batch, Dataset, Info, Loader, Pass, Split};
 use admix_torch::trail::{self, Fact};
 
 use crate::loggers::Event;
 use crate::method::Clock;
 use crate::run::Run;
-use crate::run::checkpoint::Header;
 use crate::run::evaluate::evaluate;
 use crate::run::facts::{RunFacts, Status, describe};
+use crate::run::header::Header;
 use crate::run::images::Images;
 use crate::run::metrics::Summary;
 use crate::run::pending::{Pending, last_good};
@@ -201,7 +201,7 @@ impl Training<'_> {
         run.history.seconds = self.before + self.begin.elapsed().as_secs_f64();
         let clock = run.session.clock();
         let header = Header {
-            images: Some(Images::of(&run.dataset)),
+            images: Some(images_of(&run.dataset)),
             started_from: run.started_from.clone(),
             ..Header::of(&run.recipe, run.session.method(), clock, run.batch_in_epoch, &run.history)
         };
@@ -273,6 +273,23 @@ impl Training<'_> {
         self.run.batch_in_epoch = self.per_epoch;
         let saved = self.saved("go on with --resume once it is mended");
         Error::Evaluation { source: Box::new(error), epoch: clock.epoch, saved }
+    }
+}
+
+/// The images that a dataset shows to a network.
+fn images_of(dataset: &Dataset) -> Images {
+    let (height, width) = dataset.view_size();
+    let Info { name, channels, mean, std, class_names, .. } = dataset.info();
+    // By their digits: 0.485 is what was meant, not 0.48500001430511475.
+    let digits = |all: &[f32]| all.iter().map(|one| one.to_string().parse().unwrap_or_default()).collect();
+    Images {
+        data: name.clone(),
+        channels: *channels,
+        height,
+        width,
+        mean: digits(mean),
+        std: digits(std),
+        classes: class_names.clone(),
     }
 }
 

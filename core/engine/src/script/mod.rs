@@ -16,6 +16,8 @@ pub(crate) use plugin::Reading;
 pub use plugin::{registry, script_entry, script_plugins};
 pub use text::ScriptText;
 
+use crate::text::without_mark;
+
 /// What a script is for, by the function that only this kind has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScriptKind {
@@ -30,6 +32,7 @@ pub enum ScriptKind {
 impl ScriptKind {
     /// The kind of a script; a method where nothing else is told.
     pub fn of(text: &str) -> Self {
+        let text = without_mark(text);
         let defines = |name: &str| {
             text.lines().any(|line| {
                 let rest = line.trim_start().strip_prefix("fn ").map(str::trim_start);
@@ -43,5 +46,16 @@ impl ScriptKind {
             () if defines("loss") => Self::Loss,
             () => Self::Method,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_before_a_script_hides_nothing() {
+        assert_eq!(ScriptKind::of("\u{feff}fn mix(m) { m.images }"), ScriptKind::Mixer);
+        assert_eq!(ScriptKind::of("\u{feff}fn loss(l) { l }"), ScriptKind::Loss);
     }
 }

@@ -16,7 +16,7 @@ pub(super) static LOSS: raw::Loss = raw::Loss {
     loss: Some(loss),
 };
 
-unsafe extern "C" fn check_loss(
+unsafe extern "C-unwind" fn check_loss(
     data: *const c_void,
     settings: raw::Text,
     resolved: *const raw::Texts,
@@ -42,7 +42,7 @@ unsafe extern "C" fn check_loss(
     })
 }
 
-unsafe extern "C" fn create_loss(
+unsafe extern "C-unwind" fn create_loss(
     data: *const c_void,
     settings: raw::Text,
     build: *const raw::Build,
@@ -60,12 +60,12 @@ unsafe extern "C" fn create_loss(
     })
 }
 
-unsafe extern "C" fn destroy_loss(this: *mut c_void) {
+unsafe extern "C-unwind" fn destroy_loss(this: *mut c_void) {
     // SAFETY: made by `create_loss`, ended once.
     unsafe { destroy::<Box<dyn Loss>>(this) };
 }
 
-unsafe extern "C" fn loss(
+unsafe extern "C-unwind" fn loss(
     this: *mut c_void,
     inputs: *const raw::Named,
     count: usize,

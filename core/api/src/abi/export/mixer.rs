@@ -23,7 +23,7 @@ pub(super) static MIXER: raw::Mixer = raw::Mixer {
     after_step: Some(after_step),
 };
 
-unsafe extern "C" fn check_mixer(
+unsafe extern "C-unwind" fn check_mixer(
     data: *const c_void,
     settings: raw::Text,
     resolved: *const raw::Texts,
@@ -59,7 +59,7 @@ struct Instance {
     mixer: Box<dyn Mixer>,
 }
 
-unsafe extern "C" fn create_mixer(
+unsafe extern "C-unwind" fn create_mixer(
     data: *const c_void,
     settings: raw::Text,
     build: *const raw::Build,
@@ -87,7 +87,7 @@ unsafe extern "C" fn create_mixer(
     })
 }
 
-unsafe extern "C" fn destroy_mixer(this: *mut c_void) {
+unsafe extern "C-unwind" fn destroy_mixer(this: *mut c_void) {
     // SAFETY: made by `create_mixer`, ended once.
     unsafe { destroy::<Instance>(this) };
 }
@@ -99,7 +99,7 @@ unsafe fn instance<'a>(this: *mut c_void) -> &'a mut Instance {
     unsafe { &mut *this.cast::<Instance>() }
 }
 
-unsafe extern "C" fn make_plan(
+unsafe extern "C-unwind" fn make_plan(
     this: *mut c_void,
     ask: *const raw::Ask,
     draws: *const raw::Draws,
@@ -114,7 +114,7 @@ unsafe extern "C" fn make_plan(
     })
 }
 
-unsafe extern "C" fn mix(
+unsafe extern "C-unwind" fn mix(
     this: *mut c_void,
     mix: *const raw::Mix,
     out: *mut raw::Mixed,
@@ -164,7 +164,7 @@ unsafe extern "C" fn mix(
     })
 }
 
-unsafe extern "C" fn train(this: *mut c_void, on: u32, errors: *const raw::Errors) -> i32 {
+unsafe extern "C-unwind" fn train(this: *mut c_void, on: u32, errors: *const raw::Errors) -> i32 {
     guarded(errors, || {
         // SAFETY: our instance.
         unsafe { instance(this) }.mixer.train(on != 0);
@@ -172,7 +172,7 @@ unsafe extern "C" fn train(this: *mut c_void, on: u32, errors: *const raw::Error
     })
 }
 
-unsafe extern "C" fn after_step(this: *mut c_void, errors: *const raw::Errors) -> i32 {
+unsafe extern "C-unwind" fn after_step(this: *mut c_void, errors: *const raw::Errors) -> i32 {
     // SAFETY: our instance.
     guarded(errors, || unsafe { instance(this) }.mixer.after_step())
 }

@@ -33,6 +33,15 @@ unsafe extern "C" fn report(host: *mut c_void, setting: raw::Text, message: raw:
 }
 
 impl Foreign {
+    /// Ends an instance.
+    pub(super) fn destroy(&self, end: impl FnOnce()) {
+        let _here = trail::enter(format_args!("`destroy` of {}", self.label));
+        let _state = ThreadState::save();
+        if let Err(thrown) = admix_torch::caught(end) {
+            tracing::error!("{}: `destroy` threw an exception across the boundary: {thrown}", self.label);
+        }
+    }
+
     pub(super) fn error(&self, message: impl Into<String>) -> Error {
         Error::plugin(self.label.clone(), message)
     }
@@ -57,8 +66,16 @@ impl Foreign {
         let status = {
             let _here = trail::enter(format_args!("`{what}` of {}", self.label));
             let _state = ThreadState::save();
-            body(&errors)
+            admix_torch::caught(|| body(&errors))
         };
+        if let Some(stream) = admix_torch::closed_stream() {
+            return Err(self.error(format!("`{what}` closed the program's {stream}; leave it open")));
+        }
+        let status = status.map_err(|thrown| {
+            self.error(format!(
+                "`{what}` threw an exception across the boundary: {thrown}; catch it there, and report it as an error"
+            ))
+        })?;
         let Said { setting, message } = said;
         let message = if message.is_empty() { format!("`{what}` failed without a message") } else { message };
         match status {

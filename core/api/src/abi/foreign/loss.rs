@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::rc::Rc;
 
-use admix_torch::{Device, Tensor, ThreadState, handles};
+use admix_torch::{Device, Tensor, handles};
 
 use super::call::Foreign;
 use crate::abi::manifest::Functions;
@@ -21,9 +21,8 @@ pub(super) struct ForeignLoss {
 impl Drop for ForeignLoss {
     fn drop(&mut self) {
         if let Functions::Loss(raw::Loss { destroy: Some(destroy), .. }) = self.foreign.plugin.functions {
-            let _state = ThreadState::save();
             // SAFETY: our instance, ended once.
-            unsafe { destroy(self.this) };
+            self.foreign.destroy(|| unsafe { destroy(self.this) });
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::rc::Rc;
 
-use admix_torch::{Device, Tensor, ThreadState};
+use admix_torch::{Device, Tensor};
 
 use super::call::Foreign;
 use super::mixed::{Returned, extra};
@@ -28,9 +28,8 @@ pub(super) struct ForeignMixer {
 impl Drop for ForeignMixer {
     fn drop(&mut self) {
         if let Functions::Mixer(raw::Mixer { destroy: Some(destroy), .. }) = self.foreign.plugin.functions {
-            let _state = ThreadState::save();
             // SAFETY: our instance, ended once.
-            unsafe { destroy(self.this) };
+            self.foreign.destroy(|| unsafe { destroy(self.this) });
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::abi::raw;
 
 const LIBTORCH: &str = "2.11.0";
 
-unsafe extern "C" fn check_mixer(
+unsafe extern "C-unwind" fn check_mixer(
     _: *const c_void,
     _: raw::Text,
     _: *const raw::Texts,
@@ -14,7 +14,7 @@ unsafe extern "C" fn check_mixer(
 ) -> i32 {
     raw::FAILED
 }
-unsafe extern "C" fn check_loss(
+unsafe extern "C-unwind" fn check_loss(
     _: *const c_void,
     _: raw::Text,
     _: *const raw::Texts,
@@ -23,7 +23,7 @@ unsafe extern "C" fn check_loss(
 ) -> i32 {
     raw::FAILED
 }
-unsafe extern "C" fn create(
+unsafe extern "C-unwind" fn create(
     _: *const c_void,
     _: raw::Text,
     _: *const raw::Build,
@@ -32,8 +32,8 @@ unsafe extern "C" fn create(
 ) -> i32 {
     raw::FAILED
 }
-unsafe extern "C" fn destroy(_: *mut c_void) {}
-unsafe extern "C" fn mix(
+unsafe extern "C-unwind" fn destroy(_: *mut c_void) {}
+unsafe extern "C-unwind" fn mix(
     _: *mut c_void,
     _: *const raw::Mix,
     _: *mut raw::Mixed,
@@ -41,13 +41,13 @@ unsafe extern "C" fn mix(
 ) -> i32 {
     raw::FAILED
 }
-unsafe extern "C" fn train(_: *mut c_void, _: u32, _: *const raw::Errors) -> i32 {
+unsafe extern "C-unwind" fn train(_: *mut c_void, _: u32, _: *const raw::Errors) -> i32 {
     raw::FAILED
 }
-unsafe extern "C" fn after_step(_: *mut c_void, _: *const raw::Errors) -> i32 {
+unsafe extern "C-unwind" fn after_step(_: *mut c_void, _: *const raw::Errors) -> i32 {
     raw::FAILED
 }
-unsafe extern "C" fn loss(
+unsafe extern "C-unwind" fn loss(
     _: *mut c_void,
     _: *const raw::Named,
     _: usize,

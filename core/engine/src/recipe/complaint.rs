@@ -1,0 +1,141 @@
+//! The errors of the parser of recipes in our words, at the value that they are about.
+
+use admix_api::did_you_mean;
+
+use super::locate;
+
+/// What is wrong with a text, and where.
+pub struct Complaint {
+    /// The byte of the text.
+    pub offset: usize,
+    /// What is wrong there, and what was expected.
+    pub message: String,
+}
+
+impl Complaint {
+    /// The parser's error in our words, at the value that it is about.
+    pub fn of(error: &ron::error::SpannedError, text: &str) -> Self {
+        use ron::Error as E;
+        let start = offset_of(text, error.span.start.line, error.span.start.col);
+        let end = offset_of(text, error.span.end.line, error.span.end.col);
+        if text.trim().is_empty() {
+            return Self { offset: 0, message: "the recipe is empty; expected ( field: value, ... )".into() };
+        }
+        let at_value = |wanted: &str| {
+            let (path, span) = locate::path_at(text, end)?;
+            let value = text[span.clone()].lines().next().unwrap_or_default();
+            let mut wanted = wanted.to_string();
+            if wanted == TEXT && value.chars().all(char::is_alphanumeric) && !value.is_empty() {
+                wanted = format!("{TEXT}: \"{value}\"");
+            }
+            if wanted == IN_BOUNDS && value.starts_with('-') {
+                wanted = "a whole number from 0".into();
+            }
+            Some(Self { offset: span.start, message: format!("`{path}` is {value}, expected {wanted}") })
+        };
+        let said = error.code.to_string();
+        let whole_numbers_end_before_the_point = || {
+            let (_, span) = locate::path_at(text, end)?;
+            text[span].parse::<f64>().ok()?;
+            at_value("a whole number")
+        };
+        let of_value = match &error.code {
+            E::ExpectedComma => whole_numbers_end_before_the_point(),
+            _ => wanted(&said).and_then(at_value),
+        };
+        let of_mixer = || {
+            let path = locate::path_at(text, start).map(|(path, _)| path).unwrap_or_default();
+            path.strip_prefix("mixers.").is_some_and(|name| !name.contains('.'))
+        };
+        of_value.unwrap_or_else(|| Self { offset: start, message: reword(&error.code, of_mixer()) })
+    }
+}
+
+const TEXT: &str = "a text in quotes";
+const IN_BOUNDS: &str = "a smaller whole number";
+
+/// What the parser wants, in words. By its message, since a plugin's settings hand on nothing else.
+fn wanted(message: &str) -> Option<&'static str> {
+    Some(match message {
+        "Expected integer" => "a whole number",
+        "Integer is out of bounds" => IN_BOUNDS,
+        "Expected float" => "a number",
+        "Expected boolean" => "true or false",
+        "Expected string" => TEXT,
+        "Expected option" => "a value or None",
+        "Expected opening `[`" => "a list in brackets: [a, b]",
+        "Expected opening `{`" => "a map in braces: {\"name\": value}",
+        "Expected opening `(`" => "settings in parentheses; without settings it is written Name()",
+        "Expected identifier" => "a name without quotes, such as Name()",
+        _ if message.starts_with("Expected opening `(` for struct") => {
+            "fields in parentheses: (field: value)"
+        }
+        _ if message.starts_with("Expected only opening `(`") => "fields in parentheses: (field: value)",
+        _ => return None,
+    })
+}
+
+/// The byte of a line and column, both from 1; columns count characters.
+fn offset_of(text: &str, line: usize, column: usize) -> usize {
+    let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    start + text[start..].chars().take(column.saturating_sub(1)).map(char::len_utf8).sum::<usize>()
+}
+
+/// The parser's message in our words, with the nearest name where one is unknown.
+fn reword(error: &ron::Error, of_mixer: bool) -> String {
+    use ron::Error as E;
+    match error {
+        E::NoSuchStructField { expected, found, .. } => format!(
+            "unknown field `{found}`; known: {}{}",
+            expected.join(", "),
+            did_you_mean(found, expected.iter().copied())
+        ),
+        E::NoSuchEnumVariant { expected, found, .. } => format!(
+            "unknown name `{found}`; known: {}{}",
+            expected.join(", "),
+            did_you_mean(found, expected.iter().copied())
+        ),
+        E::MissingStructField { field, .. } => format!("the field `{field}` is missing; add `{field}: ...`"),
+        E::DuplicateStructField { field, .. } => format!("the field `{field}` is there twice; remove one"),
+        E::ExpectedComma => "expected a comma before this".into(),
+        E::Eof => "the recipe ends here, but a bracket or quote is still open".into(),
+        E::ExpectedStringEnd => "a quote is still open at the end of the recipe".into(),
+        E::ExpectedMapColon => "expected a colon between name and value".into(),
+        E::TrailingCharacters => "expected the end of the recipe, which is one ( ... )".into(),
+        other => suggest(&other.to_string(), of_mixer),
+    }
+}
+
+/// Adds a suggestion to "Unexpected field named `a`, expected one of `b`, `c`", which plugins raise.
+fn suggest(message: &str, of_mixer: bool) -> String {
+    let quoted =
+        |text: &str| -> Vec<String> { text.split('`').skip(1).step_by(2).map(str::to_string).collect() };
+    let unknown = |kind: &str| {
+        let nothing = |text| Some((text, ""));
+        let (unknown, known) = message
+            .split_once(", expected")
+            .or_else(|| message.strip_suffix(", there are no fields").and_then(nothing))?;
+        let named = unknown.starts_with(&format!("unknown {kind}"))
+            || (unknown.starts_with("Unexpected ") && unknown.contains(&format!("{kind} named ")));
+        named.then(|| (quoted(unknown).into_iter().next().unwrap_or_default(), quoted(known)))
+    };
+    let told = |word: &str, name: &str, known: Vec<String>| {
+        let hint = did_you_mean(name, known.iter().map(String::as_str));
+        let known = if known.is_empty() { "none".into() } else { known.join(", ") };
+        format!("unknown {word} `{name}`; known: {known}{hint}")
+    };
+    if let Some(field) = message.strip_prefix("duplicate field ") {
+        return format!("the field {field} is there twice; remove one");
+    }
+    if let Some((name, mut known)) = unknown("field") {
+        if of_mixer {
+            // What the host serves, the plugin does not know of.
+            known.extend(<admix_api::Pairing as admix_api::Served>::FIELDS.iter().map(ToString::to_string));
+        }
+        return told("field", &name, known);
+    }
+    match unknown("variant") {
+        Some((name, known)) => told("name", &name, known),
+        None => message.to_string(),
+    }
+}
