@@ -14,7 +14,7 @@ use super::built;
 use crate::program::{Outcome, Place, TINY, finish, repository};
 
 /// Runs cargo in this repository, with the target folder that these tests were built in.
-fn cargo(arguments: &[&str]) {
+pub fn cargo(arguments: &[&str]) {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let target = built().parent().expect("the target folder").to_path_buf();
     let mut command = Command::new(cargo);
@@ -43,7 +43,7 @@ fn bundled() -> &'static Path {
 }
 
 /// The example in `examples/plugin_rust`; built once.
-fn smooth_mix() -> &'static Path {
+pub fn smooth_mix() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| {
         cargo(&["build", "-p", "smooth-mix"]);
