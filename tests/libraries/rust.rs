@@ -14,7 +14,7 @@ use super::built;
 use crate::program::{Outcome, Place, TINY, finish, repository};
 
 /// Runs cargo in this repository, with the target folder that these tests were built in.
-pub fn cargo(arguments: &[&str]) {
+fn cargo(arguments: &[&str]) {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let target = built().parent().expect("the target folder").to_path_buf();
     let mut command = Command::new(cargo);

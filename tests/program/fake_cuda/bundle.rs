@@ -9,7 +9,6 @@ use serde_json::Value;
 
 use super::device::libraries;
 use crate::libraries::built;
-use crate::libraries::rust::cargo;
 use crate::program::{Place, files_below, repository};
 
 /// What `run.sh` needs of the machine, beside Python where its torch is looked for.
@@ -25,7 +24,13 @@ fn run(command: &mut Command) -> String {
 
 /// The folder, packed from the programs that were built with these tests.
 fn packed(place: &Place) -> PathBuf {
-    cargo(&["build", "--workspace", "--bins"]);
+    for program in ["xtask", "admix-bench"] {
+        let there = built().join(program).is_file();
+        assert!(
+            there,
+            "there is no {program}: `cargo xtask fake-cuda` and `cargo xtask test` build it first"
+        );
+    }
     let shared = place.path("shared");
     fs::create_dir_all(shared.join("peer")).expect("a folder");
     fs::write(shared.join("peer/torch_steps.py"), "raise SystemExit('needs PyTorch')\n").expect("a file");

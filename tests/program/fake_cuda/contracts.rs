@@ -20,7 +20,7 @@ fn text(path: &Path) -> String {
 
 /// Mixers and losses, each with the settings that are tried: those of the list, or the defaults.
 fn all(place: &Place) -> Vec<(String, Vec<String>)> {
-    let listed = place.compute(&["plugins", "--format", "json"]).good().stdout;
+    let listed = place.admix(&["plugins", "--format", "json"]).good().stdout;
     let listed: Vec<Value> = serde_json::from_str(&listed).expect("JSON");
     let more: BTreeMap<String, Vec<Value>> = serde_json::from_str(SETTINGS).expect("JSON");
     let named =
