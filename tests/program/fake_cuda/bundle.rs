@@ -83,7 +83,7 @@ fn the_bundle_for_a_gpu_is_small_and_its_rehearsal_measures_everything_without_c
         checked += 1;
         missed.extend((!line.ends_with(": met")).then_some(line));
     }
-    assert!(checked > 100 && missed.is_empty(), "{checked}: {missed:#?}");
+    assert!(checked > 35 && missed.is_empty(), "{checked}: {missed:#?}");
     let facts = fs::read_to_string(out.join("facts.jsonl")).expect("facts");
     let facts: Vec<Value> = facts.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert!(facts.iter().all(|facts| facts["said"]["device"] == "cuda(0)"), "{facts:?}");

@@ -194,7 +194,7 @@ fn precision(
     let (recipe, overrides, sides) = if args.rehearse {
         // A CPU has no bf16 but in name.
         let sides = [side("fp32"), side("auto")];
-        ("configs/quickstart.ron", "epochs=2 data.per_class=20 batch=20 log_every=2", sides)
+        ("configs/quickstart.ron", "epochs=2 data.per_class=4 batch=10 log_every=2", sides)
     } else if args.data.is_some() || data.exists() {
         training::import(repo, admix, &data)?;
         ("configs/cifar10/r18/amix.ron", "epochs=5 log_every=50", [side("fp32"), side("bf16")])
