@@ -66,7 +66,7 @@ fn the_bundle_for_a_gpu_is_small_and_its_rehearsal_measures_everything_without_c
         "amix_c, losses captured and direct, relative difference",
         "late_cutmix, variants captured",
         "vanilla, losses streamed and resident",
-        "precision: configs/quickstart.ron, 3 seeds",
+        "precision: configs/bench/vanilla.ron, 3 seeds",
         "ResNet-18, width 1/8, 16 px: puzzlemix",
         "amix, peak memory of vanilla's",
         "amix at 224 px, peak memory in bytes",

@@ -194,14 +194,16 @@ fn precision(
     let (recipe, overrides, sides) = if args.rehearse {
         // A CPU has no bf16 but in name.
         let sides = [side("fp32"), side("auto")];
-        ("configs/quickstart.ron", "epochs=2 data.per_class=4 batch=10 log_every=2", sides)
+        let toy = "data.toy.classes=10 data.toy.train=40 data.toy.test=10 data.toy.size=16";
+        let overrides = format!("epochs=2 batch=10 log_every=2 model.width=0.125 {toy}");
+        ("configs/bench/vanilla.ron", overrides, sides)
     } else if args.data.is_some() || data.exists() {
         training::import(repo, admix, &data)?;
-        ("configs/cifar10/r18/amix.ron", "epochs=5 log_every=50", [side("fp32"), side("bf16")])
+        ("configs/cifar10/r18/amix.ron", "epochs=5 log_every=50".to_string(), [side("fp32"), side("bf16")])
     } else {
-        ("configs/quickstart.ron", "log_every=50", [side("fp32"), side("bf16")])
+        ("configs/quickstart.ron", "log_every=50".to_string(), [side("fp32"), side("bf16")])
     };
     let ask =
-        precision::Ask { recipe, overrides: words(overrides), sides, out: scratch.path().to_path_buf() };
+        precision::Ask { recipe, overrides: words(&overrides), sides, out: scratch.path().to_path_buf() };
     precision::measure(repo, admix, &ask, JOBS, clock)
 }

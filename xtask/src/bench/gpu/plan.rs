@@ -242,7 +242,7 @@ impl<'a> Plan<'a> {
         }
         // As many images as make a run of so many steps.
         let images = format!("data.toy.train={}", steps * small.batch);
-        let flags = [&SWITCHING[..], &["--set", &images]].concat();
+        let flags = [&SWITCHING[..], &["--set", "data.toy.classes=10", "--set", &images]].concat();
         self.compare("late_cutmix", "configs/bench/amix_default.ron", &small, &options, &flags, 2.0);
         // Batches that were copied on a stream of their own, and those that were gathered on the device.
         let exact = self.exact.clone();
