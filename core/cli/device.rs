@@ -24,9 +24,12 @@ pub struct DeviceArgs {
 
 /// What `--device` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Choice {
+pub enum Choice {
+    /// A GPU if there is one.
     Auto,
+    /// The CPU.
     Cpu,
+    /// The GPU of this number.
     Cuda(usize),
 }
 
@@ -47,28 +50,28 @@ impl FromStr for Choice {
     }
 }
 
-impl DeviceArgs {
+impl Choice {
     /// Opens the device. Must come before any other call of libtorch.
-    pub fn open(&self) -> Result<Device> {
-        let wanted = match self.device {
-            Choice::Auto => Wanted::Auto,
-            Choice::Cpu => Wanted::Cpu,
-            Choice::Cuda(_) => Wanted::Cuda,
+    ///
+    /// # Errors
+    /// There is no such GPU, or it cannot be used.
+    pub fn open(self) -> Result<Device> {
+        let wanted = match self {
+            Self::Auto => Wanted::Auto,
+            Self::Cpu => Wanted::Cpu,
+            Self::Cuda(_) => Wanted::Cuda,
         };
         let state = admix_torch::open_cuda(wanted).context("--device cuda")?;
-        if let Some(threads) = self.threads {
-            admix_torch::set_threads(threads.into());
-        }
-        match (self.device, state) {
-            (Choice::Cuda(index), CudaState::Opened { devices }) if index >= devices => {
+        match (self, state) {
+            (Self::Cuda(index), CudaState::Opened { devices }) if index >= devices => {
                 Err(bad_input(format!(
                     "--device cuda:{index}: there {}, numbered from 0",
                     if devices == 1 { "is 1 GPU".to_string() } else { format!("are {devices} GPUs") }
                 )))
             }
-            (Choice::Cuda(index), _) => Ok(Device::Cuda(index)),
-            (Choice::Auto, CudaState::Opened { devices: 1.. }) => Ok(Device::Cuda(0)),
-            (Choice::Auto, state @ (CudaState::NoLibrary { .. } | CudaState::Opened { .. })) => {
+            (Self::Cuda(index), _) => Ok(Device::Cuda(index)),
+            (Self::Auto, CudaState::Opened { devices: 1.. }) => Ok(Device::Cuda(0)),
+            (Self::Auto, state @ (CudaState::NoLibrary { .. } | CudaState::Opened { .. })) => {
                 // A driver is there, so a GPU was probably meant to be used.
                 output::note(&format!("warning: running on the CPU: {state}; --device cpu silences this"));
                 Ok(Device::Cpu)
@@ -78,6 +81,17 @@ impl DeviceArgs {
                 Ok(Device::Cpu)
             }
         }
+    }
+}
+
+impl DeviceArgs {
+    /// Opens the device. Must come before any other call of libtorch.
+    pub fn open(&self) -> Result<Device> {
+        let device = self.device.open()?;
+        if let Some(threads) = self.threads {
+            admix_torch::set_threads(threads.into());
+        }
+        Ok(device)
     }
 }
 

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use admix_api::contract::{self, Verdict};
-use admix_api::{Entry, Registry, did_you_mean};
+use admix_api::{Entry, Kind, Loss, Mixer, Registry, did_you_mean};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use crate::device::Choice;
 use crate::failure::bad_input;
 use crate::libraries;
 use crate::output::{self, Format};
@@ -32,6 +33,9 @@ pub struct CheckArgs {
     /// several times.
     #[arg(long, value_name = "JSON")]
     settings: Vec<String>,
+    /// Where a mixer or loss is tried: cpu, cuda, cuda:1, or auto for a GPU if there is one.
+    #[arg(long, default_value = "cpu", value_name = "DEVICE")]
+    device: Choice,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
@@ -72,7 +76,7 @@ fn alternatives(entry: &Entry) -> Vec<Value> {
 }
 
 fn check(args: &CheckArgs) -> Result<()> {
-    admix_torch::open_cuda(admix_torch::Wanted::Cpu)?;
+    let device = args.device.open()?;
     let settings: Vec<Value> = args
         .settings
         .iter()
@@ -87,8 +91,15 @@ fn check(args: &CheckArgs) -> Result<()> {
     let mut broken = 0;
     let mut reports = Vec::new();
     for entry in wanted(&args.what)? {
+        if device.is_cuda() && ![<dyn Mixer>::WORD, <dyn Loss>::WORD].contains(&entry.kind()) {
+            return Err(bad_input(format!(
+                "--device: {} {} can only be checked on the CPU, unlike mixers and losses; leave the flag out",
+                entry.kind(),
+                entry.name
+            )));
+        }
         let given = if settings.is_empty() { alternatives(&entry) } else { settings.clone() };
-        let verdicts = contract::check(&entry, &given);
+        let verdicts = contract::check_on(&entry, &given, device);
         broken += verdicts.iter().filter(|verdict| verdict.is_broken()).count();
         match args.format {
             Format::Text => output::print(&told(&entry, &given, &verdicts))?,

@@ -1,7 +1,7 @@
 //! Every registered plugin keeps the contract (`admix_api::contract`). Registering one is enough to have it tested
 //! here. Below it stands what is true of the bundled plugins alone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path as File;
 
@@ -12,72 +12,14 @@ use serde_json::json;
 
 use crate::pairings::mixers;
 
-/// Settings to test beside the defaults: (plugin, settings).
-fn more_settings(name: &str) -> Vec<serde_json::Value> {
-    match name {
-        "cutmix" => vec![json!({"box_rule": "Real"})],
-        "fmix" => {
-            vec![json!({"spectrum": "Isotropic", "decay": 1.5, "max_soft": 0.3}), json!({"max_soft": 0.1})]
-        }
-        "manifoldmix" => vec![json!({"stages": [1]}), json!({"stages": [0, 3]})],
-        "saliencymix" => {
-            let own = json!({"scope": "Each", "mean": [0.5], "std": [0.25]});
-            vec![json!({"scope": "Each"}), own, json!({"scope": "Each", "map": "FloatBytes"})]
-        }
-        "resizemix" => {
-            vec![json!({"tau": "Beta", "resizing": "Bilinear"}), json!({"least": 0.0, "most": 1.0})]
-        }
-        "automix" => vec![
-            json!({"lambda_plane": true, "adjust": 0.5, "lam_margin": 0.08}),
-            json!({"upsample": "Bilinear", "adjust": 1.0, "extras": true}),
-        ],
-        "amix" => vec![
-            json!({"preset": "Code", "adjust": 0.5}),
-            json!({"preset": "Literal", "extras": true}),
-            json!({"attention": "Cross", "content": "Linear", "upsample": "Nearest"}),
-            json!({"attention": "Cross", "projection": "Separate", "content_of": "Own"}),
-            json!({"adjust": 1.0, "adjust_margin": 0.1, "same_cluster": "Blend", "lam_margin": 0.2}),
-        ],
-        "choice" => {
-            vec![json!({"of": {"mixup": 0.5, "cutmix": 0.5}}), json!({"of": {"amix": 3.0, "cutmix": 0.0}})]
-        }
-        "co_mixup" => vec![
-            json!({"blocks": [2], "part": 3, "form": "Code", "solver": "Swap"}),
-            json!({"blocks": [2, 4], "part": 2, "threshold": "Soft", "omega": 0.5, "solver": "Bp", "resolve": false}),
-        ],
-        "inter_intra" => vec![json!({"intra_alpha": 4.0, "inter_alpha": 1.0})],
-        "puzzlemix" => vec![
-            json!({"transport": false}),
-            json!({"transport": false, "blocks": [2, 4], "labels": 2, "solver": "Icm", "iterations": 20}),
-            json!({"t_size": -1, "labels": 4, "solver": "MinCut"}),
-            json!({"t_size": -1, "blocks": [2, 4], "solver": "Profile"}),
-        ],
-        "cross_entropy" => vec![json!({"smoothing": 0.1, "class_weight": "WeightedMean"})],
-        "mixup_cross_entropy" => vec![
-            json!({"form": "Soft", "class_weight": "OverSamples"}),
-            json!({"form": "Sigmoid", "negative_weight": 0.5}),
-        ],
-        "mask" => vec![
-            json!({"preset": "Code"}),
-            json!({"mode": "L1"}),
-            json!({"mode": "L2Variance"}),
-            json!({"mode": "Sparsity"}),
-        ],
-        "info_nce" => vec![
-            json!({"candidates": "QueueOnly", "temperature": 0.1}),
-            json!({"candidates": "BatchAndQueue"}),
-            json!({"same_label": "Leave"}),
-        ],
-        "bce" => vec![json!({"form": "Literal"}), json!({"form": "NegativeLog"})],
-        "pbce" => vec![json!({"form": "LiteralFull"}), json!({"form": "LiteralPair"})],
-        _ => vec![],
-    }
-}
+/// Settings to test beside the defaults, by plugin. The tests on a GPU's device read them too.
+const MORE_SETTINGS: &str = include_str!("../contract_settings.json");
 
 /// The defaults, if there are any, and more.
 pub(crate) fn all_settings(entry: &Entry) -> Vec<serde_json::Value> {
     let mut all = if (entry.defaults)().is_null() { vec![] } else { vec![json!({})] };
-    all.extend(more_settings(&entry.name));
+    let more: BTreeMap<String, Vec<serde_json::Value>> = serde_json::from_str(MORE_SETTINGS).unwrap();
+    all.extend(more.get(&entry.name).cloned().unwrap_or_default());
     all
 }
 

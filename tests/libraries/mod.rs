@@ -6,7 +6,7 @@ mod cpp;
 mod folder;
 mod instances;
 mod rejections;
-mod rust;
+pub mod rust;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

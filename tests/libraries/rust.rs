@@ -43,7 +43,7 @@ fn bundled() -> &'static Path {
 }
 
 /// The example in `examples/plugin_rust`; built once.
-fn smooth_mix() -> &'static Path {
+pub fn smooth_mix() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| {
         cargo(&["build", "-p", "smooth-mix"]);

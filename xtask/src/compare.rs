@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::Value;
 
+use crate::clock::Clock;
 use crate::measure::median;
 use crate::metrics::{curves, flatten, seconds};
 use crate::repo::{Profile, Repo};
@@ -149,7 +150,7 @@ pub fn run(repo: &Repo, args: &CompareArgs) -> Result<()> {
             recipe: format!("{RECIPES}/{method}.ron"),
             overrides: budget.overrides(method),
         };
-        train(repo, &admix, &run, &out, &args.passed_on)?;
+        train(repo, &admix, &run, &out, &args.passed_on, Clock::new(None))?;
     }
     let mut outcomes = Vec::new();
     for method in &methods {

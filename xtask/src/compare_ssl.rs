@@ -12,6 +12,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+use crate::clock::Clock;
 use crate::compare::CompareArgs;
 use crate::metrics;
 use crate::repo::Repo;
@@ -140,7 +141,7 @@ pub fn run(repo: &Repo, args: &CompareArgs) -> Result<()> {
     for method in &methods {
         let recipe = format!("{RECIPES}/{}.ron", method.recipe);
         let run = Run { name: method.name, recipe, overrides: budget.overrides(method) };
-        training::train(repo, &admix, &run, &out, &args.passed_on)?;
+        training::train(repo, &admix, &run, &out, &args.passed_on, Clock::new(None))?;
         let folder = out.join(method.name);
         let mut outcome = read(&folder)?;
         for protocol in &args.protocols {

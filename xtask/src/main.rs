@@ -5,6 +5,7 @@
 //! | `bench.rs, bench/` | `bench`: timings against each other and against limits |
 //! | `check.rs` | `check`: formatting, circles, lints, documentation |
 //! | `circles.rs` | circles between the files of a crate |
+//! | `clock.rs` | the time that programs may take |
 //! | `compare.rs, compare_ssl.rs` | `compare`: methods at one equal budget |
 //! | `cuda_object.rs` | compiles what names CUDA symbols |
 //! | `demo.rs` | `demo`: a training run on the embedded dataset |
@@ -14,6 +15,7 @@
 //! | `libtorch.rs, wheels.rs` | what a usable libtorch is, and making one from wheels |
 //! | `measure.rs` | what every measurement shares |
 //! | `metrics.rs` | what run folders say |
+//! | `parallel.rs` | several programs at once |
 //! | `process.rs` | running other programs |
 //! | `pytorch.rs` | PyTorch training, which ours is timed against |
 //! | `repo.rs` | where the repository is, and cargo in it |
@@ -29,6 +31,7 @@
 mod bench;
 mod check;
 mod circles;
+mod clock;
 mod compare;
 mod compare_ssl;
 mod cuda_object;
@@ -40,6 +43,7 @@ mod golden;
 mod libtorch;
 mod measure;
 mod metrics;
+mod parallel;
 mod process;
 mod pytorch;
 mod recipes;
@@ -186,6 +190,7 @@ mod tests {
             &["bench", "policies", "--fast"],
             &["bench", "floor", "--methods", "amx"],
             &["bench", "gpu", "--only", "losses,flor"],
+            &["bench", "gpu", "--seconds", "soon"],
             &["bench", "puzzlemix"],
             &["bench", "puzzlemix", "--quality", "--fast"],
             &["bench", "puzzlemix", "--quality", "--speed"],
@@ -223,6 +228,7 @@ mod tests {
             "cargo xtask same",
             "--per-class",
             "--rehearse",
+            "--bundle",
             "ADMIX_WHEELS",
         ] {
             assert!(help.contains(part), "{part}: {help}");

@@ -9,12 +9,11 @@ pub mod tensors;
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
+use crate::parallel;
 use crate::repo::{Profile, Repo};
 use crate::scratch::Scratch;
 use crate::setup;
@@ -65,9 +64,9 @@ pub fn run(repo: &Repo, SameArgs { revision, recipes }: &SameArgs) -> Result<()>
     let names: Vec<&str> = names.into_iter().filter(wanted).collect();
     ensure!(!names.is_empty(), "no recipe's name has one of: {}", recipes.join(", "));
     let scratch = Scratch::new(&std::env::temp_dir(), "same")?;
-    let outcomes = in_parallel(names.len(), |i| {
-        let outcome = compare(repo, [&before, &now], names[i], &renames, scratch.path());
-        eprintln!("{} of {}: {}", i + 1, names.len(), names[i]);
+    let outcomes = parallel::each(&names, WORKERS, |name| {
+        let outcome = compare(repo, [&before, &now], name, &renames, scratch.path());
+        eprintln!("{name}");
         outcome
     });
     let outcomes = outcomes.into_iter().collect::<Result<Vec<_>>>()?;
@@ -75,29 +74,6 @@ pub fn run(repo: &Repo, SameArgs { revision, recipes }: &SameArgs) -> Result<()>
     println!("{text}");
     ensure!(same, "the working tree does not train as {revision} does");
     Ok(())
-}
-
-/// Runs all jobs, [`WORKERS`] at a time; the results in the order of the jobs.
-fn in_parallel<T: Send>(jobs: usize, job: impl Fn(usize) -> T + Sync) -> Vec<T> {
-    let next = AtomicUsize::new(0);
-    let done = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..WORKERS {
-            scope.spawn(|| {
-                loop {
-                    let i = next.fetch_add(1, Ordering::Relaxed);
-                    if i >= jobs {
-                        break;
-                    }
-                    let result = job(i);
-                    done.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((i, result));
-                }
-            });
-        }
-    });
-    let mut done = done.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-    done.sort_by_key(|(i, _)| *i);
-    done.into_iter().map(|(_, result)| result).collect()
 }
 
 /// Trains a recipe with both programs.
@@ -158,12 +134,6 @@ fn report(names: &[&str], outcomes: &[Outcome]) -> (String, bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn results_keep_the_order_of_the_jobs() {
-        assert_eq!(in_parallel(7, |i| i * i), [0, 1, 4, 9, 16, 25, 36]);
-        assert!(in_parallel(0, |i| i).is_empty());
-    }
 
     #[test]
     fn one_difference_is_a_failure_and_so_is_nothing_to_compare() {

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::clock::Clock;
 use crate::repo::Repo;
 
 /// The dataset's name, and its archive among the shared material.
@@ -39,7 +40,17 @@ pub struct Run<'a> {
 }
 
 /// Trains one method unless it is finished.
-pub fn train(repo: &Repo, admix: &Path, run: &Run<'_>, out: &Path, passed_on: &[String]) -> Result<()> {
+///
+/// # Errors
+/// The run fails or is out of time, or its folder has a run of other settings.
+pub fn train(
+    repo: &Repo,
+    admix: &Path,
+    run: &Run<'_>,
+    out: &Path,
+    passed_on: &[String],
+    clock: Clock,
+) -> Result<()> {
     let Run { name, recipe, overrides } = run;
     let folder = out.join(name);
     same_settings(out, name, &[&overrides[..], passed_on].concat())?;
@@ -47,7 +58,9 @@ pub fn train(repo: &Repo, admix: &Path, run: &Run<'_>, out: &Path, passed_on: &[
         println!("{name}: finished already");
         return Ok(());
     }
-    let mut cmd = repo.program(admix).arg("run").arg(recipe).arg("--out").arg(&folder);
+    let command = clock.limited(vec![admix.display().to_string()]);
+    let mut cmd =
+        repo.program(&command[0]).args(&command[1..]).arg("run").arg(recipe).arg("--out").arg(&folder);
     for setting in overrides {
         cmd = cmd.args(["--set", setting]);
     }

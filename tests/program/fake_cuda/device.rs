@@ -77,6 +77,9 @@ pub fn libraries() -> &'static Path {
                     symlink(&file, lib.join(name)).expect("a link");
                 }
             }
+            for part in ["include", "version.py", "build-version"] {
+                symlink(libtorch.join("torch").join(part), folder.join("torch").join(part)).expect("a link");
+            }
             // libtorch's own libraries look there for others.
             symlink(libtorch.join("nvidia"), folder.join("nvidia")).expect("a link");
             let library = lib.join("libtorch_cuda.so");

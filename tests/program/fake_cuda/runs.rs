@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::device::{compute, on_fake};
 use crate::libraries::library;
+use crate::libraries::rust::smooth_mix;
 use crate::program::resume::{file_of, same_state};
 use crate::program::streaming::pictures;
 use crate::program::{Place, TINY, clusters, repository};
@@ -30,8 +31,21 @@ fn tiny() -> Place {
     place
 }
 
-/// Fails unless a run on the fake device, captured and not, has the state of the CPU's after so many steps. Tells how many of
-/// them were replayed.
+/// What a run told of its evaluations: accuracies and losses of each head and probe.
+fn evaluated(place: &Place, run: &str) -> Vec<Value> {
+    let lines = fs::read_to_string(place.path(run).join("metrics.jsonl")).expect("metrics");
+    let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    lines
+        .filter(|line| line["event"] == "evaluated")
+        .map(|mut line| {
+            line.as_object_mut().expect("an object").remove("time");
+            line
+        })
+        .collect()
+}
+
+/// Fails unless a run on the fake device, captured and not, has the state of the CPU's after so many steps and the same
+/// accuracies on the way. Tells how many steps were replayed.
 #[track_caller]
 fn as_on_cpu(place: &Place, arguments: &[&str], steps: u64) -> u64 {
     let run = |out: &'static str, more: &[&'static str]| {
@@ -42,6 +56,7 @@ fn as_on_cpu(place: &Place, arguments: &[&str], steps: u64) -> u64 {
     let (_, seen) = compute(place, &run("captured", &[]));
     for out in ["direct", "captured"] {
         same_state(&file_of(place, "cpu", steps), &file_of(place, out, steps));
+        assert_eq!(evaluated(place, "cpu"), evaluated(place, out), "{arguments:?}");
     }
     seen.event("graph replayed")
 }
@@ -86,12 +101,14 @@ fn clusters_are_dissolved_a_step_later_than_on_a_cpu_and_alike_in_a_resumed_run(
 
 #[test]
 fn streamed_images_and_images_on_the_device_train_with_the_bits_of_the_cpu() {
-    // With accuracies of tests and neighbours, which the states are compared with.
     let place = pictures();
     let run = |out: &'static str| [&["run", "stream.ron", "--out", out], &FP32[..]].concat();
     place.compute(&run("cpu")).good();
     let (_, seen) = compute(&place, &run("cuda"));
     same_state(&file_of(&place, "cpu", 10), &file_of(&place, "cuda", 10));
+    let found = evaluated(&place, "cuda");
+    assert!(found.iter().any(|line| line["heads"]["knn_q"]["top1"].is_number()), "{found:?}");
+    assert_eq!(evaluated(&place, "cpu"), found);
     // Pinned, on a stream of its own, and no slower way.
     assert!(seen.event("copy to the device, pinned") >= 20, "{:?}", seen.events);
     for storage in ["data.storage=Device", "data.storage=Stream"] {
@@ -148,6 +165,11 @@ fn mixers_in_scripts_and_in_libraries_train_as_on_the_cpu() {
     let place = Place::new();
     // Code of a library may keep to the host: it is not captured.
     assert_eq!(as_on_cpu(&place, &[&soft_grid, "--plugin", library, "--max-steps", "6"], 6), 0);
+    let recipe = repository().join("examples/plugin_rust/smooth_mix.ron").display().to_string();
+    let library = smooth_mix().to_str().expect("UTF-8");
+    let place = Place::new();
+    // A mixer says for itself whether it can be captured.
+    assert!(as_on_cpu(&place, &[&recipe, "--plugin", library, "--max-steps", "6"], 6) > 0);
 }
 
 #[test]

@@ -6,11 +6,13 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use serde_json::Value;
 
+use super::limits::{self, Limit};
+use crate::clock::Clock;
 use crate::measure::{self, Libtorch, Options, Side, median, range};
 use crate::repo::{Profile, Repo};
 use crate::setup;
@@ -94,11 +96,21 @@ pub fn run(repo: &Repo, args: &FloorArgs) -> Result<()> {
     setup::ensure_done(repo)?;
     let admix = repo.build_admix(Profile::Release)?;
     let bench = repo.build_bench(Profile::Release)?;
-    measure(repo, [&admix, &bench], &args.options, &ask).map(drop)
+    let (text, rows) = measure(repo, [&admix, &bench], &args.options, &ask, Clock::new(None));
+    println!("\n{text}");
+    ensure!(rows.iter().all(|row| !row.values.is_empty()), "a program failed");
+    Ok(())
 }
 
-/// Measures with `admix` and `admix-bench`, and prints; whether every step is within the limit.
-pub fn measure(repo: &Repo, [admix, bench]: [&Path; 2], options: &Options, ask: &Ask) -> Result<bool> {
+/// Measures with `admix` and `admix-bench`: a table, and each step by its passes. Programs that fail or are out of time
+/// leave theirs without values.
+pub fn measure(
+    repo: &Repo,
+    [admix, bench]: [&Path; 2],
+    options: &Options,
+    ask: &Ask,
+    clock: Clock,
+) -> (String, Vec<limits::Row>) {
     let recipe = |name: &str| format!("configs/bench/{name}.ron");
     let finish = |name: &str, command: Vec<String>| {
         let batch = ["--set".to_string(), format!("batch={}", ask.batch)];
@@ -112,22 +124,35 @@ pub fn measure(repo: &Repo, [admix, bench]: [&Path; 2], options: &Options, ask: 
     };
     let mut nets: Vec<&str> = ask.methods.iter().map(|(_, net, _)| *net).collect();
     nets.dedup();
-    println!("\nfloor: batch {}, {} threads, {} rounds", ask.batch, options.threads, options.rounds);
+    let mut text =
+        format!("floor: batch {}, {} threads, {} rounds\n", ask.batch, options.threads, options.rounds);
     let mut passes = vec![Vec::new(); nets.len()];
     let mut steps = vec![Vec::new(); ask.methods.len()];
+    let facts = |side: Side| {
+        let side = Side { command: clock.limited(side.command.clone()), ..side };
+        measure::facts(repo, &side, &[]).inspect_err(|error| eprintln!("{}: {error:#}", side.name)).ok()
+    };
     for round in 0..options.rounds {
+        if round > 0 && !clock.has_a_round(round) {
+            break;
+        }
         for (net, found) in nets.iter().zip(&mut passes) {
-            let facts = measure::facts(repo, &floor(net), &[])?;
+            let Some(facts) = facts(floor(net)) else { continue };
             if round == 0 {
-                println!("passes of {net}: {}", facts["capture"].as_str().unwrap_or("not told how"));
+                // Writing to a string cannot fail.
+                let _ = writeln!(
+                    text,
+                    "passes of {net}: {}",
+                    facts["capture"].as_str().unwrap_or("not told how")
+                );
             }
-            found.push(Passes::read(&facts)?);
+            found.extend(Passes::read(&facts).inspect_err(|error| eprintln!("{net}: {error:#}")));
         }
         for ((name, ..), found) in ask.methods.iter().zip(&mut steps) {
-            let side = finish(name, measure::step(admix, &recipe(name), options));
-            found.push(measure::times(repo, &side, &[])?.median);
+            let of = facts(finish(name, measure::step(admix, &recipe(name), options)));
+            found.extend(of.and_then(|facts| facts["ms_per_step"].as_f64()));
         }
-        eprintln!("round {} of {}", round + 1, options.rounds);
+        eprintln!("floor, round {} of {}", round + 1, options.rounds);
     }
     let rows: Vec<Row> = ask
         .methods
@@ -136,17 +161,12 @@ pub fn measure(repo: &Repo, [admix, bench]: [&Path; 2], options: &Options, ask: 
         .map(|((name, net, made), steps)| {
             let of_net = nets.iter().position(|own| own == net).unwrap_or(0);
             let floors: Vec<f64> = passes[of_net].iter().map(|passes| passes.sum(made)).collect();
-            Row {
-                name,
-                ratios: steps.iter().zip(&floors).map(|(step, floor)| step / floor).collect(),
-                steps,
-                floors,
-            }
+            let ratios = steps.iter().zip(&floors).map(|(step, floor)| step / floor).collect();
+            Row { name, ratios, steps, floors }
         })
         .collect();
-    let (text, met) = report(&rows, ask.most);
-    print!("{text}");
-    Ok(met)
+    let judged = rows.iter().map(|row| row.judged(ask.most)).collect();
+    (text + &report(&rows), judged)
 }
 
 /// Milliseconds of each pass.
@@ -173,33 +193,37 @@ struct Row<'a> {
     ratios: Vec<f64>,
 }
 
-/// The table, and whether every step is within the limit.
-fn report(rows: &[Row<'_>], most: Option<f64>) -> (String, bool) {
+impl Row<'_> {
+    fn judged(&self, most: Option<f64>) -> limits::Row {
+        let limit = most.map_or(Limit::Told, Limit::Most);
+        limits::Row { what: format!("{}, step by its passes", self.name), values: self.ratios.clone(), limit }
+    }
+}
+
+fn report(rows: &[Row<'_>]) -> String {
     let mut text = format!(
         "{:<12}{:>12}{:>12}{:>14}{:>18}\n",
         "method", "step ms", "passes ms", "step / passes", "by round"
     );
-    let mut all_met = true;
     for row in rows {
-        let ratio = median(&row.ratios);
-        let (low, high) = range(&row.ratios);
-        let met = most.is_none_or(|most| ratio <= most);
-        all_met &= met;
-        let verdict = match most {
-            Some(most) => format!("  at most {most}: {}", if met { "met" } else { "MISSED" }),
-            None => String::new(),
-        };
         // Writing to a string cannot fail.
-        let _ = writeln!(
-            text,
-            "{:<12}{:>12.3}{:>12.3}{ratio:>14.4}{:>18}{verdict}",
-            row.name,
-            median(row.steps),
-            median(&row.floors),
-            format!("{low:.4} to {high:.4}")
-        );
+        let _ = match row.ratios.is_empty() {
+            true => writeln!(text, "{:<12}{:>12}", row.name, "none"),
+            false => {
+                let (low, high) = range(&row.ratios);
+                writeln!(
+                    text,
+                    "{:<12}{:>12.3}{:>12.3}{:>14.4}{:>18}",
+                    row.name,
+                    median(row.steps),
+                    median(&row.floors),
+                    median(&row.ratios),
+                    format!("{low:.4} to {high:.4}")
+                )
+            }
+        };
     }
-    (text, all_met)
+    text
 }
 
 #[cfg(test)]
@@ -228,9 +252,10 @@ mod tests {
             Row { name, steps, floors: vec![floor; 3], ratios }
         });
         let rows: Vec<Row<'_>> = rows.collect();
-        let (text, met) = report(&rows, Some(1.2));
-        assert!(!met && text.contains("1.1000") && text.ends_with("at most 1.2: MISSED\n"), "{text}");
-        assert!(report(&rows, Some(1.3)).1);
-        assert!(report(&rows, None).1);
+        assert!(report(&rows).contains("1.1000"));
+        let met = |most| rows.iter().all(|row| row.judged(most).met());
+        assert!(!met(Some(1.2)) && met(Some(1.3)) && met(None));
+        let failed = Row { name: "amix", steps: &[], floors: vec![1.0], ratios: Vec::new() };
+        assert!(!failed.judged(Some(1.2)).met() && report(&[failed]).contains("none"));
     }
 }

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::measure::{Side, median, range};
@@ -70,56 +69,103 @@ impl Limit {
         }
     }
 
-    fn verdict(self, value: f64) -> String {
-        let text = match self {
+    fn told(self) -> String {
+        match self {
             Self::Most(most) => format!("at most {most}"),
             Self::Least(least) => format!("at least {least}"),
-            Self::Told => return "told".into(),
-        };
-        format!("{text}: {}", if self.met(value) { "met" } else { "MISSED" })
+            Self::Told => String::new(),
+        }
     }
 }
 
-/// The tables, and whether every limit is met. A figure that a side does not tell (the memory of a device that there is
-/// not) is a miss.
-pub fn report(sides: &[Side], checks: &[Check], found: &[Vec<Value>]) -> Result<(String, bool)> {
-    let figures = |side: usize, figure: Figure| -> Option<Vec<f64>> {
-        found[side].iter().map(|facts| facts.pointer(figure.field())?.as_f64()).collect()
-    };
-    let mut text = format!("{:<58}{:>12}{:>12}{:>12}\n", "program", "median ms", "min ms", "max ms");
-    for (side, Side { name, .. }) in sides.iter().enumerate() {
-        let times =
-            figures(side, Figure::Milliseconds).with_context(|| format!("{name}: no `ms_per_step`"))?;
-        let (low, high) = range(&times);
+/// A line of the verdict.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    pub what: String,
+    /// By round. Nothing where a program did not end well or did not tell the figure.
+    pub values: Vec<f64>,
+    pub limit: Limit,
+}
+
+impl Row {
+    /// Whether its limit is met; one without values misses it.
+    pub fn met(&self) -> bool {
+        match self.values.is_empty() {
+            true => self.limit == Limit::Told,
+            false => self.limit.met(median(&self.values)),
+        }
+    }
+}
+
+/// All verdicts as a table.
+pub fn table(rows: &[Row]) -> String {
+    let mut text = format!("{:<64}{:>12}{:>26}  limit\n", "what", "median", "by round");
+    for row in rows {
+        let Row { what, values, limit } = row;
+        let (middle, span) = match values.is_empty() {
+            true => ("none".into(), String::new()),
+            false => {
+                let (low, high) = range(values);
+                (format!("{:.4}", median(values)), format!("{low:.4} to {high:.4}"))
+            }
+        };
+        let verdict = match (limit, row.met()) {
+            (Limit::Told, _) => "told".into(),
+            (_, true) => format!("{}: met", limit.told()),
+            (_, false) => format!("{}: MISSED", limit.told()),
+        };
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{name:<58}{:>12.3}{low:>12.3}{high:>12.3}", median(&times));
+        let _ = writeln!(text, "{what:<64}{middle:>12}{span:>26}  {verdict}");
     }
-    text.push('\n');
-    let mut all_met = true;
-    for Check { what, figure, of, over, limit } in checks {
-        let by_round = match over {
-            Some(over) if *figure == Figure::Losses => found[*of]
-                .iter()
-                .zip(&found[*over])
-                .map(|(of, over)| apart(of.pointer(figure.field())?, over.pointer(figure.field())?))
-                .collect(),
-            None => figures(*of, *figure),
-            Some(over) => figures(*of, *figure)
-                .zip(figures(*over, *figure))
-                .map(|(of, over)| of.iter().zip(over).map(|(of, over)| of / over).collect()),
+    text
+}
+
+/// The times of all programs as a table.
+pub fn times(sides: &[Side], found: &[Vec<Value>]) -> String {
+    let mut text = format!("{:<64}{:>12}{:>12}{:>12}\n", "program", "median ms", "min ms", "max ms");
+    for (Side { name, .. }, facts) in sides.iter().zip(found) {
+        // Writing to a string cannot fail.
+        let _ = match figures(facts, Figure::Milliseconds).filter(|times| !times.is_empty()) {
+            Some(times) => {
+                let (low, high) = range(&times);
+                writeln!(text, "{name:<64}{:>12.3}{low:>12.3}{high:>12.3}", median(&times))
+            }
+            None => writeln!(text, "{name:<64}{:>12}", "none"),
         };
-        let Some(by_round) = by_round else {
-            all_met &= *limit == Limit::Told;
-            let _ = writeln!(text, "{what}: `{}` was not told: MISSED", figure.field());
-            continue;
-        };
-        let value = median(&by_round);
-        let (low, high) = range(&by_round);
-        all_met &= limit.met(value);
-        let _ =
-            writeln!(text, "{what}: {value:.4} (by round {low:.4} to {high:.4}); {}", limit.verdict(value));
     }
-    Ok((text, all_met))
+    text
+}
+
+/// The verdict on every check. A figure that a side does not tell (the memory of a device that there is not) has no
+/// values.
+pub fn judge(checks: &[Check], found: &[Vec<Value>]) -> Vec<Row> {
+    let values = |check: &Check| -> Option<Vec<f64>> {
+        let of = &found[check.of];
+        match check.over.map(|over| &found[over]) {
+            None => figures(of, check.figure),
+            Some(over) if check.figure == Figure::Losses => {
+                let field = check.figure.field();
+                of.iter()
+                    .zip(over)
+                    .map(|(of, over)| apart(of.pointer(field)?, over.pointer(field)?))
+                    .collect()
+            }
+            Some(over) => {
+                let over = figures(over, check.figure)?;
+                Some(figures(of, check.figure)?.iter().zip(over).map(|(of, over)| of / over).collect())
+            }
+        }
+    };
+    let row = |check: &Check| Row {
+        what: check.what.clone(),
+        values: values(check).unwrap_or_default(),
+        limit: check.limit,
+    };
+    checks.iter().map(row).collect()
+}
+
+fn figures(facts: &[Value], figure: Figure) -> Option<Vec<f64>> {
+    facts.iter().map(|facts| facts.pointer(figure.field())?.as_f64()).collect()
 }
 
 /// The largest relative difference of two lists of losses of one length.
@@ -137,10 +183,6 @@ mod tests {
     use super::*;
     use crate::measure::Libtorch;
 
-    fn side(name: &str) -> Side {
-        Side { name: name.into(), command: Vec::new(), libtorch: Libtorch::Own }
-    }
-
     fn check(figure: Figure, over: Option<usize>, limit: Limit) -> Check {
         Check { what: "amix".into(), figure, of: 0, over, limit }
     }
@@ -150,10 +192,14 @@ mod tests {
         let ours = [2.0, 1.0, 1.0]
             .map(|ms| serde_json::json!({"ms_per_step": ms, "losses": [2.0, 4.0], "host_ms": 0.05}));
         let theirs = [3.0, 3.0, 9.0].map(|ms| serde_json::json!({"ms_per_step": ms, "losses": [2.001, 4.0]}));
-        let (sides, found) = ([side("admix"), side("pytorch")], [ours.to_vec(), theirs.to_vec()]);
-        let met = |check: Check| report(&sides, &[check], &found).unwrap();
+        let found = [ours.to_vec(), theirs.to_vec()];
+        let met = |check: Check| {
+            let rows = judge(&[check], &found);
+            (table(&rows), rows[0].met())
+        };
         let (text, ok) = met(check(Figure::Milliseconds, Some(1), Limit::Most(0.4)));
-        assert!(ok && text.contains("amix: 0.3333 (by round 0.1111 to 0.6667); at most 0.4: met"), "{text}");
+        let line = text.lines().last().unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(ok && line == "amix 0.3333 0.1111 to 0.6667 at most 0.4: met", "{text}");
         assert!(!met(check(Figure::Milliseconds, Some(1), Limit::Least(0.4))).1);
         assert!(met(check(Figure::Losses, Some(1), Limit::Most(1e-3))).1);
         assert!(!met(check(Figure::Losses, Some(1), Limit::Most(4e-4))).1);
@@ -161,20 +207,31 @@ mod tests {
     }
 
     #[test]
-    fn a_figure_that_is_not_told_is_a_miss() {
-        let found = [vec![serde_json::json!({"ms_per_step": 1.0, "cuda_peak_bytes": null})]];
-        let (text, met) =
-            report(&[side("admix")], &[check(Figure::Memory, None, Limit::Most(1.0))], &found).unwrap();
-        assert!(!met && text.contains("`/cuda_peak_bytes` was not told: MISSED"), "{text}");
-        let losses = |list: Value| [vec![serde_json::json!({"ms_per_step": 1.0, "losses": list})]];
-        for (ours, theirs) in [("[1.0]", "[1.0, 2.0]"), ("[null]", "[1.0]"), ("[0.0]", "[0.0]")] {
-            let [ours, theirs] = [ours, theirs].map(|list| losses(serde_json::from_str(list).unwrap()));
-            let check = check(Figure::Losses, Some(1), Limit::Most(9.0));
-            let (text, met) =
-                report(&[side("admix"), side("pytorch")], &[check], &[ours, theirs].concat()).unwrap();
-            assert!(!met && text.contains("`/losses` was not told: MISSED"), "{text}");
+    fn a_figure_that_is_not_told_is_a_miss_and_so_is_a_program_that_did_not_run() {
+        let one = [vec![serde_json::json!({"ms_per_step": 1.0, "cuda_peak_bytes": null})]];
+        for found in [one.to_vec(), vec![vec![]]] {
+            let rows = judge(&[check(Figure::Memory, None, Limit::Most(1.0))], &found);
+            let text = table(&rows);
+            assert!(!rows[0].met() && text.contains("none") && text.contains("at most 1: MISSED"), "{text}");
+            assert!(judge(&[check(Figure::Memory, None, Limit::Told)], &found)[0].met());
         }
-        let told = check(Figure::Memory, None, Limit::Told);
-        assert!(report(&[side("admix")], &[told], &found).unwrap().1);
+        let losses = |list: &str| {
+            vec![
+                serde_json::json!({"ms_per_step": 1.0, "losses": serde_json::from_str::<Value>(list).unwrap()}),
+            ]
+        };
+        for (ours, theirs) in [("[1.0]", "[1.0, 2.0]"), ("[null]", "[1.0]"), ("[0.0]", "[0.0]")] {
+            let found = [losses(ours), losses(theirs)];
+            assert!(!judge(&[check(Figure::Losses, Some(1), Limit::Most(9.0))], &found)[0].met());
+        }
+    }
+
+    #[test]
+    fn times_are_told_of_every_program() {
+        let side = |name: &str| Side { name: name.into(), command: Vec::new(), libtorch: Libtorch::Own };
+        let found = [vec![serde_json::json!({"ms_per_step": 1.5})], vec![]];
+        let text = times(&[side("admix"), side("pytorch")], &found);
+        let words: Vec<&str> = text.lines().skip(1).flat_map(str::split_whitespace).collect();
+        assert_eq!(words, ["admix", "1.500", "1.500", "1.500", "pytorch", "none"]);
     }
 }

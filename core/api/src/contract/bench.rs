@@ -7,7 +7,7 @@ use admix_torch::Tensor;
 
 use super::ledger::Ledger;
 use super::samples::{Batch, by};
-use super::watch::{Watched, watched};
+use super::watch::{Watched, watched_on};
 use crate::{Ask, Mixer, MixerConfig, Needs, Pairing, Partner, Per, Plan, Streams};
 
 pub(super) const MISSING: &str = "what is missing or unfit is an error in one line";
@@ -103,7 +103,7 @@ impl Bench<'_> {
             lambda: None,
         };
         let mut draws = Streams::new(SEED).draws("mix", "contract", 0, case.step);
-        watched(|| self.built.mixer.plan(&ask, &mut draws))
+        watched_on(self.ledger.device(), || self.built.mixer.plan(&ask, &mut draws))
     }
 
     pub(super) fn took<T>(&mut self, promise: &'static str, case: &Case, call: Watched<T>) -> Option<T> {

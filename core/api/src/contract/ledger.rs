@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 
+use admix_torch::Device;
+
 use super::verdict::{Outcome, Verdict};
 use super::watch::{Check, guarded};
 
@@ -22,17 +24,25 @@ struct Record {
 
 /// Every promise of one plugin.
 #[derive(Debug)]
-pub struct Ledger(Vec<Record>);
+pub struct Ledger {
+    records: Vec<Record>,
+    device: Device,
+}
 
 impl Ledger {
-    pub(super) fn of(promises: &[Promise]) -> Self {
+    pub(super) fn of(promises: &[Promise], device: Device) -> Self {
         let open = |promise: &Promise| Record { promise: *promise, cases: 0, broken: 0, first: None };
-        Self(promises.iter().map(open).collect())
+        Self { records: promises.iter().map(open).collect(), device }
+    }
+
+    /// The device that the plugin is tried on.
+    pub fn device(&self) -> Device {
+        self.device
     }
 
     /// Counts one case. Tells whether the promise held.
     pub fn judge(&mut self, promise: &'static str, at: &dyn Display, found: Check) -> bool {
-        let known = self.0.iter_mut().find(|record| record.promise.0 == promise);
+        let known = self.records.iter_mut().find(|record| record.promise.0 == promise);
         debug_assert!(known.is_some(), "`{promise}` is in no list of promises");
         if let Some(record) = known {
             record.cases += 1;
@@ -66,6 +76,6 @@ impl Ledger {
             };
             Verdict { promise, outcome }
         };
-        self.0.into_iter().map(close).collect()
+        self.records.into_iter().map(close).collect()
     }
 }

@@ -7,7 +7,7 @@ use super::examine::BUILT;
 use super::ledger::{Ledger, Promise};
 use super::samples::{all, described, same, wild};
 use super::slopes::slopes_agree;
-use super::watch::{Check, ensure, watched};
+use super::watch::{Check, ensure, watched_on};
 use crate::{Argument, Credit, Loss, LossConfig, LossInput, Result};
 
 const NAMED: &str = "names its arguments";
@@ -51,7 +51,7 @@ pub struct Given {
     pub kind: Kind,
     /// Scales the logits.
     pub spread: f64,
-    /// lambda of the mix: 0-dim or `[N]`.
+    /// lambda of the mix: 0-dim or `[N]`. All else lies on its device.
     pub lambda: Tensor,
 }
 
@@ -64,49 +64,48 @@ impl Given {
     /// # Errors
     /// libtorch refused.
     pub fn to(&self, arguments: &[Argument]) -> Result<(LossInput, Vec<(&'static str, Tensor)>)> {
-        let (n, k) = (self.n, self.classes);
+        let (n, k, device) = (self.n, self.classes, self.lambda.device());
+        let wild = |shape: &[i64], seed| wild(shape, seed, self.kind).to_device(device);
         let mut input = LossInput::default();
         let mut leaves = Vec::new();
         for (place, argument) in arguments.iter().enumerate() {
             input = match argument {
-                Argument::Tensor("class_weight") => {
-                    input.with("class_weight", wild(&[k], 0.7, self.kind).abs() + 0.1)
-                }
+                Argument::Tensor("class_weight") => input.with("class_weight", wild(&[k], 0.7).abs() + 0.1),
                 // K entries of D numbers; what the others call classes is D.
                 Argument::Tensor("queue") => {
-                    let queue = (wild(&[k, QUEUE], 0.5, self.kind) * self.spread).set_requires_grad(true);
+                    let queue = (wild(&[k, QUEUE], 0.5) * self.spread).set_requires_grad(true);
                     leaves.push(("queue", queue.shallow_clone()));
                     input.with("queue", queue)
                 }
                 Argument::Tensor("queue_labels") => {
-                    let labels = Tensor::f_arange(QUEUE, (Kind::Int64, Device::Cpu))?.f_remainder(k)?;
+                    let labels = Tensor::f_arange(QUEUE, (Kind::Int64, device))?.f_remainder(k)?;
                     input.with("queue_labels", labels)
                 }
                 Argument::Tensor(name) => {
                     // Two of them are not the same numbers.
                     let seed = 0.6 + 0.01 * place as f64;
-                    let tensor = (wild(&[n, k], seed, self.kind) * self.spread).set_requires_grad(true);
+                    let tensor = (wild(&[n, k], seed) * self.spread).set_requires_grad(true);
                     leaves.push((*name, tensor.shallow_clone()));
                     input.with(name, tensor)
                 }
                 Argument::Target => {
-                    let partner = Tensor::f_arange(n, (Kind::Int64, Device::Cpu))?.f_flip([0])?;
-                    let labels = Tensor::f_arange(n, (Kind::Int64, Device::Cpu))?.f_remainder(k)?;
+                    let partner = Tensor::f_arange(n, (Kind::Int64, device))?.f_flip([0])?;
+                    let labels = Tensor::f_arange(n, (Kind::Int64, device))?.f_remainder(k)?;
                     let credit = Credit::Pair { partner, lambda: self.lambda.shallow_clone() };
                     input.with_target(&credit, &labels)?
                 }
                 Argument::Contrast => {
-                    let partner = Tensor::f_arange(n, (Kind::Int64, Device::Cpu))?.f_flip([0])?;
+                    let partner = Tensor::f_arange(n, (Kind::Int64, device))?.f_flip([0])?;
                     let credit = Credit::Pair { partner, lambda: self.lambda.shallow_clone() };
                     let (sources, shares) = credit.shares()?;
                     // Of each source, so that a change of one shows in the loss.
-                    let keys = wild(&[n, sources.size()[1], k], 0.65, self.kind) * self.spread;
+                    let keys = wild(&[n, sources.size()[1], k], 0.65) * self.spread;
                     let keys = keys.set_requires_grad(true);
                     leaves.push(("contrast", keys.shallow_clone()));
                     input.with("contrast.keys", keys).with("contrast.shares", shares)
                 }
                 Argument::Mix => {
-                    let mask = (wild(&[n, 1, 4, 6], 0.8, self.kind) * self.spread).sigmoid().detach();
+                    let mask = (wild(&[n, 1, 4, 6], 0.8) * self.spread).sigmoid().detach();
                     let mask = mask.set_requires_grad(true);
                     leaves.push(("mask", mask.shallow_clone()));
                     input.with("mask", mask).with("lambda", self.lambda.shallow_clone())
@@ -127,7 +126,7 @@ impl Given {
 /// Every promise of a loss with these settings.
 pub(crate) fn check(config: &dyn LossConfig, settings: &str, ledger: &mut Ledger) {
     let mut build = || {
-        let call = watched(|| config.build());
+        let call = watched_on(ledger.device(), || config.build());
         ledger.judge(DRAWS, &settings, call.draws);
         ledger.judge(MODES, &settings, call.modes);
         let (loss, found) = match call.outcome {
@@ -148,19 +147,21 @@ pub(crate) fn check(config: &dyn LossConfig, settings: &str, ledger: &mut Ledger
     if arguments.is_empty() {
         return;
     }
-    let (loss, twin) = (loss.as_ref(), twin.as_ref());
+    let (loss, twin, device) = (loss.as_ref(), twin.as_ref(), ledger.device());
     let mut bench = Bench { ledger, settings, loss, twin, arguments, same_modes: true, repeats: true };
     for (n, spread) in [(1, 1.0), (3, 1.0), (4, 1e4), (5, 0.0)] {
         for lambda in [0.0f32, 0.3, 1.0] {
             for lambda in
                 [Tensor::from(lambda), Tensor::full([n], f64::from(lambda), (Kind::Float, Device::Cpu))]
             {
+                let lambda = lambda.to_device(device);
                 bench.float32(&Given { n, classes: 4, kind: Kind::Float, spread, lambda });
             }
         }
     }
     bench.half_precision();
     for lambda in [Tensor::from(0.3f64), Tensor::from_slice(&[0.1f64, 0.35, 0.6, 0.85])] {
+        let lambda = lambda.to_device(device);
         bench.float64(&Given { n: 4, classes: 5, kind: Kind::Double, spread: 2.0, lambda });
     }
 }
@@ -181,7 +182,7 @@ struct Bench<'a> {
 impl Bench<'_> {
     /// The value of a loss. What every call must keep is judged on the way.
     fn value(&mut self, loss: &dyn Loss, input: &LossInput, at: &str) -> Option<Tensor> {
-        let call = watched(|| loss.loss(input));
+        let call = watched_on(self.ledger.device(), || loss.loss(input));
         self.ledger.judge(WAITS, &at, call.waits);
         self.ledger.judge(DRAWS, &at, call.draws);
         self.same_modes = self.ledger.judge(MODES, &at, call.modes);
@@ -210,7 +211,7 @@ impl Bench<'_> {
                 ensure(value.is_finite(), || format!("the loss is {value}"))
             });
         if finite && recorded && !leaves.is_empty() {
-            let call = watched(|| Ok(gradients(&value, &leaves)?));
+            let call = watched_on(self.ledger.device(), || Ok(gradients(&value, &leaves)?));
             self.ledger.judge(WAITS, &at, call.waits);
             self.ledger.holds(GRADIENTS, &at, || finite_gradients(&leaves, &call.outcome?));
         }
@@ -228,7 +229,8 @@ impl Bench<'_> {
         if !self.repeats {
             return;
         }
-        let given = |kind| Given { n: 4, classes: 4, kind, spread: 2.0, lambda: Tensor::from(0.25f32) };
+        let lambda = Tensor::from(0.25f32).to_device(self.ledger.device());
+        let given = |kind| Given { n: 4, classes: 4, kind, spread: 2.0, lambda: lambda.shallow_clone() };
         let at = given(Kind::BFloat16).at(self.settings);
         let mut value = |kind| {
             let (input, _) = given(kind).to(&self.arguments).ok()?;

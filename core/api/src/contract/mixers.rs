@@ -7,8 +7,8 @@ use admix_torch::{Autocast, Device, Kind, Tensor, no_grad};
 use super::bench::{Bench, Built, Case, DRAWS, MISSING, MODES, took};
 use super::examine::BUILT;
 use super::ledger::{Ledger, Promise};
-use super::samples::{Batch, DEPTH, SHAPES, all, by, same, wild};
-use super::watch::{Check, Seen, ensure, guarded, watched};
+use super::samples::{Batch, DEPTH, SHAPES, all, by, same, wild, wild_like};
+use super::watch::{Check, Seen, ensure, guarded, watched_on};
 use super::{mixes, plans};
 use crate::{Mixed, MixerConfig, MixerContext, Needs, Pairing, Partner, Per, Plan, Planned, Store, Streams};
 
@@ -63,6 +63,7 @@ pub(crate) fn check(config: &dyn MixerConfig, pairing: &Pairing, settings: &str,
             return;
         }
     };
+    let device = ledger.device();
     let (mut reached, mut sound) = (BTreeMap::new(), true);
     let reads = Needs { pseudo: needs.pseudo || pairing.partner.needs_pseudo(), ..needs.clone() };
     // The other view comes last: it says something only about a mixer that is sound without it, on every batch.
@@ -82,7 +83,7 @@ pub(crate) fn check(config: &dyn MixerConfig, pairing: &Pairing, settings: &str,
             let Some(built) = build(config, &needs, shape[1], &at, ledger) else { continue };
             let mut bench = Bench {
                 ledger: &mut *ledger,
-                batch: Batch::new(shape, &reads, quiet),
+                batch: Batch::new(shape, &reads, quiet, device),
                 config,
                 pairing,
                 settings,
@@ -138,26 +139,27 @@ fn build(
     at: &str,
     ledger: &mut Ledger,
 ) -> Option<Built> {
-    let store = Store::new(Device::Cpu, Streams::new(1));
+    let device = ledger.device();
+    let store = Store::new(device, Streams::new(1));
     let context = MixerContext {
         feature_channels: needs.features.map(|_| DEPTH),
         mean: vec![0.5; channels as usize],
         std: vec![0.5; channels as usize],
         classes: 4,
     };
-    let call = watched(|| config.build(&store.root().sub("mixer"), &context));
+    let call = watched_on(device, || config.build(&store.root().sub("mixer"), &context));
     let mut mixer = took(ledger, BUILT, &at, call)?;
     ledger.holds(NEEDS, &at, || {
         let after = mixer.needs();
         ensure(after == *needs, || format!("before: {needs:?}, after: {after:?}"))
     });
     let parameters: Vec<_> = store.parameters().into_iter().map(|(name, tensor, _)| (name, tensor)).collect();
-    let call = watched(|| {
+    let call = watched_on(device, || {
         let _no_graph = no_grad();
         for (_, weight) in &parameters {
             // A single number is more often a strength in [0, 1] than a weight. What leaves its range is put back.
             let spread = if weight.numel() == 1 { 0.4 } else { 1.5 };
-            let moved = (wild(&weight.size(), spread, weight.kind()) * spread).abs();
+            let moved = (wild_like(weight, spread) * spread).abs();
             weight.shallow_clone().f_copy_(&moved)?;
         }
         mixer.after_step()
@@ -171,7 +173,7 @@ impl Bench<'_> {
     fn mix(&mut self, case: &Case, batch: &Batch, plan: &Plan, slots: &Planned) -> Option<Mixed> {
         // The plugin gets copies, so that one that writes into them spoils no other case.
         let given = batch.copy();
-        let mut call = watched(|| {
+        let mut call = watched_on(self.ledger.device(), || {
             let paired = slots.paired(given.pseudo.as_ref())?;
             let mixed = self.built.mixer.mix(&given.input(), paired.as_ref().unwrap_or(slots))?;
             // Part of every step, so it must not wait either. What is wrong with it is judged later.
@@ -189,14 +191,14 @@ impl Bench<'_> {
             for ((name, before), (_, after)) in batch.tensors().into_iter().zip(given.tensors()) {
                 ensure(same(before, after), || format!("the {name} were changed"))?;
             }
-            unchanged(plan, slots)
+            unchanged(plan, slots, batch.images.device())
         });
         Some(mixed)
     }
 
     /// Mixes by a plan of its own.
     fn mix_by(&mut self, case: &Case, plan: &Plan) -> Option<Mixed> {
-        let slots = plan.on(Device::Cpu).ok()?;
+        let slots = plan.on(self.ledger.device()).ok()?;
         let batch = self.batch.copy();
         self.mix(case, &batch, plan, &slots)
     }
@@ -235,7 +237,8 @@ impl Bench<'_> {
         let reached = &mut *self.reached;
         self.ledger.holds(GRADIENTS, case, || {
             let weighed = |tensor: &Tensor, seed| {
-                (tensor.to_kind(Kind::Float) * wild(&tensor.size(), seed, Kind::Float)).sum(None)
+                let tensor = tensor.to_kind(Kind::Float);
+                (&tensor * wild_like(&tensor, seed)).sum(None)
             };
             let mut target = weighed(&mixed.images, 0.4);
             if let Some(mask) = mixed.mask.as_ref().filter(|mask| mask.defined()) {
@@ -260,7 +263,7 @@ impl Bench<'_> {
         {
             let case = Case { pairing: Some(way), ..self.case(per, step) };
             let Some((case, plan)) = self.plan_of(case) else { continue };
-            let Ok(slots) = plan.on(Device::Cpu) else { continue };
+            let Ok(slots) = plan.on(self.ledger.device()) else { continue };
             let batch = self.batch.with_pseudo();
             let Some(mixed) = self.mix(&case, &batch, &plan, &slots) else { continue };
             let pair = (&mixed, self.untouched);
@@ -283,7 +286,7 @@ impl Bench<'_> {
             if plan.structure != other.structure || plans::fits(&plan, &other).is_err() {
                 continue;
             }
-            let Ok(slots) = other.on(Device::Cpu) else { continue };
+            let Ok(slots) = other.on(self.ledger.device()) else { continue };
             let batch = self.batch.copy();
             let Some(second) = self.mix(&other_case, &batch, &other, &slots) else { continue };
             let at = format!("{} for {}", self.settings, by(&case.shape));
@@ -314,7 +317,7 @@ impl Bench<'_> {
         for per in [Per::Batch, Per::Sample] {
             let Some((case, plan)) = self.plan(per, 10) else { continue };
             let Some(one) = self.mix_by(&case, &plan) else { continue };
-            let Ok(slots) = plan.on(Device::Cpu) else { continue };
+            let Ok(slots) = plan.on(self.ledger.device()) else { continue };
             let views = self.batch.with_other_view();
             let Some(two) = self.mix(&case, &views, &plan, &slots) else { continue };
             mixes::examine_view(self.ledger, VIEW, &case, &views, &plan, (&one, &two));
@@ -326,10 +329,10 @@ impl Bench<'_> {
             return;
         }
         let Some((case, plan)) = self.plan(Per::Sample, 9) else { return };
-        let Ok(slots) = plan.on(Device::Cpu) else { return };
+        let Ok(slots) = plan.on(self.ledger.device()) else { return };
         let mut low = self.batch.copy();
         low.images = low.images.to_kind(Kind::BFloat16);
-        let Ok(_low) = Autocast::enter(Device::Cpu, Kind::BFloat16) else { return };
+        let Ok(_low) = Autocast::enter(self.ledger.device(), Kind::BFloat16) else { return };
         let Some(mixed) = self.mix(&case, &low, &plan, &slots) else { return };
         self.ledger.holds(HALF, &format!("{case}, bfloat16 images under autocast"), || {
             let kind = mixed.images.kind();
@@ -343,7 +346,7 @@ impl Bench<'_> {
     /// names what it lacks.
     fn missing_inputs(&mut self) {
         let Some((case, plan)) = self.plan(Per::Batch, 0) else { return };
-        let Ok(slots) = plan.on(Device::Cpu) else { return };
+        let Ok(slots) = plan.on(self.ledger.device()) else { return };
         if self.mix_by(&case, &plan).is_none() {
             // It fails with everything it reads, so its errors are not about what is missing.
             return;
@@ -355,7 +358,8 @@ impl Bench<'_> {
             ("pseudo", self.needs.pseudo, |batch| batch.pseudo = None),
             ("", self.needs.features.is_some(), |batch| {
                 let n = batch.images.size()[0];
-                batch.features = Some(wild(&[n, DEPTH - 1, 2, 2], 0.5, Kind::Float));
+                let features = wild(&[n, DEPTH - 1, 2, 2], 0.5, Kind::Float);
+                batch.features = Some(features.to_device(batch.images.device()));
             }),
         ];
         for (name, needed, change) in changes {
@@ -364,7 +368,7 @@ impl Bench<'_> {
             }
             let mut batch = self.batch.copy();
             change(&mut batch);
-            let call = watched(|| self.built.mixer.mix(&batch.input(), &slots));
+            let call = watched_on(self.ledger.device(), || self.built.mixer.mix(&batch.input(), &slots));
             let how = if name.is_empty() { "with narrow features".into() } else { format!("without {name}") };
             self.ledger.holds(MISSING, &format!("{case}, {how}"), || match call.outcome {
                 Err(seen) if seen.panicked => Err(seen),
@@ -378,7 +382,7 @@ impl Bench<'_> {
 
     fn later(&mut self) {
         let Some((case, plan)) = self.plan(Per::Batch, 7) else { return };
-        let call = watched(|| {
+        let call = watched_on(self.ledger.device(), || {
             self.built.mixer.train(false);
             let _no_graph = no_grad();
             self.built.mixer.after_step()
@@ -390,8 +394,8 @@ impl Bench<'_> {
     }
 }
 
-fn unchanged(plan: &Plan, slots: &Planned) -> Check {
-    let wanted = plan.on(Device::Cpu)?;
+fn unchanged(plan: &Plan, slots: &Planned, device: Device) -> Check {
+    let wanted = plan.on(device)?;
     for (name, _) in plan.values() {
         let (wanted, found) = (wanted.get(name)?, slots.get(name)?);
         ensure(same(&wanted, &found), || format!("the plan's `{name}` was changed"))?;

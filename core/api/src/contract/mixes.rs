@@ -1,6 +1,6 @@
 //! Promises about one mixed batch.
 
-use admix_torch::{Device, Kind, Tensor};
+use admix_torch::{Kind, Tensor};
 
 use super::bench::Case;
 use super::ledger::{Ledger, Promise};
@@ -195,15 +195,15 @@ fn shares_of_one(sources: &Tensor, shares: &Tensor, n: i64, credit: &Credit) -> 
     ensure(sound, || format!("the shares are {} for sources {}", described(shares), described(sources)))?;
     let low = shares.min().double_value(&[]);
     ensure(low >= 0.0, || format!("a share of {low}"))?;
-    let one = Tensor::ones([n], (Kind::Float, Device::Cpu));
+    let one = Tensor::ones([n], (Kind::Float, shares.device()));
     let sums = shares.sum_dim_intlist(1, false, None);
     ensure(close(&sums, &one, 1e-6), || {
         format!("they sum to {} .. {}", sums.min().double_value(&[]), sums.max().double_value(&[]))
     })?;
     // Sources of one class: the class gets everything.
-    let labels = Tensor::full([n], 2, (Kind::Int64, Device::Cpu));
+    let labels = Tensor::full([n], 2, (Kind::Int64, shares.device()));
     let target = LossInput::default().with_target(credit, &labels)?;
-    let dense = Tensor::zeros([n, 4], (Kind::Float, Device::Cpu)).f_scatter_add(
+    let dense = Tensor::zeros([n, 4], (Kind::Float, shares.device())).f_scatter_add(
         1,
         target.get("target.labels")?,
         target.get("target.shares")?,
@@ -213,7 +213,7 @@ fn shares_of_one(sources: &Tensor, shares: &Tensor, n: i64, credit: &Credit) -> 
 
 fn credited(lambda: &Tensor, plan: &Plan, mask: Option<&Tensor>, n: i64) -> Check {
     let lambda = lambda.f_expand([n], false)?;
-    let planned = plan.on(Device::Cpu)?.lambda();
+    let planned = plan.on(lambda.device())?.lambda();
     let planned = planned.ok().map(|lambda| lambda.f_expand([n], false)).transpose()?;
     let area = mask.map(|mask| mask.mean_dim([1i64, 2, 3].as_slice(), false, None).expand([n], false));
     let by_area = area.is_some_and(|area| close(&area, &lambda, 1e-6));

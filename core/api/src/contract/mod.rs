@@ -27,6 +27,8 @@ mod tests;
 mod verdict;
 mod watch;
 
+use admix_torch::Device;
+
 use crate::Entry;
 
 pub use examine::BUILT;
@@ -37,14 +39,20 @@ pub use samples::wild;
 pub use slopes::slopes_agree;
 pub use table::table;
 pub use verdict::{Outcome, Verdict};
-pub use watch::{Check, Seen, Watched, ensure, guarded, watched};
+pub use watch::{Check, Seen, Watched, ensure, guarded, watched, watched_on};
 
 /// Holds an entry to every promise of its kind, with each of these settings: JSON objects as a recipe would write
 /// them, `{}` for the defaults. The verdicts come in a fixed order, one for each promise.
 ///
 /// libtorch has one generator for the whole process: while this runs, no other thread should draw from it.
 pub fn check(entry: &Entry, settings: &[serde_json::Value]) -> Vec<Verdict> {
-    let mut ledger = Ledger::of(&[about::PROMISES, examine::PROMISES, &entry.reader.promises()].concat());
+    check_on(entry, settings, Device::Cpu)
+}
+
+/// As [`check`], on a device. Mixers and losses are tried there, entries of other kinds on the CPU.
+pub fn check_on(entry: &Entry, settings: &[serde_json::Value], device: Device) -> Vec<Verdict> {
+    let promises = [about::PROMISES, examine::PROMISES, &entry.reader.promises()].concat();
+    let mut ledger = Ledger::of(&promises, device);
     about::about(entry, &mut ledger);
     for settings in settings {
         // Guarded as a whole too: an entry may panic when it is dropped.

@@ -12,6 +12,11 @@ pub fn wild(shape: &[i64], seed: f64, kind: Kind) -> Tensor {
     ((&field - field.floor()) * 2.0 - 1.0).reshape(shape).to_kind(kind)
 }
 
+/// The same of the shape, kind and device of a tensor.
+pub(super) fn wild_like(tensor: &Tensor, seed: f64) -> Tensor {
+    wild(&tensor.size(), seed, tensor.kind()).to_device(tensor.device())
+}
+
 /// Channels of the feature maps.
 pub(super) const DEPTH: i64 = 6;
 
@@ -32,12 +37,18 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub(super) fn new([n, c, height, width, h, w]: [i64; 6], needs: &Needs, quiet: bool) -> Self {
+    pub(super) fn new(
+        [n, c, height, width, h, w]: [i64; 6],
+        needs: &Needs,
+        quiet: bool,
+        device: Device,
+    ) -> Self {
+        let wild = |shape: &[i64], seed| wild(shape, seed, Kind::Float).to_device(device);
         Self {
-            images: wild(&[n, c, height, width], 0.1, Kind::Float),
-            features: needs.features.map(|_| wild(&[n, DEPTH, h, w], 0.2, Kind::Float)),
-            saliency: needs.saliency.then(|| wild(&[n, height, width], 0.3, Kind::Float).abs()),
-            pseudo: needs.pseudo.then(|| two_labels(n)),
+            images: wild(&[n, c, height, width], 0.1),
+            features: needs.features.map(|_| wild(&[n, DEPTH, h, w], 0.2)),
+            saliency: needs.saliency.then(|| wild(&[n, height, width], 0.3).abs()),
+            pseudo: needs.pseudo.then(|| two_labels(n, device)),
             other: None,
             quiet,
         }
@@ -58,12 +69,12 @@ impl Batch {
 
     /// The same batch with pseudo labels.
     pub(super) fn with_pseudo(&self) -> Self {
-        Self { pseudo: Some(two_labels(self.images.size()[0])), ..self.copy() }
+        Self { pseudo: Some(two_labels(self.images.size()[0], self.images.device())), ..self.copy() }
     }
 
     /// The same batch with another view beside it.
     pub(super) fn with_other_view(&self) -> Self {
-        let moved = |tensor: &Tensor| wild(&tensor.size(), 0.55, tensor.kind()) + 3.0;
+        let moved = |tensor: &Tensor| wild_like(tensor, 0.55) + 3.0;
         let other = Some((moved(&self.images), self.features.as_ref().map(moved)));
         Self { other, ..self.copy() }
     }
@@ -99,8 +110,8 @@ impl Batch {
     }
 }
 
-fn two_labels(n: i64) -> Tensor {
-    Tensor::arange(n, (Kind::Int64, Device::Cpu)).remainder(2)
+fn two_labels(n: i64, device: Device) -> Tensor {
+    Tensor::arange(n, (Kind::Int64, device)).remainder(2)
 }
 
 /// Whether two tensors are the same in shape, kind, place and every bit that counts (any NaN is any other).

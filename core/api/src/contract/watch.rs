@@ -128,18 +128,24 @@ pub struct Watched<T> {
 
 /// Runs a call into the plugin. Modes that it changed are brought back.
 pub fn watched<T>(work: impl FnOnce() -> crate::Result<T>) -> Watched<T> {
-    let before = (rng_fingerprint(Device::Cpu).ok(), modes());
+    watched_on(Device::Cpu, work)
+}
+
+/// The same where the plugin computes on a device.
+pub fn watched_on<T>(device: Device, work: impl FnOnce() -> crate::Result<T>) -> Watched<T> {
+    let generators = || [Device::Cpu, device].map(|device| rng_fingerprint(device).ok());
+    let before = (generators(), modes(device));
     let counter = SyncCounter::start();
     // Not by `guarded` alone: it brings the modes back before they could be seen.
     let mut after = None;
     let outcome = guarded(|| {
         let outcome = guarded_modes(work);
-        after = Some(modes());
+        after = Some(modes(device));
         outcome
     });
     let waits = counter.names();
     drop(counter);
-    let drew = rng_fingerprint(Device::Cpu).ok() != before.0;
+    let drew = generators() != before.0;
     let left = after.unwrap_or(before.1);
     Watched {
         outcome,
@@ -166,7 +172,7 @@ struct Modes {
     products: Option<Kind>,
 }
 
-fn modes() -> Modes {
-    let one = Tensor::ones([1, 1], (Kind::Float, Device::Cpu));
+fn modes(device: Device) -> Modes {
+    let one = Tensor::ones([1, 1], (Kind::Float, device));
     Modes { gradients: grad_enabled(), products: one.f_matmul(&one).ok().map(|product| product.kind()) }
 }
