@@ -32,5 +32,5 @@ pub use address::{Located, NORMALISATION, Normalisation, locate};
 pub use admix_fetch::sha256;
 pub use error::{Error, Result};
 pub use file::{Format, WeightFile};
-pub use matching::{Match, Matching, Own};
+pub use matching::{Match, Matching, Misfit, Own};
 pub use values::check_value;

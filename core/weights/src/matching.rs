@@ -17,6 +17,9 @@ const SHOWN: usize = 3;
 /// A tensor of a network: its name and its shape.
 pub type Own = (String, Vec<i64>);
 
+/// The setting to change for a tensor of another shape, given its name, its shape there and its shape here.
+pub type Misfit<'a> = dyn Fn(&str, &[i64], &[i64]) -> Option<&'static str> + 'a;
+
 /// What a network needs, and how it is looked for in a file.
 pub struct Matching<'a> {
     /// The file.
@@ -27,8 +30,8 @@ pub struct Matching<'a> {
     pub namings: &'a [Naming],
     /// What stands before each name in the file; `None` to look for it.
     pub prefix: Option<&'a str>,
-    /// The setting to change for a tensor of another shape: name, shape there, shape here.
-    pub misfit: &'a dyn Fn(&str, &[i64], &[i64]) -> Option<&'static str>,
+    /// The setting to change for a tensor of another shape.
+    pub misfit: &'a Misfit<'a>,
 }
 
 /// The tensors of a file that are a network's backbone.

@@ -37,4 +37,4 @@ bin/xtask setup || exit 1
 LD_LIBRARY_PATH="$PWD/.libtorch/torch/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" timeout 60 bin/admix --version || exit 1
 # A rehearsal takes as long as its device does.
 [ -n "$rehearse" ] || limit="--seconds $((seconds - $(date +%s) + begin))"
-bin/xtask bench gpu --admix bin/admix --device cuda --only $only $rounds $rehearse ${limit:-} --out "${OUT:-results}"
+exec bin/xtask bench gpu --admix bin/admix --device cuda --only $only $rounds $rehearse ${limit:-} --out "${OUT:-results}"
