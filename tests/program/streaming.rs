@@ -27,7 +27,7 @@ const RECIPE: &str = r#"(
     log_every: 2,
 )"#;
 
-fn jpeg(at: u32) -> Vec<u8> {
+pub fn jpeg(at: u32) -> Vec<u8> {
     let (height, width) = [(30, 44), (28, 21), (33, 33)][at as usize % 3];
     let image = RgbImage::from_fn(width, height, |x, y| {
         Rgb([(x * 5 + at) as u8, (y * 7) as u8, (x * y + at * 9) as u8])

@@ -195,6 +195,7 @@ impl Training<'_> {
     fn save(&mut self, best: bool) -> Result<PathBuf> {
         let run = &mut *self.run;
         run.history.seconds = self.before + self.begin.elapsed().as_secs_f64();
+        run.history.broken = run.dataset.broken();
         let clock = run.session.clock();
         let header = Header::of(&run.recipe, run.session.method(), clock, run.batch_in_epoch, &run.history);
         let saved = run.folder.save(&run.session, header, run.recipe.checkpoint.keep, best);
