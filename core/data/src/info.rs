@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::import::Channels;
+use crate::import::channels::Channels;
 
 /// Name, sizes and normalisation of a dataset.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]

@@ -253,14 +253,17 @@ fn decode_chunks(
             if is_image(&file.parts) {
                 // 16-bit pixels with transparency, and RGB beside them.
                 let memory = size.map_or(0, |(height, width)| 11 * (height * width) as u64);
-                let read = budget
-                    .with(memory, || bytes.and_then(|bytes| decode::decode(&bytes, wanted, channels, exif)));
-                file.image = read.map(|decode::Read { mut image, flaws }| {
-                    file.flaws = flaws;
-                    if first_size != Some(image.size) {
-                        // Told of below: until then only its size is needed.
-                        image.pixels = Vec::new();
+                let decode = || {
+                    let mut read = decode::decode(&bytes?, wanted, channels, exif)?;
+                    if first_size != Some(read.image.size) {
+                        // Told of below: until then only its size is needed. Within the budget, or threads that wait for
+                        // room would each hold one.
+                        read.image.pixels = Vec::new();
                     }
+                    Ok(read)
+                };
+                file.image = budget.with(memory, decode).map(|decode::Read { image, flaws }| {
+                    file.flaws = flaws;
                     image
                 });
             }
