@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::archive::{self, EMPTY, RawFile};
-use super::budget::Budget;
+use super::budget::{self, Budget};
 use super::channels::Channels;
 use super::decode::{self, Exif, Planar};
 use super::decoded::{Decoded, is_hidden};
@@ -251,8 +251,6 @@ fn decode_chunks(
             }
             // A file above the class folders, or a hidden one, is left out whatever it holds.
             if is_image(&file.parts) {
-                // 16-bit pixels with transparency, and RGB beside them.
-                let memory = size.map_or(0, |(height, width)| 11 * (height * width) as u64);
                 let decode = || {
                     let mut read = decode::decode(&bytes?, wanted, channels, exif)?;
                     if first_size != Some(read.image.size) {
@@ -262,7 +260,7 @@ fn decode_chunks(
                     }
                     Ok(read)
                 };
-                file.image = budget.with(memory, decode).map(|decode::Read { image, flaws }| {
+                file.image = budget.with(memory(size), decode).map(|decode::Read { image, flaws }| {
                     file.flaws = flaws;
                     image
                 });
@@ -270,7 +268,14 @@ fn decode_chunks(
             file
         };
         let start = all.len();
-        all.par_extend(files.into_par_iter().map(work));
+        // Large pictures one by one and on one thread: an allocator keeps for each thread what its largest picture took.
+        let (large, small): (Vec<_>, Vec<_>) =
+            files.into_iter().enumerate().partition(|(_, (_, size))| memory(*size) > budget::LARGE);
+        let mut decoded: Vec<(usize, Decoded)> =
+            small.into_par_iter().map(|(at, file)| (at, work(file))).collect();
+        decoded.extend(large.into_iter().map(|(at, file)| (at, work(file))));
+        decoded.sort_by_key(|(at, _)| *at);
+        all.extend(decoded.into_iter().map(|(_, file)| file));
         for file in &all[start..] {
             let (Ok(image), Some((first, first_size))) = (&file.image, &first) else { continue };
             if *first_size != image.size {
@@ -281,6 +286,11 @@ fn decode_chunks(
         (options.progress)(done, total);
     }
     Ok(all)
+}
+
+/// Bytes that decoding takes: 16-bit pixels with transparency, and RGB beside them.
+fn memory(size: Option<(i64, i64)>) -> u64 {
+    size.map_or(0, |(height, width)| 11 * (height * width) as u64)
 }
 
 /// Whether it stands for a folder without a file.
