@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use admix_api::Registry;
-use admix_data::{Datasets, Exif, GetOptions, ImportOptions, ImportReport, Info};
+use admix_data::{Channels, Datasets, Exif, GetOptions, ImportOptions, ImportReport, Info};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -23,7 +23,8 @@ const NAMED: usize = 20;
 pub enum DataCommand {
     /// Pack a folder of images in JPEG, PNG, WebP, BMP, TIFF or GIF (or a tar, tar.xz, tar.gz or zip of one) into a dataset.
     ///
-    /// Layout: SPLIT/CLASS/FILES with splits train and test (or val), or CLASS/FILES with --test-per-class.
+    /// Layout: SPLIT/CLASS/FILES with splits train and test (or val), or CLASS/FILES with --test-per-class. Images without class
+    /// folders become a set without labels, for methods that need none.
     Import(ImportArgs),
     /// Download a dataset from where it is published, compare it with its checksum and make it ready.
     ///
@@ -55,6 +56,20 @@ pub struct ImportArgs {
     /// Hold out the last N images of each class for testing: for a folder without a test split.
     #[arg(long, value_name = "N", default_value_t = 0)]
     test_per_class: usize,
+    /// Channels of an image: 3, or 1 for grey.
+    #[arg(long, value_name = "N", default_value = "3", value_parser = channels)]
+    channels: Channels,
+    /// Take all images without labels, whatever folders they lie in; where there are training and test folders, those of the
+    /// first.
+    #[arg(long)]
+    unlabelled: bool,
+    /// Take the images that this file names, a path and a label on each line. The file is looked for in the folder, the images
+    /// beside the file.
+    #[arg(long, value_name = "FILE")]
+    train_list: Option<PathBuf>,
+    /// The same for test images.
+    #[arg(long, value_name = "FILE", requires = "train_list")]
+    test_list: Option<PathBuf>,
     /// Replace a dataset of this name.
     #[arg(long)]
     force: bool,
@@ -97,6 +112,14 @@ fn size(text: &str) -> Result<(i64, i64), String> {
         .ok_or_else(|| "expected height x width in pixels, such as 64x64".into())
 }
 
+fn channels(text: &str) -> Result<Channels, String> {
+    match text {
+        "1" => Ok(Channels::Grey),
+        "3" => Ok(Channels::Rgb),
+        _ => Err("expected 3, or 1 for grey".into()),
+    }
+}
+
 /// Imports, inspects or verifies a dataset.
 pub fn data(command: &DataCommand) -> Result<()> {
     admix_torch::open_cuda(admix_torch::Wanted::Cpu)?;
@@ -119,6 +142,9 @@ fn import(args: &ImportArgs, registry: &Registry) -> Result<()> {
         size: args.size,
         exif: if args.ignore_exif { Exif::Ignore } else { Exif::Apply },
         test_per_class: args.test_per_class,
+        channels: args.channels,
+        unlabelled: args.unlabelled,
+        lists: args.train_list.as_deref().map(|train| (train, args.test_list.as_deref())),
         progress: &progress,
     };
     let report = Datasets::new(&args.root, registry).import(&args.path, &args.name, options);
@@ -178,11 +204,13 @@ fn style() -> ProgressStyle {
 
 fn told(report: &ImportReport, seconds: f64) -> String {
     let Info { name, train, test, height, width, .. } = &report.info;
+    let (train, test) = (output::thousands(*train as u64), output::thousands(*test as u64));
+    let images = match report.classes {
+        0 => format!("{train} images without labels"),
+        classes => format!("{train} training and {test} test images of {classes} classes"),
+    };
     let mut text = format!(
-        "{name}: {} training and {} test images of {} classes, {height}x{width}, in {}\nwritten to {} ({})\n",
-        output::thousands(*train as u64),
-        output::thousands(*test as u64),
-        report.classes,
+        "{name}: {images}, {height}x{width}, in {}\nwritten to {} ({})\n",
         output::duration(seconds),
         report.path.display(),
         output::bytes(report.bytes)
@@ -242,6 +270,7 @@ pub fn print_info(info: &Info, format: Format) -> Result<()> {
         row(
             "images",
             match info.unlabelled {
+                0 if info.classes == 0 => format!("{} for training, without labels", number(info.train)),
                 0 => format!("{} for training, {} for testing", number(info.train), number(info.test)),
                 more => format!(
                     "{} for training, {} for testing, {} without labels (data.split)",
@@ -252,7 +281,7 @@ pub fn print_info(info: &Info, format: Format) -> Result<()> {
             },
         ),
         row("size", format!("{} channels, {}x{} pixels", info.channels, info.height, info.width)),
-        row("classes", format!("{}: {names}", info.classes)),
+        row("classes", if info.classes == 0 { "none".into() } else { format!("{}: {names}", info.classes) }),
         row("mean", numbers(&info.mean)),
         row("std", numbers(&info.std)),
     ]))

@@ -152,6 +152,13 @@ pub fn eval(args: &EvalArgs) -> Result<()> {
             checkpoint.path.display()
         )));
     }
+    if probe_entry.is_none() && dataset.is_empty(Split::Test) {
+        return Err(bad_input(format!(
+            "--protocol {}: `{}` has no test images with labels: choose a dataset that has some, --set 'data.name=\"NAME\"'",
+            args.protocol,
+            dataset.info().name
+        )));
+    }
     let mut session = checkpoints::session(&checkpoint, &recipe, &registry, &dataset, device)?;
     let clock = checkpoint.header.clock;
     let facts = json!({

@@ -134,7 +134,9 @@ impl Progress {
                 if let Some(head) = heads.get(&self.report) {
                     self.accuracy = format!("{} {}", self.report, output::percent(head.top1, 1));
                 }
-                output::print(&format!("epoch {epoch}/{}  test: {}", self.epochs, accuracies(heads)))?;
+                if !heads.is_empty() {
+                    output::print(&format!("epoch {epoch}/{}  test: {}", self.epochs, accuracies(heads)))?;
+                }
             }
             Event::Saved { path, .. } => tracing::info!(path = %path.display(), "checkpoint written"),
             Event::Warning { message } => output::note(&format!("warning: {message}")),

@@ -65,9 +65,14 @@ pub fn save(grid: &Grid, path: &Path, force: bool) -> Result<()> {
     write().with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// The images that are drawn: a set without test images has training images only.
+fn drawn(dataset: &Dataset) -> Split {
+    if dataset.is_empty(Split::Test) { Split::Train } else { Split::Test }
+}
+
 /// Pairs of test images of different classes, own classes all different as long as there are enough.
 pub fn choose_pairs(dataset: &Dataset, count: usize, draws: &mut Draws) -> Result<Vec<(i64, i64)>> {
-    let labels: Vec<i64> = Vec::try_from(&dataset.labels(Split::Test).f_to_device(Device::Cpu)?)?;
+    let labels: Vec<i64> = Vec::try_from(&dataset.labels(drawn(dataset)).f_to_device(Device::Cpu)?)?;
     Ok(pair_up(&labels, &draws.permutation(labels.len()), count))
 }
 
@@ -101,11 +106,13 @@ pub fn grid(
         .iter()
         .map(|(own, _)| *own)
         .chain(pairs.iter().map(|(_, partner)| *partner))
-        .map(|at| Ok(dataset.clean_batch(Split::Test, at as usize, 1)?))
+        .map(|at| Ok(dataset.clean_batch(drawn(dataset), at as usize, 1)?))
         .collect::<Result<_>>()?;
     let images = Tensor::f_cat(&both.iter().map(|one| &one.images).collect::<Vec<_>>(), 0)?;
     // Classes stand in for clusters.
     let labels = Tensor::f_cat(&both.iter().map(|one| &one.labels).collect::<Vec<_>>(), 0)?;
+    // Without classes all are of one cluster.
+    let labels = labels.f_clamp_min(0)?;
     let partner: Vec<i64> = (0..2 * n).map(|i| (i + n) % (2 * n)).collect();
     let looks = Looks::of(dataset);
     let originals = looks.pictures(&images)?;

@@ -56,7 +56,7 @@ pub fn random_batch(recipe: &Recipe, info: &Info, number: usize, device: Device)
     let all = all.f_sub_scalar(0.5)?.f_mul_scalar(12f64.sqrt())?;
     let views = (0..views).map(|view| Ok(all.f_narrow(0, view * n, n)?)).collect::<Result<Vec<_>>>()?;
     let index = Tensor::f_arange(n, (Kind::Int64, device))?;
-    let labels = index.f_remainder(info.classes as i64)?;
+    let labels = index.f_remainder(info.classes.max(1) as i64)?;
     Batch::of_views(views, labels, index).ok_or_else(|| bad_input("`data.views` is 0, expected at least 1"))
 }
 

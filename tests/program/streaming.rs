@@ -27,7 +27,7 @@ const RECIPE: &str = r#"(
     log_every: 2,
 )"#;
 
-fn jpeg(at: u32) -> Vec<u8> {
+pub fn jpeg(at: u32) -> Vec<u8> {
     let (height, width) = [(30, 44), (28, 21), (33, 33)][at as usize % 3];
     let image = RgbImage::from_fn(width, height, |x, y| {
         Rgb([(x * 5 + at) as u8, (y * 7) as u8, (x * y + at * 9) as u8])
@@ -128,6 +128,51 @@ fn a_broken_file_ends_a_run_which_goes_on_once_the_file_is_whole() {
     place.compute(&[&flags[..], &["--resume"]].concat()).good();
     place.compute(&[&flags[..3], &["whole"], &flags[4..]].concat()).good();
     same_state(&file_of(&place, "whole", 10), &file_of(&place, "run", 10));
+}
+
+#[test]
+fn broken_files_that_were_passed_over_count_after_a_resume_too() {
+    let place = pictures();
+    let broken: Vec<_> = ["ant/02", "bee/05", "ant/16", "bee/21", "ant/30"]
+        .map(|name| place.path(format!("data/pictures/train/{name}.JPEG")))
+        .map(|path| (path.clone(), fs::read(&path).expect("a file")))
+        .to_vec();
+    broken.iter().for_each(|(path, _)| fs::write(path, "no picture").expect("written"));
+    let run = |out: &str, more: &[&str]| {
+        let flags =
+            ["run", "stream.ron", "--out", out, "--set", "evaluate.every=9", "--set", "evaluate.probes=[]"];
+        let quick = ["--set", "evaluate.reestimate_batches=0", "--set", "accumulate=1"];
+        place.compute(&[&flags[..], &quick, more].concat())
+    };
+    // An epoch goes through all images: 5 of 40 files.
+    let allowed = |limit: &'static str| ["--set", limit];
+    let (enough, few) = (allowed("data.broken=Skip(limit: 0.125)"), allowed("data.broken=Skip(limit: 0.1)"));
+    run("whole", &enough).good();
+    run("parts", &[&enough[..], &["--max-steps", "9"]].concat()).good();
+    let outcome = run("parts", &[&enough[..], &["--resume"]].concat()).good();
+    same_state(&file_of(&place, "whole", 20), &file_of(&place, "parts", 20));
+    // Files that were named before the stop are not named again.
+    let named = |text: &str| text.matches("stands in for it").count();
+    assert!(named(&outcome.stderr) < 5, "{}", outcome.stderr);
+
+    // One that ends a run ends it after a stop as well, though each part alone stays below the limit.
+    let told = ["5 of 40 files are broken, more than `data.broken` allows (0.1)"];
+    run("ends", &few).refused(2, &told);
+    let steps = |steps: &'static str| ["--max-steps", steps];
+    for many in ["2", "4", "6", "8"] {
+        let outcome = run(
+            "ends_too",
+            &[&few[..], &steps(many), if many == "2" { &[] } else { &["--resume"] }].concat(),
+        );
+        if outcome.code != Some(0) {
+            outcome.refused(2, &told);
+            break;
+        }
+    }
+    run("ends_too", &[&few[..], &["--resume"]].concat()).refused(2, &told);
+    // Mended files count no more.
+    broken.iter().for_each(|(path, bytes)| fs::write(path, bytes).expect("written"));
+    run("ends_too", &[&few[..], &["--resume"]].concat()).good();
 }
 
 #[test]

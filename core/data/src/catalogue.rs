@@ -10,7 +10,7 @@ use crate::config::DataConfig;
 use crate::datasets::DatasetSource;
 use crate::error::check_name;
 use crate::lookup::Datasets;
-use crate::stream::Reading;
+use crate::stream::Asked;
 use crate::{Info, Result, packed, stream};
 
 /// A line of `admix datasets`.
@@ -52,10 +52,11 @@ fn packed_status(root: &Path, name: &str) -> (Status, String) {
     match packed::read_header(&packed::path(root, name)) {
         Ok((_, packed::Header { info, .. })) => {
             let Info { train, test, classes, height, width, source, .. } = info;
-            (
-                Status::Ready,
-                format!("{train} + {test} images, {classes} classes, {height}x{width}; from {source}"),
-            )
+            let images = match classes {
+                0 => format!("{train} images without labels"),
+                _ => format!("{train} + {test} images, {classes} classes"),
+            };
+            (Status::Ready, format!("{images}, {height}x{width}; from {source}"))
         }
         Err(error) => (Status::Damaged, error.to_string()),
     }
@@ -128,13 +129,13 @@ impl Datasets<'_> {
             });
         }
         if self.is_folder(name) {
-            let bytes = self.folder(name, Reading::default())?.verify()?;
+            let bytes = self.folder(name, &Asked::default())?.verify()?;
             let (info, path) = (self.info(name)?, Some(self.root.join(name)));
             return Ok(Verified { info, path, bytes, checksum: None });
         }
         let info = self.info(name)?;
-        let mapped = self.named(name).map(|set| set.read_through(self.root)).transpose()?.flatten();
-        let bytes = mapped.unwrap_or(((info.train + info.test) * info.image_bytes()) as u64);
+        let read = self.named(name).map(|set| set.read_through(self.root)).transpose()?.flatten();
+        let bytes = read.unwrap_or(((info.train + info.test) * info.image_bytes()) as u64);
         Ok(Verified { info, path: None, bytes, checksum: None })
     }
 
@@ -152,7 +153,7 @@ impl Datasets<'_> {
             return Ok(Info { name: name.into(), source, ..header.info });
         }
         if self.is_folder(name) {
-            return Ok(self.folder(name, Reading::default())?.info(name, (stream::SIZE, stream::SIZE)));
+            return Ok(self.folder(name, &Asked::default())?.info(name, (stream::SIZE, stream::SIZE)));
         }
         let config = DataConfig { name: name.into(), root: self.root.into(), ..DataConfig::default() };
         Ok(self.source(&config, Streams::new(0))?.info)

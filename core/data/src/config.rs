@@ -8,8 +8,8 @@ use serde_json::{Value as Json, json};
 use crate::augment::{AugmentChoice, Shift};
 use crate::datasets::{DatasetSource, Toy};
 use crate::error::{check_name, of_entry, setting};
-use crate::import::Exif;
-use crate::stream::{BrokenFiles, Reading, SIZE, Storage};
+use crate::import::{Channels, Exif};
+use crate::stream::{Asked, BrokenFiles, Reading, SIZE, Storage};
 use crate::{Result, TrainSplit};
 
 /// Most views of an image in a batch.
@@ -20,11 +20,13 @@ section! {
     /// with 4 pixels of reflected border, flip).
     default pub struct DataConfig {
         /// `fashion-mini` (embedded), `fashion-mnist`, `cifar10`, `cifar100`, `stl10`, `tiny_imagenet`, `toy`, a set imported by
-        /// `admix data import`, or a folder `<root>/<name>/{train,val}/<class>/<files>` of images, such as `imagenet`.
+        /// `admix data import`, or a folder `<root>/<name>/{train,val}/<class>/<files>` of images, such as `imagenet`. A folder
+        /// of images without class folders is a set without labels.
         pub name: String = "fashion-mini".into(),
         /// The folder that holds the datasets.
         pub root: PathBuf = "data".into(),
-        /// Which images are trained on; evaluation takes those with labels.
+        /// Which images are trained on; evaluation takes those with labels. Of a streamed folder, `Unlabelled` takes all training
+        /// images, whatever folders they lie in, without labels.
         pub split: TrainSplit = TrainSplit::Train,
         /// Of the training images with labels take one of the predefined folds, 0 to 9; for `stl10`.
         pub fold: Option<usize> = None,
@@ -35,6 +37,13 @@ section! {
         pub broken: BrokenFiles = BrokenFiles::Stop,
         /// Whether pictures of a folder are turned as their cameras noted: `Apply` or `Ignore`.
         pub exif: Exif = Exif::Apply,
+        /// Channels of the pictures of a folder: `Rgb`, or `Grey` for one.
+        pub channels: Channels = Channels::Rgb,
+        /// A file with a path and a label on each line, which says what the training images of a folder are; its own path is
+        /// relative to the folder `<root>/<name>`, those in it are relative to it. Default: the folder's own files.
+        pub train_list: Option<PathBuf> = None,
+        /// The same for the test images.
+        pub test_list: Option<PathBuf> = None,
         /// Threads that read, decode, crop and resize, 1 to 1024; for `storage: Stream`. As many as the machine has cores by
         /// default.
         pub workers: Option<usize> = None,
@@ -71,6 +80,10 @@ impl DataConfig {
             let wanted =
                 format!("None with `data.split` {}: images without labels have no class", self.split);
             return Err(setting("data.per_class", most, &wanted));
+        }
+        if let (None, Some(list)) = (&self.train_list, &self.test_list) {
+            let wanted = "None, or beside a list of the training images, `data.train_list`";
+            return Err(setting("data.test_list", list.display(), wanted));
         }
         if self.per_class == Some(0) {
             return Err(setting("data.per_class", "0", "at least 1, or None for all images"));
@@ -134,9 +147,26 @@ impl DataConfig {
         Ok(())
     }
 
-    /// How the files of a folder are read.
-    pub(crate) fn reading(&self) -> Reading {
-        Reading { exif: self.exif, broken: self.broken }
+    /// What is wanted of a folder.
+    pub(crate) fn asked(&self) -> Asked {
+        let reading = Reading { exif: self.exif, broken: self.broken, channels: self.channels };
+        let lists = self.train_list.clone().map(|train| (train, self.test_list.clone()));
+        Asked { reading, unlabelled: !self.split.labelled(), lists }
+    }
+
+    /// Refuses what only a folder heeds.
+    pub(crate) fn for_no_folder(&self) -> Result<()> {
+        let wanted = format!("its default: `{}` is no folder of images", self.name);
+        if self.channels != Channels::Rgb {
+            let wanted = format!(
+                "{wanted}; a folder becomes a set of grey images by `admix data import --channels 1`"
+            );
+            return Err(setting("data.channels", "Grey", &wanted));
+        }
+        match &self.train_list {
+            Some(list) => Err(setting("data.train_list", list.display(), &wanted)),
+            None => Ok(()),
+        }
     }
 
     /// The settings of the dataset of this name: those at `data.<name>`.

@@ -9,7 +9,7 @@ use crate::config::DataConfig;
 use crate::drawn::Drawn;
 use crate::error::of_entry;
 use crate::resident::Resident;
-use crate::stream::{Done, Stream, Ticket, Worked};
+use crate::stream::{Broken, Done, Stream, Ticket, Worked};
 use crate::tensors::upload;
 use crate::{Error, Info, Result, Split};
 
@@ -136,6 +136,18 @@ impl Dataset {
     /// What the threads of a streamed set did so far; `None` for a resident one.
     pub fn worked(&self) -> Option<Worked> {
         self.stream.as_ref().map(Stream::worked)
+    }
+
+    /// The files of a streamed folder that were found broken so far.
+    pub fn broken(&self) -> Broken {
+        self.stream.as_ref().map(Stream::broken).unwrap_or_default()
+    }
+
+    /// Goes on from files that were found broken before: they count for `data.broken`, and are not told of again.
+    pub fn go_on_from(&self, broken: &Broken) {
+        if let Some(stream) = &self.stream {
+            stream.go_on(broken);
+        }
     }
 
     /// One batch of an epoch in all its views. Each view has a stream of draws of its own, named by its number (the first

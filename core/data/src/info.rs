@@ -2,12 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::import::channels::Channels;
+
 /// Name, sizes and normalisation of a dataset.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub struct Info {
     /// Its name.
     pub name: String,
-    /// Number of classes.
+    /// Number of classes; 0 where no image has a label.
     pub classes: usize,
     /// Their names, by label.
     pub class_names: Vec<String>,
@@ -69,6 +71,11 @@ pub enum TrainSplit {
 admix_api::plain!(TrainSplit);
 
 impl TrainSplit {
+    /// What is trained on in a set that has nothing but training images of so many classes.
+    pub(crate) fn of_classes(classes: usize) -> Self {
+        if classes == 0 { Self::Unlabelled } else { Self::Train }
+    }
+
     /// Whether every image has a label.
     pub fn labelled(self) -> bool {
         self == Self::Train
@@ -97,3 +104,13 @@ pub struct Normalisation {
 /// That of photographs: of every set that has none of its own.
 pub(crate) const IMAGENET: Normalisation =
     Normalisation { mean: &[0.485, 0.456, 0.406], std: &[0.229, 0.224, 0.225] };
+/// That of photographs turned grey: the means of the three.
+const GREY: Normalisation = Normalisation { mean: &[0.449], std: &[0.226] };
+
+/// That of photographs of so many channels.
+pub(crate) fn photographs(channels: Channels) -> Normalisation {
+    match channels {
+        Channels::Rgb => IMAGENET,
+        Channels::Grey => GREY,
+    }
+}

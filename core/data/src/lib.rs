@@ -13,6 +13,7 @@
 //! | `catalogue.rs` | what datasets there are, and whether their files are sound |
 //! | `fetch/` | downloads from where a set is published |
 //! | `import/` | images of a folder or an archive become a packed file |
+//! | `list.rs` | a list file: paths with labels |
 //! | `packed.rs` | the packed file |
 //! | `source.rs` | a whole set in host memory |
 //! | `info.rs` | what is known of a set that was read, and the names of splits |
@@ -38,6 +39,7 @@ mod error;
 mod fetch;
 mod import;
 mod info;
+mod list;
 mod loader;
 mod lookup;
 mod open;
@@ -59,12 +61,12 @@ pub use dataset::Dataset;
 pub use datasets::{About, Absent, DatasetSource, Published, Then, Toy, Wanted};
 pub use error::{Error, Malformed, Result};
 pub use fetch::{Fetched, GetOptions, GetReport};
-pub use import::{Arranged, Decoded, Exif, ImportOptions, ImportReport, Layout, Numbering, Rgb};
+pub use import::{Arranged, Channels, Decoded, Exif, ImportOptions, ImportReport, Layout, Numbering, Planar};
 pub use info::{Info, Split, TrainSplit};
 pub use loader::{AHEAD, Loader, Pass};
 pub use lookup::Datasets;
 pub use source::{Images, Part, Source};
-pub use stream::{BrokenFiles, Storage, Worked};
+pub use stream::{Broken, BrokenFiles, Storage, Worked};
 
 /// The parsers of foreign bytes, for fuzzing only.
 #[doc(hidden)]
@@ -78,6 +80,7 @@ pub mod parse {
     pub use crate::datasets::stl10::{
         parse_class_names as stl10_class_names, parse_folds as stl10_folds, parse_labels as stl10_labels,
     };
+    pub use crate::list::{Line as ListLine, parse as list};
     pub use crate::packed::{Header, parse_header as packed_header, parse_labels as packed_labels};
     pub use crate::source::Images;
 }

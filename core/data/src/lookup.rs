@@ -12,8 +12,8 @@ use crate::datasets::{Absent, DatasetSource, Wanted};
 use crate::error::{check_name, setting};
 use crate::packed;
 use crate::source::Source;
-use crate::stream::{self, Folder, Reading};
-use crate::{Error, Result};
+use crate::stream::{self, Asked, Folder};
+use crate::{Error, Result, TrainSplit};
 
 /// The datasets that can be named: those of a registry, and what lies in a folder.
 #[derive(Debug, Clone, Copy)]
@@ -61,8 +61,18 @@ impl<'a> Datasets<'a> {
         free && !packed::path(self.root, name).exists() && self.root.join(name).is_dir()
     }
 
-    pub(crate) fn folder(&self, name: &str, reading: Reading) -> Result<Folder> {
-        Folder::open(&self.root.join(name), reading)
+    pub(crate) fn folder(&self, name: &str, asked: &Asked) -> Result<Folder> {
+        Folder::open(&self.root.join(name), asked)
+    }
+
+    /// The folder of images that a recipe names.
+    pub(crate) fn folder_of(&self, config: &DataConfig) -> Result<Folder> {
+        if config.split == TrainSplit::TrainUnlabelled {
+            let wanted = "Train, or Unlabelled for all training images of a folder without their labels";
+            return Err(setting("data.split", config.split, wanted));
+        }
+        self.check_parts(config, (1, 0))?;
+        self.folder(&config.name, &config.asked())
     }
 
     /// Every name that `data.name` may have.
@@ -81,8 +91,9 @@ impl<'a> Datasets<'a> {
     pub(crate) fn source(&self, config: &DataConfig, streams: Streams) -> Result<Source> {
         let name = &config.name;
         let source = if self.is_folder(name) {
-            self.folder(name, config.reading())?.load(name)?
+            self.folder_of(config)?.load(name)?
         } else {
+            config.for_no_folder()?;
             self.read(config, streams)?
         };
         if let Some(shorter) = config.test_resize {
@@ -96,8 +107,11 @@ impl<'a> Datasets<'a> {
         let (name, root) = (&config.name, self.root);
         check_name("data.name", name)?;
         if self.is_packed(name) {
-            self.check_parts(config, (0, 0))?;
-            return packed::load(&packed::path(root, name), name);
+            let path = packed::path(root, name);
+            let (_, header) = packed::read_header(&path)?;
+            let unlabelled = if header.info.classes == 0 { header.info.train } else { 0 };
+            self.check_parts(config, (unlabelled, 0))?;
+            return packed::load(&path, name);
         }
         let Some(set) = self.of_recipe(config) else {
             return Err(if name == "imagenet" { missing_imagenet(root) } else { self.unknown(name) });

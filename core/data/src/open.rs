@@ -35,21 +35,22 @@ impl Dataset {
         if !streamed {
             return Self::resident(config, sets.source(config, streams)?, device);
         }
-        if config.split != TrainSplit::Train {
+        if is_folder {
+            return Self::streamed(config, of_folder(config, sets.folder_of(config)?)?, device);
+        }
+        if config.split != TrainSplit::Train && !sets.is_packed(&config.name) {
             let wanted =
                 "Train where images are streamed (`data.storage`): the others are held on the device";
             return Err(setting("data.split", config.split, wanted));
         }
-        let unread = match is_folder {
-            true => of_folder(config, sets.folder(&config.name, config.reading())?)?,
-            false => sets.source(config, streams)?.try_into()?,
-        };
+        let unread = sets.source(config, streams)?.try_into()?;
         Self::streamed(config, unread, device)
     }
 
     /// All images on the device.
     pub(crate) fn resident(config: &DataConfig, source: Source, device: Device) -> Result<Self> {
         let Source { mut info, mut train, test, unlabelled } = source;
+        check_per_class(config, &info)?;
         if let Some(most) = config.per_class {
             train = train.select(&first_of_each_class(&train.labels, &info, most))?;
             info.train = train.labels.len();
@@ -67,7 +68,7 @@ impl Dataset {
             _ => (Resident::new(&train, device)?, None),
         };
         info.train = train.n;
-        info.split = if labelled.is_some() { config.split } else { TrainSplit::Train };
+        info.split = if labelled.is_some() { config.split } else { TrainSplit::of_classes(info.classes) };
         let law = law(config, &info, device)?;
         let (scale, shift) = normalisation(&info, device)?;
         tracing::info!(
@@ -85,6 +86,7 @@ impl Dataset {
 
     /// Images that threads read as they are needed.
     pub(crate) fn streamed(config: &DataConfig, mut unread: Unread, device: Device) -> Result<Self> {
+        check_per_class(config, &unread.info)?;
         if let Some(most) = config.per_class {
             let keep = first_of_each_class(&unread.labels.0, &unread.info, most);
             unread.keep(&keep)?;
@@ -117,6 +119,17 @@ impl Dataset {
             info,
             stream: Some(stream),
         })
+    }
+}
+
+/// Refuses to count by classes where there are none.
+fn check_per_class(config: &DataConfig, info: &Info) -> Result<()> {
+    match config.per_class.filter(|_| info.classes == 0) {
+        None => Ok(()),
+        Some(most) => {
+            let wanted = format!("None: the images of `{}` have no classes", info.name);
+            Err(setting("data.per_class", most, &wanted))
+        }
     }
 }
 

@@ -12,7 +12,7 @@
 //! | 32 | 32 | BLAKE3 of the payload |
 //! | 64 | 32 | BLAKE3 of bytes 0 to 63 followed by the header text |
 //! | 96 | `L` | header text: JSON with name, class names, sizes, normalisation, origin |
-//! | `P` | 2 `n_train` | labels of the training images, 16 bits each |
+//! | `P` | 2 `n_train` | labels of the training images, 16 bits each; 65535 where there are no classes |
 //! | | 2 `n_test` | labels of the test images |
 //! | next multiple of 64 | `n_train * C * H * W` | training pixels `[n, C, H, W]`, one byte each, by class, then by file name |
 //! | | `n_test * C * H * W` | test pixels |
@@ -25,11 +25,11 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use admix_torch::{Device, Kind, Tensor};
+use admix_torch::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{At, Malformed};
-use crate::source::{Part, Source};
+use crate::source::{Part, Source, read_bytes};
 use crate::{Error, Info, Result, TrainSplit};
 
 const MAGIC: &[u8; 8] = b"ADMIXPK1";
@@ -145,11 +145,12 @@ fn possible(text: Text) -> Option<Info> {
     let channels_fit =
         (1..=16).contains(&channels) && mean.len() == channels as usize && std.len() == mean.len();
     let sides_fit = [height, width].iter().all(|side| (1..=65_536).contains(side));
-    let classes_fit = (1..=65_536).contains(&class_names.len());
+    let classes_fit = class_names.len() <= 65_536 && (test == 0 || !class_names.is_empty());
     let counts_fit = train >= 1 && train <= u64::from(u32::MAX) && test <= u64::from(u32::MAX);
     let normal = mean.iter().all(|v| v.is_finite()) && std.iter().all(|v| v.is_finite() && *v > 0.0);
     (channels_fit && sides_fit && classes_fit && counts_fit && normal).then(|| Info {
         name,
+        split: TrainSplit::of_classes(class_names.len()),
         classes: class_names.len(),
         class_names,
         channels: i64::from(channels),
@@ -160,7 +161,6 @@ fn possible(text: Text) -> Option<Info> {
         train: train as usize,
         test: test as usize,
         unlabelled: 0,
-        split: TrainSplit::Train,
         source,
     })
 }
@@ -173,11 +173,21 @@ fn le_u64(bytes: &[u8; FIXED], at: usize) -> u64 {
     u64::from(le_u32(bytes, at)) | u64::from(le_u32(bytes, at + 4)) << 32
 }
 
-/// Parses labels, 16 bits each.
+/// The label of every image of a set without classes.
+pub(crate) const NO_LABEL: u16 = u16::MAX;
+
+/// Parses labels, 16 bits each; without classes all become -1.
 ///
 /// # Errors
 /// A label out of range.
 pub fn parse_labels(bytes: &[u8], classes: usize) -> Result<Vec<i64>, Malformed> {
+    if classes == 0 {
+        let plain = |pair: &[u8]| u16::from_le_bytes([pair[0], pair[1]]) == NO_LABEL;
+        return match bytes.chunks_exact(2).all(plain) {
+            true => Ok(vec![-1; bytes.len() / 2]),
+            false => Err(Malformed::new("a label where there are no classes", "no label")),
+        };
+    }
     let labels = bytes.chunks_exact(2).map(|pair| i64::from(u16::from_le_bytes([pair[0], pair[1]])));
     let labels: Vec<i64> = labels.collect();
     match labels.iter().find(|&&label| label >= classes as i64) {
@@ -248,19 +258,11 @@ pub(crate) fn load(path: &Path, name: &str) -> Result<Source> {
 
 /// The payload in host memory, after it was compared with its checksum.
 fn payload(file: &mut File, header: &Header, path: &Path) -> Result<Tensor> {
-    const PIECE: usize = 8 << 20;
-    let whole = Tensor::f_empty([header.len as i64], (Kind::Uint8, Device::Cpu))?;
     let mut hasher = blake3::Hasher::new();
-    let mut piece = vec![0; PIECE.min(header.len as usize)];
     file.seek(SeekFrom::Start(header.offset)).at("read", path)?;
-    let mut done = 0;
-    while done < header.len as usize {
-        let piece = &mut piece[..PIECE.min(header.len as usize - done)];
-        file.read_exact(piece).at("read", path)?;
+    let whole = read_bytes(file, path, header.len as usize, |piece| {
         hasher.update(piece);
-        whole.f_narrow(0, done as i64, piece.len() as i64)?.f_copy_(&Tensor::f_from_slice(piece)?)?;
-        done += piece.len();
-    }
+    })?;
     check(&hasher, header, path)?;
     Ok(whole)
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use admix_torch::{Device, Kind, Tensor};
 
-use crate::error::{At, Malformed};
+use crate::error::At;
 use crate::{Error, Info, Result};
 
 /// A whole dataset in host memory.
@@ -59,12 +59,23 @@ pub struct Images {
     pub pixels: Vec<u8>,
 }
 
-/// The first `len` bytes of a file, mapped into memory: pages are read when they are needed, and shared by all processes.
-pub(crate) fn mapped(path: &Path, len: u64) -> Result<Tensor> {
-    let text = path.to_str().ok_or_else(|| {
-        Malformed::new("the path is not valid UTF-8", "a path in UTF-8").within(path, "rename the folder")
-    })?;
-    Ok(Tensor::f_from_file(text, false, len as i64, (Kind::Uint8, Device::Cpu))?)
+/// The next `len` bytes of a file in host memory; `each` sees every piece. Mapped, a file that is cut under a run would kill it.
+pub(crate) fn read_bytes(
+    file: &mut File,
+    path: &Path,
+    len: usize,
+    mut each: impl FnMut(&[u8]),
+) -> Result<Tensor> {
+    const PIECE: usize = 8 << 20;
+    let whole = Tensor::f_empty([len as i64], (Kind::Uint8, Device::Cpu))?;
+    let mut piece = vec![0; PIECE.min(len)];
+    for start in (0..len).step_by(PIECE) {
+        let piece = &mut piece[..PIECE.min(len - start)];
+        file.read_exact(piece).at("read", path)?;
+        each(piece);
+        whole.f_narrow(0, start as i64, piece.len() as i64)?.f_copy_(&Tensor::f_from_slice(piece)?)?;
+    }
+    Ok(whole)
 }
 
 /// A raw file, read whole after its size was found sane.

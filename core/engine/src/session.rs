@@ -83,6 +83,14 @@ impl Session {
         clock: Clock,
         device: Device,
     ) -> Result<Self> {
+        if shape.classes == 0 && !recipe.heads.is_empty() {
+            let message = format!(
+                "need classes, and the images of `{}` have no labels: choose a method that needs none, such as \"moco\", with \
+                 `heads: []`, or give the images class folders, `train/CLASS/IMAGE`, or a list with labels",
+                recipe.data.name
+            );
+            return Err(recipe.field_error("heads", message));
+        }
         let world = World::build(recipe, registry, shape, device)?;
         let groups = world.optimizer.groups().iter().map(|g| g.name.clone()).collect();
         let mut frame = Frame::new(world, recipe.lr(), recipe.base_ema());

@@ -70,7 +70,7 @@ pub use grads::{backward, backward_keep, clear_grads, grad_norm, grad_of, gradie
 pub use graphs::{CudaGraphs, DeviceTimer, FailOnSyncs, GraphId, synchronize_cuda};
 pub use guards::{Autocast, GradGuard, ThreadState, grad_enabled, no_grad, with_grad};
 pub use host_block::{HostBlock, HostPart};
-pub use memory::{peak_rss_bytes, rss_bytes, total_memory_bytes};
+pub use memory::{available_memory_bytes, peak_rss_bytes, rss_bytes, total_memory_bytes};
 pub use memory_format::{channels_last, duplicate, is_channels_last, set_data};
 pub use optim::{AdamWOptions, SgdOptions, fused_adamw, fused_sgd};
 pub use rng::{cpu_rng_state, rng_fingerprint, set_cpu_rng_state, set_threads, threads};

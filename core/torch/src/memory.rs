@@ -19,6 +19,11 @@ pub fn total_memory_bytes() -> Result<u64> {
     read("/proc/meminfo", "MemTotal")
 }
 
+/// Bytes of memory that a process may take without swapping. Errors: no Linux `/proc`.
+pub fn available_memory_bytes() -> Result<u64> {
+    read("/proc/meminfo", "MemAvailable")
+}
+
 fn status(field: &'static str) -> Result<u64> {
     read("/proc/self/status", field)
 }

@@ -196,7 +196,6 @@ fn through_a_file(source: &Source, name: &str) -> Result<Source> {
     let (train, test) = (pictures(&source.train, &train), pictures(&source.test, &test));
     let read =
         packed::write(&path, &source.info, &train, &test, true).and_then(|_| packed::load(&path, name));
-    // What is mapped stays readable without its name.
     std::fs::remove_dir_all(&folder).ok();
     read
 }

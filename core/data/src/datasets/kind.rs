@@ -188,8 +188,8 @@ pub trait DatasetSource: fmt::Debug {
     /// A file that is damaged or cannot be read.
     fn load(&self, wanted: Wanted<'_>) -> Result<Source>;
 
-    /// Reads every byte of files that [`load`](DatasetSource::load) only maps into memory, and counts them; `None` where it
-    /// reads all of them.
+    /// Reads every byte of all files and counts them, where [`load`](DatasetSource::load) reads only those that are asked for;
+    /// `None` where it reads all of them.
     ///
     /// # Errors
     /// A file that cannot be read.

@@ -13,7 +13,7 @@ use admix_torch::Tensor;
 use super::kind::{About, Absent, DatasetSource, Published, Then, Wanted};
 use crate::error::{At, Malformed};
 use crate::info::IMAGENET;
-use crate::source::{Part, Source, mapped, read_file};
+use crate::source::{Part, Source, read_bytes, read_file};
 use crate::{Error, Info, Result, TrainSplit};
 
 const FOLDER: &str = "stl10_binary";
@@ -103,11 +103,12 @@ fn folder(root: &Path) -> PathBuf {
     root.join(FOLDER)
 }
 
-/// Pixels `[n, 3, 96, 96]`, mapped into memory, columns first.
+/// Pixels `[n, 3, 96, 96]`, columns first in memory.
 fn pixels(path: &Path) -> Result<Tensor> {
-    let bytes = fs::metadata(path).at("read", path)?.len();
+    let mut file = fs::File::open(path).at("open", path)?;
+    let bytes = file.metadata().at("read", path)?.len();
     let n = count(bytes).map_err(|error| error.within(path, REMEDY))?;
-    let columns = mapped(path, bytes)?.f_view([n as i64, 3, SIDE, SIDE])?;
+    let columns = read_bytes(&mut file, path, bytes as usize, |_| ())?.f_view([n as i64, 3, SIDE, SIDE])?;
     Ok(columns.f_transpose(2, 3)?)
 }
 
@@ -207,7 +208,7 @@ impl DatasetSource for Stl10 {
     }
 }
 
-/// Loads what is asked for: of the images without labels no byte is read before they are used.
+/// Loads what is asked for: of the images without labels no byte is read where they are not.
 fn load(about: About, Wanted { root, split, fold, .. }: Wanted<'_>) -> Result<Source> {
     let folder = folder(root);
     let mut train = labelled(&folder, FILES[0], FILES[1])?;

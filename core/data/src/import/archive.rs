@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
@@ -14,6 +14,7 @@ use liblzma::stream::{CONCATENATED, Stream};
 use tar::{EntryType, PaxExtensions};
 
 use crate::error::{At, Malformed};
+use crate::list::{Lists, Member};
 use crate::{Error, Result};
 
 /// A larger file is no image of a dataset.
@@ -28,7 +29,7 @@ const CHUNK_FILES: usize = 512;
 const CHUNK_BYTES: usize = 16 << 20;
 
 /// Stands for the file that an empty folder lacks.
-const EMPTY: &str = "(no file)";
+pub(super) const EMPTY: &str = "(no file)";
 
 /// A file and where it lies.
 pub(crate) struct RawFile {
@@ -130,8 +131,8 @@ impl From<Stopped> for Stop {
     }
 }
 
-/// Sends all files under `source`. What kind of archive it is, its first bytes say.
-pub(crate) fn read(source: &Path, sender: &SyncSender<Chunk>) -> Result<()> {
+/// Sends all files under `source`, or those that lists name, in their order. What kind of archive it is, its first bytes say.
+pub(crate) fn read(source: &Path, lists: Option<&Lists>, sender: &SyncSender<Chunk>) -> Result<()> {
     let mut sink = Sink {
         sender,
         files: Vec::new(),
@@ -141,10 +142,10 @@ pub(crate) fn read(source: &Path, sender: &SyncSender<Chunk>) -> Result<()> {
         folders: BTreeSet::new(),
         used: HashSet::new(),
     };
-    let result = if fs::metadata(source).at("read", source)?.is_dir() {
-        folder(source, &mut sink)
-    } else {
-        archive(source, &mut sink)
+    let result = match lists {
+        Some(lists) => listed(lists, &mut sink),
+        None if fs::metadata(source).at("read", source)?.is_dir() => folder(source, &mut sink),
+        None => archive(source, &mut sink),
     };
     match result.and_then(|()| Ok(sink.empty_folders()?)).and_then(|()| Ok(sink.flush()?)) {
         Err(Stop::Failed(error)) => Err(error),
@@ -230,6 +231,27 @@ fn folder(source: &Path, sink: &mut Sink<'_>) -> Result<(), Stop> {
         let bytes = bytes.and_then(|file| read_limited(file, size));
         sink.done.fetch_add(size, Ordering::Relaxed);
         sink.push(parts, bytes)?;
+    }
+    Ok(())
+}
+
+/// The files of lists. Each is one part, its path as the list has it.
+fn listed(lists: &Lists, sink: &mut Sink<'_>) -> Result<(), Stop> {
+    let files = |root: &Path, members: &[Member]| -> Vec<(PathBuf, String)> {
+        members.iter().map(|(path, _)| (root.join(path), path.clone())).collect()
+    };
+    let [train, test] = &lists.roots;
+    let files = [files(train, &lists.train), files(test, &lists.test)].concat();
+    sink.total = files.len() as u64;
+    for (path, name) in files {
+        let meta = fs::metadata(&path).map_err(|error| format!("cannot be opened: {error}"));
+        // Before it is opened: opening a pipe waits for whoever writes to it.
+        let bytes = meta.and_then(|meta| match meta.is_file() {
+            true => read_limited(File::open(&path).map_err(|error| error.to_string())?, meta.len()),
+            false => Err("no ordinary file".into()),
+        });
+        sink.done.fetch_add(1, Ordering::Relaxed);
+        sink.push(vec![name], bytes)?;
     }
     Ok(())
 }

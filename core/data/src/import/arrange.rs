@@ -3,60 +3,20 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::decode::Rgb;
+use super::decode::Planar;
 use super::decoded::Decoded;
 use super::layout::{Arranged, Layout, Numbering, is_test, split_of};
+use super::place::{Folders, Placed, decoded_only, layout_error};
+use super::unlabelled::{has_no_class, without_labels};
 use crate::error::setting;
 use crate::{Error, Result, Split};
-
-/// Where classes begin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Folders {
-    /// Folders above the splits, or above the classes: 0 or 1.
-    above: usize,
-    /// Whether there are split folders.
-    splits: bool,
-}
-
-impl Folders {
-    /// Finds the layout from the folders of all files.
-    fn of<'a>(files: impl Iterator<Item = &'a [String]> + Clone) -> Self {
-        let folders = files.filter(|parts| parts.len() >= 2);
-        let is_split = |name: &String| split_of(name).is_some();
-        let tops: BTreeSet<&String> = folders.clone().map(|parts| &parts[0]).collect();
-        let inside = tops.len() == 1;
-        // A split folder holds class folders; one that holds images is a class (CIFAR-100 has a class `train`).
-        let splits_at =
-            |above: usize| folders.clone().any(|parts| parts.len() >= above + 3 && is_split(&parts[above]));
-        for above in [0, 1] {
-            if (above == 0 || inside) && splits_at(above) {
-                return Self { above, splits: true };
-            }
-        }
-        let deep = inside
-            && folders.clone().any(|parts| parts.len() >= 3)
-            && folders.clone().all(|parts| parts.len() >= 3);
-        Self { above: usize::from(deep), splits: false }
-    }
-
-    /// Index of the class folder.
-    fn class_at(self) -> usize {
-        self.above + usize::from(self.splits)
-    }
-}
-
-/// A file in its place.
-struct Placed {
-    split: Split,
-    class: String,
-    file: Decoded,
-}
 
 /// Sorts decoded files into classes and splits.
 pub(super) fn arrange(
     source: &Path,
     files: Vec<Decoded>,
     layouts: &[&'static dyn Layout],
+    unlabelled: bool,
     test_per_class: usize,
 ) -> Result<Arranged> {
     let mut skipped = Vec::new();
@@ -64,10 +24,13 @@ pub(super) fn arrange(
     skipped.extend(hidden.iter().map(|file| (file.name(), "a hidden file".to_owned())));
 
     let mut listed: Option<Box<dyn Numbering>> = None;
-    for layout in layouts {
+    for layout in layouts.iter().filter(|_| !unlabelled) {
         listed = listed.or(layout.understand(source, &mut files, &mut skipped)?);
     }
     let layout = Folders::of(files.iter().map(|file| file.parts.as_slice()));
+    if unlabelled || listed.is_none() && has_no_class(&files, layout) {
+        return without_labels(source, files, skipped, test_per_class);
+    }
     let mut placed = Vec::with_capacity(files.len());
     for file in files {
         match place(file, layout) {
@@ -82,7 +45,8 @@ pub(super) fn arrange(
     };
     let placed = decoded_only(source, placed, &mut skipped)?;
     for (test, class) in classes {
-        let is_its = |(file, _): &(Placed, Rgb)| file.class == class && (file.split == Split::Test) == test;
+        let is_its =
+            |(file, _): &(Placed, Planar)| file.class == class && (file.split == Split::Test) == test;
         if !placed.is_empty() && !placed.iter().any(is_its) {
             return Err(empty_class(source, &class, &skipped));
         }
@@ -91,7 +55,11 @@ pub(super) fn arrange(
     if let Some(classes) = listed {
         classes.number(source, &mut arranged)?;
     }
-    hold_out(source, &mut arranged, layout, test_per_class)?;
+    let problem = match layout.splits {
+        true => "it has a training split and no test split",
+        false => "it has class folders and no `train` and `test` folders above them",
+    };
+    hold_out(source, &mut arranged, problem, test_per_class)?;
     skipped.sort();
     Ok(Arranged { skipped, ..arranged })
 }
@@ -133,37 +101,6 @@ fn drop_second_test_split(placed: &mut Vec<Placed>, layout: Folders, skipped: &m
     }
 }
 
-/// Images that decoded, sorted by split, class and name; the others are named in `skipped`.
-fn decoded_only(
-    source: &Path,
-    mut placed: Vec<Placed>,
-    skipped: &mut Vec<(String, String)>,
-) -> Result<Vec<(Placed, Rgb)>> {
-    let of = placed.len();
-    // Stable: of two entries of one name the later one stays, as when an archive is unpacked.
-    placed.sort_by(|a, b| a.file.parts.cmp(&b.file.parts));
-    let mut images: Vec<(Placed, Rgb)> = Vec::with_capacity(of);
-    let mut failures = Vec::new();
-    for mut file in placed {
-        match std::mem::replace(&mut file.file.image, Err(String::new())) {
-            Ok(image) => {
-                if let Some(double) = images.pop_if(|(before, _)| before.file.parts == file.file.parts) {
-                    skipped
-                        .push((double.0.file.name(), "twice in the archive; the later one is used".into()));
-                }
-                images.push((file, image));
-            }
-            Err(why) => failures.push((file.file.name(), why)),
-        }
-    }
-    if failures.len() * 2 > of {
-        let (first, why) = failures[0].clone();
-        return Err(Error::TooManyFailures { path: source.into(), failed: failures.len(), of, first, why });
-    }
-    skipped.append(&mut failures);
-    Ok(images)
-}
-
 /// Nothing of a class can be read.
 fn empty_class(source: &Path, class: &str, skipped: &[(String, String)]) -> Error {
     let of_class = |(file, _): &&(String, String)| file.split('/').any(|part| part == class);
@@ -173,15 +110,11 @@ fn empty_class(source: &Path, class: &str, skipped: &[(String, String)]) -> Erro
     layout_error(source, problem, "fill the folder or remove it")
 }
 
-fn layout_error(source: &Path, problem: String, remedy: &str) -> Error {
-    Error::Layout { path: source.into(), problem, remedy: remedy.into() }
-}
-
-const WANTED: &str =
-    "expected `train/CLASS/IMAGE` and `test/CLASS/IMAGE`, or `CLASS/IMAGE` with `--test-per-class N`";
+const WANTED: &str = "expected `train/CLASS/IMAGE` and `test/CLASS/IMAGE`, or `CLASS/IMAGE` with `--test-per-class N`, or any images with \
+     `--unlabelled`";
 
 /// Numbers the classes and forms the splits.
-fn label(source: &Path, images: Vec<(Placed, Rgb)>, skipped: &mut [(String, String)]) -> Result<Arranged> {
+fn label(source: &Path, images: Vec<(Placed, Planar)>, skipped: &mut [(String, String)]) -> Result<Arranged> {
     let Some((_, image)) = images.first() else {
         let files = skipped.len();
         return Err(layout_error(
@@ -226,19 +159,16 @@ fn label(source: &Path, images: Vec<(Placed, Rgb)>, skipped: &mut [(String, Stri
     Ok(arranged)
 }
 
-/// Moves the last images of each class to the test split, where the source has none.
-fn hold_out(source: &Path, set: &mut Arranged, layout: Folders, per_class: usize) -> Result<()> {
+/// Moves the last images of each class to the test split, where the source has none, which is a problem otherwise.
+pub(super) fn hold_out(source: &Path, set: &mut Arranged, problem: &str, per_class: usize) -> Result<()> {
     match (set.test.is_empty(), per_class) {
         (false, 0) => return Ok(()),
         (false, n) => {
             return Err(setting("--test-per-class", n, "0, as the source has test images of its own"));
         }
         (true, 0) => {
-            let problem = match layout.splits {
-                true => "it has a training split and no test split",
-                false => "it has class folders and no `train` and `test` folders above them",
-            };
-            let remedy = "hold out the last N images of each class, by name, with `--test-per-class N`";
+            let remedy = "hold out the last N images of each class, by name, with `--test-per-class N`, or import all of them \
+                          without labels with `--unlabelled`";
             return Err(layout_error(source, problem.into(), remedy));
         }
         (true, _) => {}
@@ -262,33 +192,4 @@ fn hold_out(source: &Path, set: &mut Arranged, layout: Folders, per_class: usize
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn layout(files: &[&str]) -> Folders {
-        let files: Vec<Vec<String>> =
-            files.iter().map(|f| f.split('/').map(str::to_owned).collect()).collect();
-        Folders::of(files.iter().map(Vec::as_slice))
-    }
-
-    #[test]
-    fn the_layout_is_told_from_folder_names() {
-        let table = [
-            (&["train/a/1", "test/b/1"][..], Folders { above: 0, splits: true }),
-            (&["README", "Training/a/1", "val/b/1"], Folders { above: 0, splits: true }),
-            (&["set/train/a/1", "set/test/b/1", "set/README"], Folders { above: 1, splits: true }),
-            (&["a/1", "b/1"], Folders { above: 0, splits: false }),
-            (&["a/x/1", "b/x/1"], Folders { above: 0, splits: false }),
-            (&["set/a/1", "set/b/1"], Folders { above: 1, splits: false }),
-            (&["apple/1", "train/1"], Folders { above: 0, splits: false }),
-            (&["set/apple/1", "set/train/1"], Folders { above: 1, splits: false }),
-            (&["train/train/1", "test/train/1"], Folders { above: 0, splits: true }),
-        ];
-        for (files, wanted) in table {
-            assert_eq!(layout(files), wanted, "{files:?}");
-        }
-    }
 }

@@ -4,6 +4,8 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 /// Of all decodings at one time; a picture that alone needs more is decoded alone.
 const MOST: u64 = 1 << 30;
+/// A picture that needs more is large: 24 megapixels.
+pub(super) const LARGE: u64 = MOST / 4;
 
 /// Memory that decodings share.
 #[derive(Default)]

@@ -5,15 +5,16 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 use serde::{Deserialize, Serialize};
 
+use super::channels::{Channels, grey};
 use super::jpeg::Tidy;
 use super::limits::{MOST_PIXELS, MOST_PIXELS_A_SIDE};
 
 /// 16-bit pixels with transparency.
 const MOST_BYTES: u64 = 8 * MOST_PIXELS as u64;
 
-/// An image, bytes `[3, H, W]`.
+/// An image, bytes `[C, H, W]`.
 #[derive(Debug)]
-pub struct Rgb {
+pub struct Planar {
     /// Height and width.
     pub size: (i64, i64),
     /// One byte each.
@@ -38,17 +39,25 @@ pub(crate) struct Read<T> {
     pub flaws: Vec<String>,
 }
 
-/// Decodes a file; grey becomes RGB, transparency is dropped. A decoder that panics costs its file, not the import.
-pub(crate) fn decode(bytes: &[u8], size: Option<(i64, i64)>, exif: Exif) -> Result<Read<Rgb>, String> {
+/// Decodes a file; transparency is dropped. A decoder that panics costs its file, not the import.
+pub(crate) fn decode(
+    bytes: &[u8],
+    size: Option<(i64, i64)>,
+    channels: Channels,
+    exif: Exif,
+) -> Result<Read<Planar>, String> {
     std::panic::catch_unwind(|| {
         let Read { image, flaws } = rgb(bytes, exif)?;
-        Ok(Read { image: planar(image, size), flaws })
+        Ok(Read { image: planar(image, size, channels), flaws })
     })
     .unwrap_or_else(|_| Err("the decoder broke down on it".into()))
 }
 
 /// Formats that are read, for messages.
 pub(crate) const FORMATS: &str = "JPEG, PNG, WebP, BMP, TIFF or GIF";
+
+/// What there is to say of a format that no library reads here.
+pub(crate) const AVIF: &str = "AVIF is not read: convert it to PNG or JPEG, such as with `avifdec in.avif out.png` or ImageMagick's `magick`";
 
 /// What the first bytes say.
 fn format(bytes: &[u8]) -> Result<ImageFormat, String> {
@@ -59,6 +68,7 @@ fn format(bytes: &[u8]) -> Result<ImageFormat, String> {
         [b'B', b'M', ..] => Ok(ImageFormat::Bmp),
         [b'I', b'I', b'*', 0, ..] | [b'M', b'M', 0, b'*', ..] => Ok(ImageFormat::Tiff),
         [b'G', b'I', b'F', b'8', ..] => Ok(ImageFormat::Gif),
+        [_, _, _, _, b'f', b't', b'y', b'p', b'a', b'v', b'i', b'f' | b's', ..] => Err(AVIF.into()),
         [] => Err("the file is empty".into()),
         _ => Err(format!("not a picture of a known format ({FORMATS})")),
     }
@@ -155,13 +165,17 @@ fn opened(bytes: &[u8], format: ImageFormat) -> Result<impl ImageDecoder + '_, S
     Ok(decoder)
 }
 
-fn planar(image: RgbImage, size: Option<(i64, i64)>) -> Rgb {
+fn planar(image: RgbImage, size: Option<(i64, i64)>, channels: Channels) -> Planar {
     let image = match size {
         Some((height, width)) if (height, width) != (i64::from(image.height()), i64::from(image.width())) => {
             image::imageops::resize(&image, width as u32, height as u32, FilterType::Triangle)
         }
         _ => image,
     };
+    let size = (i64::from(image.height()), i64::from(image.width()));
+    if channels == Channels::Grey {
+        return Planar { size, pixels: grey(&image) };
+    }
     let plane = (image.height() * image.width()) as usize;
     let mut pixels = vec![0; 3 * plane];
     let (red, rest) = pixels.split_at_mut(plane);
@@ -169,5 +183,5 @@ fn planar(image: RgbImage, size: Option<(i64, i64)>) -> Rgb {
     for (((pixel, red), green), blue) in image.as_raw().chunks_exact(3).zip(red).zip(green).zip(blue) {
         (*red, *green, *blue) = (pixel[0], pixel[1], pixel[2]);
     }
-    Rgb { size: (i64::from(image.height()), i64::from(image.width())), pixels }
+    Planar { size, pixels }
 }

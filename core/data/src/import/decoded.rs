@@ -1,6 +1,6 @@
 //! One file of an import.
 
-use super::decode::Rgb;
+use super::decode::Planar;
 
 /// One file, decoded or not.
 #[derive(Debug)]
@@ -8,7 +8,7 @@ pub struct Decoded {
     /// Folders and file name.
     pub parts: Vec<String>,
     /// The image, or why it is none.
-    pub(crate) image: std::result::Result<Rgb, String>,
+    pub(crate) image: std::result::Result<Planar, String>,
     /// What readers forgive in its file.
     pub(crate) flaws: Vec<String>,
     /// Its class, where that is not its folder.
@@ -23,9 +23,9 @@ impl Decoded {
         self.parts.join("/")
     }
 
-    /// Whether a file of this path may be an image of a class.
-    pub(crate) fn is_image(parts: &[String]) -> bool {
-        parts.len() > 1 && !is_hidden(parts)
+    /// Whether a file of this path may be an image: below a folder, its class, unless the source is flat.
+    pub(crate) fn is_image(parts: &[String], flat: bool) -> bool {
+        (flat || parts.len() > 1) && !is_hidden(parts)
     }
 
     /// Left by an operating system, such as `.DS_Store`, `._0001.jpg`, `__MACOSX/`.
@@ -34,6 +34,6 @@ impl Decoded {
     }
 }
 
-fn is_hidden(parts: &[String]) -> bool {
+pub(super) fn is_hidden(parts: &[String]) -> bool {
     parts.iter().any(|part| part.starts_with('.') || part == "__MACOSX")
 }

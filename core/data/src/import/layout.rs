@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::decode::Rgb;
+use super::decode::Planar;
 use super::decoded::Decoded;
 use crate::{Result, Split};
 
@@ -93,18 +93,27 @@ pub trait Numbering {
 /// Images in the order in which they are packed.
 #[derive(Debug)]
 pub struct Arranged {
-    /// The classes, by label.
+    /// The classes, by label; empty where no image has a label.
     pub class_names: Vec<String>,
     /// Height in pixels.
     pub height: i64,
     /// Width in pixels.
     pub width: i64,
     /// Label and pixels of each training image.
-    pub train: Vec<(u16, Rgb)>,
+    pub train: Vec<(u16, Planar)>,
     /// The same of the test images.
-    pub test: Vec<(u16, Rgb)>,
+    pub test: Vec<(u16, Planar)>,
     /// Files left out, each with the reason.
     pub skipped: Vec<(String, String)>,
+}
+
+/// Names of files that are looked at; what they are, their content says.
+const SUFFIXES: [&str; 10] = ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "tif", "tiff", "gif"];
+
+/// Whether a file's name is that of a picture.
+pub(crate) fn is_picture(path: &Path) -> bool {
+    let suffix = path.extension().and_then(|suffix| suffix.to_str()).unwrap_or_default();
+    SUFFIXES.iter().any(|known| suffix.eq_ignore_ascii_case(known))
 }
 
 /// Whether a folder is named for the test split, which comes before one for validation.

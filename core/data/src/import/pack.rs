@@ -6,14 +6,16 @@ use std::sync::mpsc;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::archive::{self, RawFile};
-use super::arrange;
-use super::budget::Budget;
-use super::decode::{self, Exif, Rgb};
-use super::decoded::Decoded;
+use super::archive::{self, EMPTY, RawFile};
+use super::budget::{self, Budget};
+use super::channels::Channels;
+use super::decode::{self, Exif, Planar};
+use super::decoded::{Decoded, is_hidden};
 use super::layout::Layout;
+use super::{arrange, limits, listed};
 use crate::error::{check_name, setting};
-use crate::info::IMAGENET;
+use crate::info::{Normalisation, photographs};
+use crate::list::Lists;
 use crate::lookup::Datasets;
 use crate::{Error, Info, Result, TrainSplit, packed};
 
@@ -28,13 +30,28 @@ pub struct ImportOptions<'a> {
     pub exif: Exif,
     /// Take the last so many images of each class, by name, as test images: for a folder without a test split.
     pub test_per_class: usize,
+    /// Channels that pictures get.
+    pub channels: Channels,
+    /// Take all images, or those of the training split, without labels, whatever folders they lie in.
+    pub unlabelled: bool,
+    /// Lists of the training and of the test images, relative to a folder.
+    pub lists: Option<(&'a Path, Option<&'a Path>)>,
     /// Called now and then with the bytes of the source done and the bytes in all.
     pub progress: &'a dyn Fn(u64, u64),
 }
 
 impl Default for ImportOptions<'_> {
     fn default() -> Self {
-        Self { force: false, size: None, exif: Exif::Apply, test_per_class: 0, progress: &|_, _| {} }
+        Self {
+            force: false,
+            size: None,
+            exif: Exif::Apply,
+            test_per_class: 0,
+            channels: Channels::Rgb,
+            unlabelled: false,
+            lists: None,
+            progress: &|_, _| {},
+        }
     }
 }
 
@@ -62,7 +79,8 @@ impl Datasets<'_> {
     ///
     /// # Errors
     /// The name is taken (without `force`), an entry would leave its folder or is a link, the layout is not one of those
-    /// above, images differ in size (without `size`), more than half of the files cannot be decoded, or the disk fails.
+    /// above, a list is malformed, images differ in size (without `size`), more than half of the files cannot be decoded,
+    /// they need more memory than there is, or the disk fails.
     /// Nothing is written then.
     pub fn import(&self, source: &Path, name: &str, options: ImportOptions<'_>) -> Result<ImportReport> {
         check_name("--name", name)?;
@@ -70,35 +88,44 @@ impl Datasets<'_> {
             let wanted = "a name that no built-in dataset without files has";
             return Err(setting("--name", format!("`{name}`"), wanted));
         }
-        if let Some((h, w)) = options.size.filter(|(h, w)| !(1..=4096).contains(h) || !(1..=4096).contains(w))
-        {
-            return Err(setting("--size", format!("{h}x{w}"), "1 to 4096 pixels a side"));
+        if let Some((h, w)) = options.size.filter(|size| !fits(*size)) {
+            return Err(setting("--size", format!("{h}x{w}"), SIDES));
         }
         let path = packed::path(self.root, name);
         if !options.force && path.exists() {
             return Err(Error::Exists { path });
         }
         let layouts: Vec<&'static dyn Layout> = self.entries().filter_map(|(_, set)| set.layout()).collect();
-        let decoded = decode_all(source, &layouts, &options)?;
+        let lists = options.lists.map(|(train, test)| lists(source, train, test, &options)).transpose()?;
+        let decoded = decode_all(source, lists.as_ref(), &layouts, &options)?;
         let mut flawed: Vec<(String, String)> = decoded
             .iter()
             .filter(|file| !file.flaws.is_empty())
             .map(|file| (file.name(), file.flaws.join(", ")))
             .collect();
         flawed.sort();
-        let set = arrange::arrange(source, decoded, &layouts, options.test_per_class)?;
+        let (unlabelled, held) = (options.unlabelled, options.test_per_class);
+        let set = match lists {
+            Some(lists) => listed::arrange(source, decoded, lists, held)?,
+            None => arrange::arrange(source, decoded, &layouts, unlabelled, held)?,
+        };
 
-        // That of the published set, if it is one of colours.
-        let about = self.named(name).map(|set| set.about()).filter(|about| about.shape[0] == 3);
+        // That of the published set, if it has as many channels.
+        let channels = options.channels.count();
+        let about = self.named(name).map(|set| set.about()).filter(|about| about.shape[0] == channels);
         let (mean, std) = match about {
             Some(about) => (about.mean, about.std),
-            None => (IMAGENET.mean.to_vec(), IMAGENET.std.to_vec()),
+            None => {
+                let Normalisation { mean, std } = photographs(options.channels);
+                (mean.to_vec(), std.to_vec())
+            }
         };
         let info = Info {
             name: name.into(),
             classes: set.class_names.len(),
+            split: TrainSplit::of_classes(set.class_names.len()),
             class_names: set.class_names,
-            channels: 3,
+            channels,
             height: set.height,
             width: set.width,
             mean,
@@ -106,7 +133,6 @@ impl Datasets<'_> {
             train: set.train.len(),
             test: set.test.len(),
             unlabelled: 0,
-            split: TrainSplit::Train,
             source: source.file_name().unwrap_or(source.as_os_str()).to_string_lossy().into_owned(),
         };
         let bytes = packed::write(&path, &info, &pictures(&set.train), &pictures(&set.test), options.force)?;
@@ -118,20 +144,42 @@ impl Datasets<'_> {
     }
 }
 
-fn pictures(images: &[(u16, Rgb)]) -> Vec<packed::Picture<'_>> {
+const SIDES: &str = "1 to 4096 pixels a side";
+
+/// Whether a picture of this size may be packed.
+fn fits((height, width): (i64, i64)) -> bool {
+    [height, width].iter().all(|side| (1..=limits::MOST_PACKED_A_SIDE).contains(side))
+}
+
+fn pictures(images: &[(u16, Planar)]) -> Vec<packed::Picture<'_>> {
     images.iter().map(|(label, image)| packed::Picture { label: *label, pixels: &image.pixels }).collect()
+}
+
+/// The lists of a folder.
+fn lists(source: &Path, train: &Path, test: Option<&Path>, options: &ImportOptions<'_>) -> Result<Lists> {
+    if options.unlabelled {
+        let wanted = "left out where a list names the images: one without labels has lines without labels";
+        return Err(setting("--unlabelled", "given", wanted));
+    }
+    if source.is_file() {
+        let wanted = "None: lists are for a folder; unpack the archive";
+        return Err(setting("--train-list", train.display(), wanted));
+    }
+    Lists::read(&source.join(train), test.map(|test| source.join(test)).as_deref())
 }
 
 /// Reads on one thread, decodes on the others.
 fn decode_all(
     source: &Path,
+    lists: Option<&Lists>,
     layouts: &[&'static dyn Layout],
     options: &ImportOptions<'_>,
 ) -> Result<Vec<Decoded>> {
     // Two chunks wait while one is decoded.
     let (sender, receiver) = mpsc::sync_channel::<archive::Chunk>(2);
     std::thread::scope(|scope| {
-        let reader = scope.spawn(move || archive::read(source, &sender));
+        let reader = scope.spawn(move || archive::read(source, lists, &sender));
+        let layouts = if lists.is_some() { &[] } else { layouts };
         let decoded = decode_chunks(receiver, layouts, options);
         // An error of the reader comes first: it names the cause, such as a refused entry.
         match reader.join() {
@@ -147,19 +195,23 @@ fn decode_chunks(
     layouts: &[&'static dyn Layout],
     options: &ImportOptions<'_>,
 ) -> Result<Vec<Decoded>> {
-    /// Decoded images are kept in memory, and a set this large would not fit on a device either.
-    const MOST: u64 = 64 << 30;
+    let most = limits::most_kept();
     let mut all: Vec<Decoded> = Vec::new();
-    let (mut kept, budget) = (0, Budget::default());
+    let (mut kept, mut flat, budget) = (0, true, Budget::default());
     let mut first: Option<(String, (i64, i64))> = None;
     let is_list = |name: &str| layouts.iter().any(|layout| layout.lists().contains(&name));
     let is_listed = |file: &RawFile| file.parts.last().is_some_and(|name| is_list(name));
-    let (wanted, exif) = (options.size, options.exif);
+    let (wanted, channels, exif) = (options.size, options.channels, options.exif);
     for chunk in receiver {
         let (done, total) = (chunk.done, chunk.total);
+        // Until a folder is met: a file above class folders is left out, whatever it is.
+        flat &=
+            chunk.files.iter().all(|file| file.parts.len() == 1 || is_hidden(&file.parts) || is_empty(file));
+        let (any, listed) = (flat || options.unlabelled, options.lists.is_some());
+        let is_image = |parts: &[String]| listed || Decoded::is_image(parts, any);
         // Sizes first, from the headers: memory is spent on pictures that fit together only.
         let sized = |file: RawFile| {
-            let read = Decoded::is_image(&file.parts) && !is_listed(&file);
+            let read = is_image(&file.parts) && !is_listed(&file);
             let size = match &file.bytes {
                 Ok(bytes) if read => decode::size_guarded(bytes, exif).ok(),
                 _ => None,
@@ -170,19 +222,22 @@ fn decode_chunks(
         if first.is_none() && wanted.is_none() {
             first = files.iter().find_map(|(file, size)| {
                 size.as_ref()?;
-                let image = decode::decode(file.bytes.as_ref().ok()?, None, exif).ok()?.image;
+                let image = decode::decode(file.bytes.as_ref().ok()?, None, channels, exif).ok()?.image;
                 Some((file.parts.join("/"), image.size))
             });
         }
+        if let Some((name, (height, width))) = first.as_ref().filter(|(_, size)| !fits(*size)) {
+            let got = format!("not given, and `{name}` is {height}x{width}");
+            return Err(setting("--size", got, &format!("{SIDES}, such as 224x224")));
+        }
         let first_size = wanted.or(first.as_ref().map(|(_, size)| *size));
         kept += files.iter().filter(|(_, size)| size.is_some()).count() as u64
-            * first_size.map_or(0, |(height, width)| 3 * (height * width) as u64);
-        if kept > MOST {
-            return Err(setting(
-                "--size",
-                "more than 64 GiB of pixels in all",
-                "a size at which the images fit into memory",
-            ));
+            * first_size.map_or(0, |(height, width)| (channels.count() * height * width) as u64);
+        if kept > most {
+            // Decoded images are kept in memory.
+            let (height, width) = first_size.unwrap_or_default();
+            let got = format!("{height}x{width}, more than {} MiB of pixels in all", most >> 20);
+            return Err(setting("--size", got, "a size at which the images fit into memory, such as 64x64"));
         }
         let work = |(file, size): (RawFile, Option<(i64, i64)>)| {
             let listed = is_listed(&file);
@@ -195,24 +250,32 @@ fn decode_chunks(
                 return file;
             }
             // A file above the class folders, or a hidden one, is left out whatever it holds.
-            if Decoded::is_image(&file.parts) {
-                // 16-bit pixels with transparency, and RGB beside them.
-                let memory = size.map_or(0, |(height, width)| 11 * (height * width) as u64);
-                let read =
-                    budget.with(memory, || bytes.and_then(|bytes| decode::decode(&bytes, wanted, exif)));
-                file.image = read.map(|decode::Read { mut image, flaws }| {
-                    file.flaws = flaws;
-                    if first_size != Some(image.size) {
-                        // Told of below: until then only its size is needed.
-                        image.pixels = Vec::new();
+            if is_image(&file.parts) {
+                let decode = || {
+                    let mut read = decode::decode(&bytes?, wanted, channels, exif)?;
+                    if first_size != Some(read.image.size) {
+                        // Told of below: until then only its size is needed. Within the budget, or threads that wait for
+                        // room would each hold one.
+                        read.image.pixels = Vec::new();
                     }
+                    Ok(read)
+                };
+                file.image = budget.with(memory(size), decode).map(|decode::Read { image, flaws }| {
+                    file.flaws = flaws;
                     image
                 });
             }
             file
         };
         let start = all.len();
-        all.par_extend(files.into_par_iter().map(work));
+        // Large pictures one by one and on one thread: an allocator keeps for each thread what its largest picture took.
+        let (large, small): (Vec<_>, Vec<_>) =
+            files.into_iter().enumerate().partition(|(_, (_, size))| memory(*size) > budget::LARGE);
+        let mut decoded: Vec<(usize, Decoded)> =
+            small.into_par_iter().map(|(at, file)| (at, work(file))).collect();
+        decoded.extend(large.into_iter().map(|(at, file)| (at, work(file))));
+        decoded.sort_by_key(|(at, _)| *at);
+        all.extend(decoded.into_iter().map(|(_, file)| file));
         for file in &all[start..] {
             let (Ok(image), Some((first, first_size))) = (&file.image, &first) else { continue };
             if *first_size != image.size {
@@ -223,4 +286,14 @@ fn decode_chunks(
         (options.progress)(done, total);
     }
     Ok(all)
+}
+
+/// Bytes that decoding takes: 16-bit pixels with transparency, and RGB beside them.
+fn memory(size: Option<(i64, i64)>) -> u64 {
+    size.map_or(0, |(height, width)| 11 * (height * width) as u64)
+}
+
+/// Whether it stands for a folder without a file.
+fn is_empty(file: &RawFile) -> bool {
+    file.parts.last().is_some_and(|name| name == EMPTY)
 }

@@ -29,6 +29,23 @@ fn limit() -> f64 {
 
 admix_api::plain!(BrokenFiles);
 
+/// Positions of the files that were found broken so far: a part of a run's state, or its limit would begin anew whenever it is
+/// resumed.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Broken {
+    /// Of the training images.
+    pub train: BTreeSet<usize>,
+    /// Of the test images.
+    pub test: BTreeSet<usize>,
+}
+
+impl Broken {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.train.is_empty() && self.test.is_empty()
+    }
+}
+
 /// Files of a split that were found broken or flawed, each told of once.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
@@ -37,6 +54,21 @@ pub(crate) struct Found {
 }
 
 impl Found {
+    /// Positions of the broken files.
+    pub(crate) fn broken(&self) -> BTreeSet<usize> {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Goes on from files that were found broken before.
+    pub(crate) fn go_on(&self, broken: &BTreeSet<usize>) {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).extend(broken);
+    }
+
+    /// Notes that file `at` was decoded: it may have been mended since it was found broken.
+    pub(crate) fn sound(&self, at: usize) {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).remove(&at);
+    }
+
     /// Notes that file `at` of `of` is passed over; an error where the limit does not allow it.
     pub(crate) fn skip(&self, fault: Fault, at: usize, of: usize, rule: BrokenFiles) -> Result<(), Fault> {
         let (Fault::Broken { path, why }, BrokenFiles::Skip { limit }) = (&fault, rule) else {

@@ -12,13 +12,14 @@ use super::broken::{BrokenFiles, Found};
 use super::fault::Fault;
 use crate::import::archive::MOST_FILE;
 use crate::import::decode::{self, Read};
-use crate::import::{Exif, Rgb};
+use crate::import::{Channels, Exif, Planar};
 
 /// How the files of a folder are read.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Reading {
     pub exif: Exif,
     pub broken: BrokenFiles,
+    pub channels: Channels,
 }
 
 /// A file before it is decoded.
@@ -60,11 +61,11 @@ impl Files {
         Self { root: self.root.clone(), labels, paths, reading: self.reading, found: Arc::default() }
     }
 
-    /// Every file, decoded: pixels `[3, H, W]`, and what is wrong with the others.
-    pub(crate) fn decoded(&self) -> Vec<Result<Rgb, Fault>> {
+    /// Every file, decoded: pixels `[C, H, W]`, and what is wrong with the others.
+    pub(crate) fn decoded(&self) -> Vec<Result<Planar, Fault>> {
         let read = |at: usize| {
             let path = self.path(at);
-            let read = decode::decode(&contents(&path)?, None, self.reading.exif);
+            let read = decode::decode(&contents(&path)?, None, self.reading.channels, self.reading.exif);
             let Read { image, flaws } = read.map_err(|why| Fault::Broken { path: path.clone(), why })?;
             self.found.flawed(&path, at, &flaws);
             Ok(image)
@@ -88,6 +89,7 @@ impl Files {
         let decode = |at: usize, path: &Path, bytes: &[u8]| {
             let read = decode::rgb(bytes, self.reading.exif);
             let Read { image, flaws } = read.map_err(|why| Fault::Broken { path: path.into(), why })?;
+            self.found.sound(at);
             self.found.flawed(path, at, &flaws);
             Ok(image)
         };

@@ -1,34 +1,45 @@
 //! A folder of images as a dataset: `<root>/<name>/train/<class>/<files>` and `val` or `test` beside `train`.
 //!
 //! Classes are numbered in the order of their names, files sorted by name within their class; files below a class folder
-//! belong to it at any depth. Opening lists names and reads no image.
+//! belong to it at any depth. Pictures without class folders, in `train` or where there is no split folder, are a set
+//! without labels; so are all pictures of any layout where the recipe wants it. Lists may say which files there are
+//! instead. Opening lists names and reads no image.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirEntry};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use admix_torch::Tensor;
-use rayon::prelude::*;
 
 use super::files::{Files, Reading};
-use super::left_out::{LeftOut, Real};
+use super::left_out::Real;
+use super::listed::{Listed, hidden, is_folder, refused};
 use crate::error::{At, check_name, setting};
-use crate::import::layout::{is_test, split_of};
-use crate::info::IMAGENET;
+use crate::import::layout::{is_picture, is_test, split_of};
+use crate::info::photographs;
+use crate::list::{Lists, Member};
 use crate::source::{Part, Source};
-use crate::{Error, Info, Result, Split, TrainSplit};
+use crate::{Info, Result, Split, TrainSplit};
 
 const WANTED: &str = "expected `train/CLASS/IMAGE` and `val/CLASS/IMAGE` (or `test/CLASS/IMAGE`), as JPEG, PNG, WebP, BMP, TIFF or GIF";
-/// Names of files that are looked at; what they are, their content says.
-const SUFFIXES: [&str; 10] = ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "tif", "tiff", "gif"];
-/// Folders below a class folder that are entered; links could lead round in a circle.
-const DEPTH: usize = 8;
+const NO_LABELS: &str = "train on the images without labels, `data: (split: Unlabelled)`";
+
+/// What is wanted of a folder.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Asked {
+    pub reading: Reading,
+    /// Take the training images without labels, whatever folders they lie in.
+    pub unlabelled: bool,
+    /// Lists of the training and of the test images, relative to the folder.
+    pub lists: Option<(PathBuf, Option<PathBuf>)>,
+}
 
 /// A folder that was listed.
 #[derive(Debug)]
 pub(crate) struct Folder {
     path: PathBuf,
+    /// Empty where the images have no labels.
     pub class_names: Vec<String>,
     pub train: Files,
     pub test: Files,
@@ -41,9 +52,10 @@ pub(crate) fn names(root: &Path) -> Vec<String> {
         .filter_map(|entry| entry.file_name().to_str().map(str::to_owned))
         .filter(|name| check_name("NAME", name).is_ok())
         .filter(|name| {
-            // Two split folders: what else lies about in a data folder is not meant.
-            let splits = splits(&root.join(name)).unwrap_or_default();
-            splits.contains_key("train") && splits.len() > 1
+            // Two split folders, or pictures on their own: what else lies about in a data folder is not meant.
+            let path = root.join(name);
+            let splits = splits(&path).unwrap_or_default();
+            splits.contains_key("train") && splits.len() > 1 || is_flat(splits.get("train").unwrap_or(&path))
         })
         .collect();
     names.sort();
@@ -71,179 +83,22 @@ fn splits(path: &Path) -> Result<BTreeMap<&'static str, PathBuf>> {
     Ok(found)
 }
 
-/// Also where a link leads to one.
-fn is_folder(entry: &DirEntry) -> bool {
-    match entry.file_type() {
-        Ok(kind) if kind.is_symlink() => entry.path().is_dir(),
-        Ok(kind) => kind.is_dir(),
-        Err(_) => false,
+/// Whether there are pictures and no folder: no class folder, then.
+fn is_flat(folder: &Path) -> bool {
+    let mut pictures = false;
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        match name.to_str().is_some_and(hidden) {
+            true => {}
+            false if is_folder(&entry) => return false,
+            false => pictures |= is_picture(Path::new(&name)),
+        }
     }
+    pictures
 }
 
 fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-fn hidden(name: &str) -> bool {
-    name.starts_with('.') || name == "__MACOSX"
-}
-
-fn refused(path: &Path, problem: impl Into<String>, remedy: impl Into<String>) -> Error {
-    Error::Layout { path: path.into(), problem: problem.into(), remedy: remedy.into() }
-}
-
-/// Class folders of a split with their files, sorted.
-struct Listed {
-    root: PathBuf,
-    classes: Vec<(String, Vec<Box<Path>>)>,
-    left_out: LeftOut,
-    /// Whether a link led to a file or to a folder of a class.
-    linked: bool,
-}
-
-/// The files of a class.
-#[derive(Default)]
-struct Below {
-    files: Vec<Box<Path>>,
-    left_out: LeftOut,
-    linked: bool,
-    /// Real folders on the way down: a link to one of them leads round in a circle.
-    above: Vec<PathBuf>,
-}
-
-impl Listed {
-    fn read(root: PathBuf) -> Result<Self> {
-        let (mut names, mut left_out, mut linked) = (Vec::new(), LeftOut::default(), false);
-        for entry in fs::read_dir(&root).at("read", &root)? {
-            let entry = entry.at("read", &root)?;
-            if !is_folder(&entry) {
-                if !entry.file_name().to_str().is_some_and(hidden) {
-                    left_out.add("not in a class folder", entry.path());
-                }
-                continue;
-            }
-            linked |= is_link(&entry);
-            let name = entry.file_name().into_string().map_err(|name| {
-                let problem = format!("the name of class folder {} is not UTF-8", name.display());
-                refused(&root, problem, "rename it")
-            })?;
-            if !hidden(&name) {
-                names.push(name);
-            }
-        }
-        names.sort();
-        let list = |name: String| {
-            let mut found = Below::default();
-            below(&root, Path::new(&name), DEPTH, &mut found)?;
-            found.files.sort();
-            Ok((name, found))
-        };
-        let mut classes = Vec::new();
-        for (name, found) in names.into_par_iter().map(list).collect::<Result<Vec<_>>>()? {
-            left_out.merge(found.left_out);
-            linked |= found.linked;
-            classes.push((name, found.files));
-        }
-        Ok(Self { root, classes, left_out, linked })
-    }
-
-    fn files(&self) -> usize {
-        self.classes.iter().map(|(_, files)| files.len()).sum()
-    }
-
-    /// Leaves out files that are the same real file as one before.
-    fn each_once(&mut self, real: &mut Real) {
-        for (_, files) in &mut self.classes {
-            files.retain(|file| {
-                let path = self.root.join(file);
-                let before = real.before(&path);
-                if before.is_some() {
-                    self.left_out.add("links to a file that is listed already", path);
-                }
-                before.is_none()
-            });
-        }
-    }
-
-    /// Warns of files that are in training too.
-    fn warn_of_training(&self, real: &mut Real) {
-        let files = self.classes.iter().flat_map(|(_, files)| files).map(|file| self.root.join(file));
-        let shared: Vec<(PathBuf, PathBuf)> =
-            files.filter_map(|path| real.before(&path).map(|before| (path, before))).collect();
-        if let Some((path, before)) = shared.first() {
-            let count = shared.len();
-            let (path, before) = (path.display(), before.display());
-            tracing::warn!("{count} test images are training images too: {path} is the file {before}");
-        }
-    }
-
-    /// With the label of each class, by name.
-    fn labelled(self, reading: Reading, label: impl Fn(&str) -> i64) -> Files {
-        let mut all = Files {
-            labels: Vec::with_capacity(self.files()),
-            paths: Vec::with_capacity(self.files()),
-            root: self.root,
-            reading,
-            found: Arc::default(),
-        };
-        for (name, files) in self.classes {
-            let number = label(&name);
-            all.labels.extend(files.iter().map(|_| number));
-            all.paths.extend(files);
-        }
-        all
-    }
-}
-
-fn is_link(entry: &DirEntry) -> bool {
-    entry.file_type().is_ok_and(|kind| kind.is_symlink())
-}
-
-/// Adds the image files below a folder, as paths from `root`.
-fn below(root: &Path, folder: &Path, depth: usize, found: &mut Below) -> Result<()> {
-    let whole = root.join(folder);
-    found.above.push(fs::canonicalize(&whole).at("read", &whole)?);
-    for entry in fs::read_dir(&whole).at("read", &whole)? {
-        let entry = entry.at("read", &whole)?;
-        let (name, path) = (entry.file_name(), folder.join(entry.file_name()));
-        if name.to_str().is_some_and(hidden) {
-            continue;
-        }
-        found.linked |= is_link(&entry);
-        if is_folder(&entry) {
-            let circle = is_link(&entry)
-                && fs::canonicalize(entry.path()).is_ok_and(|real| found.above.contains(&real));
-            match circle || depth == 0 {
-                true => found
-                    .left_out
-                    .add("a folder that a link leads back to, or one that lies too deep", entry.path()),
-                false => below(root, &path, depth - 1, found)?,
-            }
-            continue;
-        }
-        let suffix = path.extension().and_then(|suffix| suffix.to_str()).unwrap_or_default();
-        if !SUFFIXES.iter().any(|known| suffix.eq_ignore_ascii_case(known)) {
-            found
-                .left_out
-                .add(format!("`.{suffix}` is not the suffix of a picture that is read"), entry.path());
-        } else if !is_file(&entry) {
-            found.left_out.add("no ordinary file", entry.path());
-        } else {
-            found.files.push(path.into_boxed_path());
-        }
-    }
-    found.above.pop();
-    Ok(())
-}
-
-/// Also where a link leads to one. Pipes and devices are none: reading them may never end.
-fn is_file(entry: &DirEntry) -> bool {
-    match entry.file_type() {
-        // A link that leads nowhere is a missing file, which reading names.
-        Ok(kind) if kind.is_symlink() => fs::metadata(entry.path()).map_or(true, |meta| meta.is_file()),
-        Ok(kind) => kind.is_file(),
-        Err(_) => true,
-    }
 }
 
 impl Folder {
@@ -252,10 +107,29 @@ impl Folder {
     /// # Errors
     /// There is no training or no test split, a split has no class or no image, a class has no training image, or the
     /// folder cannot be read.
-    pub(crate) fn open(path: &Path, reading: Reading) -> Result<Self> {
+    pub(crate) fn open(path: &Path, asked: &Asked) -> Result<Self> {
+        let reading = asked.reading;
+        if let Some((train, test)) = &asked.lists {
+            let test = test.as_ref().map(|test| path.join(test));
+            let lists = Lists::read(&path.join(train), test.as_deref())?;
+            return Ok(Self::listed(path, lists, asked));
+        }
         let mut splits = splits(path)?;
-        let Some(train) = splits.remove("train") else {
-            return Err(refused(path, "it has no `train` folder", WANTED));
+        let train = splits.remove("train");
+        let pictures = train.as_deref().unwrap_or(path);
+        let flat = is_flat(pictures);
+        if asked.unlabelled || flat {
+            if !asked.unlabelled
+                && let Some(other) = splits.values().next()
+            {
+                let (other, pictures) = (other.display(), pictures.display());
+                tracing::warn!("{other} is not read: the images in {pictures} have no labels");
+            }
+            return Self::unlabelled(path, pictures, reading);
+        }
+        let Some(train) = train else {
+            let remedy = format!("{WANTED}; or {NO_LABELS}");
+            return Err(refused(path, "it has no `train` folder", remedy));
         };
         let mut train = Listed::read(train)?;
         let mut real = Real::default();
@@ -278,7 +152,8 @@ impl Folder {
         let given = [splits.remove("test"), splits.remove("val")];
         let listed = given.into_iter().flatten().map(Listed::read).collect::<Result<Vec<_>>>()?;
         let Some(any) = listed.first().map(|test| test.root.clone()) else {
-            return Err(refused(path, "it has no `val` and no `test` folder", WANTED));
+            let remedy = format!("{WANTED}; or {NO_LABELS}");
+            return Err(refused(path, "it has no `val` and no `test` folder", remedy));
         };
         let Some(test) = listed.into_iter().find(|test| test.files() > 0) else {
             return Err(refused(&any, "it has no image in a class folder", WANTED));
@@ -310,21 +185,56 @@ impl Folder {
         Ok(Self { path: path.into(), class_names, train, test })
     }
 
+    /// All pictures below a folder, without labels.
+    fn unlabelled(path: &Path, pictures: &Path, reading: Reading) -> Result<Self> {
+        let mut train = Listed::pictures(pictures.into())?;
+        if train.linked {
+            train.each_once(&mut Real::default());
+        }
+        train.left_out.tell(&train.root);
+        if train.files() == 0 {
+            return Err(refused(pictures, "it holds no file with the name of a picture", WANTED));
+        }
+        let train = train.labelled(reading, |_| -1);
+        let test = train.select(&[]);
+        Ok(Self { path: path.into(), class_names: Vec::new(), train, test })
+    }
+
+    /// The files that lists name.
+    fn listed(path: &Path, lists: Lists, asked: &Asked) -> Self {
+        let Lists { class_names, roots: [train_root, test_root], train, test } = lists;
+        let files = |root: PathBuf, members: Vec<Member>| {
+            let label = |label: Option<u16>| label.filter(|_| !asked.unlabelled).map_or(-1, i64::from);
+            let (labels, paths) = members
+                .into_iter()
+                .map(|(path, number)| (label(number), PathBuf::from(path).into_boxed_path()))
+                .unzip();
+            Files { root, labels, paths, reading: asked.reading, found: Arc::default() }
+        };
+        let (class_names, test) = match asked.unlabelled {
+            true => (Vec::new(), Vec::new()),
+            false => (class_names, test),
+        };
+        Self { path: path.into(), class_names, train: files(train_root, train), test: files(test_root, test) }
+    }
+
     /// What is known of it, with images of this size.
     pub(crate) fn info(&self, name: &str, (height, width): (i64, i64)) -> Info {
+        let channels = self.train.reading.channels;
+        let normalisation = photographs(channels);
         Info {
             name: name.into(),
             classes: self.class_names.len(),
             class_names: self.class_names.clone(),
-            channels: 3,
+            channels: channels.count(),
             height,
             width,
-            mean: IMAGENET.mean.to_vec(),
-            std: IMAGENET.std.to_vec(),
+            mean: normalisation.mean.to_vec(),
+            std: normalisation.std.to_vec(),
             train: self.train.len(),
             test: self.test.len(),
             unlabelled: 0,
-            split: TrainSplit::Train,
+            split: TrainSplit::of_classes(self.class_names.len()),
             source: format!("the images in {}", self.path.display()),
         }
     }
@@ -388,7 +298,12 @@ impl Folder {
             }
             let (_, (height, width)) =
                 first.as_ref().ok_or_else(|| refused(&self.path, "it has no image", WANTED))?;
-            let pixels = Tensor::f_from_slice(&pixels)?.f_view([files.len() as i64, 3, *height, *width])?;
+            let pixels = Tensor::f_from_slice(&pixels)?.f_view([
+                files.len() as i64,
+                files.reading.channels.count(),
+                *height,
+                *width,
+            ])?;
             parts.push(Part { labels: files.labels.clone(), pixels });
         }
         let size = first.map_or((0, 0), |(_, size)| size);

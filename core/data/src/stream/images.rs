@@ -5,10 +5,13 @@ use std::sync::{Mutex, PoisonError};
 use admix_torch::Tensor;
 use image::imageops::{self, FilterType};
 
+use super::broken::Found;
 use super::fault::Fault;
 use super::files::{Files, OneFile};
 use super::picture::Picture;
 use crate::Result;
+use crate::import::Channels;
+use crate::import::channels::grey;
 
 /// An image before it is decoded.
 pub(crate) enum Raw {
@@ -40,6 +43,14 @@ impl Images {
                 let pixels = pixels.lock().unwrap_or_else(PoisonError::into_inner);
                 Self::held(&pixels.f_index_select(0, &Tensor::f_from_slice(keep)?)?)
             }
+        }
+    }
+
+    /// What was wrong with files so far.
+    pub(crate) fn found(&self) -> Option<&Found> {
+        match self {
+            Self::Files(files) => Some(&files.found),
+            Self::Held { .. } => None,
         }
     }
 
@@ -75,10 +86,17 @@ impl Images {
             (Self::Files(files), Raw::File(at, bytes)) => {
                 let image = files.decode(at, &bytes)?;
                 let (height, width) = (height as u32, width as u32);
-                Ok(Picture::rgb(match image.dimensions() == (width, height) {
+                let image = match image.dimensions() == (width, height) {
                     true => image,
                     false => imageops::resize(&image, width, height, FilterType::Triangle),
-                }))
+                };
+                Ok(match files.reading.channels {
+                    Channels::Rgb => Picture::rgb(image),
+                    Channels::Grey => {
+                        let size = (i64::from(height), i64::from(width));
+                        Picture::planes(1, size, grey(&image))
+                    }
+                })
             }
             _ => Err(Fault::Internal("an image of another split".into())),
         }

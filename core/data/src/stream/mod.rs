@@ -12,15 +12,16 @@ mod folder;
 mod images;
 mod job;
 mod left_out;
+mod listed;
 mod picture;
 mod pool;
 mod storage;
 mod threads;
 mod ticket;
 
-pub use broken::BrokenFiles;
+pub use broken::{Broken, BrokenFiles};
 pub(crate) use files::Reading;
-pub(crate) use folder::{Folder, names};
+pub(crate) use folder::{Asked, Folder, names};
 pub(crate) use images::Images;
 pub(crate) use job::Done;
 pub use pool::Worked;

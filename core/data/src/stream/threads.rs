@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::broken::{Broken, Found};
 use super::images::Images;
 use super::job::{Done, Job, Make, Request, Set};
 use super::pool::{Pool, Worked};
@@ -171,6 +172,21 @@ impl Stream {
             ahead: Mutex::new(None),
             pinned: self.pinned,
             one_size: self.one_size,
+        }
+    }
+
+    /// The files of each split that were found broken so far.
+    pub(crate) fn broken(&self) -> Broken {
+        let of = |images: &Images| images.found().map(Found::broken).unwrap_or_default();
+        Broken { train: of(&self.set.train), test: of(&self.set.test) }
+    }
+
+    /// Goes on from files that were found broken before.
+    pub(crate) fn go_on(&self, broken: &Broken) {
+        for (images, broken) in [(&self.set.train, &broken.train), (&self.set.test, &broken.test)] {
+            if let Some(found) = images.found() {
+                found.go_on(broken);
+            }
         }
     }
 

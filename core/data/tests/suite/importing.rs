@@ -315,7 +315,7 @@ fn wrong_layouts_are_explained() {
         assert!(text.contains(wanted), "{wanted}: {text}");
         nothing_was_written(root.path());
     };
-    case(vec![file("a.png", png(1))], "no image in a class folder");
+    case(vec![file("a.txt", png(1))], "no image in a class folder");
     case(vec![file("test/a/1.png", png(1))], "test images but no training images");
     case(
         vec![file("train/a/1.png", png(1)), file("train/b/1.png", png(1))],

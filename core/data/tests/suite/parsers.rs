@@ -24,7 +24,10 @@ fn feed(bytes: &[u8]) {
     for len in [bytes.len() as u64, u64::MAX] {
         let _ = parse::packed_header(bytes, len);
     }
-    let _ = parse::packed_labels(bytes, 10);
+    let _ = (parse::packed_labels(bytes, 10), parse::packed_labels(bytes, 0));
+    if let Ok(lines) = parse::list(bytes) {
+        assert!(lines.iter().all(|line| !line.path.is_empty() && line.label != Some(String::new())));
+    }
     if let Ok(labels) = parse::stl10_labels(bytes) {
         assert!(labels.len() == bytes.len() && labels.iter().all(|label| (0..10).contains(label)));
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use admix_api::Streams;
-use admix_data::{DataConfig, Split, Status, TrainSplit};
+use admix_data::{DataConfig, Split, Status, Storage, TrainSplit};
 
 use crate::support::{bytes, catalogue, config, error, numbers, open, opened, read, verify};
 
@@ -174,4 +174,18 @@ fn a_set_without_unlabelled_images_says_which_has_some() {
     assert!(text.contains("stl10"), "{text}");
     let read = read(r#"(name: "stl10", split: Unlabelled, fold: Some(3))"#).unwrap();
     assert_eq!((read.split, read.fold), (TrainSplit::Unlabelled, Some(3)));
+}
+
+#[test]
+fn a_file_that_is_cut_after_it_was_opened_changes_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    for storage in [Storage::Device, Storage::Stream] {
+        let data = open(&DataConfig { storage, workers: Some(1), ..write(root.path()) });
+        for name in ["train_X.bin", "test_X.bin"] {
+            let file = fs::OpenOptions::new().write(true).open(root.path().join("stl10_binary").join(name));
+            file.unwrap().set_len(0).unwrap();
+        }
+        assert_eq!(bytes(&data.u8_images(Split::Train, &[5]).unwrap()), rows(5));
+        assert_eq!(bytes(&data.u8_images(Split::Test, &[2]).unwrap()), rows(12));
+    }
 }

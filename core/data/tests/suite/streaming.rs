@@ -368,7 +368,7 @@ fn folders_that_are_no_dataset_are_refused_with_a_way_out() {
     let cases: [(&str, Vec<&str>, &str); 8] = [
         ("no split", vec!["x/a/1.png"], "it has no `train` folder"),
         ("no test split", vec!["train/a/1.png", "train/b/1.png"], "it has no `val` and no `test` folder"),
-        ("no class", vec!["train/1.png", "val/a/1.png"], "it has no class folder"),
+        ("no class", vec!["train/1.txt", "val/a/1.png"], "it has no class folder"),
         ("one class", vec!["train/a/1.png", "val/a/1.png"], "it has 1 class folders, 2 to 65536 are needed"),
         (
             "an empty class",

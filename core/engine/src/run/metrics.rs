@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use admix_data::Broken;
 use serde::{Deserialize, Serialize};
 
 use crate::run::accuracy::{Accuracy, HeadAccuracy};
@@ -21,6 +22,10 @@ pub struct History {
     /// Seconds of wall time that training waited for streamed images.
     #[serde(default)]
     pub waited: f64,
+    /// Files of a streamed folder that were found broken.
+    // Left out where there are none, so that the checksums of earlier files hold.
+    #[serde(default, skip_serializing_if = "Broken::is_empty")]
+    pub broken: Broken,
 }
 
 /// The end of a run.

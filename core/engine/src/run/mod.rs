@@ -274,6 +274,23 @@ fn prepare_on(
         probe::needs_labels(&dataset, &probe.plugin)?;
     }
     let mut warnings = Vec::new();
+    if dataset.is_empty(Split::Test) {
+        let name = &dataset.info().name;
+        // Without classes it is the heads that cannot be.
+        if !recipe.heads.is_empty() && dataset.info().classes > 0 {
+            let message = format!(
+                "are measured on test images, and `{name}` has none: add a test split, such as a folder `val/CLASS/IMAGE` or a \
+                 `data.test_list`"
+            );
+            return Err(recipe.field_error("heads", message));
+        }
+        warnings.extend(recipe.heads.is_empty().then(|| {
+            format!(
+                "`{name}` has no test images: no accuracy is measured while it trains. Measure the run on data with labels, such as \
+                 `admix eval RUN --protocol knn --set 'data.name=\"NAME\"'`"
+            )
+        }));
+    }
     let narrow = {
         // The same recipe at toy width: what is checked is the script, not the arithmetic.
         let config = recipe.model.config.narrowed().unwrap_or_else(|| recipe.model.config.clone());
@@ -364,6 +381,7 @@ impl Run {
                         batch_in_epoch = checkpoint.header.batch_in_epoch;
                         history = checkpoint.header.history.clone();
                         started_from = checkpoint.header.started_from.clone();
+                        dataset.go_on_from(&history.broken);
                         loggers.tell(Event::Resumed {
                             path: checkpoint.path.clone(),
                             step: checkpoint.header.clock.step,

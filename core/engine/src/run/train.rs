@@ -199,6 +199,7 @@ impl Training<'_> {
     fn save(&mut self, best: bool) -> Result<PathBuf> {
         let run = &mut *self.run;
         run.history.seconds = self.before + self.begin.elapsed().as_secs_f64();
+        run.history.broken = run.dataset.broken();
         let clock = run.session.clock();
         let header = Header {
             images: Some(images_of(&run.dataset)),

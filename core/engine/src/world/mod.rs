@@ -71,6 +71,8 @@ pub struct World {
     pub clusterers: Vec<ClustererUnit>,
     /// Which images are trained on: only `Train` are all labelled.
     pub split: TrainSplit,
+    /// Number of classes of the data; 0 where no image has a label.
+    pub classes: i64,
     /// Stages whose features a mixer reads: passes keep them.
     pub kept_stages: Vec<usize>,
     /// Stages whose activations a backward pass computes again.
@@ -148,6 +150,7 @@ impl World {
             bn_groups,
             clusterers,
             split: shape.split,
+            classes: shape.classes,
             kept_stages,
             recompute_stages: recipe.recompute_stages.clone(),
             normalisation,

@@ -61,7 +61,14 @@ fn input(frame: &mut Frame, input: Input, at: Place) -> Result<Id> {
     if let Some(id) = frame.asked.inputs.get(&key) {
         return Ok(*id);
     }
-    let split = frame.world().split;
+    let (split, classes) = (frame.world().split, frame.world().classes);
+    if input == Input::Labels && classes == 0 {
+        return Err(Error::Input(
+            "`t.labels`: the images of the dataset have no labels: choose a method that needs none, such as \"moco\", or give \
+             the images class folders, `train/CLASS/IMAGE`, or a list with labels"
+                .into(),
+        ));
+    }
     if input == Input::Labels && !split.labelled() {
         return Err(Error::Input(format!(
             "`t.labels`: the images that are trained on have no labels, or not all of them, as `data.split` is {split}: \

@@ -166,8 +166,9 @@ pub(crate) fn needs_labels(dataset: &Dataset, protocol: &str) -> Result<()> {
         let labels = dataset.labels(split);
         if labels.numel() == 0 || labels.f_min()?.f_int64_value(&[])? < 0 {
             return Err(Error::Input(format!(
-                "the {word} images of `{}` have no labels, which the protocol {protocol} needs: choose a labelled part of the \
-                 data",
+                "the {word} images of `{}` have no labels, which the protocol {protocol} needs: choose data with labels in \
+                 both splits (a run without labels is measured when it is done, by `admix eval RUN --protocol {protocol}` on such \
+                 data)",
                 dataset.info().name
             )));
         }
