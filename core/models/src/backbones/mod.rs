@@ -1,4 +1,5 @@
 mod convnet;
+mod depth;
 mod residual;
 mod resnet;
 mod resnext;
@@ -9,4 +10,6 @@ pub use resnet::ResNetConfig;
 pub use resnext::ResNeXtConfig;
 pub use stem::Stem;
 
-admix_api::export_plugins! { ConvNetConfig, ResNetConfig, ResNeXtConfig }
+admix_api::export_plugins! {
+    ConvNetConfig, ResNetConfig, ResNeXtConfig
+}

@@ -45,11 +45,12 @@ impl<'a> NetworkFeatures<'a> {
     /// Features `[N, C]` float32 of images `[N, C, H, W]`.
     fn of(&self, images: &Tensor) -> Result<Tensor> {
         let _guard = admix_torch::no_grad();
-        let map = {
+        let summary = {
             let _low = self.precision.enter(images.device())?;
-            self.net.network.backbone().forward(images, &admix_models::Pass::EVALUATE)?
+            let backbone = self.net.network.backbone();
+            backbone.summary(&backbone.forward(images, &admix_models::Pass::EVALUATE)?)?
         };
-        Ok(map.summary()?.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)?)
+        Ok(summary.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)?)
     }
 }
 
