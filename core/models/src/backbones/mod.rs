@@ -1,20 +1,27 @@
 mod convnet;
 mod depth;
+mod drop_path;
+mod patches;
 mod preact_resnet;
 mod preactivation;
 mod residual;
 mod resnet;
 mod resnext;
+mod size;
 mod stem;
+mod transformer;
+mod vit;
 mod wide_resnet;
 
 pub use convnet::ConvNetConfig;
 pub use preact_resnet::PreActResNetConfig;
 pub use resnet::ResNetConfig;
 pub use resnext::ResNeXtConfig;
+pub use size::Size;
 pub use stem::Stem;
+pub use vit::ViTConfig;
 pub use wide_resnet::WideResNetConfig;
 
 admix_api::export_plugins! {
-    ConvNetConfig, PreActResNetConfig, ResNetConfig, ResNeXtConfig, WideResNetConfig
+    ConvNetConfig, PreActResNetConfig, ResNetConfig, ResNeXtConfig, ViTConfig, WideResNetConfig
 }
