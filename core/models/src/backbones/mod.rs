@@ -1,4 +1,5 @@
 mod convnet;
+mod convnext;
 mod depth;
 mod drop_path;
 mod patches;
@@ -14,6 +15,7 @@ mod vit;
 mod wide_resnet;
 
 pub use convnet::ConvNetConfig;
+pub use convnext::ConvNeXtConfig;
 pub use preact_resnet::PreActResNetConfig;
 pub use resnet::ResNetConfig;
 pub use resnext::ResNeXtConfig;
@@ -23,5 +25,5 @@ pub use vit::ViTConfig;
 pub use wide_resnet::WideResNetConfig;
 
 admix_api::export_plugins! {
-    ConvNetConfig, PreActResNetConfig, ResNetConfig, ResNeXtConfig, ViTConfig, WideResNetConfig
+    ConvNeXtConfig, ConvNetConfig, PreActResNetConfig, ResNetConfig, ResNeXtConfig, ViTConfig, WideResNetConfig
 }
