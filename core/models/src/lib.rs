@@ -15,6 +15,7 @@
 //! | `backbones/residual.rs`, `stem.rs` | what ResNet and ResNeXt share |
 //! | `backbones/preactivation.rs` | what WideResNet and PreActResNet share |
 //! | `backbones/transformer.rs`, `patches.rs` | what transformers share: blocks, patches |
+//! | `backbones/windows.rs` | attention within windows, for Swin |
 //! | `backbones/drop_path.rs`, `size.rs` | stochastic depth, named sizes |
 //! | `backbones/depth.rs` | how deep a parameter lies |
 //! | `layers/` | convolution, linear layer, BatchNorm, LayerNorm |

@@ -29,16 +29,23 @@ impl Attention {
         })
     }
 
-    /// `bias` is added to the products of queries and keys before the softmax; it has, or is spread over, the axes
-    /// `[N, heads, T, T]`.
+    /// `bias`, `[W, heads, T, T]`, is added to the products of queries and keys before the softmax: that of sample i is
+    /// number i modulo W.
     pub(super) fn forward(&self, x: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         let (n, tokens, channels) = x.size3()?;
         let qkv = self.qkv.forward(x)?.f_reshape([n, tokens, 3, self.heads, channels / self.heads])?;
         let qkv = qkv.f_permute([2, 0, 3, 1, 4])?;
-        let [q, k, v] = [qkv.f_select(0, 0)?, qkv.f_select(0, 1)?, qkv.f_select(0, 2)?];
+        // Biases of many windows count as heads, so that none is copied for each sample.
+        let many = bias.map_or(1, |bias| bias.size()[0]);
+        let folded = [n / many, many * self.heads, tokens, channels / self.heads];
+        let part = |index: i64| qkv.f_select(0, index)?.f_reshape(folded);
+        let (q, k, v) = (part(0)?, part(1)?, part(2)?);
         // A product of lower precision has a bias of the same.
-        let bias = bias.map(|bias| bias.f_to_kind(q.kind())).transpose()?;
+        let bias =
+            bias.map(|bias| bias.f_reshape([1, many * self.heads, tokens, tokens])?.f_to_kind(q.kind()));
+        let bias = bias.transpose()?;
         let out = Tensor::f_scaled_dot_product_attention(&q, &k, &v, bias, 0.0, false, None, false)?;
+        let out = out.f_reshape([n, self.heads, tokens, channels / self.heads])?;
         self.proj.forward(&out.f_transpose(1, 2)?.f_reshape([n, tokens, channels])?)
     }
 }

@@ -24,6 +24,7 @@ fn more_settings(name: &str) -> Vec<Json> {
         "resnext" => {
             vec![json!({"stem": "Large", "width": 0.5}), json!({"depth": 101, "groups": 64, "width": 0.1})]
         }
+        "swin" => vec![json!({"drop_path": 0.0, "patch": 2, "window": 4})],
         "vit" => vec![json!({"drop_path": 0.0, "patch": 16, "image": 224})],
         "wideresnet" => vec![json!({"depth": 16, "width": 1.0})],
         "convnet" => {
