@@ -1,5 +1,6 @@
 //! The engine through its public objects.
 
+mod backbones;
 mod capture;
 mod choice;
 mod context;

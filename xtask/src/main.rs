@@ -12,6 +12,7 @@
 //! | `fashion_mnist.rs` | `fixtures fashion-mnist`: makes the embedded dataset |
 //! | `fuzz.rs` | `fuzz` |
 //! | `golden.rs` | `golden`: copies the reference vectors |
+//! | `interop.rs, interop.py` | `interop`: networks against those of torchvision and timm |
 //! | `libtorch.rs, wheels.rs` | what a usable libtorch is, and making one from wheels |
 //! | `measure.rs` | what every measurement shares |
 //! | `metrics.rs` | what run folders say |
@@ -40,6 +41,7 @@ mod fake_cuda;
 mod fashion_mnist;
 mod fuzz;
 mod golden;
+mod interop;
 mod libtorch;
 mod measure;
 mod metrics;
@@ -107,6 +109,9 @@ enum Command {
     Fixtures(Fixture),
     /// Copy the reference vectors into tests/golden.
     Golden(golden::GoldenArgs),
+    /// Compare the logits of every backbone with torchvision's and timm's at the same random weights. Installs both, with
+    /// PyTorch, below target/interop: gigabytes.
+    Interop(interop::InteropArgs),
     /// Build another revision below target/same, train every bundled recipe for 3 steps at toy size with it and with the
     /// working tree, and fail unless the tensors of all checkpoints are equal bit for bit. xtask/same_renames.txt has the
     /// names that changed.
@@ -148,6 +153,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Fuzz(args) => fuzz::run(&repo, args),
         Command::Fixtures(Fixture::FashionMnist(args)) => fashion_mnist::run(&repo, args),
         Command::Golden(args) => golden::run(&repo, args),
+        Command::Interop(args) => interop::run(&repo, args),
         Command::Same(args) => same::run(&repo, args),
         Command::FakeCuda(args) => fake_cuda::run(&repo, args),
         Command::Torture(args) => torture::run(&repo, args),

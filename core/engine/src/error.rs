@@ -68,7 +68,7 @@ pub enum Error {
     },
     /// The values of a run have grown out of all bounds.
     #[error(
-        "the run diverged: {how}. Lower the learning rate or let it rise from 0 (`warmup` in the script's `schedule`), \
+        "the run diverged: {how}. Lower the learning rate or let it rise from 0 (`warmup` in the recipe), \
          lower the weight of the term that failed first, or try --precision fp32 if it ran in bf16; {checkpoint}"
     )]
     Diverged {

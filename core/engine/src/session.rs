@@ -53,6 +53,8 @@ pub struct Session {
     method: Method,
     clock: Clock,
     groups: Vec<String>,
+    /// Epochs over which learning rates rise.
+    warmup: u64,
     weight_overrides: BTreeMap<String, f64>,
     recorded: HashMap<u64, Slots>,
     /// Where steps are captured.
@@ -102,6 +104,7 @@ impl Session {
             method,
             clock,
             groups,
+            warmup: recipe.warmup,
             weight_overrides: recipe.weights.clone(),
             recorded: HashMap::new(),
             graphs: None,
@@ -439,6 +442,8 @@ impl Session {
     fn rates(&self, scheduled: &Scheduled) -> Vec<f64> {
         let world = self.world();
         let groups = world.optimizer.groups();
+        let warm = self.warmup as f64 / self.clock.epochs.max(1) as f64;
+        let risen = schedule::warmup(1.0, warm, self.clock.progress());
         groups
             .iter()
             .map(|group| {
@@ -447,6 +452,7 @@ impl Session {
                     .get(&group.name)
                     .copied()
                     .unwrap_or_else(|| schedule::cosine(group.lr, group.min_lr, self.clock.epoch_progress()))
+                    * risen
             })
             .collect()
     }

@@ -48,6 +48,26 @@ pub trait Backbone: Debug {
         0
     }
 
+    /// What heads average over cells, of the last stage's map: the class token as `[N, C, 1, 1]` where it has one, else the
+    /// cells. A network that does more after its pool says so here.
+    ///
+    /// # Errors
+    /// A map of other channels.
+    fn summary(&self, map: &Map) -> Result<Tensor> {
+        map.summary()
+    }
+
+    /// How many layers the decay of the learning rate by layers counts, the stem included. 1 by default: all is one layer.
+    fn layers(&self) -> usize {
+        1
+    }
+
+    /// The layer of a parameter, given its name here (without `backbone.`): 0 the stem, up to
+    /// [`layers`](Backbone::layers) - 1; `layers` for what counts with the heads.
+    fn layer(&self, _parameter: &str) -> usize {
+        0
+    }
+
     /// Images `[N, C, H, W]` to the map of `stage`.
     ///
     /// # Errors

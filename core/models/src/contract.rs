@@ -145,6 +145,13 @@ fn images(shape: [i64; 4]) -> Tensor {
     wild(&shape, 0.1, Kind::Float)
 }
 
+/// All that a pass gives, `[N, ..]`: the last map, and what heads read of it.
+fn whole(built: &Built, images: &Tensor, pass: &Pass) -> Result<Tensor> {
+    let map = built.network.forward(images, pass)?;
+    let parts = [map.tensor().f_flatten(1, -1)?, built.network.summary(&map)?.f_flatten(1, -1)?];
+    Ok(Tensor::f_cat(&parts, 1)?)
+}
+
 /// Where the tensors of two networks differ in names, shapes or bits.
 fn differs(one: &Built, other: &Built) -> Option<String> {
     let (one, other) = (one.store.tensors(), other.store.tensors());
@@ -256,10 +263,10 @@ fn evaluate(config: &dyn BackboneConfig, shape: [i64; 4]) -> Check {
     let built = Built::moved(config, shape[1], 1)?;
     let before = built.tensors()?;
     let images = images(shape);
-    let together = built.network.forward(&images, &Pass::EVALUATE)?.into_tensor();
+    let together = whole(&built, &images, &Pass::EVALUATE)?;
     let changed = built.changed(&before);
     ensure(changed.is_none(), || format!("`{}` is not as before", changed.unwrap_or_default()))?;
-    let alone = built.network.forward(&images.f_narrow(0, 0, 1)?, &Pass::EVALUATE)?.into_tensor();
+    let alone = whole(&built, &images.f_narrow(0, 0, 1)?, &Pass::EVALUATE)?;
     let apart = (together.f_narrow(0, 0, 1)? - alone).f_abs()?.f_max()?.f_double_value(&[])?;
     let scale = 1.0 + together.f_abs()?.f_max()?.f_double_value(&[])?;
     ensure(apart <= 1e-4 * scale, || format!("a sample's map is {apart} away from the one that it has alone"))
@@ -308,7 +315,7 @@ fn same(config: &dyn BackboneConfig, shape: [i64; 4]) -> Check {
     let built = Built::moved(config, shape[1], 1)?;
     for train in [false, true] {
         let pass = built.pass(train, shape[0], 0.2)?;
-        let run = || -> Result<Tensor> { Ok(built.network.forward(&images(shape), &pass)?.into_tensor()) };
+        let run = || whole(&built, &images(shape), &pass);
         let (one, other) = (run()?, run()?);
         ensure(one == other, || "a second pass over the same images gave other numbers".into())?;
     }
@@ -325,9 +332,7 @@ fn saved(config: &dyn BackboneConfig, shape: [i64; 4]) -> Check {
     other.store.load(found)?;
     for train in [false, true] {
         let pass = built.pass(train, shape[0], 0.3)?;
-        let run = |built: &Built| -> Result<Tensor> {
-            Ok(built.network.forward(&images(shape), &pass)?.into_tensor())
-        };
+        let run = |built: &Built| whole(built, &images(shape), &pass);
         ensure(run(&built)? == run(&other)?, || "with the same tensors it gives other maps".into())?;
     }
     Ok(())
@@ -336,7 +341,7 @@ fn saved(config: &dyn BackboneConfig, shape: [i64; 4]) -> Check {
 fn gradients(config: &dyn BackboneConfig, shape: [i64; 4]) -> Check {
     let built = Built::moved(config, shape[1], 1)?;
     // Nothing dropped: a block that no sample passes has no gradient.
-    let map = built.network.forward(&images(shape), &Pass::TRAIN)?.into_tensor();
+    let map = whole(&built, &images(shape), &Pass::TRAIN)?;
     let loss = map.f_mul(&wild(&map.size(), 0.5, Kind::Float))?.f_sum(Kind::Float)?;
     admix_torch::backward(&loss)?;
     for (name, tensor, _) in built.store.parameters() {
@@ -352,7 +357,7 @@ fn drops(config: &dyn BackboneConfig, shape: [i64; 4]) -> Check {
     let run = |train: bool, seed: f64| -> Result<Tensor> {
         let built = Built::moved(config, shape[1], 1)?;
         let pass = Pass { train, ..built.pass(true, shape[0], seed)? };
-        Ok(built.network.forward(&images(shape), &pass)?.into_tensor())
+        whole(&built, &images(shape), &pass)
     };
     ensure(run(true, 0.2)? == run(true, 0.2)?, || "the same draws gave other maps".into())?;
     ensure(run(true, 0.2)? != run(true, 0.9)?, || "other draws gave the same map".into())?;

@@ -13,7 +13,12 @@
 //! | `backbones/mod.rs` | the list of the entries |
 //! | `backbones/<entry>.rs` | one entry: its settings beside the code that builds it |
 //! | `backbones/residual.rs`, `stem.rs` | what ResNet and ResNeXt share |
-//! | `layers/` | convolution, linear layer, BatchNorm |
+//! | `backbones/preactivation.rs` | what WideResNet and PreActResNet share |
+//! | `backbones/transformer.rs`, `patches.rs` | what transformers share: blocks, patches |
+//! | `backbones/windows.rs` | attention within windows, for Swin |
+//! | `backbones/drop_path.rs`, `size.rs` | stochastic depth, named sizes |
+//! | `backbones/depth.rs` | how deep a parameter lies |
+//! | `layers/` | convolution, linear layer, BatchNorm, LayerNorm |
 //! | `heads/` | what reads a backbone's last map: the classifier, the neck |
 //! | `naming.rs` | how other libraries name a network's tensors |
 //! | `network.rs` | one backbone with its heads and neck |
@@ -39,7 +44,7 @@ pub use backbones::*;
 pub use error::{Error, Result};
 pub use heads::{Head, LinearHead, MlpNeck, MlpNeckConfig, NeckConfig};
 pub use kind::BackboneChoice;
-pub use layers::{BatchNorm2d, Conv2d, Conv2dConfig, Linear};
+pub use layers::{BatchNorm2d, Conv2d, Conv2dConfig, LayerNorm, Linear};
 pub use map::{Grid, Map};
 pub use naming::Naming;
 pub use network::Network;

@@ -15,6 +15,8 @@ pub struct Naming {
     pub libraries: &'static [&'static str],
     /// The name there of a tensor of the backbone, given its name here (without `backbone.`).
     pub name: fn(&str) -> String,
+    /// The shape there of a tensor of the backbone, given its name and shape here. The values have the same order.
+    pub shape: fn(&str, &[i64]) -> Vec<i64>,
     /// Where the classifier is: "fc" of `fc.weight` and `fc.bias`.
     pub classifier: &'static str,
 }
@@ -22,6 +24,19 @@ pub struct Naming {
 impl Naming {
     /// Names that are the same there and here.
     pub const fn same(libraries: &'static [&'static str], classifier: &'static str) -> Self {
-        Self { libraries, name: str::to_owned, classifier }
+        Self { libraries, name: str::to_owned, shape: same_shape, classifier }
     }
+
+    /// Other names for tensors of the same shapes.
+    pub const fn other(
+        libraries: &'static [&'static str],
+        name: fn(&str) -> String,
+        classifier: &'static str,
+    ) -> Self {
+        Self { libraries, name, shape: same_shape, classifier }
+    }
+}
+
+fn same_shape(_name: &str, shape: &[i64]) -> Vec<i64> {
+    shape.to_vec()
 }

@@ -63,7 +63,7 @@ impl Network {
     /// # Errors
     /// A map of other channels.
     pub fn embed(&self, map: &Map, train: bool) -> Result<Tensor> {
-        let map = map.summary()?;
+        let map = self.backbone.summary(map)?;
         match &self.neck {
             Some((neck, _)) => neck.forward(&map, train),
             None => global_average_pool(&map),
@@ -95,6 +95,14 @@ impl Network {
         map
     }
 
+    /// The layer of a parameter and the number of layers, for the decay of the learning rate by layers. Heads and neck are
+    /// the last layer.
+    pub fn layer(&self, parameter: &str) -> (usize, usize) {
+        let layers = self.backbone.layers();
+        let of_backbone = parameter.strip_prefix("backbone.");
+        (of_backbone.map_or(layers, |name| self.backbone.layer(name)), layers + 1)
+    }
+
     /// The heads' names, in order.
     pub fn head_names(&self) -> Vec<&str> {
         self.heads.iter().map(|(name, _)| name.as_str()).collect()
@@ -109,7 +117,7 @@ impl Network {
             let known = if self.heads.is_empty() { "none".into() } else { self.head_names().join(", ") };
             Error::UnknownHead { name: name.into(), known }
         })?;
-        head.forward(&map.summary()?, train)
+        head.forward(&self.backbone.summary(map)?, train)
     }
 
     /// All heads' logits `[N, K]` of images `[N, C, H, W]`, by head name: eval mode, no graph, one trunk pass.
@@ -118,7 +126,7 @@ impl Network {
     /// Images of other channels.
     pub fn forward_eval(&self, images: &Tensor) -> Result<Vec<(String, Tensor)>> {
         let _guard = admix_torch::no_grad();
-        let map = self.backbone.forward(images, &Pass::EVALUATE)?.summary()?;
+        let map = self.backbone.summary(&self.backbone.forward(images, &Pass::EVALUATE)?)?;
         self.heads.iter().map(|(name, head)| Ok((name.clone(), head.forward(&map, false)?))).collect()
     }
 

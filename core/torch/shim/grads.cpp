@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_amp_foreach_non_finite_check_and_unscale.h>
+#include <ATen/ops/_foreach_mul.h>
 #include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/ones.h>
@@ -113,6 +114,14 @@ char* admix_grad_norm(size_t n, const Handle* grads_in, Handle* norm) {
     }
     const auto norms = at::_foreach_norm(grads, 2, dtype);
     *norm = owned(at::linalg_vector_norm(at::stack(norms)));
+  });
+}
+
+char* admix_scale_all(size_t n, const Handle* tensors_in, Handle factor) {
+  return guarded([&] {
+    if (n == 0) return;
+    at::NoGradGuard no_grad;
+    at::_foreach_mul_(tensors(tensors_in, n), *factor);
   });
 }
 

@@ -83,6 +83,18 @@ pub fn grad_norm(grads: &[Tensor]) -> Result<Tensor> {
     expect_owned(norm)
 }
 
+/// Multiplies all gradients in place so that their Euclidean norm together is at most `most`: by
+/// `min(1, most / (norm + 1e-6))`, as `torch.nn.utils.clip_grad_norm_` does.
+///
+/// The factor stays on the device. Gradients that are not finite make it useless: look for them before.
+pub fn clip_grad_norm(grads: &[Tensor], most: f64) -> Result<()> {
+    let norm = grad_norm(grads)?;
+    let factor = norm.f_add_scalar(1e-6)?.f_reciprocal()?.f_mul_scalar(most)?.f_clamp_max(1.0)?;
+    let grads = handles(grads);
+    // SAFETY: the list has the length passed, borrowed for the call.
+    check(unsafe { shim::admix_scale_all(grads.len(), grads.as_ptr(), handle(&factor)) })
+}
+
 /// Sets `found_inf` (one float32 on the gradients' device) to 1 if any value is infinite or NaN; else leaves
 /// it alone.
 ///
@@ -182,6 +194,22 @@ mod tests {
         assert_eq!((norm.size(), norm.double_value(&[])), (vec![], 5.0));
         assert_eq!(grad_norm(&[])?.double_value(&[]), 0.0);
         Ok(())
+    }
+
+    #[test]
+    fn only_gradients_beyond_the_limit_are_scaled() -> Result<()> {
+        let grads = || [Tensor::from_slice(&[3f32]), Tensor::from_slice(&[0f32, 4.0]).view([2, 1])];
+        let within = grads();
+        clip_grad_norm(&within, 5.1)?;
+        assert_eq!(within, grads());
+        let beyond = grads();
+        clip_grad_norm(&beyond, 2.0)?;
+        assert!((grad_norm(&beyond)?.double_value(&[]) - 2.0).abs() < 1e-5);
+        assert!((values(&beyond[0])[0] - 1.2).abs() < 1e-5);
+        let zero = [Tensor::from_slice(&[0f32])];
+        clip_grad_norm(&zero, 1.0)?;
+        assert_eq!(values(&zero[0]), [0.0]);
+        clip_grad_norm(&[], 1.0)
     }
 
     #[test]

@@ -66,7 +66,10 @@ pub use download::{Download, all_on_host};
 pub use ema::{copy_all, copy_where, ema};
 pub use error::{Error, Result, first_words};
 pub use exit::ForbidExit;
-pub use grads::{backward, backward_keep, clear_grads, grad_norm, grad_of, gradients, nonfinite, take_grads};
+pub use grads::{
+    backward, backward_keep, clear_grads, clip_grad_norm, grad_norm, grad_of, gradients, nonfinite,
+    take_grads,
+};
 pub use graphs::{CudaGraphs, DeviceTimer, FailOnSyncs, GraphId, synchronize_cuda};
 pub use guards::{Autocast, GradGuard, ThreadState, grad_enabled, no_grad, with_grad};
 pub use host_block::{HostBlock, HostPart};

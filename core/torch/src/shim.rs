@@ -90,6 +90,7 @@ unsafe extern "C" {
         grads: *mut Handle,
     ) -> Fault;
     pub(crate) fn admix_grad_norm(n: usize, grads: *const Handle, norm: *mut Handle) -> Fault;
+    pub(crate) fn admix_scale_all(n: usize, tensors: *const Handle, factor: Handle) -> Fault;
     pub(crate) fn admix_nonfinite(n: usize, grads: *const Handle, found_inf: Handle) -> Fault;
 
     pub(crate) fn admix_channels_last(tensor: Handle, result: *mut Handle) -> Fault;

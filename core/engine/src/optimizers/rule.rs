@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use crate::Result;
 
-/// Parameters that one call moves: those of one group with one weight decay. All have a gradient.
+/// Parameters that one call moves: those of one group with one learning rate and one weight decay. All have a gradient.
 #[derive(Debug)]
 pub struct Bucket {
     /// The leaves, changed in place.

@@ -73,6 +73,14 @@ section! {
         pub optimizer: Choice<dyn OptimizerRule> = sgd(),
         /// Where the cosine of the learning rate ends, per epoch, unless the script schedules it. Default 0.
         pub min_lr: f64 = 0.0,
+        /// Epochs over which every learning rate rises from 0, by step, whatever schedules it. Default 0: none.
+        pub warmup: u64 = 0,
+        /// Factor on the learning rate from one layer of a network to the one below it, in (0, 1]. Default 1: none.
+        pub layer_decay: f64 = 1.0,
+        /// Whether weight decay applies to parameters of one axis: norms and biases. Default true.
+        pub decay_vectors: bool = true,
+        /// The largest norm of all gradients together; longer ones are scaled down to it. Default: none.
+        pub clip_norm: Option<f64> = None,
         /// Mixers whose parameters have optimiser settings of their own.
         pub groups: BTreeMap<String, GroupConfig> = BTreeMap::new(),
         /// Evaluation.

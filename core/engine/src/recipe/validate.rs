@@ -110,6 +110,13 @@ impl Recipe {
         self.settings("optimizer", &self.optimizer.config.resolved())?;
         let wanted = format!("a number from 0 to the base learning rate {}", self.lr());
         self.number("min_lr", self.min_lr, (0.0..=self.lr()).contains(&self.min_lr), &wanted)?;
+        if self.warmup > self.epochs {
+            return self.refuse("warmup", &self.warmup, &format!("at most the epochs, {}", self.epochs));
+        }
+        let decay = self.layer_decay;
+        self.number("layer_decay", decay, decay > 0.0 && decay <= 1.0, "more than 0, at most 1")?;
+        let most = self.clip_norm.unwrap_or(1.0);
+        self.number("clip_norm", most, most > 0.0, "a number above 0, or None")?;
         for (name, group) in &self.groups {
             let field = |setting: &str| format!("groups.{name}.{setting}");
             let lr = group.lr.unwrap_or_else(|| self.lr());

@@ -55,7 +55,7 @@ pub fn evaluate(
 fn reestimate(session: &Session, dataset: &Dataset, recipe: &Recipe) -> Result<()> {
     let world = session.world();
     let _guard = admix_torch::no_grad();
-    for net in world.nets.iter().filter(|n| !n.trained) {
+    for net in world.nets.iter().filter(|n| !n.trained && !n.network.backbone().batch_norms().is_empty()) {
         let per = recipe.batch.min(dataset.len(Split::Train));
         let batches = recipe.evaluate.reestimate_batches.min(dataset.len(Split::Train) / per.max(1));
         if batches > 0 {

@@ -29,7 +29,7 @@ pub(crate) use kept::Kept;
 pub use loss_unit::LossUnit;
 pub use mixer_unit::MixerUnit;
 pub use net::Net;
-pub(crate) use optimizer::{Group, Optimizer, is_in};
+pub(crate) use optimizer::{Group, Optimizer, Rules, is_in};
 pub use pair::Pair;
 pub use queue_unit::QueueUnit;
 pub use shape::Shape;
@@ -39,7 +39,7 @@ use crate::choice;
 use crate::method::Clock;
 use crate::precision::Precision;
 use crate::recipe::Recipe;
-use part::Part;
+use part::{Parameter, Part};
 
 /// What a profile calls the work that lets a step be skipped.
 const SAFEGUARD: &str = "copies against bad steps";
@@ -166,8 +166,8 @@ impl World {
             let group = group.and_then(|name| world.optimizer.group_named(name)).unwrap_or(0);
             all.extend(parameters.into_iter().map(|parameter| (group, parameter)));
         }
-        for (group, (name, tensor, hints)) in all {
-            world.optimizer.add(group, name, tensor, &hints)?;
+        for (group, Parameter { name, tensor, hints, rate }) in all {
+            world.optimizer.add(group, name, tensor, &hints, rate)?;
         }
         world.keep_room()?;
         Ok(world)

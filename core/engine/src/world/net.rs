@@ -20,6 +20,8 @@ pub struct Net {
     pub store: Store,
     /// False for momentum networks, whose parameters never have gradients.
     pub trained: bool,
+    /// Factor on the learning rate from one layer to the one below.
+    pub layer_decay: f64,
 }
 
 impl Net {
@@ -47,7 +49,8 @@ impl Net {
             }
             network.set_batch_norm_groups(recipe.bn_groups);
             let trained = !followers.contains(&name);
-            nets.push(Net { name: name.to_string(), network, store, trained });
+            let layer_decay = recipe.layer_decay;
+            nets.push(Net { name: name.to_string(), network, store, trained, layer_decay });
         }
         let last = nets.first().map_or(0, |net| net.network.backbone().stages());
         if let Some(unknown) = recipe.recompute_stages.iter().find(|stage| **stage > last) {
@@ -84,8 +87,15 @@ impl Part for Net {
     }
 
     fn parameters(&self) -> (Vec<Parameter>, Option<&str>) {
-        let trained = self.trained.then(|| named_parameters(&self.owner(), &self.store));
-        (trained.unwrap_or_default(), None)
+        if !self.trained {
+            return (Vec::new(), None);
+        }
+        let mut all = named_parameters(&self.owner(), &self.store);
+        for (parameter, (name, ..)) in all.iter_mut().zip(self.store.parameters()) {
+            let (layer, layers) = self.network.layer(&name);
+            parameter.rate = self.layer_decay.powi((layers - 1).saturating_sub(layer) as i32);
+        }
+        (all, None)
     }
 
     /// Running values: every pass in train mode moves them.

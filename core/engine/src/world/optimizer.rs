@@ -41,6 +41,8 @@ struct Parameter {
     name: String,
     tensor: Tensor,
     weight_decay: f64,
+    /// Factor on the learning rate of its group.
+    rate: f64,
     /// Whether this step leaves it as it is.
     frozen: bool,
     /// What the rule keeps of it, by name.
@@ -54,6 +56,29 @@ pub struct Optimizer {
     /// Weight decay of groups that have none of their own.
     weight_decay: f64,
     groups: Vec<Group>,
+    rules: Rules,
+}
+
+/// What holds for the parameters of all groups.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rules {
+    /// Whether weight decay applies to parameters of one axis: norms and biases.
+    pub decay_vectors: bool,
+    /// The largest norm of all gradients together.
+    pub clip_norm: Option<f64>,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { decay_vectors: true, clip_norm: None }
+    }
+}
+
+/// Parameters that one call of the rule moves.
+struct Share {
+    group: usize,
+    rate: f64,
+    bucket: Bucket,
 }
 
 impl Optimizer {
@@ -61,11 +86,16 @@ impl Optimizer {
     ///
     /// # Errors
     /// libtorch refused.
-    pub fn new(config: &dyn OptimizerConfig, mut groups: Vec<Group>, device: Device) -> Result<Self> {
+    pub fn new(
+        config: &dyn OptimizerConfig,
+        mut groups: Vec<Group>,
+        rules: Rules,
+        device: Device,
+    ) -> Result<Self> {
         for group in &mut groups {
             group.slot = Some(Tensor::f_full([0i64; 0], group.lr, (Kind::Float, device))?);
         }
-        Ok(Self { rule: config.build(), weight_decay: config.weight_decay(), groups })
+        Ok(Self { rule: config.build(), weight_decay: config.weight_decay(), groups, rules })
     }
 
     /// That of a recipe: the group "net", and one for each mixer that the recipe gives one.
@@ -87,7 +117,8 @@ impl Optimizer {
             let lr = group.lr.unwrap_or_else(|| recipe.lr());
             groups.push(Group::new(name, lr, group.min_lr.unwrap_or(recipe.min_lr), group.weight_decay));
         }
-        Self::new(recipe.optimizer.config.as_ref(), groups, device)
+        let rules = Rules { decay_vectors: recipe.decay_vectors, clip_norm: recipe.clip_norm };
+        Self::new(recipe.optimizer.config.as_ref(), groups, rules, device)
     }
 
     /// The groups.
@@ -100,15 +131,24 @@ impl Optimizer {
         self.groups.iter().position(|g| g.name == name)
     }
 
-    /// Adds a parameter in the state that the rule gives it.
+    /// Adds a parameter in the state that the rule gives it. `rate` is a factor on the learning rate of its group.
     ///
     /// # Errors
     /// libtorch refused.
-    pub fn add(&mut self, group: usize, name: String, tensor: Tensor, hints: &Hints) -> Result<()> {
+    pub fn add(
+        &mut self,
+        group: usize,
+        name: String,
+        tensor: Tensor,
+        hints: &Hints,
+        rate: f64,
+    ) -> Result<()> {
         let state = self.rule.state(&tensor)?;
         let decay = self.groups[group].weight_decay.unwrap_or(self.weight_decay);
-        let weight_decay = if hints.weight_decay { decay } else { 0.0 };
-        self.groups[group].parameters.push(Parameter { name, tensor, weight_decay, frozen: false, state });
+        let decays = hints.weight_decay && (self.rules.decay_vectors || tensor.dim() > 1);
+        let weight_decay = if decays { decay } else { 0.0 };
+        let parameter = Parameter { name, tensor, weight_decay, rate, frozen: false, state };
+        self.groups[group].parameters.push(parameter);
         Ok(())
     }
 
@@ -162,21 +202,22 @@ impl Optimizer {
     pub fn step(&mut self, found_inf: &Tensor) -> Result<()> {
         let _guard = admix_torch::no_grad();
         let mut all = Vec::new();
-        let mut buckets: Vec<(usize, Bucket)> = Vec::new();
+        let mut shares: Vec<Share> = Vec::new();
         for (index, group) in self.groups.iter().enumerate() {
-            for Parameter { tensor, weight_decay, state, .. } in &group.parameters {
+            for Parameter { tensor, weight_decay, rate, state, .. } in &group.parameters {
                 let Some(gradient) = admix_torch::grad_of(tensor) else { continue };
                 all.push(gradient.shallow_clone());
-                let fits =
-                    |(own, bucket): &(usize, Bucket)| *own == index && bucket.weight_decay == *weight_decay;
-                let at = buckets.iter().position(fits).unwrap_or_else(|| {
+                let fits = |own: &Share| {
+                    own.group == index && own.rate == *rate && own.bucket.weight_decay == *weight_decay
+                };
+                let at = shares.iter().position(fits).unwrap_or_else(|| {
                     let state = state.iter().map(|_| Vec::new()).collect();
                     let (parameters, gradients) = Default::default();
-                    buckets
-                        .push((index, Bucket { parameters, gradients, state, weight_decay: *weight_decay }));
-                    buckets.len() - 1
+                    let bucket = Bucket { parameters, gradients, state, weight_decay: *weight_decay };
+                    shares.push(Share { group: index, rate: *rate, bucket });
+                    shares.len() - 1
                 });
-                let bucket = &mut buckets[at].1;
+                let bucket = &mut shares[at].bucket;
                 bucket.parameters.push(tensor.shallow_clone());
                 bucket.gradients.push(gradient);
                 for (slot, (_, own)) in bucket.state.iter_mut().zip(state) {
@@ -188,9 +229,14 @@ impl Optimizer {
             return Ok(());
         }
         admix_torch::nonfinite(&all, found_inf)?;
-        for (group, bucket) in &buckets {
-            if let Some(lr) = &self.groups[*group].slot {
-                self.rule.step(bucket, lr, found_inf)?;
+        if let Some(most) = self.rules.clip_norm {
+            admix_torch::clip_grad_norm(&all, most)?;
+        }
+        for Share { group, rate, bucket } in &shares {
+            match &self.groups[*group].slot {
+                Some(lr) if *rate == 1.0 => self.rule.step(bucket, lr, found_inf)?,
+                Some(lr) => self.rule.step(bucket, &lr.f_mul_scalar(*rate)?, found_inf)?,
+                None => {}
             }
         }
         Ok(())
@@ -241,3 +287,6 @@ impl Part for Optimizer {
         self.clear()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,8 +6,17 @@ use admix_torch::Tensor;
 use crate::Result;
 use crate::method::Clock;
 
-/// A parameter for the optimiser: its name, its tensor, and how it is treated.
-pub(crate) type Parameter = (String, Tensor, Hints);
+/// A parameter for the optimiser.
+pub(crate) struct Parameter {
+    /// Its name in checkpoints.
+    pub name: String,
+    /// The leaf.
+    pub tensor: Tensor,
+    /// How its layer wants it to be treated.
+    pub hints: Hints,
+    /// Factor on the learning rate of its group.
+    pub rate: f64,
+}
 
 /// A part of the state of a run: a network, a mixer, a queue, the optimiser, ...
 ///
@@ -94,5 +103,7 @@ pub(crate) fn named(owner: &str, tensors: Vec<(String, Tensor)>) -> Vec<(String,
 /// The parameters of a store in the same way.
 pub(crate) fn named_parameters(owner: &str, store: &admix_api::Store) -> Vec<Parameter> {
     let all = store.parameters().into_iter();
-    all.map(|(name, tensor, hints)| (format!("{owner}.{name}"), tensor, hints)).collect()
+    let named =
+        |(name, tensor, hints)| Parameter { name: format!("{owner}.{name}"), tensor, hints, rate: 1.0 };
+    all.map(named).collect()
 }

@@ -8,6 +8,7 @@ use admix_api::ranges::expect;
 use admix_api::{Path, Result as Checked};
 use admix_torch::Tensor;
 
+use super::depth::layer;
 use super::stem::Stem;
 use crate::{Backbone, BatchNorm2d, Conv2d, Conv2dConfig, Error, Map, Naming, Pass, Result};
 
@@ -73,6 +74,15 @@ impl Backbone for Residual {
             norms.extend(block.branch.iter().chain(&block.shortcut).map(|(_, norm)| norm));
         }
         norms
+    }
+
+    fn layers(&self) -> usize {
+        1 + self.stages.iter().map(Vec::len).sum::<usize>()
+    }
+
+    fn layer(&self, parameter: &str) -> usize {
+        let blocks: Vec<usize> = self.stages.iter().map(Vec::len).collect();
+        layer(parameter, "layer", 1, &blocks).unwrap_or(0)
     }
 }
 

@@ -21,7 +21,12 @@ fn alone() -> MutexGuard<'static, ()> {
 fn more_settings(name: &str) -> Vec<Json> {
     match name {
         "resnet" => vec![json!({"depth": 34, "width": 0.05}), json!({"depth": 50, "stem": "Large"})],
-        "resnext" => vec![json!({"stem": "Large", "width": 0.5})],
+        "resnext" => {
+            vec![json!({"stem": "Large", "width": 0.5}), json!({"depth": 101, "groups": 64, "width": 0.1})]
+        }
+        "swin" => vec![json!({"drop_path": 0.0, "patch": 2, "window": 4})],
+        "vit" => vec![json!({"drop_path": 0.0, "patch": 16, "image": 224})],
+        "wideresnet" => vec![json!({"depth": 16, "width": 1.0})],
         "convnet" => {
             vec![json!({"widths": [5], "strides": [1]}), json!({"widths": [4, 9], "strides": [3, 1]})]
         }

@@ -14,7 +14,7 @@ use crate::method::broken;
 use crate::optimizers::Sgd;
 use crate::ranges::{expect, number};
 use crate::run::accuracy::Accuracy;
-use crate::world::{Group, Optimizer};
+use crate::world::{Group, Optimizer, Rules};
 use crate::{Error, Result, schedule};
 
 /// Data of so many classes count as ImageNet.
@@ -151,9 +151,9 @@ impl Classifier {
         let head = LinearHead::new(&store.root(), features.width(), features.classes())?;
         let sgd = Sgd { lr, momentum: 0.9, weight_decay: 0.0, nesterov: false };
         let groups = vec![Group::new("linear", lr, 0.0, None)];
-        let mut optimizer = Optimizer::new(&sgd, groups, device)?;
+        let mut optimizer = Optimizer::new(&sgd, groups, Rules::default(), device)?;
         for (name, tensor, hints) in store.parameters() {
-            optimizer.add(0, name, tensor, &hints)?;
+            optimizer.add(0, name, tensor, &hints, 1.0)?;
         }
         Ok(Self { head, optimizer, found_inf: Tensor::f_zeros([0i64; 0], (Kind::Float, device))? })
     }

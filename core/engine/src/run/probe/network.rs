@@ -45,11 +45,12 @@ impl<'a> NetworkFeatures<'a> {
     /// Features `[N, C]` float32 of images `[N, C, H, W]`.
     fn of(&self, images: &Tensor) -> Result<Tensor> {
         let _guard = admix_torch::no_grad();
-        let map = {
+        let summary = {
             let _low = self.precision.enter(images.device())?;
-            self.net.network.backbone().forward(images, &admix_models::Pass::EVALUATE)?
+            let backbone = self.net.network.backbone();
+            backbone.summary(&backbone.forward(images, &admix_models::Pass::EVALUATE)?)?
         };
-        Ok(map.summary()?.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)?)
+        Ok(summary.f_mean_dim([2i64, 3].as_slice(), false, Kind::Float)?)
     }
 }
 
@@ -189,7 +190,7 @@ mod tests {
         let store = Store::new(Device::Cpu, Streams::new(3));
         let config = ConvNetConfig { widths: vec![4, 6], strides: vec![1, 2] };
         let network = Network::build(&store.root(), &config, &["one".to_string()], 3, 3).expect("a network");
-        let net = Net { name: "q".into(), network, store, trained: true };
+        let net = Net { name: "q".into(), network, store, trained: true, layer_decay: 1.0 };
         let before = copies(&net).expect("copies");
         let images = Tensor::ones([2, 3, 8, 8], (Kind::Float, Device::Cpu));
         let _ = net.network.backbone().forward(&images, &admix_models::Pass::EVALUATE).expect("features");

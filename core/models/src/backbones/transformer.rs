@@ -1,0 +1,117 @@
+//! Blocks of transformers, pre-norm: attention, then two linear layers with a GELU between them.
+//!
+//! Names   as in timm: `norm1`, `attn.qkv`, `attn.proj`, `norm2`, `mlp.fc1`, `mlp.fc2`.
+//! Init    linear weights from N(0, 0.02^2), biases 0, as in timm.
+
+use admix_api::{Init, Path};
+use admix_torch::Tensor;
+
+use super::drop_path::DropPath;
+use crate::{LayerNorm, Linear, Pass, Result};
+
+/// Initial weights of a linear layer.
+pub(super) const INIT: Init = Init::Normal(0.02);
+
+/// Self-attention of several heads: `[N, T, C]` to `[N, T, C]`.
+#[derive(Debug)]
+pub(super) struct Attention {
+    qkv: Linear,
+    proj: Linear,
+    heads: i64,
+}
+
+impl Attention {
+    pub(super) fn new(path: &Path, channels: i64, heads: i64) -> Result<Self> {
+        Ok(Self {
+            qkv: Linear::new(&path.sub("qkv"), channels, 3 * channels, INIT)?,
+            proj: Linear::new(&path.sub("proj"), channels, channels, INIT)?,
+            heads,
+        })
+    }
+
+    /// `bias`, `[W, heads, T, T]`, is added to the products of queries and keys before the softmax: that of sample i is
+    /// number i modulo W.
+    pub(super) fn forward(&self, x: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        let (n, tokens, channels) = x.size3()?;
+        let qkv = self.qkv.forward(x)?.f_reshape([n, tokens, 3, self.heads, channels / self.heads])?;
+        let qkv = qkv.f_permute([2, 0, 3, 1, 4])?;
+        // Biases of many windows count as heads, so that none is copied for each sample.
+        let many = bias.map_or(1, |bias| bias.size()[0]);
+        let folded = [n / many, many * self.heads, tokens, channels / self.heads];
+        let part = |index: i64| qkv.f_select(0, index)?.f_reshape(folded);
+        let (q, k, v) = (part(0)?, part(1)?, part(2)?);
+        // A product of lower precision has a bias of the same.
+        let bias =
+            bias.map(|bias| bias.f_reshape([1, many * self.heads, tokens, tokens])?.f_to_kind(q.kind()));
+        let bias = bias.transpose()?;
+        let out = Tensor::f_scaled_dot_product_attention(&q, &k, &v, bias, 0.0, false, None, false)?;
+        let out = out.f_reshape([n, self.heads, tokens, channels / self.heads])?;
+        self.proj.forward(&out.f_transpose(1, 2)?.f_reshape([n, tokens, channels])?)
+    }
+}
+
+/// Two linear layers, the hidden one of four times the channels.
+#[derive(Debug)]
+pub(super) struct Mlp {
+    fc1: Linear,
+    fc2: Linear,
+}
+
+impl Mlp {
+    pub(super) fn new(path: &Path, channels: i64) -> Result<Self> {
+        Ok(Self {
+            fc1: Linear::new(&path.sub("fc1"), channels, 4 * channels, INIT)?,
+            fc2: Linear::new(&path.sub("fc2"), 4 * channels, channels, INIT)?,
+        })
+    }
+
+    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        self.fc2.forward(&self.fc1.forward(x)?.f_gelu("none")?)
+    }
+}
+
+/// `x + attn(norm1(x))`, then `x + mlp(norm2(x))`; samples may skip either.
+#[derive(Debug)]
+pub(super) struct Block {
+    norms: [LayerNorm; 2],
+    attention: Attention,
+    mlp: Mlp,
+    drops: [DropPath; 2],
+}
+
+impl Block {
+    pub(super) fn new(
+        path: &Path,
+        channels: i64,
+        heads: i64,
+        epsilon: f64,
+        drops: [DropPath; 2],
+    ) -> Result<Self> {
+        Ok(Self {
+            norms: [
+                LayerNorm::new(&path.sub("norm1"), channels, epsilon)?,
+                LayerNorm::new(&path.sub("norm2"), channels, epsilon)?,
+            ],
+            attention: Attention::new(&path.sub("attn"), channels, heads)?,
+            mlp: Mlp::new(&path.sub("mlp"), channels)?,
+            drops,
+        })
+    }
+
+    /// Tokens `[N, T, C]` to the same.
+    pub(super) fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        self.forward_with(x, pass, |attention, x| attention.forward(x, None))
+    }
+
+    /// The same for any axes `[N, .., C]`, with `attend` for the attention.
+    pub(super) fn forward_with(
+        &self,
+        x: &Tensor,
+        pass: &Pass,
+        attend: impl Fn(&Attention, &Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let [norm1, norm2] = &self.norms;
+        let x = x.f_add(&self.drops[0].apply(attend(&self.attention, &norm1.forward(x)?)?, pass)?)?;
+        Ok(x.f_add(&self.drops[1].apply(self.mlp.forward(&norm2.forward(&x)?)?, pass)?)?)
+    }
+}
