@@ -118,7 +118,7 @@ impl WeightFile {
         Ok(Tensor::f_from_data_size(&bytes, &entry.shape, entry.kind)?)
     }
 
-    /// A tensor's values as a weight of a network: finite, float32, and of this shape. Lengths of 1 may be left out or added.
+    /// A tensor's values as a weight of a network: finite, float32, and of this shape, which has as many values.
     ///
     /// # Errors
     /// As [`tensor`](Self::tensor), or the values are none of a network.

@@ -64,13 +64,15 @@ pub(crate) fn locate(address: &str, progress: &dyn Fn(u64, u64)) -> Result<Locat
     let names = address.file.map_or(NAMES.to_vec(), |file| vec![file]);
     for name in &names {
         let path = address.place(name)?;
-        let is_new = !path.is_file();
-        if is_new {
-            let url = address.url(name);
-            let Some(sum) = published(&url)? else { continue };
-            Wanted { url: &url, sum: sum.as_ref(), mirror: ELSEWHERE }.download(&path, progress)?;
+        if path.is_file() {
+            return Ok(Located { path, normalisation: normalisation(&address, false)? });
         }
-        return Ok(Located { path, normalisation: normalisation(&address, is_new)? });
+    }
+    for name in &names {
+        let (path, url) = (address.place(name)?, address.url(name));
+        let Some(sum) = published(&url)? else { continue };
+        Wanted { url: &url, sum: sum.as_ref(), mirror: ELSEWHERE }.download(&path, progress)?;
+        return Ok(Located { path, normalisation: normalisation(&address, true)? });
     }
     Err(Error::Address(format!(
         "hf:{} has no {} (revision {}), or wants a login: look at its page, or download the file and give its path",

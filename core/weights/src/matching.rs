@@ -9,8 +9,9 @@ use crate::{Error, Result};
 
 /// Words in the names of networks that only follow others: never taken where a trained one is there too.
 const FOLLOWERS: [&str; 6] = ["k", "key", "momentum", "target", "teacher", "ema"];
-/// PyTorch counts batches in its BatchNorms. Nothing here needs the count.
-const COUNTER: &str = "num_batches_tracked";
+/// Tensors that no network here has: PyTorch counts batches in its BatchNorms, and torchvision's Swin keeps a table that
+/// follows from its settings.
+const UNNEEDED: [&str; 2] = ["num_batches_tracked", "relative_position_index"];
 /// Names shown in a message.
 const SHOWN: usize = 3;
 
@@ -79,8 +80,9 @@ impl Matching<'_> {
         let mut found = self.only(whole, nearest)?;
         self.check_shapes(&found)?;
         let used: BTreeSet<&String> = found.names.values().collect();
-        let unused =
-            self.file.names().filter(|name| !used.contains(&name.to_string()) && !name.ends_with(COUNTER));
+        let unused = self.file.names().filter(|name| {
+            !used.contains(&name.to_string()) && !UNNEEDED.iter().any(|end| name.ends_with(end))
+        });
         found.left_over = unused.map(str::to_owned).collect();
         self.check_depth(&found)?;
         Ok(found)
@@ -174,9 +176,7 @@ impl Matching<'_> {
         for (own, ours) in self.own {
             let name = &found.names[own];
             let theirs = self.file.shape(name).unwrap_or_default();
-            let longer =
-                |shape: &[i64]| shape.iter().copied().filter(|length| *length != 1).collect::<Vec<_>>();
-            if longer(theirs) == longer(ours) {
+            if theirs == (found.naming.shape)(own, ours) {
                 continue;
             }
             let setting = (self.misfit)(own, theirs, ours);

@@ -1,7 +1,5 @@
 //! Weights that a run starts from: those of another program, or of another run.
 
-use std::collections::BTreeMap;
-
 use admix_models::Naming;
 use admix_torch::Tensor;
 use admix_weights::{Located, Match, Matching, NORMALISATION, Normalisation, Own, WeightFile};
@@ -63,8 +61,8 @@ impl Start<'_> {
                 matched: found.names.len(),
                 prefix: found.prefix,
                 names: found.naming.libraries.join(" and "),
-                left_over: found.left_over.into_iter().filter(|name| !more.contains_key(name)).collect(),
-                more: more.into_values().collect(),
+                left_over: found.left_over,
+                more,
                 followers: found.followers,
                 same_normalisation: same,
             });
@@ -74,8 +72,8 @@ impl Start<'_> {
         })
     }
 
-    /// Fills a network. Tells what was found, and what was taken beside the backbone: name there, name here.
-    fn fill_one(&self, net: &Net) -> Result<(Match, BTreeMap<String, String>)> {
+    /// Fills a network. Tells what was found, and what was taken beside the backbone: "neck", "head.one".
+    fn fill_one(&self, net: &Net) -> Result<(Match, Vec<String>)> {
         let tensors = net.store.tensors();
         let part = |prefix: &str| -> Vec<(String, Tensor)> {
             let of = tensors.iter().filter_map(|(name, tensor)| Some((name.strip_prefix(prefix)?, tensor)));
@@ -98,7 +96,7 @@ impl Start<'_> {
             prefix: prefix.as_deref(),
             misfit: &misfit,
         };
-        let found = matching.find().map_err(|error| match error {
+        let mut found = matching.find().map_err(|error| match error {
             admix_weights::Error::Misfit { setting: Some(setting), problem } => {
                 self.recipe.field_error(&format!("model.{setting}"), format!("does not fit: {problem}"))
             }
@@ -108,15 +106,19 @@ impl Start<'_> {
         for (name, tensor) in backbone {
             pairs.push((tensor, found.names[&name].clone()));
         }
-        let mut more = BTreeMap::new();
+        let mut more = Vec::new();
         if self.config.part == InitPart::All {
-            self.neck(&part("neck."), &found, &mut pairs, &mut more)?;
+            pairs.extend(self.neck(&part("neck."), &found)?);
+            more.push("neck".into());
         }
         if self.config.heads == HeadStart::Matching {
             for name in net.network.head_names() {
-                self.head(name, &part(&format!("head.{name}.")), &found, &mut pairs, &mut more);
+                let taken = self.head(name, &part(&format!("head.{name}.")), &found);
+                more.extend((!taken.is_empty()).then(|| format!("head.{name}")));
+                pairs.extend(taken);
             }
         }
+        found.left_over.retain(|name| !pairs.iter().any(|(_, theirs)| theirs == name));
         // All is read before anything is changed.
         let values = pairs
             .iter()
@@ -130,53 +132,36 @@ impl Start<'_> {
         Ok((found, more))
     }
 
-    /// The neck: only this program's own files name it as it does.
-    fn neck(
-        &self,
-        own: &[(String, Tensor)],
-        found: &Match,
-        pairs: &mut Vec<(Tensor, String)>,
-        more: &mut BTreeMap<String, String>,
-    ) -> Result<()> {
+    /// The neck and its place in the file: only this program's own files name it as it does.
+    fn neck(&self, own: &[(String, Tensor)], found: &Match) -> Result<Vec<(Tensor, String)>> {
         let beside = found.prefix.strip_suffix("backbone.").unwrap_or(&found.prefix);
-        for (name, tensor) in own {
+        let place = |(name, tensor): &(String, Tensor)| {
             let theirs = format!("{beside}neck.{name}");
-            if self.file.shape(&theirs) != Some(tensor.size().as_slice()) {
-                let message = format!(
-                    "is All, but {} has no `{theirs}` of the shape {:?}: take the backbone alone, or make `neck` what it was there",
-                    self.file.path().display(),
-                    tensor.size()
-                );
-                return Err(self.recipe.field_error("init.part", message));
+            if self.file.shape(&theirs) == Some(tensor.size().as_slice()) {
+                return Ok((tensor.shallow_clone(), theirs));
             }
-            pairs.push((tensor.shallow_clone(), theirs.clone()));
-            more.insert(theirs, "neck".into());
-        }
-        Ok(())
+            let message = format!(
+                "is All, but {} has no `{theirs}` of the shape {:?}: take the backbone alone, or make `neck` what it was there",
+                self.file.path().display(),
+                tensor.size()
+            );
+            Err(self.recipe.field_error("init.part", message))
+        };
+        own.iter().map(place).collect()
     }
 
-    /// A head whose classifier is in the file and has this shape.
-    fn head(
-        &self,
-        name: &str,
-        own: &[(String, Tensor)],
-        found: &Match,
-        pairs: &mut Vec<(Tensor, String)>,
-        more: &mut BTreeMap<String, String>,
-    ) {
-        let places = head_places(name, &found.prefix, &found.naming);
-        let fits = |place: &&String| {
-            own.iter().all(|(leaf, tensor)| {
-                let leaf = leaf.strip_prefix("fc.").unwrap_or(leaf);
-                self.file.shape(&format!("{place}.{leaf}")) == Some(tensor.size().as_slice())
-            })
+    /// A head and its place in the file; empty if no classifier there has its shape.
+    fn head(&self, name: &str, own: &[(String, Tensor)], found: &Match) -> Vec<(Tensor, String)> {
+        let at = |place: &str, leaf: &str| format!("{place}.{}", leaf.strip_prefix("fc.").unwrap_or(leaf));
+        let fits = |place: &String| {
+            own.iter()
+                .all(|(leaf, tensor)| self.file.shape(&at(place, leaf)) == Some(tensor.size().as_slice()))
         };
-        let Some(place) = places.iter().find(fits) else { return };
-        for (leaf, tensor) in own {
-            let theirs = format!("{place}.{}", leaf.strip_prefix("fc.").unwrap_or(leaf));
-            pairs.push((tensor.shallow_clone(), theirs.clone()));
-            more.insert(theirs, format!("head.{name}"));
-        }
+        let place = head_places(name, &found.prefix, &found.naming).into_iter().find(fits);
+        let taken = |place: String| {
+            own.iter().map(|(leaf, tensor)| (tensor.shallow_clone(), at(&place, leaf))).collect()
+        };
+        place.map(taken).unwrap_or_default()
     }
 
     /// What the images of the file's network were normalised by, if anybody says it: who publishes it, an exported file or a

@@ -52,7 +52,7 @@ fn a_block_sees_its_window_and_the_next_one_those_beside_it() -> Result<()> {
     // 16 x 16 cells in windows of 4.
     let images = admix_api::contract::wild(&[1, 3, 32, 32], 0.3, Kind::Float);
     let patches = net.forward_to(0, &images, &Pass::EVALUATE)?.into_tensor();
-    let mut moved = patches.f_detach_copy()?;
+    let moved = patches.f_detach_copy()?;
     let mut corner = moved.f_narrow(2, 0, 1)?.f_narrow(3, 0, 1)?;
     let _ = corner.f_add_(&admix_api::contract::wild(&corner.size(), 0.6, Kind::Float))?;
     let run = |x: &Tensor| net.stage(1, &x.shallow_clone().into(), &Pass::EVALUATE);
