@@ -15,8 +15,8 @@
 //! The guide to a first plugin has a runner of its own (`tests/readme/guide.rs`): its blocks are shell scripts, run from
 //! an empty folder.
 //!
-//! Commands run in a folder with `configs/`, `scripts/`, the recipes and scripts of `docs/` and `examples/`, and some
-//! images in `pictures/`. A line of `g++` must be the one with which `tests/libraries/` compiles the same file; the
+//! Commands run in a folder with `configs/`, `scripts/`, the recipes and scripts of `docs/` and `examples/`, some
+//! images in `pictures/` and the weights of `tests/fixtures/weights/` in `weights/`. A line of `g++` must be the one with which `tests/libraries/` compiles the same file; the
 //! library made there is put where the line says.
 
 mod commands;

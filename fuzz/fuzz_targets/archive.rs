@@ -7,6 +7,20 @@ mod archive;
 #[path = "../../core/data/src/error.rs"]
 #[allow(dead_code, reason = "the target uses a part of it")]
 mod error;
+#[path = "../../core/data/src/import"]
+#[allow(dead_code, reason = "the target uses a part of it")]
+mod import {
+    pub mod channels;
+}
+#[path = "../../core/data/src/info.rs"]
+#[allow(dead_code, reason = "the target uses a part of it")]
+mod info;
+#[path = "../../core/data/src/list.rs"]
+#[allow(dead_code, reason = "the target uses a part of it")]
+mod list;
+#[path = "../../core/data/src/source.rs"]
+#[allow(dead_code, reason = "the target uses a part of it")]
+mod source;
 
 use std::cell::OnceCell;
 use std::io::Write;
@@ -14,6 +28,7 @@ use std::path::PathBuf;
 use std::sync::mpsc;
 
 use error::{Error, Result};
+use info::Info;
 use libfuzzer_sys::fuzz_target;
 
 /// A whole xz or gz file of these bytes.
@@ -73,7 +88,7 @@ fuzz_target!(|bytes: &[u8]| {
     std::fs::write(&path, &bytes).expect("a temporary file");
     // Nobody receives: what is sent waits in the channel.
     let (sender, receiver) = mpsc::sync_channel(1 << 16);
-    let outcome = archive::read(&path, &sender);
+    let outcome = archive::read(&path, None, &sender);
     drop(sender);
     for chunk in receiver {
         assert!(chunk.done <= chunk.total.max(chunk.done));

@@ -11,10 +11,14 @@ mod method {
 #[allow(dead_code, reason = "the target uses a part of it")]
 mod run {
     pub mod accuracy;
+    #[path = "../../../data/src/stream/found_broken.rs"]
+    mod found_broken;
     pub mod header;
     pub mod images;
     pub mod metrics;
     pub mod started_from;
+
+    pub use found_broken::Broken;
 }
 #[path = "../../core/engine/src/script"]
 mod script {

@@ -4,11 +4,13 @@
 #[path = "../../core/data/src/import"]
 #[allow(dead_code, reason = "the target uses a part of it")]
 mod import {
+    pub mod channels;
     pub mod decode;
     mod jpeg;
     mod limits;
 }
 
+use import::channels::Channels;
 use import::decode::{self, Exif};
 use libfuzzer_sys::fuzz_target;
 
@@ -26,6 +28,6 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(decode::size(&file, Exif::Ignore), Ok((height, width)));
     let upright = decode::size(&file, Exif::Apply).expect("notes are no part of the picture");
     assert!(upright == (height, width) || upright == (width, height));
-    let read = decode::decode(&file, None, Exif::Apply).map_err(|why| panic!("{why}"));
+    let read = decode::decode(&file, None, Channels::Rgb, Exif::Apply).map_err(|why| panic!("{why}"));
     assert!(read.is_ok_and(|read| read.image.size == upright));
 });

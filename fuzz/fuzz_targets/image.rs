@@ -5,11 +5,13 @@
 #[path = "../../core/data/src/import"]
 #[allow(dead_code, reason = "the target uses a part of it")]
 mod import {
+    pub mod channels;
     pub mod decode;
     mod jpeg;
     mod limits;
 }
 
+use import::channels::Channels;
 use import::decode::{self, Exif};
 use libfuzzer_sys::fuzz_target;
 
@@ -32,11 +34,11 @@ fuzz_target!(
             if height * width > MOST {
                 continue;
             }
-            if let Ok(read) = decode::decode(bytes, None, exif) {
+            if let Ok(read) = decode::decode(bytes, None, Channels::Rgb, exif) {
                 assert_eq!(read.image.size, (height, width));
                 assert_eq!(read.image.pixels.len() as i64, 3 * height * width);
             }
-            if let Ok(read) = decode::decode(bytes, Some((3, 5)), exif) {
+            if let Ok(read) = decode::decode(bytes, Some((3, 5)), Channels::Rgb, exif) {
                 assert_eq!((read.image.size, read.image.pixels.len()), ((3, 5), 45));
             }
         }

@@ -11,21 +11,34 @@ mod info;
 #[path = "../../core/data/src/import"]
 #[allow(dead_code, reason = "the target uses a part of it")]
 mod import {
+    mod archive;
     mod arrange;
+    pub mod channels;
     pub mod decode;
     pub mod decoded;
     mod jpeg;
     pub mod layout;
     mod limits;
+    mod place;
+    mod unlabelled;
 
     pub fn arranged(
         files: Vec<decoded::Decoded>,
         layouts: &[&'static dyn layout::Layout],
         test_per_class: usize,
     ) -> crate::Result<layout::Arranged> {
-        arrange::arrange("set.zip".as_ref(), files, layouts, test_per_class)
+        arrange::arrange("set.zip".as_ref(), files, layouts, false, test_per_class)
     }
 }
+#[path = "../../core/data/src/list.rs"]
+#[allow(dead_code, reason = "the target uses a part of it")]
+mod list;
+#[path = "../../core/data/src/packed.rs"]
+#[allow(dead_code, reason = "the target uses a part of it")]
+mod packed;
+#[path = "../../core/data/src/source.rs"]
+#[allow(dead_code, reason = "the target uses a part of it")]
+mod source;
 #[path = "../../core/data/src/datasets"]
 mod datasets {
     #[allow(dead_code, reason = "the target uses a part of it")]
@@ -35,9 +48,9 @@ mod datasets {
 }
 
 use error::{Error, Result};
-use import::decode::Rgb;
+use import::decode::Planar;
 use import::decoded::Decoded;
-use info::Split;
+use info::{Info, Split, TrainSplit};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -55,7 +68,7 @@ fuzz_target!(|bytes: &[u8]| {
     let is_picture = |name: &str| !name.ends_with('!');
     files.extend(names.iter().map(|name| Decoded {
         parts: name.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect(),
-        image: if is_picture(name) { Ok(Rgb { size: (1, 1), pixels: vec![7; 3] }) } else { Err("none".into()) },
+        image: if is_picture(name) { Ok(Planar { size: (1, 1), pixels: vec![7; 3] }) } else { Err("none".into()) },
         flaws: Vec::new(),
         class: None,
         text: None,
@@ -65,7 +78,11 @@ fuzz_target!(|bytes: &[u8]| {
     match import::arranged(files, layouts, bytes.len() % 3) {
         Ok(set) => {
             let classes = set.class_names.len();
-            assert!(set.train.iter().chain(&set.test).all(|(label, _)| usize::from(*label) < classes));
+            let good = |label: u16| match classes {
+                0 => label == packed::NO_LABEL,
+                _ => usize::from(label) < classes,
+            };
+            assert!(set.train.iter().chain(&set.test).all(|(label, _)| good(*label)));
             assert!(!set.train.is_empty(), "{:?}", set.skipped);
         }
         Err(error) => assert!(!error.to_string().is_empty()),

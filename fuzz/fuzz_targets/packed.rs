@@ -4,6 +4,11 @@
 #[path = "../../core/data/src/error.rs"]
 #[allow(dead_code, reason = "the target uses a part of it")]
 mod error;
+#[path = "../../core/data/src/import"]
+#[allow(dead_code, reason = "the target uses a part of it")]
+mod import {
+    pub mod channels;
+}
 #[path = "../../core/data/src/info.rs"]
 #[allow(dead_code, reason = "the target uses a part of it")]
 mod info;

@@ -8,14 +8,19 @@ use serde_json::Value;
 use super::{files_below, repository};
 
 /// Packages of this workspace and which of the others each may import; `None` is all.
-const MAY_IMPORT: [(&str, Option<&[&str]>); 10] = [
+const MAY_IMPORT: [(&str, Option<&[&str]>); 12] = [
     ("admix", None),
     ("admix-bench", None),
     ("admix-torch", Some(&[])),
     ("admix-api", Some(&["admix-torch"])),
-    ("admix-data", Some(&["admix-api", "admix-torch"])),
+    ("admix-fetch", Some(&[])),
+    ("admix-data", Some(&["admix-api", "admix-torch", "admix-fetch"])),
     ("admix-models", Some(&["admix-api", "admix-torch"])),
-    ("admix-engine", Some(&["admix-api", "admix-torch", "admix-data", "admix-models"])),
+    ("admix-weights", Some(&["admix-torch", "admix-fetch", "admix-models"])),
+    (
+        "admix-engine",
+        Some(&["admix-api", "admix-torch", "admix-fetch", "admix-data", "admix-models", "admix-weights"]),
+    ),
     ("admix-plugins", Some(&["admix-api"])),
     ("xtask", Some(&[])),
     ("smooth-mix", Some(&["admix-api"])),

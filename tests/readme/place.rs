@@ -17,6 +17,7 @@ impl Place {
         for name in ["configs", "scripts", "docs", "examples"] {
             copy(&root().join(name), &folder.path().join(name));
         }
+        copy(&root().join("tests/fixtures/weights"), &folder.path().join("weights"));
         fs::create_dir(folder.path().join("bin")).expect("bin/");
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_admix"), folder.path().join("bin/admix"))
             .expect("a link");

@@ -21,11 +21,12 @@ const fn target(name: &'static str, seeds: Option<&'static str>) -> Target {
     Target { name, seeds }
 }
 
-const TARGETS: [Target; 11] = [
+const TARGETS: [Target; 13] = [
     target("archive", None),
     target("checkpoint", None),
     target("exif", None),
     target("image", Some("core/data/tests/fixtures/jpeg")),
+    target("list", None),
     target("lists", None),
     target("manifest", None),
     target("overrides", None),
@@ -33,6 +34,7 @@ const TARGETS: [Target; 11] = [
     target("recipe", Some("configs")),
     target("script", Some("scripts")),
     target("settings", None),
+    target("weights", Some("tests/fixtures/weights")),
 ];
 const PLATFORM: &str = "x86_64-unknown-linux-gnu";
 /// What `cargo fuzz` passes: coverage for the fuzzer, and an allocator that finds reads beyond the end.

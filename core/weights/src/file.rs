@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use admix_torch::{Kind, Tensor};
 
+use crate::entry::Entry;
 use crate::error::bad;
 use crate::values::check_value;
 use crate::{Error, Result, pytorch, safetensors};
@@ -28,16 +29,6 @@ impl fmt::Display for Format {
             Self::PyTorch => "PyTorch",
         })
     }
-}
-
-/// Reads the bytes of a tensor, row by row.
-pub(crate) type ReadBytes = Box<dyn Fn() -> std::io::Result<Vec<u8>>>;
-
-/// A tensor of a file that was not read yet.
-pub(crate) struct Entry {
-    pub shape: Vec<i64>,
-    pub kind: Kind,
-    pub read: ReadBytes,
 }
 
 /// A weight file. Opening it reads the names and shapes alone.

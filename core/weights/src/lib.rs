@@ -3,6 +3,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `file.rs` | a weight file: its tensors by name, read one by one |
+//! | `entry.rs` | a tensor that was not read yet |
 //! | `safetensors.rs` | safetensors files |
 //! | `pytorch.rs` | files of `torch.save`, of which nothing is executed |
 //! | `matching.rs` | which tensor of a file belongs to which of a network: prefix and naming |
@@ -16,6 +17,7 @@
 
 mod address;
 mod cache;
+mod entry;
 mod error;
 mod file;
 mod hub;

@@ -6,8 +6,8 @@ use std::path::Path;
 use admix_torch::Kind;
 use pytorch_reader::{DType, PytorchError, PytorchReader};
 
+use crate::entry::Entry;
 use crate::error::bad;
-use crate::file::Entry;
 use crate::{Error, Result};
 
 /// The tensors of a file.

@@ -14,8 +14,8 @@ use safetensors::tensor::Metadata;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::entry::Entry;
 use crate::error::bad;
-use crate::file::Entry;
 use crate::{Error, Result};
 
 /// Bytes before the header: its length.

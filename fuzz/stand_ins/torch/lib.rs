@@ -8,9 +8,23 @@ pub struct TchError;
 #[error(transparent)]
 pub struct Error(#[from] TchError);
 
+/// Free memory of the machine in bytes: unknown.
+pub fn available_memory_bytes() -> Option<u64> {
+    None
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Uint8,
+    Int8,
+    Int16,
+    Int,
+    Int64,
+    Half,
+    BFloat16,
+    Float,
+    Double,
+    Bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

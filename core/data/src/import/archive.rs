@@ -107,8 +107,12 @@ impl<T> Whole<T> for io::Result<T> {
     fn whole(self, archive: &Path) -> Result<T> {
         self.map_err(|source| match source.raw_os_error() {
             Some(_) => Error::Io { path: archive.into(), action: "unpack", source },
-            None => Malformed::new(format!("the archive is damaged: {source}"), "a whole archive")
-                .within(archive, "get it again, or pack it again"),
+            None => {
+                // The reader quotes what stands there, control characters included.
+                let why = source.to_string().replace(char::is_control, " ");
+                Malformed::new(format!("the archive is damaged: {why}"), "a whole archive")
+                    .within(archive, "get it again, or pack it again")
+            }
         })
     }
 }

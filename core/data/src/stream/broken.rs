@@ -29,23 +29,6 @@ fn limit() -> f64 {
 
 admix_api::plain!(BrokenFiles);
 
-/// Positions of the files that were found broken so far: a part of a run's state, or its limit would begin anew whenever it is
-/// resumed.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
-pub struct Broken {
-    /// Of the training images.
-    pub train: BTreeSet<usize>,
-    /// Of the test images.
-    pub test: BTreeSet<usize>,
-}
-
-impl Broken {
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.train.is_empty() && self.test.is_empty()
-    }
-}
-
 /// Files of a split that were found broken or flawed, each told of once.
 #[derive(Debug, Default)]
 pub(crate) struct Found {

@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::broken::{Broken, Found};
+use super::broken::Found;
+use super::found_broken::Broken;
 use super::images::Images;
 use super::job::{Done, Job, Make, Request, Set};
 use super::pool::{Pool, Worked};

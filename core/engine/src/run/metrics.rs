@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use admix_data::Broken;
+use crate::run::Broken;
 use serde::{Deserialize, Serialize};
 
 use crate::run::accuracy::{Accuracy, HeadAccuracy};
