@@ -16,7 +16,7 @@
 //! an empty folder.
 //!
 //! Commands run in a folder with `configs/`, `scripts/`, the recipes and scripts of `docs/` and `examples/`, some
-//! images in `pictures/` and the weights of `tests/fixtures/weights/` in `weights/`. A line of `g++` must be the one with which `tests/libraries/` compiles the same file; the
+//! images in `pictures/` and a weight file in `weights/`. A line of `g++` must be the one with which `tests/libraries/` compiles the same file; the
 //! library made there is put where the line says.
 
 mod commands;

@@ -17,7 +17,9 @@ impl Place {
         for name in ["configs", "scripts", "docs", "examples"] {
             copy(&root().join(name), &folder.path().join(name));
         }
-        copy(&root().join("tests/fixtures/weights"), &folder.path().join("weights"));
+        fs::create_dir(folder.path().join("weights")).expect("weights/");
+        let plain = "weights/plain.pth";
+        fs::copy(root().join("tests/fixtures").join(plain), folder.path().join(plain)).expect("a copy");
         fs::create_dir(folder.path().join("bin")).expect("bin/");
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_admix"), folder.path().join("bin/admix"))
             .expect("a link");

@@ -1,4 +1,4 @@
-//! Every mixer and every loss keeps its contract on the fake device: the bundled ones, scripts, and libraries.
+//! Every mixer and every loss of the program keeps its contract on the fake device, and so do scripts.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,8 +7,6 @@ use std::sync::Mutex;
 use serde_json::Value;
 
 use super::device::on_fake;
-use crate::libraries::library;
-use crate::libraries::rust::smooth_mix;
 use crate::program::{Place, repository};
 
 /// The settings that the bundled plugins' own test tries beside the defaults.
@@ -37,9 +35,6 @@ fn all(place: &Place) -> Vec<(String, Vec<String>)> {
         .collect();
     for script in ["mixers/stripes", "losses/focal"] {
         all.push((text(&repository().join(format!("scripts/{script}.rhai"))), vec!["{}".into()]));
-    }
-    for library in [library("examples/plugin_cpp/soft_grid.cpp"), smooth_mix()] {
-        all.push((text(library), vec!["{}".into()]));
     }
     all
 }

@@ -43,6 +43,7 @@ pub fn pack(repo: &Repo, folder: &Path, programs: [&Path; 2], data: &Path) -> Re
         let packed = root.join("bin").join(program.file_name().context("a program without a name")?);
         copy(program, &packed)?;
         Cmd::new("strip").arg("--strip-all").arg(&packed).run()?;
+        Cmd::new("gzip").arg("--no-name").arg(&packed).run()?;
     }
     for part in PARTS {
         copy(&repo.root().join(part), &root.join(part))?;

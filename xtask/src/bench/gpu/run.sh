@@ -31,6 +31,9 @@ if [ -z "${CUDA_HOME:-}" ] && nvcc=$(command -v nvcc); then
     export CUDA_HOME
 fi
 export ADMIX_SHARED="$PWD/shared"
+for program in bin/*.gz; do
+    [ ! -e "$program" ] || gzip -d "$program" || exit 1
+done
 # Python's torch as .libtorch, where the programs look for it, with libadmix_cuda.so.
 bin/xtask setup || exit 1
 [ -e .libtorch/torch/lib/libadmix_cuda.so ] || timeout 90 bin/xtask setup --cuda || exit 1
