@@ -79,7 +79,7 @@ extern "C" fn handle(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_vo
             unsafe { signal == libc::SIGABRT && (*info).si_code <= 0 && (*info).si_pid() == libc::getpid() };
         if aborted {
             // Somebody gave up on purpose, which is a run that failed.
-            crate::exit::at_once(1);
+            crate::end::at_once(1);
         }
     }
     // SAFETY: the kernel hands a valid `info` to a handler with SA_SIGINFO.

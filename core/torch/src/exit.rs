@@ -5,6 +5,7 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use crate::crash;
+use crate::end::at_once;
 
 /// The process in which an exit is a fault; 0 where it is none. A child between `fork` and `exec` is another process.
 static FORBIDDEN_IN: AtomicI32 = AtomicI32::new(0);
@@ -36,20 +37,6 @@ impl ForbidExit {
 impl Drop for ForbidExit {
     fn drop(&mut self) {
         FORBIDDEN_IN.store(0, Ordering::SeqCst);
-    }
-}
-
-/// Ends the process now, without a word.
-pub(crate) fn at_once(code: i32) -> ! {
-    #[cfg(target_os = "linux")]
-    loop {
-        // SAFETY: it takes a number and does not come back.
-        unsafe { libc::syscall(libc::SYS_exit_group, code) };
-    }
-    // SAFETY: it takes a number and does not come back.
-    #[cfg(not(target_os = "linux"))]
-    unsafe {
-        libc::_exit(code)
     }
 }
 
@@ -89,7 +76,7 @@ mod unheard {
     #[unsafe(no_mangle)]
     extern "C" fn _exit(code: c_int) -> ! {
         super::refuse("_exit");
-        super::at_once(code)
+        crate::end::at_once(code)
     }
 
     /// The same under its name in standard C.
@@ -98,6 +85,6 @@ mod unheard {
     #[allow(non_snake_case, reason = "the name is that of the C library")]
     extern "C" fn _Exit(code: c_int) -> ! {
         super::refuse("_Exit");
-        super::at_once(code)
+        crate::end::at_once(code)
     }
 }

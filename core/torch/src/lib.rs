@@ -12,7 +12,9 @@
 //! | `cuda.rs` | opening CUDA at run time |
 //! | `cuda_object.rs` | the shared object with what names CUDA symbols |
 //! | `cuda_state.rs` | whether CUDA can be used, in words |
+//! | `download.rs` | from a device to host memory: later, or many tensors at once |
 //! | `ema.rs` | moving averages and copies of lists of tensors |
+//! | `end.rs` | the end of the process |
 //! | `error.rs` | errors of one line |
 //! | `exit.rs` | an end of the process that only native code asked for |
 //! | `grads.rs` | the backward pass and gradients |
@@ -39,6 +41,7 @@ mod cuda_object;
 mod cuda_state;
 mod download;
 mod ema;
+mod end;
 mod error;
 mod exit;
 mod grads;

@@ -3,30 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use admix_fetch::Wanted;
-use serde::{Deserialize, Serialize};
 
+use crate::located::Located;
 use crate::{Error, Result, cache, hub, zoo};
-
-/// The entry of a safetensors file's text that holds the [`Normalisation`] of its network, as JSON.
-pub const NORMALISATION: &str = "normalisation";
-
-/// What the images of a network were normalised by: `(pixel - mean) / std`, pixels in [0, 1].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Normalisation {
-    /// Mean of each channel.
-    pub mean: Vec<f64>,
-    /// Standard deviation of each channel.
-    pub std: Vec<f64>,
-}
-
-/// A weight file on this machine.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Located {
-    /// Its path.
-    pub path: PathBuf,
-    /// What its network takes, where its publisher says it.
-    pub normalisation: Option<Normalisation>,
-}
 
 /// Finds the file of an address; downloads it into the cache unless it is there. Paths are looked up as they are, then
 /// in the folder `beside`. `progress` gets the bytes that are there and the bytes in all (0: unknown) of a download.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use admix_fetch::{Sum, Wanted, agent};
 use serde::Deserialize;
 
-use crate::address::{Located, Normalisation};
+use crate::located::{Located, Normalisation};
 use crate::{Error, Result, cache};
 
 /// The hub, and the variable by which its own tools take another one.

@@ -9,6 +9,7 @@
 //! | `matching.rs` | which tensor of a file belongs to which of a network: prefix and naming |
 //! | `values.rs` | what values a network can take |
 //! | `address.rs` | files by address: `torchvision:`, `hf:`, or a path |
+//! | `located.rs` | a file on this machine, and what its publisher says of it |
 //! | `cache.rs` | where downloads are kept |
 //! | `hub.rs` | files of the Hugging Face hub |
 //! | `zoo.rs` | torchvision's files and their checksums |
@@ -21,6 +22,7 @@ mod entry;
 mod error;
 mod file;
 mod hub;
+mod located;
 mod matching;
 mod pytorch;
 mod safetensors;
@@ -30,9 +32,10 @@ mod zoo;
 #[cfg(test)]
 mod tests;
 
-pub use address::{Located, NORMALISATION, Normalisation, locate};
+pub use address::locate;
 pub use admix_fetch::sha256;
 pub use error::{Error, Result};
 pub use file::{Format, WeightFile};
+pub use located::{Located, NORMALISATION, Normalisation};
 pub use matching::{Match, Matching, Misfit, Own};
 pub use values::check_value;

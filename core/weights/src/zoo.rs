@@ -2,7 +2,7 @@
 
 use admix_fetch::{Sum, Wanted};
 
-use crate::address::{Located, Normalisation};
+use crate::located::{Located, Normalisation};
 use crate::{Error, Result, cache};
 
 /// Where the files are.
