@@ -123,15 +123,17 @@ impl WeightFile {
 /// What a file is, by its first bytes. `None`: neither.
 fn begin(path: &Path) -> Result<Option<Format>> {
     let io = |source| Error::Io { action: "read", path: path.into(), source };
-    let file = File::open(path).map_err(io)?;
-    let about = file.metadata().map_err(io)?;
-    if !about.is_file() {
+    // Before it is opened: that of a pipe would wait for a writer.
+    if !std::fs::metadata(path).map_err(io)?.is_file() {
         return Err(bad(path, "is a folder or device; name a file in it"));
     }
+    let file = File::open(path).map_err(io)?;
     let mut first = Vec::new();
     file.take(512).read_to_end(&mut first).map_err(io)?;
     let is_tar = first.get(257..262) == Some(b"ustar");
     Ok(match first.as_slice() {
+        // The length of a header may begin like a pickle.
+        [_, _, _, _, 0, 0, 0, 0, b'{', ..] => Some(Format::Safetensors),
         [b'P', b'K', 3, 4, ..] | [0x80, 1..=5, ..] => Some(Format::PyTorch),
         [_, _, _, _, _, _, _, _, b'{', ..] => Some(Format::Safetensors),
         _ if is_tar => Some(Format::PyTorch),

@@ -9,9 +9,11 @@ use crate::{Error, Result};
 
 /// Words in the names of networks that only follow others: never taken where a trained one is there too.
 const FOLLOWERS: [&str; 6] = ["k", "key", "momentum", "target", "teacher", "ema"];
-/// Tensors that no network here has: PyTorch counts batches in its BatchNorms, and torchvision's Swin keeps a table that
-/// follows from its settings.
-const UNNEEDED: [&str; 2] = ["num_batches_tracked", "relative_position_index"];
+/// Tensors that no network here has: PyTorch counts batches in its BatchNorms, and Swin keeps tables that follow from its
+/// settings.
+const UNNEEDED: [&str; 3] = ["num_batches_tracked", "relative_position_index", "attn_mask"];
+/// The text that this program's checkpoints have. Their networks are under `net.`; the optimiser's state has like names.
+const CHECKPOINT: (&str, &str) = ("admix", "net.");
 /// Names shown in a message.
 const SHOWN: usize = 3;
 
@@ -93,7 +95,9 @@ impl Matching<'_> {
         let theirs: BTreeMap<String, &str> =
             self.own.iter().map(|(own, _)| ((naming.name)(own), own.as_str())).collect();
         let mut places: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
-        for name in self.file.names() {
+        let (text, networks) = CHECKPOINT;
+        let is_ours = self.file.metadata().contains_key(text);
+        for name in self.file.names().filter(|name| !is_ours || name.starts_with(networks)) {
             let starts = std::iter::once(0).chain(name.match_indices('.').map(|(dot, _)| dot + 1));
             for start in starts {
                 if let Some(own) = theirs.get(&name[start..]) {
@@ -195,8 +199,10 @@ impl Matching<'_> {
     /// Layers that this network lacks are as bad as ones that the file lacks: the features would be others.
     fn check_depth(&self, found: &Match) -> Result<()> {
         fn group(name: &str) -> &str {
-            name.split('.').next().unwrap_or_default()
+            // `conv3` is one more of `conv1` and `conv2`.
+            name.split('.').next().unwrap_or_default().trim_end_matches(|c: char| c.is_ascii_digit())
         }
+        let classifier = format!("{}{}.", found.prefix, found.naming.classifier);
         let groups: BTreeSet<String> = self
             .own
             .iter()
@@ -208,6 +214,7 @@ impl Matching<'_> {
             .left_over
             .iter()
             .map(String::as_str)
+            .filter(|name| !name.starts_with(&classifier))
             .filter(|name| name.strip_prefix(&found.prefix).is_some_and(|rest| groups.contains(group(rest))))
             .collect();
         if more.is_empty() {

@@ -48,9 +48,9 @@ pub(crate) fn open(path: &Path) -> Result<Opened> {
     let mut entries = BTreeMap::new();
     for (name, info) in found.tensors() {
         let (from, to) = info.data_offsets;
-        let end = start + to as u64;
-        if end > size {
-            return Err(damaged(path, format!("the tensor `{name}` ends at byte {end} of {size}")));
+        let end = start.checked_add(to as u64).filter(|end| *end <= size);
+        if end.is_none() {
+            return Err(damaged(path, format!("the tensor `{name}` ends beyond its {size} bytes")));
         }
         let kind = kind(info.dtype).ok_or_else(|| {
             bad(

@@ -209,7 +209,7 @@ fn a_safetensors_header_that_lies_is_refused() {
     let one = r#""a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}"#;
     let cases: [(Vec<u8>, &str); 5] = [
         (safetensors(&format!("{{{one},{one}}}"), 8), "`a` twice"),
-        (safetensors(&format!("{{{one}}}"), 4), "ends at byte"),
+        (safetensors(&format!("{{{one}}}"), 4), "ends beyond its"),
         ([&u64::MAX.to_le_bytes()[..], b"{"].concat(), "header"),
         (safetensors(r#"{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,8]}}"#, 8), "safetensors"),
         (safetensors(r#"{"a":{"dtype":"F8_E4M3","shape":[8],"data_offsets":[0,8]}}"#, 8), "store it as F32"),
@@ -221,4 +221,62 @@ fn a_safetensors_header_that_lies_is_refused() {
     }
     std::fs::write(&file, safetensors(&format!("{{{one}}}"), 8)).unwrap();
     assert_eq!(WeightFile::open(&file).unwrap().tensor("a").unwrap().size(), [2]);
+}
+
+/// A file of float32 vectors of four zeros.
+fn vectors(path: &std::path::Path, metadata: &str, names: &[&str], pad: usize) {
+    let entry = |(at, name): (usize, &&str)| {
+        format!(r#""{name}":{{"dtype":"F32","shape":[4],"data_offsets":[{},{}]}}"#, 16 * at, 16 * at + 16)
+    };
+    let all: Vec<String> = names.iter().enumerate().map(entry).collect();
+    let header = format!("{{{metadata}{}}}", all.join(","));
+    std::fs::write(path, safetensors(&format!("{header:pad$}"), 16 * names.len())).unwrap();
+}
+
+fn found(path: &std::path::Path, own: &[&str], naming: Naming) -> Result<Match, Error> {
+    let own: Vec<Own> = own.iter().map(|name| (name.to_string(), vec![4])).collect();
+    let file = WeightFile::open(path)?;
+    Matching { file: &file, own: &own, namings: &[naming], prefix: None, misfit: &|_, _, _| None }.find()
+}
+
+#[test]
+fn a_classifier_beside_a_norm_of_the_backbone_is_no_layer_too_many() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("w.safetensors");
+    let names = ["stem.weight", "head.norm.weight", "head.fc.weight"];
+    vectors(&file, "", &names, 0);
+    let naming = Naming::same(&["timm"], "head.fc");
+    assert_eq!(found(&file, &names[..2], naming).unwrap().left_over, ["head.fc.weight"]);
+    assert!(found(&file, &names[..2], Naming::same(&["other"], "fc")).is_err());
+}
+
+#[test]
+fn one_more_numbered_layer_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("w.safetensors");
+    vectors(&file, "", &["conv1.weight", "conv2.weight", "conv3.weight"], 0);
+    let error = found(&file, &["conv1.weight", "conv2.weight"], NAMINGS[0]).unwrap_err().to_string();
+    assert!(error.contains("`conv3.weight`"), "{error}");
+}
+
+#[test]
+fn the_optimisers_state_in_a_checkpoint_is_no_network() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("w.safetensors");
+    let names = ["net.q.backbone.a", "optimizer.exp_avg.net.q.backbone.a"];
+    vectors(&file, r#""__metadata__":{"admix":"{}"},"#, &names, 0);
+    assert_eq!(found(&file, &["a"], NAMINGS[0]).unwrap().prefix, "net.q.backbone.");
+    vectors(&file, "", &names, 0);
+    assert!(found(&file, &["a"], NAMINGS[0]).is_err());
+}
+
+#[test]
+fn a_header_whose_length_begins_like_a_pickle_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("w.safetensors");
+    for pickle in [1, 2, 5] {
+        vectors(&file, "", &["a"], 0x80 + 256 * pickle);
+        assert_eq!(std::fs::read(&file).unwrap()[..2], [0x80, pickle as u8]);
+        assert_eq!(WeightFile::open(&file).unwrap().format(), Format::Safetensors);
+    }
 }
