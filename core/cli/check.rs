@@ -38,7 +38,9 @@ pub fn check(args: &CheckArgs) -> Result<()> {
     let recipe =
         RecipeArgs { recipe: args.what.clone(), changes: args.changes.clone() }.read(&[], &registry)?;
     let (mut prepared, missing) = admix_engine::check(recipe, args.script.as_ref(), &registry, device)?;
-    if let Some(origin) = prepared.start(&downloading())? {
+    let started = prepared.start(&downloading());
+    output::end_bar();
+    if let Some(origin) = started? {
         output::note(&origin.to_string());
     }
     let Prepared { recipe, session, dataset, warnings } = prepared;

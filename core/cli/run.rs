@@ -198,7 +198,9 @@ fn dry_run(
 ) -> Result<()> {
     let mut prepared = prepare(recipe, args.script.as_ref(), registry, device, precision)?;
     if args.resume.is_none() {
-        prepared.start(&downloading())?;
+        let started = prepared.start(&downloading());
+        output::end_bar();
+        started?;
     }
     let Prepared { recipe, session, dataset, warnings } = prepared;
     if let Some(Some(path)) = &args.resume

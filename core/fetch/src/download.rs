@@ -1,6 +1,6 @@
 //! One file by HTTP, into a `.part` file first; a later call goes on where an earlier one stopped.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -53,6 +53,11 @@ impl Wanted<'_> {
     /// The server fails or refuses, the checksum is another (the file is removed), the file cannot be written.
     pub fn download(&self, to: &Path, progress: &dyn Fn(u64, u64)) -> Result<Fetched> {
         let Self { url, sum, mirror } = *self;
+        let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::create_dir_all(folder).at("make the folder", folder)?;
+        // Another process that wants the same file waits and finds it there. Where a folder cannot be locked, nobody waits.
+        let lock = File::open(folder).at("open", folder)?;
+        let _ = lock.lock();
         let mut fetched = Fetched { url: url.into(), bytes: 0, resumed_from: 0, downloaded: false };
         if to.is_file() {
             if let Some(found) = sum.map(|sum| sum.differs(to)).transpose()?.flatten() {
@@ -62,8 +67,6 @@ impl Wanted<'_> {
             fetched.bytes = fs::metadata(to).at("read", to)?.len();
             return Ok(fetched);
         }
-        let folder = to.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder).at("make the folder", folder)?;
         let part = Part::of(to);
         fetched.resumed_from = part.receive(url, mirror, progress)?;
         if let Some(found) = sum.map(|sum| sum.differs(&part.file)).transpose()?.flatten() {

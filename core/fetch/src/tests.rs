@@ -176,3 +176,16 @@ fn servers_that_refuse_are_quoted() {
     assert!(text.contains(&closed.to_string()) && text.to_lowercase().contains("refused"), "{text}");
     assert!(names(folder.path()).is_empty());
 }
+
+#[test]
+fn two_that_want_one_file_at_once_get_it_by_one_download() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(vec![answer("200 OK", "", content().len(), &content())]);
+    let (url, folder) = (server.url.as_str(), folder.path());
+    let downloaded = std::thread::scope(|scope| {
+        let both = [0, 1].map(|_| scope.spawn(|| fetch(url, folder).unwrap().downloaded));
+        both.map(|one| one.join().unwrap())
+    });
+    assert_eq!(downloaded.iter().filter(|done| **done).count(), 1);
+    assert_eq!(fs::read(folder.join("set.bin")).unwrap(), content());
+}

@@ -23,9 +23,7 @@ pub fn locate(from: &str, beside: &Path, progress: &dyn Fn(u64, u64)) -> Result<
         let name = from.rsplit('/').next().filter(|name| !name.is_empty() && !name.starts_with('.'));
         let name = name.ok_or_else(|| Error::Address(format!("{from} ends with no name of a file")))?;
         // Files of one name from two places are two files.
-        let place =
-            from.trim_end_matches(name).replace(|c: char| !c.is_ascii_alphanumeric() && c != '.', "-");
-        let path = cache::folder()?.join("http").join(place.trim_matches('-')).join(name);
+        let path = cache::folder()?.join("http").join(escaped(from.trim_end_matches(name))).join(name);
         Wanted { url: from, sum: None, mirror: "download the file and give its path" }
             .download(&path, progress)?;
         return Ok(Located { path, normalisation: None });
@@ -38,4 +36,27 @@ pub fn locate(from: &str, beside: &Path, progress: &dyn Fn(u64, u64)) -> Result<
         ))
     })?;
     Ok(Located { path, normalisation: None })
+}
+
+/// A part of an address as the name of a folder: no two have the same.
+fn escaped(part: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => char::from(byte).to_string(),
+        other => format!("%{other:02x}"),
+    };
+    part.bytes().map(byte).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_that_differ_in_punctuation_are_kept_apart() {
+        let all = ["https://h/a/b/", "https://h/a-b/", "https://h/a_b/", "https://h/a%2fb/"].map(escaped);
+        for (at, one) in all.iter().enumerate() {
+            assert!(!one.contains(['/', '.']), "{one}");
+            assert!(all[at + 1..].iter().all(|other| other != one), "{one}");
+        }
+    }
 }

@@ -71,8 +71,10 @@ pub(crate) fn locate(address: &str, progress: &dyn Fn(u64, u64)) -> Result<Locat
     for name in &names {
         let (path, url) = (address.place(name)?, address.url(name));
         let Some(sum) = published(&url)? else { continue };
+        // First: where the weights are there, the repository is not asked again.
+        let normalisation = normalisation(&address, true)?;
         Wanted { url: &url, sum: sum.as_ref(), mirror: ELSEWHERE }.download(&path, progress)?;
-        return Ok(Located { path, normalisation: normalisation(&address, true)? });
+        return Ok(Located { path, normalisation });
     }
     Err(Error::Address(format!(
         "hf:{} has no {} (revision {}), or wants a login: look at its page, or download the file and give its path",

@@ -221,7 +221,7 @@ impl Matching<'_> {
             return Ok(());
         }
         Err(self.misfit(
-            Some("depth"),
+            None,
             format!(
                 "has layers that this network has not: {}. Choose the `model` that the file was trained with",
                 shown(&more)

@@ -19,6 +19,10 @@ pub(super) const NAMING: Naming = Naming::same(&["torchvision", "timm"], "fc");
 
 /// The setting to change for a tensor of another shape.
 pub(super) fn misfit(tensor: &str, theirs: &[i64], ours: &[i64]) -> Option<&'static str> {
+    // Images of other channels.
+    if tensor == "conv1.weight" && theirs.first() == ours.first() && theirs.get(2..) == ours.get(2..) {
+        return None;
+    }
     let other_kernel = theirs.get(2..) != ours.get(2..);
     Some(match (tensor, other_kernel) {
         ("conv1.weight", true) => "stem",
