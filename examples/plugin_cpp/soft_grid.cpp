@@ -31,7 +31,9 @@ struct SoftGrid : admix::Mixer {
   admix::Mixed mix(const admix::Input& in, const admix::Planned& plan) override {
     const at::Tensor images = in.images(), partner = plan.partner(), lambda = plan.lambda();
     const auto height = images.size(2), width = images.size(3);
-    const at::Tensor fine = at::upsample_bilinear2d(logits - logits.mean(), {height, width}, false);
+    // A quiet mix is not learned from, so it has no graph.
+    const at::Tensor z = in.quiet() ? logits.detach() : logits;
+    const at::Tensor fine = at::upsample_bilinear2d(z - z.mean(), {height, width}, false);
     // [1 or N, 1, H, W].
     const at::Tensor mask = at::sigmoid(admix::over_images(lambda).logit(1e-4) + fine);
     const at::Tensor mixed = at::lerp(in.partners(partner), images, mask.to(images.scalar_type()).expand_as(images));
@@ -57,7 +59,9 @@ struct SmoothFocal : admix::Loss {
   std::vector<std::string> arguments() const override { return {"logits", "target"}; }
 
   at::Tensor loss(const admix::LossInput& in) override {
-    const at::Tensor log_p = in["logits"].to(at::kFloat).log_softmax(1);
+    // Half precision is too coarse for a sum over classes; float64 stays.
+    const at::Tensor wide = in["logits"].to(at::promote_types(in["logits"].scalar_type(), at::kFloat));
+    const at::Tensor log_p = wide.log_softmax(1);
     // The clamp keeps the gradient of the power finite where p rounds to 1.
     const at::Tensor rest = (1 - log_p.exp()).clamp_min(1e-6);
     const at::Tensor focal = -(rest.pow(gamma) * log_p);

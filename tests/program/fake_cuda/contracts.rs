@@ -1,4 +1,4 @@
-//! Every mixer and every loss of the program keeps its contract on the fake device, and so do scripts.
+//! Every mixer and every loss of the program keeps its contract on the fake device, and so do scripts and libraries.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,6 +7,8 @@ use std::sync::Mutex;
 use serde_json::Value;
 
 use super::device::on_fake;
+use crate::libraries::library;
+use crate::libraries::rust::smooth_mix;
 use crate::program::{Place, repository};
 
 /// The settings that the bundled plugins' own test tries beside the defaults.
@@ -36,6 +38,9 @@ fn all(place: &Place) -> Vec<(String, Vec<String>)> {
     for script in ["mixers/stripes", "losses/focal"] {
         all.push((text(&repository().join(format!("scripts/{script}.rhai"))), vec!["{}".into()]));
     }
+    // Their defaults and each alternative are tried.
+    let cpp = ["examples/plugin_cpp/grid_mix.cpp", "examples/plugin_cpp/soft_grid.cpp"].map(library);
+    all.extend([smooth_mix()].into_iter().chain(cpp).map(|library| (text(library), Vec::new())));
     all
 }
 

@@ -138,6 +138,8 @@ impl Foreign {
     /// Looks at the values of a mix. To read them back stops the device, so it is done for the first mix of an
     /// instance alone: the one before training starts.
     pub(super) fn look_at(&self, given: &Tensor, mixed: &Mixed) -> Result<()> {
+        // It is not part of a step, so a run that forbids waits goes on.
+        let _apart = admix_torch::apart();
         let all = |is: Tensor| -> Result<bool> { Ok(bool::try_from(&is.f_all()?)?) };
         let within = |tensor: &Tensor, least: f64, most: f64| -> Result<bool> {
             let above = tensor.f_ge(least)?;
