@@ -90,7 +90,10 @@ fn check(name: &str, text: &str) {
     same_waits(name, &direct_four, &direct_six);
     same_waits(name, &captured_four, &captured_six);
     // Fewer where steps differ: a layer that is drawn, a batch that stays clean.
-    assert!(captured_six.event("graph replayed") > 0, "{name} is captured: {:?}", captured_six.events);
+    let [low, full] = [&captured_four, &captured_six].map(|seen| seen.event("graph replayed"));
+    assert!(full > 0, "{name} is captured: {:?}", captured_six.events);
+    // One graph a step: with three replays in six steps there is one in the first four.
+    assert!(full < 3 || low > 0, "{name} is captured in bf16: {:?}", captured_four.events);
 }
 
 /// Checks recipes on all cores, and tells all that failed.

@@ -1,6 +1,4 @@
 //! The part `precision` of `bench gpu`: losses in bf16 are those in float32, but for what another seed does to them.
-//!
-//! It can be stopped and started again: finished runs are kept.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

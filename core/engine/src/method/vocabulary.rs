@@ -207,13 +207,7 @@ pub fn apply(verb: &str, operands: &[&Tensor], sizes: &[i64]) -> Result<Tensor> 
         "chunk" => chunk(first, size(0), size(1), size(2))?,
         "top_k" => first.f_topk(size(0), -1, true, true)?.0,
         "top_k_indices" => first.f_topk(size(0), -1, true, true)?.1,
-        "blur" => {
-            let side = size(0);
-            if side < 1 || side % 2 == 0 {
-                return Err(Error::Input(format!("`blur` takes an odd side from 1, got {side}")));
-            }
-            first.f_avg_pool2d([side, side], [1, 1], [side / 2, side / 2], false, false, None)?
-        }
+        "blur" => blur(first, size(0))?,
         "rows" => {
             let height = extent(verb, first, 2)?;
             Tensor::f_arange(height, (Kind::Int64, first.device()))?.f_reshape([1, 1, height, 1])?
@@ -222,28 +216,10 @@ pub fn apply(verb: &str, operands: &[&Tensor], sizes: &[i64]) -> Result<Tensor> 
             let width = extent(verb, first, 1)?;
             Tensor::f_arange(width, (Kind::Int64, first.device()))?.f_reshape([1, 1, 1, width])?
         }
-        "over_images" => {
-            if first.dim() > 1 {
-                return Err(Error::Input(format!(
-                    "`over_images` takes one number or one for each image, [N]; got the shape {:?}",
-                    first.size()
-                )));
-            }
-            admix_api::over_images(first, first.kind())?
-        }
+        "over_images" => over_images(first)?,
         "zeros_like" => first.f_zeros_like()?,
         "ones_like" => first.f_ones_like()?,
-        "field" => {
-            if first.dim() != 0 || first.kind() != Kind::Int64 {
-                return Err(Error::Input(format!(
-                    "the key of a `field` is one whole number that `plan` drew by `d.field_key()`, got {:?} of the \
-                     shape {:?}",
-                    first.kind(),
-                    first.size()
-                )));
-            }
-            admix_api::uniform_field(first, &operand(1)?.size())?
-        }
+        "field" => field(first, operand(1)?)?,
         "saliency" => {
             extent(verb, first, 1)?;
             // Without a graph: at 0, where a root has no slope, one would give values that are not numbers.
@@ -261,6 +237,37 @@ pub fn apply(verb: &str, operands: &[&Tensor], sizes: &[i64]) -> Result<Tensor> 
         "stack" => Tensor::f_stack(operands, size(0))?,
         other => return Err(Error::Input(format!("no operation named `{other}`"))),
     })
+}
+
+/// The mean over squares of `side` pixels.
+fn blur(first: &Tensor, side: i64) -> Result<Tensor> {
+    if side < 1 || side % 2 == 0 {
+        return Err(Error::Input(format!("`blur` takes an odd side from 1, got {side}")));
+    }
+    Ok(first.f_avg_pool2d([side, side], [1, 1], [side / 2, side / 2], false, false, None)?)
+}
+
+/// A number, or one for each image, in the form that multiplies images `[N, C, H, W]`.
+fn over_images(first: &Tensor) -> Result<Tensor> {
+    if first.dim() > 1 {
+        return Err(Error::Input(format!(
+            "`over_images` takes one number or one for each image, [N]; got the shape {:?}",
+            first.size()
+        )));
+    }
+    Ok(admix_api::over_images(first, first.kind())?)
+}
+
+/// Uniform numbers of the shape of `like`, made on the device from a key.
+fn field(key: &Tensor, like: &Tensor) -> Result<Tensor> {
+    if key.dim() != 0 || key.kind() != Kind::Int64 {
+        return Err(Error::Input(format!(
+            "the key of a `field` is one whole number that `plan` drew by `d.field_key()`, got {:?} of the shape {:?}",
+            key.kind(),
+            key.size()
+        )));
+    }
+    Ok(admix_api::uniform_field(key, &like.size())?)
 }
 
 /// The part `index` of `parts` equal ones along an axis, which may count from the end.

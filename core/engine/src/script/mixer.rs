@@ -1,23 +1,26 @@
 //! Mixers written in the script language.
 
+mod dice;
+mod returned;
+mod view;
+
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use admix_api::{
-    Ask, Credit, Draws, Hidden, MixInput, Mixed, Mixer, Needs, Plan, Planned, Value, did_you_mean,
-};
-use admix_torch::{Kind, Tensor};
-use rhai::{Array, Dynamic, Engine, Map, NativeCallContext, Position};
+use admix_api::{Ask, Credit, Draws, MixInput, Mixed, Mixer, Needs, Plan, Planned, Value, did_you_mean};
+use admix_torch::Kind;
+use rhai::{Engine, Position};
 
+use self::dice::{Dice, Roll};
+use self::returned::{Returned, fractional, plan_value, told};
+use self::view::{Seen, View};
 use super::language::{Dialect, Script};
 use super::live::{Live, Params, as_plugin};
-use super::sandbox;
-use crate::method::operand::{self, Outcome, refuse};
+use crate::Result;
+use crate::method::operand;
 use crate::param::Param;
-use crate::script::values::{kind_of, number};
 use crate::text::list;
-use crate::{Result, float32};
 
 /// What can follow `d.` and `m.`, for suggestions.
 const NAMES: &[&[&str]] = &[
@@ -251,96 +254,6 @@ impl Mixer for ScriptedMixer {
     }
 }
 
-/// A mask of a comparison holds true and false: as numbers.
-fn fractional(tensor: Tensor) -> Result<Tensor> {
-    let is_float = matches!(tensor.kind(), Kind::Float | Kind::Double);
-    Ok(if is_float { tensor } else { tensor.f_to_kind(Kind::Float)? })
-}
-
-/// What `mix` returned, while it is looked through.
-struct Returned<'a> {
-    script: &'a Script,
-    tensors: Map,
-}
-
-impl Returned<'_> {
-    fn refuse(&self, what: String) -> crate::Error {
-        self.script.error(self.script.place_of("mix"), format!("`mix` {what}"))
-    }
-
-    /// The stage of a mix inside of the network; 0 is a mix of the images.
-    fn stage(&mut self) -> Result<Option<Hidden>> {
-        let Some(value) = self.tensors.remove("stage") else { return Ok(None) };
-        let stage = value.as_int().ok().and_then(|stage| usize::try_from(stage).ok());
-        let refused = || format!("returned `stage` {}, expected a whole number from 0", told(&value));
-        let stage = stage.ok_or_else(|| self.refuse(refused()))?;
-        Ok((stage > 0).then_some(Hidden { stage }))
-    }
-
-    fn take(&mut self, name: &str) -> Result<Option<Tensor>> {
-        let Some(value) = self.tensors.remove(name) else { return Ok(None) };
-        match value.read_lock::<Live>() {
-            Some(live) => Ok(Some(live.tensor().shallow_clone())),
-            None => Err(self.refuse(format!("returned `{name}` that is no tensor but {}", told(&value)))),
-        }
-    }
-
-    fn check(&self, name: &str, tensor: &Tensor, wanted: &[&[i64]]) -> Result<()> {
-        let size = tensor.size();
-        if wanted.iter().any(|shape| *shape == size) {
-            return Ok(());
-        }
-        let shapes: Vec<String> = wanted
-            .iter()
-            .map(|shape| if shape.is_empty() { "one number (0-dim)".into() } else { format!("{shape:?}") })
-            .collect();
-        Err(self.refuse(format!("returned `{name}` of the shape {size:?}, expected {}", shapes.join(" or "))))
-    }
-}
-
-/// A value as messages tell it.
-fn told(value: &Dynamic) -> String {
-    match number(value) {
-        Some(_) => value.to_string(),
-        None => kind_of(value).to_string(),
-    }
-}
-
-/// A value that `plan` returned.
-fn plan_value(value: &Dynamic, batch: usize, per_sample: bool) -> Result<Value, String> {
-    let finite = |value: f64| {
-        if float32::holds(value) { Ok(value) } else { Err(format!("is {}", float32::refused(value))) }
-    };
-    if let Ok(whole) = value.as_int() {
-        return Ok(Value::Int(whole));
-    }
-    if let Ok(one) = value.as_float() {
-        return Ok(Value::Float(finite(one)?));
-    }
-    let Some(all) = value.read_lock::<Array>() else {
-        return Err(format!("must be a number or an array of numbers, got {}", told(value)));
-    };
-    if all.len() == 1 && !per_sample {
-        return plan_value(&all[0], batch, per_sample);
-    }
-    if all.len() != batch {
-        let or_one = if per_sample { "" } else { ", or one for all" };
-        return Err(format!(
-            "has {} elements, expected {batch}: one number for each sample{or_one}",
-            all.len()
-        ));
-    }
-    if let Ok(whole) = all.iter().map(Dynamic::as_int).collect::<Result<Vec<i64>, _>>() {
-        return Ok(Value::Ints(whole));
-    }
-    all.iter()
-        .map(|one| {
-            finite(number(one).ok_or_else(|| format!("must be an array of numbers; it holds {}", told(one)))?)
-        })
-        .collect::<Result<_, _>>()
-        .map(Value::Floats)
-}
-
 fn needs(script: &Script) -> Result<Needs> {
     let mut needs = Needs::images();
     if !script.has("needs") {
@@ -383,186 +296,9 @@ fn needs(script: &Script) -> Result<Needs> {
     Ok(needs)
 }
 
-/// `d`: what a plan is wanted for, and the draws.
-#[derive(Debug, Clone)]
-struct Dice(Rc<Roll>);
-
-#[derive(Debug)]
-struct Roll {
-    draws: RefCell<Draws>,
-    ask: Ask,
-    /// One for the batch, or one for each sample.
-    lambdas: Vec<f64>,
-    per_sample: bool,
-    params: Params,
-}
-
-/// `m`: what is mixed.
-#[derive(Debug, Clone)]
-struct View(Rc<Seen>);
-
-#[derive(Debug)]
-struct Seen {
-    images: Live,
-    partner_images: Option<Live>,
-    partners: OnceCell<Live>,
-    features: Option<Live>,
-    partner_features: Option<Live>,
-    their_features: OnceCell<Live>,
-    saliency: Option<Live>,
-    pseudo: Option<Live>,
-    shown: Option<Live>,
-    partner_shown: Option<Live>,
-    shown_partners: OnceCell<Live>,
-    partner: Live,
-    plan: Vec<(String, Live)>,
-    params: Params,
-    sizes: [i64; 4],
-    structure: i64,
-    quiet: bool,
-}
-
-impl Seen {
-    fn planned(&self, name: &str, context: &NativeCallContext<'_>) -> Outcome<Live> {
-        self.plan.iter().find(|(have, _)| have == name).map(|(_, live)| live.clone()).ok_or_else(|| {
-            let names = || self.plan.iter().map(|(name, _)| name.as_str());
-            let message = format!(
-                "the plan holds no `{name}`; it has {}{}",
-                list(names()),
-                did_you_mean(name, names())
-            );
-            refuse(message, context.call_position())
-        })
-    }
-}
-
-/// A tensor's rows at the partners, made when the script first asks for it.
-fn of_partners(
-    cell: &OnceCell<Live>,
-    from: &Live,
-    partner: &Live,
-    context: &NativeCallContext<'_>,
-) -> Outcome<Live> {
-    if let Some(made) = cell.get() {
-        return Ok(made.clone());
-    }
-    let _outside = sandbox::outside();
-    let made = from.tensor().f_index_select(0, partner.tensor());
-    let made = made.map_err(|e| refuse(admix_api::Error::from(e), context.call_position()))?;
-    Ok(cell.get_or_init(|| Live::of(&made)).clone())
-}
-
 fn register(engine: &mut Engine) {
-    engine
-        .register_type_with_name::<Live>("Tensor")
-        .register_type_with_name::<Dice>("Draws")
-        .register_type_with_name::<View>("Mix");
+    engine.register_type_with_name::<Live>("Tensor");
     operand::register::<Live>(engine);
-    register_draws(engine);
-    register_view(engine);
-}
-
-fn whole_array(values: Vec<i64>) -> Array {
-    values.into_iter().map(Dynamic::from).collect()
-}
-
-fn register_draws(engine: &mut Engine) {
-    type C<'a> = NativeCallContext<'a>;
-    engine
-        .register_get("lambda", |c: C<'_>, d: &mut Dice| -> Outcome<f64> {
-            match d.0.lambdas[..] {
-                [one] if !d.0.per_sample => Ok(one),
-                _ => Err(refuse(
-                    "each sample has a lambda of its own here: use `d.lambdas`",
-                    c.call_position(),
-                )),
-            }
-        })
-        .register_get("lambdas", |d: &mut Dice| -> Array {
-            d.0.lambdas.iter().map(|lambda| Dynamic::from(*lambda)).collect()
-        })
-        .register_get("batch", |d: &mut Dice| d.0.ask.batch as i64)
-        .register_get("height", |d: &mut Dice| d.0.ask.height)
-        .register_get("width", |d: &mut Dice| d.0.ask.width)
-        .register_get("quiet", |d: &mut Dice| d.0.ask.quiet)
-        .register_get("progress", |d: &mut Dice| d.0.ask.progress);
-    engine.register_fn("param", |c: C<'_>, d: &mut Dice, name: &str| d.0.params.get(name, &c));
-    engine.register_fn("uniform", |d: &mut Dice| d.0.draws.borrow_mut().uniform());
-    engine.register_fn("normal", |d: &mut Dice| d.0.draws.borrow_mut().normal());
-    engine.register_fn("field_key", |d: &mut Dice| d.0.draws.borrow_mut().field_key());
-    engine.register_fn("beta", |c: C<'_>, d: &mut Dice, a: Dynamic, b: Dynamic| -> Outcome<f64> {
-        let at = c.call_position();
-        let (Some(a), Some(b)) = (number(&a), number(&b)) else {
-            return Err(refuse("`beta` takes two numbers above 0", at));
-        };
-        d.0.draws.borrow_mut().beta(a, b).map_err(|e| refuse(e, at))
-    });
-    engine.register_fn("below", |c: C<'_>, d: &mut Dice, end: i64| -> Outcome<i64> {
-        let end = usize::try_from(end).ok().filter(|end| *end > 0);
-        let end = end.ok_or_else(|| refuse("`below` takes a whole number from 1", c.call_position()))?;
-        Ok(d.0.draws.borrow_mut().below(end) as i64)
-    });
-    engine.register_fn("coin", |c: C<'_>, d: &mut Dice, p: Dynamic| -> Outcome<bool> {
-        let p = number(&p).filter(|p| (0.0..=1.0).contains(p));
-        let p = p.ok_or_else(|| refuse("`coin` takes a probability in [0, 1]", c.call_position()))?;
-        Ok(d.0.draws.borrow_mut().coin(p))
-    });
-    engine.register_fn("permutation", |d: &mut Dice| {
-        whole_array(d.0.draws.borrow_mut().permutation(d.0.ask.batch))
-    });
-    engine.register_fn("derangement", |c: C<'_>, d: &mut Dice| -> Outcome<Array> {
-        if d.0.ask.batch < 2 {
-            let message =
-                "`derangement` lets no sample meet itself, but the batch has one: expected a batch from 2";
-            return Err(refuse(message, c.call_position()));
-        }
-        Ok(whole_array(d.0.draws.borrow_mut().derangement(d.0.ask.batch)))
-    });
-}
-
-fn register_view(engine: &mut Engine) {
-    type C<'a> = NativeCallContext<'a>;
-    const NEED: &str = "was not given: ask for it in `fn needs()`";
-    engine
-        .register_get("images", |m: &mut View| m.0.images.clone())
-        .register_get("partner", |m: &mut View| m.0.partner.clone())
-        .register_get("lambda", |c: C<'_>, m: &mut View| m.0.planned("lambda", &c))
-        .register_get("partners", |c: C<'_>, m: &mut View| -> Outcome<Live> {
-            let from = m.0.partner_images.as_ref().unwrap_or(&m.0.images);
-            of_partners(&m.0.partners, from, &m.0.partner, &c)
-        })
-        .register_get("shown", |m: &mut View| m.0.shown.as_ref().unwrap_or(&m.0.images).clone())
-        .register_get("shown_partners", |c: C<'_>, m: &mut View| -> Outcome<Live> {
-            let seen = &m.0;
-            let from = seen.partner_shown.as_ref().or(seen.partner_images.as_ref()).unwrap_or(&seen.images);
-            of_partners(&seen.shown_partners, from, &seen.partner, &c)
-        })
-        .register_get("partner_features", |c: C<'_>, m: &mut View| -> Outcome<Live> {
-            let from = m.0.partner_features.as_ref().or(m.0.features.as_ref());
-            let from = from.ok_or_else(|| {
-                refuse(format!("`partner_features` {NEED}: #{{ features: STAGE }}"), c.call_position())
-            })?;
-            of_partners(&m.0.their_features, from, &m.0.partner, &c)
-        })
-        .register_get("batch", |m: &mut View| m.0.sizes[0])
-        .register_get("channels", |m: &mut View| m.0.sizes[1])
-        .register_get("height", |m: &mut View| m.0.sizes[2])
-        .register_get("width", |m: &mut View| m.0.sizes[3])
-        .register_get("structure", |m: &mut View| m.0.structure)
-        .register_get("quiet", |m: &mut View| m.0.quiet);
-    type Input = fn(&Seen) -> Option<&Live>;
-    let inputs: [(&str, &str, Input); 3] = [
-        ("features", "STAGE", |seen| seen.features.as_ref()),
-        ("saliency", "true", |seen| seen.saliency.as_ref()),
-        ("pseudo", "true", |seen| seen.pseudo.as_ref()),
-    ];
-    for (name, value, input) in inputs {
-        engine.register_get(name, move |c: C<'_>, m: &mut View| -> Outcome<Live> {
-            input(&m.0)
-                .cloned()
-                .ok_or_else(|| refuse(format!("`{name}` {NEED}: #{{ {name}: {value} }}"), c.call_position()))
-        });
-    }
-    engine.register_fn("plan", |c: C<'_>, m: &mut View, name: &str| m.0.planned(name, &c));
-    engine.register_fn("param", |c: C<'_>, m: &mut View, name: &str| m.0.params.get(name, &c));
+    dice::register(engine);
+    view::register(engine);
 }

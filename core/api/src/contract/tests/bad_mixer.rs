@@ -154,6 +154,26 @@ impl Drop for Mixing {
     }
 }
 
+impl Mixing {
+    /// Shares of the label that are wrong, for the vices of that kind.
+    fn credit(&self, n: i64) -> Result<Option<Credit>> {
+        let even = |number: f64, kind| Tensor::full([n, 2], number, (kind, Device::Cpu));
+        let shares = |sources, shares| Credit::Shares { sources, shares };
+        let halves = even(0.5, Kind::Float);
+        Ok(Some(match self.vice {
+            Vice::NoSources => shares(Tensor::new(), halves),
+            Vice::SourcesOutside => shares(even(n as f64, Kind::Int64), halves),
+            Vice::SharesOfTooMuch => shares(even(0.0, Kind::Int64), even(0.6, Kind::Float)),
+            Vice::DoubleShares => shares(even(0.0, Kind::Int64), even(0.5, Kind::Double)),
+            Vice::NegativeShares => {
+                let more = Tensor::from_slice(&[1.5f32, -0.5]).f_expand([n, 2], false)?;
+                shares(even(0.0, Kind::Int64), more)
+            }
+            _ => return Ok(None),
+        }))
+    }
+}
+
 impl Mixer for Mixing {
     fn needs(&self) -> Needs {
         let needs = Bad { vice: self.vice, shift: 0 }.needs();
@@ -269,18 +289,10 @@ impl Mixer for Mixing {
             _ => {}
         }
         let mut mixed = Mixed::pair(images, partner, credit).masked(mask).with("part", part);
-        let even = |number: f64, kind| Tensor::full([n, 2], number, (kind, Device::Cpu));
-        let shares = |sources, shares| Credit::Shares { sources, shares };
-        let halves = even(0.5, Kind::Float);
+        if let Some(bad) = self.credit(n)? {
+            mixed.credit = bad;
+        }
         match self.vice {
-            Vice::NoSources => mixed.credit = shares(Tensor::new(), halves),
-            Vice::SourcesOutside => mixed.credit = shares(even(n as f64, Kind::Int64), halves),
-            Vice::SharesOfTooMuch => mixed.credit = shares(even(0.0, Kind::Int64), even(0.6, Kind::Float)),
-            Vice::DoubleShares => mixed.credit = shares(even(0.0, Kind::Int64), even(0.5, Kind::Double)),
-            Vice::NegativeShares => {
-                let more = Tensor::from_slice(&[1.5f32, -0.5]).f_expand([n, 2], false)?;
-                mixed.credit = shares(even(0.0, Kind::Int64), more);
-            }
             Vice::UndefinedExtra => mixed = mixed.with("nothing", Tensor::new()),
             Vice::PlacesHalf => mixed = mixed.placed(theirs.f_narrow(3, 1, width - 1)?),
             Vice::PlacesOthers | Vice::PlacesOneView => mixed = mixed.placed(theirs),
