@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use admix_api::Registry;
 use admix_engine::{Precision, Prepared, Recipe, Run, RunContext, RunFolder, RunOptions, prepare};
-use admix_torch::Device;
+use admix_torch::{Device, ForbidExit};
 use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::{Value, json};
@@ -247,6 +247,7 @@ fn watch_signals(stop: &Arc<AtomicI32>) -> Result<()> {
         watched.push(SIGHUP);
     }
     let came = Arc::<AtomicBool>::default();
+    ForbidExit::except_after(Arc::clone(&came));
     for signal in &watched {
         // In this order, so that the first signal finds `came` still false. Both act in the signal's handler: no thread
         // that waits, no step and no destructor of libtorch holds the second one up.

@@ -85,6 +85,9 @@ fn a_library_that_ends_the_process_at_once_fails_the_program_and_is_named() {
     let place = with_tiny(&["LEAVES_EARLY=_Exit(0)"]);
     let listed = ["plugins", "--plugin", "tiny.so"];
     place.admix(&listed).refused(1, &[&called("_Exit"), "the loading of tiny.so"]);
+    // A code above 128 is that of a program that a signal ended.
+    let place = with_tiny(&["LEAVES_EARLY=_exit(130)"]);
+    place.admix(&listed).refused(1, &[&called("_exit"), "the loading of tiny.so"]);
     let place = with_tiny(&["LEAVES_EARLY=quick_exit(0)"]);
     place.admix(&listed).refused(1, &[&called("quick_exit"), "the loading of tiny.so"]);
     let place = with_tiny(&["MIX=give_up"]);

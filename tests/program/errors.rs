@@ -59,6 +59,12 @@ fn values_of_the_wrong_type_are_told_with_what_was_expected() {
             &["r.ron:9:34: `mixers.amix.alpha` is \"two\"", "expected a number"],
         ),
         ("alpha: 2.0", "dropout: true", &["r.ron:9:36: `mixers.amix.dropout` is true", "expected a number"]),
+        (
+            "alpha: 2.0",
+            "until: 0.5",
+            &["r.ron:9:34: `mixers.amix.until` is 0.5", "expected a name: End, Epochs, Share"],
+        ),
+        ("alpha: 2.0", "until: Epochs(-1)", &["`mixers.amix.until`", "expected a whole number from 0"]),
         ("\"toy\"", "toy", &["r.ron:4:18: `data.name` is toy", "expected a text in quotes: \"toy\""]),
         (
             "optimizer:",

@@ -1,14 +1,17 @@
 //! An end of the process that nobody but native code asked for: a library that calls `exit` or one of its kind.
 
 use std::marker::PhantomData;
-use std::sync::Once;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Arc, Once, OnceLock};
 
 use crate::crash;
 use crate::end::at_once;
 
 /// The process in which an exit is a fault; 0 where it is none. A child between `fork` and `exec` is another process.
 static FORBIDDEN_IN: AtomicI32 = AtomicI32::new(0);
+
+/// Whether a signal came that asks the program to stop. A second one may end it by `_exit`.
+static ASKED_TO_STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
 /// While it lives, an `exit` of the process is a fault: it is told on stderr with the place where the program was, and the
 /// exit code is 1. There is one at a time.
@@ -31,6 +34,12 @@ impl ForbidExit {
         // SAFETY: it takes nothing and cannot fail.
         FORBIDDEN_IN.store(unsafe { libc::getpid() }, Ordering::SeqCst);
         Self(PhantomData)
+    }
+
+    /// Allows `_exit` once `signalled` is true, as a handler of a second signal calls it. The first call of the process
+    /// counts.
+    pub fn except_after(signalled: Arc<AtomicBool>) {
+        let _ = ASKED_TO_STOP.set(signalled);
     }
 }
 
@@ -75,8 +84,8 @@ mod unheard {
     // SAFETY: it does what the function of this name does.
     #[unsafe(no_mangle)]
     extern "C" fn _exit(code: c_int) -> ! {
-        // Above 128 is how a program says that a signal ended it: our own does so at the second one.
-        if code <= 128 {
+        // Our own program ends so at a second signal.
+        if !super::ASKED_TO_STOP.get().is_some_and(|asked| asked.load(super::Ordering::SeqCst)) {
             super::refuse("_exit");
         }
         crate::end::at_once(code)

@@ -28,7 +28,7 @@ impl Complaint {
             if wanted == TEXT && value.chars().all(char::is_alphanumeric) && !value.is_empty() {
                 wanted = format!("{TEXT}: \"{value}\"");
             }
-            if wanted == IN_BOUNDS && value.starts_with('-') {
+            if wanted == IN_BOUNDS && (value.starts_with('-') || value.contains("(-")) {
                 wanted = "a whole number from 0".into();
             }
             Some(Self { offset: span.start, message: format!("`{path}` is {value}, expected {wanted}") })
@@ -49,8 +49,31 @@ impl Complaint {
         };
         of_value.unwrap_or_else(|| Self { offset: start, message: reword(&error.code, of_mixer()) })
     }
+
+    /// As [`Self::of`]. Where a name is expected, `parse` reads the text again with a name that nothing has: that error
+    /// lists the known ones.
+    pub fn with_names(
+        error: &ron::error::SpannedError,
+        text: &str,
+        parse: impl Fn(&str) -> Option<ron::error::SpannedError>,
+    ) -> Self {
+        let mut complaint = Self::of(error, text);
+        let known = || {
+            let (_, span) = locate::path_at(text, complaint.offset)?;
+            let unknown = format!("{}Unknown_{}", &text[..span.start], &text[span.end..]);
+            let listing = reword(&parse(&unknown)?.code, false);
+            Some(listing.strip_prefix("unknown name `Unknown_`; known: ")?.to_string())
+        };
+        if wanted(&error.code.to_string()) == Some(NAME)
+            && let Some(known) = known()
+        {
+            complaint.message = complaint.message.replace(NAME, &format!("a name: {known}"));
+        }
+        complaint
+    }
 }
 
+const NAME: &str = "a name without quotes, such as Name()";
 const TEXT: &str = "a text in quotes";
 const IN_BOUNDS: &str = "a smaller whole number";
 
@@ -66,7 +89,8 @@ fn wanted(message: &str) -> Option<&'static str> {
         "Expected opening `[`" => "a list in brackets: [a, b]",
         "Expected opening `{`" => "a map in braces: {\"name\": value}",
         "Expected opening `(`" => "settings in parentheses; without settings it is written Name()",
-        "Expected identifier" => "a name without quotes, such as Name()",
+        "Expected identifier" => NAME,
+        _ if message.starts_with("Found invalid std identifier") => NAME,
         _ if message.starts_with("Expected opening `(` for struct") => {
             "fields in parentheses: (field: value)"
         }

@@ -81,9 +81,9 @@ fn parse(
         .with_default_extension(Extensions::UNWRAP_VARIANT_NEWTYPES | Extensions::IMPLICIT_SOME)
         .with_recursion_limit(64);
     let (readable, added) = locate::with_bodies(&edited, "evaluate.probes");
-    let read = options.from_str_seed(&readable, With::<Recipe>::new(&with_scripts));
-    let read = read.map_err(|error| {
-        let mut complaint = Complaint::of(&error, &readable);
+    let read = |text: &str| options.from_str_seed(text, With::<Recipe>::new(&with_scripts));
+    let read = read(&readable).map_err(|error| {
+        let mut complaint = Complaint::with_names(&error, &readable, |text| read(text).err());
         complaint.offset -= 2 * added.iter().filter(|end| **end <= complaint.offset).count();
         // An override that cannot be read is blamed by its flag, not by a place in the file.
         let blamed = set.iter().rev().find(|(change, before)| {
