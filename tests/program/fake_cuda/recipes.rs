@@ -13,7 +13,9 @@ use crate::program::resume::{file_of, same_state};
 fn parts(text: &str) -> BTreeSet<String> {
     let code: Vec<&str> =
         text.lines().map(|line| line.split("//").next().unwrap_or_default().trim()).collect();
-    let parts = code.iter().filter(|line| !line.starts_with("params:")).flat_map(|line| {
+    // `small` puts other data in the place of its own.
+    let apart = |line: &&&str| !line.starts_with("params:") && !line.starts_with("data:");
+    let parts = code.iter().filter(apart).flat_map(|line| {
         let opened = line.split_inclusive('(').filter(|words| words.ends_with('('));
         opened
             .filter_map(|words| words.rsplit([' ', '"', '(', '[']).find(|word| !word.is_empty()))
