@@ -148,7 +148,7 @@ fn time(
     let ms_per_step = median(&times);
     let batch = recipe.batch * recipe.accumulate;
     Ok(Report {
-        recipe: recipe.file.clone(),
+        recipe: recipe.place(),
         device: format!("{device:?}").to_lowercase(),
         threads: threads(),
         batch,

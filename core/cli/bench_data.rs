@@ -154,7 +154,7 @@ fn time(args: &DataArgs, recipe: &Recipe, dataset: &Dataset, device: Device) -> 
     let wait = (batches.waited() - waited) / seconds;
     let stream = worked.zip(dataset.worked()).map(|(before, after)| streamed(before, after, wait));
     Ok(Report {
-        recipe: recipe.file.clone(),
+        recipe: recipe.place(),
         data: dataset.info().name.clone(),
         device: format!("{device:?}").to_lowercase(),
         threads: threads(),

@@ -48,13 +48,13 @@ pub fn check(args: &CheckArgs) -> Result<()> {
     if let Some(missing) = missing {
         return Err(bad_input(format!(
             "{missing}. All else of {} is good: three dry steps of {} went through on made-up images of this shape",
-            recipe.file,
+            recipe.place(),
             session.method().file()
         )));
     }
     output::print(&format!(
         "{} is good: {} steps on {}; three dry steps of {} went through",
-        recipe.file,
+        recipe.place(),
         output::thousands(session.clock().steps),
         dataset.info().name,
         session.method().file()

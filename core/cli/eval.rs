@@ -295,7 +295,7 @@ fn mixers(session: &mut Session, dataset: &Dataset, recipe: &Recipe) -> Result<R
         reports.insert(name.clone(), by_lambda);
     }
     if reports.is_empty() {
-        return Err(bad_input(format!("--protocol mixer: {} has no mixer with a mask", recipe.file)));
+        return Err(bad_input(format!("--protocol mixer: {} has no mixer with a mask", recipe.place())));
     }
     Ok(reports)
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use admix_api::{Registry, did_you_mean};
-use admix_engine::{Override, Recipe};
+use admix_engine::{Override, Recipe, RecipeText, tidy, variants};
 use anyhow::Result;
 use clap::Args;
 use serde_json::json;
@@ -11,8 +11,57 @@ use serde_json::json;
 use crate::failure::bad_input;
 use crate::output::{self, Format};
 
-/// Name and text of every recipe in `configs/`, sorted by name.
-const BUNDLED: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/recipes.rs"));
+/// Name and text of every file in `configs/`, sorted by name.
+const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/recipes.rs"));
+
+/// A bundled recipe: a file, or one of the recipes of a file.
+struct Bundled {
+    /// `cifar10/r18/amix`.
+    name: String,
+    /// What it is.
+    about: String,
+    file: (&'static str, &'static str),
+    variant: Option<String>,
+}
+
+impl Bundled {
+    fn text(&self) -> Result<RecipeText> {
+        let (name, text) = self.file;
+        Ok(RecipeText::of(text, &bundled_file(name), self.variant.as_deref())?)
+    }
+
+    /// Its text for people.
+    fn whole(&self) -> Result<String> {
+        let text = self.text()?.text;
+        if self.variant.is_none() {
+            return Ok(text);
+        }
+        let tidy = tidy(&text);
+        let rest = tidy.split_once('\n').map_or("", |(_, rest)| rest);
+        Ok(format!("// {}\n{rest}", self.about))
+    }
+}
+
+/// Every bundled recipe, sorted by name.
+fn bundled() -> Vec<Bundled> {
+    let of_file = |file: &(&'static str, &'static str)| {
+        let (name, text) = *file;
+        let several = variants(text).into_iter().map(|variant| Bundled {
+            name: format!("{name}/{}", variant.name),
+            about: variant.about,
+            file: *file,
+            variant: Some(variant.name),
+        });
+        let mut all: Vec<Bundled> = several.collect();
+        if all.is_empty() {
+            all.push(Bundled { name: name.into(), about: about(text).into(), file: *file, variant: None });
+        }
+        all
+    };
+    let mut all: Vec<Bundled> = FILES.iter().flat_map(of_file).collect();
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all
+}
 
 /// Flags of `admix recipes`.
 #[derive(Args)]
@@ -26,7 +75,7 @@ pub struct RecipesArgs {
 /// A recipe and what is changed in it: flags of every command that reads one.
 #[derive(Args, Debug, Clone)]
 pub struct RecipeArgs {
-    /// A recipe's file, or the name of a bundled one (`admix recipes` lists them).
+    /// A recipe's file, one of the recipes of a file, as FILE/NAME, or the name of a bundled one (`admix recipes` lists them).
     pub recipe: String,
     #[command(flatten)]
     #[allow(missing_docs, reason = "clap would take it for text of the help")]
@@ -41,20 +90,11 @@ pub struct Changes {
     pub set: Vec<Override>,
 }
 
-/// The text of a recipe and its name in messages.
-pub struct Text {
-    /// RON.
-    pub text: String,
-    /// A path.
-    pub file: String,
-}
-
 impl RecipeArgs {
     /// Reads the recipe, with the changes and then `more`.
     pub fn read(&self, more: &[Override], registry: &Registry) -> Result<Recipe> {
-        let Text { text, file } = find(&self.recipe)?;
         let overrides: Vec<Override> = self.changes.set.iter().chain(more).cloned().collect();
-        Ok(Recipe::parse(&text, &file, &overrides, registry)?)
+        Ok(find(&self.recipe)?.read(&overrides, registry)?)
     }
 }
 
@@ -63,20 +103,18 @@ pub fn change(path: &str, value: impl ToString) -> Override {
     Override { path: path.into(), value: value.to_string() }
 }
 
-/// The recipe in this file, or the bundled one of this name.
-pub fn find(recipe: &str) -> Result<Text> {
+/// The recipe of this file, or the bundled one of this name.
+pub fn find(recipe: &str) -> Result<RecipeText> {
     let path = Path::new(recipe);
-    if path.is_file() {
-        let text = std::fs::read_to_string(path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::InvalidData => {
-                bad_input(format!("the recipe {recipe} is not text; expected RON"))
-            }
-            _ => bad_input(format!("cannot read the recipe {recipe}: {source}")),
-        })?;
-        return Ok(Text { text, file: recipe.into() });
+    if let Some(text) = RecipeText::open(path)? {
+        return Ok(text);
     }
-    if let Some((name, text)) = BUNDLED.iter().find(|(name, _)| *name == recipe) {
-        return Ok(Text { text: (*text).into(), file: bundled_file(name) });
+    if let Some(found) = bundled().iter().find(|bundled| bundled.name == recipe) {
+        return found.text();
+    }
+    if let Some((name, text)) = FILES.iter().find(|(name, _)| *name == recipe) {
+        // Tells which recipes it has.
+        return Ok(RecipeText::of(text, name, None)?);
     }
     Err(bad_input(format!("no recipe `{recipe}`: {}", remedy(recipe, path.is_dir()))))
 }
@@ -87,39 +125,46 @@ fn bundled_file(name: &str) -> String {
 }
 
 fn remedy(recipe: &str, is_folder: bool) -> String {
-    let name = recipe.trim_start_matches("./").trim_start_matches("configs/").trim_end_matches(".ron");
+    let name = plain(recipe);
     if is_folder {
         return "that is a folder, expected a file".into();
     }
-    if BUNDLED.iter().any(|(have, _)| *have == name) {
+    let all = bundled();
+    if all.iter().any(|bundled| bundled.name == name) {
         return format!("there is no such file; the bundled recipe of this name is `{name}`");
     }
-    let names = BUNDLED.iter().map(|(name, _)| *name);
-    format!("neither a file nor a bundled recipe; `admix recipes` lists those{}", did_you_mean(name, names))
+    let hint = did_you_mean(&name, all.iter().map(|bundled| bundled.name.as_str()));
+    format!("neither a file nor a bundled recipe; `admix recipes` lists those{hint}")
 }
 
 /// Lists the bundled recipes, or prints one.
 pub fn recipes(args: &RecipesArgs) -> Result<()> {
     match (&args.name, args.format) {
-        (Some(name), Format::Text) => output::print(bundled(name)?),
-        (Some(name), Format::Json) => output::print_json(&json!({ "name": name, "text": bundled(name)? })),
+        (Some(name), Format::Text) => output::print(&whole(name)?),
+        (Some(name), Format::Json) => output::print_json(&json!({ "name": name, "text": whole(name)? })),
         (None, Format::Text) => {
             let rows: Vec<_> =
-                BUNDLED.iter().map(|(name, text)| vec![(*name).into(), about(text).into()]).collect();
+                bundled().into_iter().map(|bundled| vec![bundled.name, bundled.about]).collect();
             output::print(&output::table(&rows))
         }
         (None, Format::Json) => {
-            let rows: Vec<_> =
-                BUNDLED.iter().map(|(name, text)| json!({ "name": name, "about": about(text) })).collect();
-            output::print_json(&rows)
+            let row = |bundled: Bundled| json!({ "name": bundled.name, "about": bundled.about });
+            output::print_json(&bundled().into_iter().map(row).collect::<Vec<_>>())
         }
     }
 }
 
-fn bundled(name: &str) -> Result<&'static str> {
-    let plain = name.trim_start_matches("configs/").trim_end_matches(".ron");
-    let found = BUNDLED.iter().find(|(have, _)| *have == plain).map(|(_, text)| *text);
-    found.ok_or_else(|| bad_input(format!("no bundled recipe `{name}`: {}", remedy(name, false))))
+/// The name of a bundled recipe whose path this may be.
+fn plain(recipe: &str) -> String {
+    let name = recipe.trim_start_matches("./").trim_start_matches("configs/").trim_end_matches(".ron");
+    name.replace(".ron/", "/")
+}
+
+fn whole(name: &str) -> Result<String> {
+    let plain = plain(name);
+    let all = bundled();
+    let found = all.iter().find(|bundled| bundled.name == plain);
+    found.ok_or_else(|| bad_input(format!("no bundled recipe `{name}`: {}", remedy(name, false))))?.whole()
 }
 
 /// The first line of the comment that a recipe starts with.
@@ -134,14 +179,21 @@ mod tests {
     #[test]
     fn every_bundled_recipe_says_what_it_is_and_can_be_read() {
         let registry = admix_engine::registry().expect("plugins");
-        assert!(BUNDLED.iter().any(|(name, _)| *name == "quickstart"));
-        for (name, text) in BUNDLED {
-            assert!(!about(text).is_empty(), "{name} must begin with a comment that says what it is");
-            let lines = text.lines().count();
+        let all = bundled();
+        assert!(all.iter().any(|bundled| bundled.name == "quickstart"));
+        for bundled in &all {
+            let name = &bundled.name;
+            assert!(!bundled.about.is_empty(), "{name} must begin with a comment that says what it is");
+            let whole = bundled.whole().expect("its text");
+            let lines = whole.lines().count();
             assert!(lines <= 40, "{name} has {lines} lines");
-            Recipe::parse(text, &bundled_file(name), &[], &registry)
-                .unwrap_or_else(|error| panic!("{name}: {error}"));
+            let parsed = bundled.text().expect("its text").read(&[], &registry);
+            let parsed = parsed.unwrap_or_else(|error| panic!("{name}: {error}"));
+            // What is shown is what is run.
+            let shown = Recipe::parse(&whole, &parsed.file, &[], &registry).expect("a recipe");
+            assert_eq!(json!(shown), json!(parsed), "{name}");
         }
+        assert!(all.windows(2).all(|pair| pair[0].name != pair[1].name), "each name stands for one recipe");
     }
 
     #[test]

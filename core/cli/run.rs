@@ -215,7 +215,7 @@ fn dry_run(
     match args.format {
         Format::Json => output::print_json(&json!({
             "event": "dry_run",
-            "recipe": recipe.file,
+            "recipe": recipe.place(),
             "script": session.method().file(),
             "data": info.name,
             "train_images": info.train,
@@ -228,7 +228,7 @@ fn dry_run(
             warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
             output::print(&format!(
                 "{} is ready: {} steps in {} epochs on {} images of {}, method {}; nothing was written",
-                recipe.file,
+                recipe.place(),
                 output::thousands(clock.steps),
                 clock.epochs,
                 output::thousands(info.train as u64),

@@ -46,7 +46,7 @@ pub fn show(args: &ShowArgs) -> Result<()> {
             )
             .collect();
         return output::print_json(&json!({
-            "recipe": recipe.file,
+            "recipe": recipe.place(),
             "values": values,
             "script": script,
             "params": params,

@@ -1,6 +1,6 @@
 //! Stripes: two classes, stripes across and stripes down, made on the spot.
 
-use admix_data::{About, DatasetSource, Images, Part, Result, Source, Wanted, dataset};
+use admix_data::{About, Contents, DatasetSource, Images, Part, Result, Source, Wanted, dataset};
 
 const SIDE: usize = 16;
 
@@ -24,7 +24,7 @@ impl DatasetSource for Stripes {
         }
     }
 
-    fn load(&self, wanted: Wanted<'_>) -> Result<Source> {
+    fn load(&self, wanted: Wanted<'_>) -> Result<Contents> {
         let split = |name: &str, n: usize| {
             let mut images = Images { labels: Vec::new(), pixels: Vec::new() };
             for i in 0..n {
@@ -41,11 +41,7 @@ impl DatasetSource for Stripes {
         let about = self.about();
         let (train, test) = (split("train", about.train)?, split("test", about.test)?);
         let sizes = (about.train, about.test);
-        Ok(Source {
-            info: about.info("stripes", sizes, "made on the spot".into()),
-            train,
-            test,
-            unlabelled: None,
-        })
+        let info = about.info("stripes", sizes, "made on the spot".into());
+        Ok(Source { info, train, test, unlabelled: None }.into())
     }
 }

@@ -7,6 +7,7 @@ mod crashes;
 mod diverging;
 mod errors;
 mod fake_cuda;
+mod fine_grained;
 mod folders;
 mod forged;
 mod imports;

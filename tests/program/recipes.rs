@@ -2,24 +2,31 @@
 
 use std::collections::BTreeSet;
 
+use admix_engine::{RecipeText, tidy, variants};
 use serde_json::Value;
 
 use super::{Place, files_below, repository};
 use crate::toy_size;
 
-/// Every bundled recipe: its name, its path and its text.
+/// Every bundled recipe: its name, its path and its text, as long as its file.
 pub fn bundled() -> Vec<(String, String, String)> {
     let root = repository().join("configs");
     let files = files_below(&root).into_iter();
-    files
-        .map(|file| {
-            let inside = file.strip_prefix(&root).expect("below configs").with_extension("");
-            let name = inside.to_str().expect("UTF-8").to_string();
-            assert!(file.extension().is_some_and(|extension| extension == "ron"), "{}", file.display());
-            let text = std::fs::read_to_string(&file).expect("UTF-8");
-            (name, file.to_str().expect("UTF-8").to_string(), text)
-        })
-        .collect()
+    let recipes = files.flat_map(|file| {
+        let inside = file.strip_prefix(&root).expect("below configs").with_extension("");
+        let name = inside.to_str().expect("UTF-8");
+        assert!(file.extension().is_some_and(|extension| extension == "ron"), "{}", file.display());
+        let (text, file) = (std::fs::read_to_string(&file).expect("UTF-8"), file.to_str().expect("UTF-8"));
+        let one = |variant: &str| {
+            let recipe = RecipeText::of(&text, file, Some(variant)).expect("a recipe");
+            (format!("{name}/{variant}"), format!("{file}/{variant}"), recipe.text)
+        };
+        match variants(&text) {
+            several if several.is_empty() => vec![(name.to_owned(), file.to_owned(), text)],
+            several => several.iter().map(|variant| one(&variant.name)).collect(),
+        }
+    });
+    recipes.collect()
 }
 
 /// The change that makes a network narrow; a plain ConvNet names its widths.
@@ -34,12 +41,24 @@ pub fn small(text: &str) -> Vec<String> {
     settings.into_iter().flat_map(|setting| ["--set".into(), setting]).collect()
 }
 
-/// What makes a run another one on generated images: everything but the data, the length and the learning rate.
-fn trained(text: &str) -> String {
+/// What makes a run another one on generated images: everything but the data, the length and the learning rate. A policy of a
+/// file of policies is run on one of the networks that have it.
+fn trained(text: &str, file: &str) -> String {
     let code = text.lines().map(|line| line.split("//").next().unwrap_or_default().trim());
-    let apart = ["epochs:", "batch:", "data:", "optimizer:", "evaluate:", "queues:", "params:"];
-    let lines: Vec<&str> = code.filter(|line| !apart.iter().any(|field| line.starts_with(field))).collect();
-    lines.join("\n")
+    let mut apart = vec![
+        "epochs:",
+        "batch:",
+        "data:",
+        "optimizer:",
+        "evaluate:",
+        "queues:",
+        "params:",
+        "groups:",
+        "init:",
+    ];
+    apart.extend((!file.ends_with(".ron")).then_some("model:"));
+    let code = code.filter(|line| !line.is_empty() && !apart.iter().any(|field| line.starts_with(field)));
+    code.collect::<Vec<_>>().join("\n")
 }
 
 #[test]
@@ -47,14 +66,14 @@ fn every_recipe_passes_its_check_and_each_kind_of_run_takes_two_steps() {
     let all = bundled();
     assert!(all.len() >= 14, "{}", all.len());
     let mut seen = BTreeSet::new();
-    for (name, _, text) in all {
+    for (name, file, text) in all {
         let place = Place::new();
         let flags = small(&text);
         let with = |first: &[&str], more: &[&str]| -> Vec<String> {
             let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
             [words(first), flags.clone(), words(more)].concat()
         };
-        if seen.insert(trained(&text)) {
+        if seen.insert(trained(&text, &file)) {
             let run = with(
                 &["run", &name],
                 &["--out", "run", "--max-steps", "2", "--device", "cpu", "--threads", "1"],
@@ -75,23 +94,101 @@ fn every_recipe_passes_its_check_and_each_kind_of_run_takes_two_steps() {
 fn recipes_have_8_to_30_lines_and_are_all_listed() {
     let all = bundled();
     for (name, _, text) in &all {
-        assert!((8..=30).contains(&text.lines().count()), "{name} has {} lines", text.lines().count());
+        let lines = tidy(text).lines().count();
+        assert!((8..=30).contains(&lines), "{name} has {lines} lines");
     }
     let place = Place::new();
     let outcome = place.admix(&["recipes"]).good();
     let listed: Vec<&str> =
         outcome.stdout.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(listed.len(), all.len());
     for (name, _, text) in &all {
         let line = outcome.stdout.lines().find(|line| line.split_whitespace().next() == Some(name));
-        let about = text.lines().next().expect("a line").trim_start_matches("//").trim();
+        let about =
+            text.lines().next().expect("a line").trim_start_matches("//").trim().trim_end_matches('.');
         assert!(
             line.is_some_and(|line| line.contains(about)),
             "{name} is not among {listed:?} with what it is"
         );
     }
-    let (name, _, text) = &all[0];
+    let (name, _, text) =
+        all.iter().find(|(_, file, _)| file.ends_with(".ron")).expect("a file of one recipe");
     assert_eq!(place.admix(&["recipes", name]).good().stdout.trim_end(), text.trim_end());
 }
+
+#[test]
+fn a_recipe_among_several_of_a_file_is_shown_whole_and_runs_alone() {
+    let place = Place::new();
+    let whole = place.admix(&["recipes", "cub200/r18/amix"]).good().stdout;
+    for part in [
+        "// CUB-200-2011, ResNet-18 from ImageNet's weights, Table 2 of the paper: AMix in the form of the paper.\n(\n",
+        "\n    epochs: 200,\n",
+        "\n    method: \"amix\",\n",
+        "\n    evaluate: (report: \"mix_k\"),\n)",
+    ] {
+        assert!(whole.contains(part), "{part}: {whole}");
+    }
+    assert!(
+        !whole.contains("variants") && !whole.contains("PuzzleMix") && !whole.contains("mixup"),
+        "{whole}"
+    );
+    place.write("whole.ron", &whole);
+    let values = |recipe: &str| {
+        let shown = place.admix(&["show", recipe, "--format", "json"]).good().stdout;
+        let mut shown: Value = serde_json::from_str(&shown).expect("JSON");
+        let rows = shown["values"].as_array_mut().expect("a list");
+        for row in rows {
+            let origin = row["origin"].as_str().map(|from| from[..4].to_owned());
+            row["origin"] = origin.into();
+        }
+        shown["recipe"].take();
+        shown
+    };
+    assert_eq!(values("whole.ron"), values("cub200/r18/amix"));
+
+    place.write("mine.ron", SEVERAL);
+    place.admix(&["recipes", "mine.ron"]).refused(2, &["no bundled recipe"]);
+    place.admix(&["check", "mine.ron"]).refused(2, &["mine.ron:5:15", "`mine.ron/plain`, `mine.ron/mixed`"]);
+    place.admix(&["check", "mine.ron/mixd"]).refused(2, &["no recipe `mixd`", "Did you mean `mixed`?"]);
+    place.admix(&["check", "cub200/r18"]).refused(2, &["name one of them", "`cub200/r18/amix`"]);
+    place.admix(&["check", "cub200/r18/amx"]).refused(2, &["Did you mean `cub200/r18/amix`?"]);
+    place.admix(&["check", "quickstart.ron/amix"]).refused(2, &["neither a file nor a bundled recipe"]);
+    let run = ["run", "mine.ron/mixed", "--set", "batch=8", "--max-steps", "2"];
+    let said = place.compute(&run).good().stdout;
+    assert!(said.contains("runs/mine-mixed"), "{said}");
+    let kept = std::fs::read_to_string(place.path("runs/mine-mixed/recipe.ron")).expect("the recipe");
+    assert!(kept.contains("    mixers: {\"mix\": MixUp()},\n") && kept.contains("    batch: 8,\n"), "{kept}");
+    let facts = std::fs::read_to_string(place.path("runs/mine-mixed/run.json")).expect("facts");
+    assert!(facts.contains(r#""recipe": "mine.ron/mixed""#), "{facts}");
+    place.compute(&[&run[..4], &["--resume", "runs/mine-mixed", "--max-steps", "4"]].concat()).good();
+    // A fault is told where it stands in the file.
+    place.write("mine.ron", SEVERAL.replace("MixUp()", "MixUp(alpha: -1.0)"));
+    place.admix(&["check", "mine.ron/mixed"]).refused(2, &["mine.ron:11:43", "`mixers.mix.alpha` is -1"]);
+    place.admix(&["check", "mine.ron/plain"]).good();
+    place.write("mine.ron", SEVERAL.replace("mixers:", "mixer:"));
+    place
+        .admix(&["check", "mine.ron/mixed"])
+        .refused(2, &["mine.ron:11:", "unknown field `mixer`", "mixers"]);
+}
+
+const SEVERAL: &str = r#"// Mine.
+(
+    epochs: 2,
+    batch: 4,
+    variants: {
+        // As it is.
+        "plain": (),
+        // Mixed.
+        "mixed": (
+            batch: 16,
+            mixers: {"mix": MixUp()},
+        ),
+    },
+    data: (name: "toy", toy: (train: 32, test: 16)),
+    model: ConvNet(widths: [4], strides: [2]),
+    method: "mixup",
+)
+"#;
 
 /// The key under which a value of this path stands in a recipe's text.
 fn key(path: &str) -> &str {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use admix_api::{Ask, Loss, LossInput, MixInput, Mixer, Pairing, Streams};
-use admix_engine::{Method, Recipe, ScriptKind, ScriptedLoss, ScriptedMixer};
+use admix_engine::{Method, RecipeText, ScriptKind, ScriptedLoss, ScriptedMixer, variants};
 use admix_torch::Device;
 
 use super::{Block, blocks_in, read, registry};
@@ -25,7 +25,13 @@ fn every_recipe_in_the_documents_is_read() {
             let method = if has("method:") { "" } else { "method: \"amix\",\n" };
             format!("({epochs}{method}{})", block.text)
         };
-        Recipe::parse(&text, &block.at(), &[], &registry()).unwrap_or_else(|error| panic!("{error}"));
+        let several = variants(&text).into_iter().map(|variant| Some(variant.name));
+        let names = if text.contains("variants:") { several.collect() } else { vec![None] };
+        for name in names {
+            let recipe = RecipeText::of(&text, &block.at(), name.as_deref());
+            let read = recipe.and_then(|recipe| recipe.read(&[], &registry()));
+            read.unwrap_or_else(|error| panic!("{error}"));
+        }
     }
 }
 

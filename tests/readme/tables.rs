@@ -36,8 +36,8 @@ fn same(told: &str, value: &str) -> bool {
 
 #[test]
 fn every_field_of_a_recipe_is_documented_with_its_default() {
-    let text =
-        r#"(epochs: 1, method: "mixup", pairs: [()], mixers: {"name": CutMix()}, groups: {"name": ()})"#;
+    let text = r#"(epochs: 1, method: "mixup", pairs: [()], mixers: {"name": CutMix()}, groups: {"name": ()},
+        data: (aircraft: (), toy: ()))"#;
     let recipe = Recipe::parse(text, "x.ron", &[], &registry()).expect("a recipe");
     let mut real: BTreeMap<String, String> = BTreeMap::new();
     for (path, value, _) in describe(&recipe, text).expect("values") {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// Adds the text of every recipe below a folder by its name, which begins with `prefix`: "cifar10/r18/amix".
+/// Adds the text of every file of one recipe below a folder by its name, which begins with `prefix`: "cifar10/r18/amix".
 ///
 /// # Errors
 /// A file cannot be read.
@@ -17,10 +17,11 @@ pub fn collect(folder: &Path, prefix: &str, recipes: &mut BTreeMap<String, Strin
         if path.is_dir() {
             collect(&path, &format!("{prefix}{name}/"), recipes)?;
         } else if path.extension().is_some_and(|end| end == "ron") {
-            recipes.insert(
-                format!("{prefix}{name}"),
-                fs::read_to_string(&path).with_context(|| path.display().to_string())?,
-            );
+            let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+            // The recipes of a file of several are policies and networks that others have too.
+            if !text.lines().any(|line| line.trim_start().starts_with("variants:")) {
+                recipes.insert(format!("{prefix}{name}"), text);
+            }
         }
     }
     Ok(())

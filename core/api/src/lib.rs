@@ -81,7 +81,7 @@ pub use params::{Buffer, Hints, Init, Parameter, Path, Store};
 pub use plan::{Ask, Plan, Planned, Value, over_images};
 pub use read::Seed;
 pub use registry::{Registry, StaticPlugin};
-pub use section::{FromRecipe, Named, With, key as section_key};
+pub use section::{FromRecipe, Named, OtherFields, With, key as section_key, unknown_among as unknown_field};
 pub use served::{Served, ServedSetting};
 pub use settings::Settings;
 

@@ -203,6 +203,69 @@ pub fn key<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Option<String>, A::Err
     map.next_key_seed(crate::served::Name)
 }
 
+/// Fields of a section whose names are those of entries of the registry.
+///
+/// ```
+/// use admix_api::serde::de::{MapAccess, value::Error};
+/// use admix_api::{OtherFields, Registry};
+///
+/// /// Any field that begins with `x_`.
+/// #[derive(Debug, Default, Clone, PartialEq, serde::Serialize)]
+/// struct Extra(std::collections::BTreeMap<String, u64>);
+///
+/// impl OtherFields for Extra {
+///     fn names(_: &Registry) -> Vec<String> {
+///         vec!["x_...".into()]
+///     }
+///
+///     fn take<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A, _: &Registry) -> Result<bool, A::Error> {
+///         let is_mine = name.starts_with("x_");
+///         if is_mine {
+///             self.0.insert(name.into(), map.next_value()?);
+///         }
+///         Ok(is_mine)
+///     }
+/// }
+///
+/// admix_api::section! {
+///     /// What is drawn.
+///     default pub struct Drawing {
+///         /// Side in pixels.
+///         pub side: u64 = 32,
+///         ; others
+///         /// What else there is.
+///         pub extra: Extra,
+///     }
+/// }
+///
+/// let mut text = serde_json::Deserializer::from_str(r#"{"x_a": 1}"#);
+/// let read = <Drawing as admix_api::FromRecipe>::read(&mut text, &Registry::default())?;
+/// assert_eq!((read.side, read.extra.0["x_a"]), (32, 1));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+pub trait OtherFields: Default {
+    /// The names that such a field may have, for messages.
+    fn names(registry: &Registry) -> Vec<String>;
+
+    /// Reads the field of this name; `false` if it is none of these.
+    ///
+    /// # Errors
+    /// The format's own, or the field was read before.
+    fn take<'de, A: MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        map: &mut A,
+        registry: &Registry,
+    ) -> Result<bool, A::Error>;
+}
+
+/// The message for a field that a section with [`OtherFields`] does not have.
+#[doc(hidden)]
+pub fn unknown_among(unknown: &str, fields: &[&str], others: &[String]) -> String {
+    let known = fields.iter().copied().chain(others.iter().map(String::as_str));
+    format!("unknown field `{unknown}`, expected one of `{}`", known.collect::<Vec<_>>().join("`, `"))
+}
+
 /// A section of a recipe: a struct with a default for each field, each written once.
 ///
 /// ```
@@ -217,26 +280,32 @@ pub fn key<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Option<String>, A::Err
 /// ```
 ///
 /// Without `default`, a field may have no default: a text that leaves it out is refused, and the section has no `Default`.
-/// Fields after `beside` are no part of the text and begin as their type's default.
+/// A field after `others` takes the [`OtherFields`]; fields after `beside` are no part of the text and begin as their type's
+/// default.
 #[macro_export]
 macro_rules! section {
     (
         $(#[$meta:meta])* default $vis:vis struct $name:ident {
             $($(#[$about:meta])* $seen:vis $field:ident: $type:ty = $default:expr),* $(,)?
+            $(; others $(#[$others_about:meta])* $others_seen:vis $others:ident: $others_type:ty $(,)?)?
         }
     ) => {
         $crate::section! {
-            $(#[$meta])* $vis struct $name { $($(#[$about])* $seen $field: $type = $default),* }
+            $(#[$meta])* $vis struct $name {
+                $($(#[$about])* $seen $field: $type = $default),*
+                $(; others $(#[$others_about])* $others_seen $others: $others_type)?
+            }
         }
         impl ::std::default::Default for $name {
             fn default() -> Self {
-                Self { $($field: $default),* }
+                Self { $($field: $default,)* $($others: ::std::default::Default::default(),)? }
             }
         }
     };
     (
         $(#[$meta:meta])* $vis:vis struct $name:ident {
             $($(#[$about:meta])* $seen:vis $field:ident: $type:ty $(= $default:expr)?),* $(,)?
+            $(; others $(#[$others_about:meta])* $others_seen:vis $others:ident: $others_type:ty $(,)?)?
             $(; beside $($(#[$beside_about:meta])* $beside_seen:vis $beside:ident: $beside_type:ty),* $(,)?)?
         }
     ) => {
@@ -245,6 +314,7 @@ macro_rules! section {
         #[serde(crate = "admix_api::serde")]
         $vis struct $name {
             $($(#[$about])* $seen $field: $type,)*
+            $($(#[$others_about])* #[serde(flatten)] $others_seen $others: $others_type,)?
             $($($(#[$beside_about])* #[serde(skip)] $beside_seen $beside: $beside_type,)*)?
         }
 
@@ -266,6 +336,7 @@ macro_rules! section {
                         mut map: A,
                     ) -> ::std::result::Result<Self::Value, A::Error> {
                         $(let mut $field: Option<$type> = None;)*
+                        $(let mut $others: $others_type = ::std::default::Default::default();)?
                         while let Some(key) = $crate::section_key(&mut map)? {
                             match key.as_str() {
                                 $(stringify!($field) if $field.is_some() => {
@@ -274,7 +345,8 @@ macro_rules! section {
                                 stringify!($field) => {
                                     $field = Some(map.next_value_seed($crate::With::new(self.0))?);
                                 })*
-                                unknown => return Err(A::Error::unknown_field(unknown, FIELDS)),
+                                $(other if $crate::OtherFields::take(&mut $others, other, &mut map, self.0)? => {})?
+                                unknown => return Err($crate::section!(@unknown self unknown $($others_type)?)),
                             }
                         }
                         Ok($name {
@@ -282,6 +354,7 @@ macro_rules! section {
                                 Some(given) => given,
                                 None => $crate::section!(@default $field $($default)?),
                             },)*
+                            $($others,)?
                             $($($beside: ::std::default::Default::default(),)*)?
                         })
                     }
@@ -289,6 +362,14 @@ macro_rules! section {
                 deserializer.deserialize_struct(stringify!($name), FIELDS, Fields(registry))
             }
         }
+    };
+    (@unknown $fields:ident $unknown:ident) => { A::Error::unknown_field($unknown, FIELDS) };
+    (@unknown $fields:ident $unknown:ident $others:ty) => {
+        A::Error::custom($crate::unknown_field(
+            $unknown,
+            FIELDS,
+            &<$others as $crate::OtherFields>::names($fields.0),
+        ))
     };
     (@default $field:ident $default:expr) => { $default };
     (@default $field:ident) => { return Err(A::Error::missing_field(stringify!($field))) };

@@ -10,7 +10,6 @@ use crate::config::DataConfig;
 use crate::datasets::DatasetSource;
 use crate::error::check_name;
 use crate::lookup::Datasets;
-use crate::stream::Asked;
 use crate::{Info, Result, packed, stream};
 
 /// A line of `admix datasets`.
@@ -128,10 +127,10 @@ impl Datasets<'_> {
                 checksum,
             });
         }
-        if self.is_folder(name) {
-            let bytes = self.folder(name, &Asked::default())?.verify()?;
-            let (info, path) = (self.info(name)?, Some(self.root.join(name)));
-            return Ok(Verified { info, path, bytes, checksum: None });
+        if self.is_streamed(name) {
+            let files = self.files_of(&self.config(name))?;
+            let bytes = files.verify()?;
+            return Ok(Verified { info: self.info(name)?, path: Some(files.path), bytes, checksum: None });
         }
         let info = self.info(name)?;
         let read = self.named(name).map(|set| set.read_through(self.root)).transpose()?.flatten();
@@ -152,10 +151,14 @@ impl Datasets<'_> {
             let source = format!("{}, from {}", path.display(), header.info.source);
             return Ok(Info { name: name.into(), source, ..header.info });
         }
-        if self.is_folder(name) {
-            return Ok(self.folder(name, &Asked::default())?.info(name, (stream::SIZE, stream::SIZE)));
+        let config = self.config(name);
+        if self.is_streamed(name) {
+            return Ok(self.files_of(&config)?.info(name, (stream::SIZE, stream::SIZE)));
         }
-        let config = DataConfig { name: name.into(), root: self.root.into(), ..DataConfig::default() };
         Ok(self.source(&config, Streams::new(0))?.info)
+    }
+
+    fn config(&self, name: &str) -> DataConfig {
+        DataConfig { name: name.into(), root: self.root.into(), ..DataConfig::default() }
     }
 }

@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
-use admix_api::section;
-use serde_json::{Value as Json, json};
+use admix_api::{Registry, section};
 
 use crate::augment::{AugmentChoice, Shift};
-use crate::datasets::{DatasetSource, Toy};
+use crate::datasets::SetSettings;
 use crate::error::{check_name, of_entry, setting};
 use crate::import::{Channels, Exif};
 use crate::stream::{Asked, BrokenFiles, Reading, SIZE, Storage};
@@ -19,8 +18,8 @@ section! {
     /// The `data` part of a recipe. By default the embedded set, under the CIFAR augmentation of the paper (spec: random crop
     /// with 4 pixels of reflected border, flip).
     default pub struct DataConfig {
-        /// `fashion-mini` (embedded), `fashion-mnist`, `cifar10`, `cifar100`, `stl10`, `tiny_imagenet`, `toy`, a set imported by
-        /// `admix data import`, or a folder `<root>/<name>/{train,val}/<class>/<files>` of images, such as `imagenet`. A folder
+        /// `fashion-mini` (embedded), `fashion-mnist`, `cifar10`, `cifar100`, `stl10`, `tiny_imagenet`, `cub200`, `aircraft`,
+        /// `toy`, a set imported by `admix data import`, or a folder `<root>/<name>/{train,val}/<class>/<files>` of images, such as `imagenet`. A folder
         /// of images without class folders is a set without labels.
         pub name: String = "fashion-mini".into(),
         /// The folder that holds the datasets.
@@ -60,12 +59,14 @@ section! {
         pub flip: bool = true,
         /// Crop training images at random after adding a reflected border of so many pixels; for augmentations that heed it, such as `Shift`.
         pub crop: Option<i64> = Some(4),
-        /// The generated set, for `name: "toy"`.
-        pub toy: Toy = Toy::default(),
         /// Mean of each channel, pixels in [0, 1]; the dataset's own by default.
         pub mean: Option<Vec<f64>> = None,
         /// Standard deviation of each channel, pixels in [0, 1]; the dataset's own by default.
         pub std: Option<Vec<f64>> = None,
+        ; others
+        /// The settings of datasets that have some, each at the name of its dataset: `toy: (classes: 10)`. Those of other
+        /// datasets than `name` play no part.
+        pub sets: SetSettings,
     }
 }
 
@@ -124,7 +125,7 @@ impl DataConfig {
             let wanted = format!("numbers above {small:?}, one per channel");
             return Err(setting("data.std", format!("{std:?}"), &wanted));
         }
-        self.toy.validate().map_err(|error| of_entry("data.toy", error))
+        self.sets.validate()
     }
 
     /// Checks what is about threads and about images that differ in size.
@@ -147,9 +148,14 @@ impl DataConfig {
         Ok(())
     }
 
+    /// Adds the settings of the dataset that it names, where they are left out.
+    pub fn complete(&mut self, registry: &Registry) {
+        self.sets.complete(&self.name, registry);
+    }
+
     /// What is wanted of a folder.
     pub(crate) fn asked(&self) -> Asked {
-        let reading = Reading { exif: self.exif, broken: self.broken, channels: self.channels };
+        let reading = Reading { exif: self.exif, broken: self.broken, channels: self.channels, strip: 0 };
         let lists = self.train_list.clone().map(|train| (train, self.test_list.clone()));
         Asked { reading, unlabelled: !self.split.labelled(), lists }
     }
@@ -167,11 +173,6 @@ impl DataConfig {
             Some(list) => Err(setting("data.train_list", list.display(), &wanted)),
             None => Ok(()),
         }
-    }
-
-    /// The settings of the dataset of this name: those at `data.<name>`.
-    pub(crate) fn settings_of(&self, name: &str) -> Json {
-        if name == "toy" { self.toy.resolved() } else { json!({}) }
     }
 
     /// The augmentation's name as recipes write it.

@@ -58,14 +58,16 @@ pub use batch::Batch;
 pub use catalogue::{Entry, Status, Verified};
 pub use config::DataConfig;
 pub use dataset::Dataset;
-pub use datasets::{About, Absent, DatasetSource, Published, Then, Toy, Wanted};
+pub use datasets::{
+    About, Absent, Aircraft, CreditStrip, DatasetSource, Published, SetSettings, Then, Toy, Wanted,
+};
 pub use error::{Error, Malformed, Result};
 pub use fetch::{Fetched, GetOptions, GetReport};
 pub use import::{Arranged, Channels, Decoded, Exif, ImportOptions, ImportReport, Layout, Numbering, Planar};
 pub use info::{Info, Split, TrainSplit};
 pub use loader::{AHEAD, Loader, Pass};
 pub use lookup::Datasets;
-pub use source::{Images, Part, Source};
+pub use source::{Contents, Images, Part, Pictures, Source};
 pub use stream::{Broken, BrokenFiles, Storage, Worked};
 
 /// The parsers of foreign bytes, for fuzzing only.

@@ -2,17 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::rc::Rc;
 
-use admix_api::erased_serde::Deserializer as AnyDeserializer;
 use admix_api::{Registry, Streams, did_you_mean};
-use serde_json::{Value as Json, json};
 
 use crate::config::DataConfig;
-use crate::datasets::{Absent, DatasetSource, Wanted};
+use crate::datasets::{Absent, DatasetSource, Wanted, at_defaults};
 use crate::error::{check_name, setting};
 use crate::packed;
-use crate::source::Source;
-use crate::stream::{self, Asked, Folder};
+use crate::source::{Contents, Source};
+use crate::stream::{self, Folder};
 use crate::{Error, Result, TrainSplit};
 
 /// The datasets that can be named: those of a registry, and what lies in a folder.
@@ -32,17 +31,17 @@ impl<'a> Datasets<'a> {
     pub(crate) fn entries(&self) -> impl Iterator<Item = (&'a str, Box<dyn DatasetSource>)> {
         let registry = self.registry;
         let names = registry.names::<dyn DatasetSource>().into_iter();
-        names.filter_map(move |name| Some((name, read(registry, name, &json!({}))?)))
+        names.filter_map(move |name| Some((name, at_defaults(registry, name)?)))
     }
 
     /// The entry of this very name, with its settings at their defaults.
     pub fn named(&self, name: &str) -> Option<Box<dyn DatasetSource>> {
-        read(self.registry, name, &json!({}))
+        at_defaults(self.registry, name)
     }
 
     /// The entry that a recipe names, with the settings that it gives it.
-    pub fn of_recipe(&self, config: &DataConfig) -> Option<Box<dyn DatasetSource>> {
-        read(self.registry, &config.name, &config.settings_of(&config.name))
+    pub fn of_recipe(&self, config: &DataConfig) -> Option<Rc<dyn DatasetSource>> {
+        config.sets.get(&config.name).or_else(|| self.named(&config.name).map(Rc::from))
     }
 
     /// Whether nothing else can have this name: that of a set without files.
@@ -61,18 +60,25 @@ impl<'a> Datasets<'a> {
         free && !packed::path(self.root, name).exists() && self.root.join(name).is_dir()
     }
 
-    pub(crate) fn folder(&self, name: &str, asked: &Asked) -> Result<Folder> {
-        Folder::open(&self.root.join(name), asked)
+    /// Whether the name stands for files of images, which are read as they are needed.
+    pub(crate) fn is_streamed(&self, name: &str) -> bool {
+        let listed = || self.named(name).is_some_and(|set| set.is_streamed());
+        self.is_folder(name) || !self.is_packed(name) && listed()
     }
 
-    /// The folder of images that a recipe names.
-    pub(crate) fn folder_of(&self, config: &DataConfig) -> Result<Folder> {
-        if config.split == TrainSplit::TrainUnlabelled {
-            let wanted = "Train, or Unlabelled for all training images of a folder without their labels";
-            return Err(setting("data.split", config.split, wanted));
+    /// The files of images that a recipe names.
+    pub(crate) fn files_of(&self, config: &DataConfig) -> Result<Folder> {
+        self.check_parts_of_files(config)?;
+        let asked = config.asked();
+        if self.is_folder(&config.name) {
+            return Folder::open(&self.root.join(&config.name), &asked);
         }
-        self.check_parts(config, (1, 0))?;
-        self.folder(&config.name, &config.asked())
+        if let Some(list) = &config.train_list {
+            let wanted = format!("its default: `{}` has lists of its own", config.name);
+            return Err(setting("data.train_list", list.display(), &wanted));
+        }
+        let pictures = self.read(config, Streams::new(0))?.files(&config.name)?;
+        Ok(Folder::of(pictures, &asked))
     }
 
     /// Every name that `data.name` may have.
@@ -90,11 +96,11 @@ impl<'a> Datasets<'a> {
     /// Reads the whole dataset that a recipe names into host memory; of a folder, one whose images have one size.
     pub(crate) fn source(&self, config: &DataConfig, streams: Streams) -> Result<Source> {
         let name = &config.name;
-        let source = if self.is_folder(name) {
-            self.folder_of(config)?.load(name)?
+        let source = if self.is_streamed(name) {
+            self.files_of(config)?.load(name)?
         } else {
             config.for_no_folder()?;
-            self.read(config, streams)?
+            self.read(config, streams)?.whole(name)?
         };
         if let Some(shorter) = config.test_resize {
             let wanted = format!("None: the images of `{name}` have one size and are measured as they are");
@@ -103,7 +109,7 @@ impl<'a> Datasets<'a> {
         Ok(source)
     }
 
-    fn read(&self, config: &DataConfig, streams: Streams) -> Result<Source> {
+    fn read(&self, config: &DataConfig, streams: Streams) -> Result<Contents> {
         let (name, root) = (&config.name, self.root);
         check_name("data.name", name)?;
         if self.is_packed(name) {
@@ -111,13 +117,15 @@ impl<'a> Datasets<'a> {
             let (_, header) = packed::read_header(&path)?;
             let unlabelled = if header.info.classes == 0 { header.info.train } else { 0 };
             self.check_parts(config, (unlabelled, 0))?;
-            return packed::load(&path, name);
+            return Ok(packed::load(&path, name)?.into());
         }
         let Some(set) = self.of_recipe(config) else {
             return Err(if name == "imagenet" { missing_imagenet(root) } else { self.unknown(name) });
         };
         let about = set.about();
-        self.check_parts(config, (about.unlabelled, about.folds))?;
+        if !set.is_streamed() {
+            self.check_parts(config, (about.unlabelled, about.folds))?;
+        }
         if let Some(Absent { folder, expected }) = set.absent(root) {
             let how_to_get = set.how_to_get().into();
             return Err(Error::Missing { name: name.clone(), folder, expected, how_to_get });
@@ -152,18 +160,20 @@ impl<'a> Datasets<'a> {
         }
     }
 
+    /// The same for a set of files.
+    pub(crate) fn check_parts_of_files(&self, config: &DataConfig) -> Result<()> {
+        if config.split == TrainSplit::TrainUnlabelled {
+            let wanted = "Train, or Unlabelled for all training images of a folder without their labels";
+            return Err(setting("data.split", config.split, wanted));
+        }
+        self.check_parts(config, (1, 0))
+    }
+
     fn unknown(&self, name: &str) -> Error {
         let known = self.names();
         let hint = did_you_mean(name, known.iter().map(String::as_str));
         Error::Unknown { name: name.into(), known: known.join(", "), hint }
     }
-}
-
-/// The entry of this very name: other spellings may name a folder or a packed file.
-fn read(registry: &Registry, name: &str, settings: &Json) -> Option<Box<dyn DatasetSource>> {
-    let (entry, reader) = registry.find::<dyn DatasetSource>(name).ok()?;
-    let mut body = <dyn AnyDeserializer<'_>>::erase(settings.clone());
-    (entry.name == name).then(|| (reader.read)(&mut body).ok()).flatten()
 }
 
 fn missing_imagenet(root: &Path) -> Error {

@@ -26,17 +26,17 @@ impl Dataset {
     pub fn open(config: &DataConfig, registry: &Registry, device: Device, streams: Streams) -> Result<Self> {
         config.validate()?;
         let sets = Datasets::new(&config.root, registry);
-        let is_folder = sets.is_folder(&config.name);
+        let of_files = sets.is_streamed(&config.name);
         let streamed = match config.storage {
             Storage::Stream => true,
             Storage::Device => false,
-            Storage::Auto => is_folder,
+            Storage::Auto => of_files,
         };
         if !streamed {
             return Self::resident(config, sets.source(config, streams)?, device);
         }
-        if is_folder {
-            return Self::streamed(config, of_folder(config, sets.folder_of(config)?)?, device);
+        if of_files {
+            return Self::streamed(config, of_folder(config, sets.files_of(config)?)?, device);
         }
         if config.split != TrainSplit::Train && !sets.is_packed(&config.name) {
             let wanted =

@@ -2,11 +2,11 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use admix_torch::{Device, Kind, Tensor};
 
-use crate::error::At;
+use crate::error::{At, setting};
 use crate::{Error, Info, Result};
 
 /// A whole dataset in host memory.
@@ -20,6 +20,71 @@ pub struct Source {
     pub test: Part,
     /// Images without labels, if they were asked for.
     pub unlabelled: Option<Part>,
+}
+
+/// What a dataset is read as.
+#[derive(Debug)]
+pub enum Contents {
+    /// All images.
+    Whole(Source),
+    /// The files of its images.
+    Files(Pictures),
+}
+
+impl Contents {
+    /// All images.
+    ///
+    /// # Errors
+    /// There are files, which the dataset did not say.
+    pub(crate) fn whole(self, name: &str) -> Result<Source> {
+        match self {
+            Self::Whole(source) => Ok(source),
+            Self::Files(_) => Err(not_as_told(name)),
+        }
+    }
+
+    /// The files.
+    ///
+    /// # Errors
+    /// There are none, where the dataset said that there are.
+    pub(crate) fn files(self, name: &str) -> Result<Pictures> {
+        match self {
+            Self::Whole(_) => Err(not_as_told(name)),
+            Self::Files(pictures) => Ok(pictures),
+        }
+    }
+}
+
+/// A fault in the code of a dataset.
+fn not_as_told(name: &str) -> Error {
+    setting("data.name", format!("`{name}`"), "a dataset that loads what its `is_streamed` tells")
+}
+
+impl From<Source> for Contents {
+    fn from(source: Source) -> Self {
+        Self::Whole(source)
+    }
+}
+
+impl From<Pictures> for Contents {
+    fn from(pictures: Pictures) -> Self {
+        Self::Files(pictures)
+    }
+}
+
+/// The files of pictures that may differ in size.
+#[derive(Debug, Clone, Default)]
+pub struct Pictures {
+    /// The folder that their paths are relative to.
+    pub folder: PathBuf,
+    /// The classes by label.
+    pub class_names: Vec<String>,
+    /// Path and label of each training image.
+    pub train: Vec<(String, u16)>,
+    /// The same of the test images.
+    pub test: Vec<(String, u16)>,
+    /// Rows at the bottom of each picture that are no part of it.
+    pub strip: u32,
 }
 
 /// One split: labels `[n]`, -1 for an image without one, and pixels `[n, C, H, W]`, one byte each, in any order in memory.

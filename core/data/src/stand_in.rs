@@ -26,6 +26,11 @@ impl Dataset {
             return Ok(None);
         }
         let about = match sets.of_recipe(config) {
+            Some(set) if set.is_streamed() => {
+                sets.check_parts_of_files(config)?;
+                let (about, view) = (set.about(), of_folder_view(config)?);
+                About { shape: [about.shape[0], view, view], unlabelled: about.train, ..about }
+            }
             Some(set) => set.about(),
             None if config.name == "imagenet" => imagenet(of_folder_view(config)?),
             None => return Ok(None),

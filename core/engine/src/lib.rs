@@ -61,7 +61,7 @@ pub use precision::Precision;
 pub use queue::{Queue, QueueConfig};
 pub use recipe::{
     CheckpointConfig, EmbeddingHeadConfig, EvaluateConfig, GroupConfig, HeadStart, InitConfig, InitPart,
-    Origin, Override, PairConfig, Prefix, Recipe, When, describe,
+    Origin, Override, PairConfig, Prefix, Recipe, RecipeText, Variant, When, describe, tidy, variants,
 };
 pub use run::{
     Accuracy, AfterEpoch, Checkpoint, Features, HeadAccuracy, Header, History, Images, Knn, Linear,

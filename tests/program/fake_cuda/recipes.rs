@@ -9,11 +9,12 @@ use crate::program::Place;
 use crate::program::recipes::{bundled, small};
 use crate::program::resume::{file_of, same_state};
 
-/// The parts of a recipe, such as `AMix(`, and its method.
-fn parts(text: &str) -> BTreeSet<String> {
+/// The parts of a recipe, such as `AMix(`, and its method, but for those in the lines of these fields.
+fn parts(text: &str, apart: &[&str]) -> BTreeSet<String> {
     let code: Vec<&str> =
         text.lines().map(|line| line.split("//").next().unwrap_or_default().trim()).collect();
-    let parts = code.iter().filter(|line| !line.starts_with("params:")).flat_map(|line| {
+    let other = |line: &&&str| !apart.iter().any(|field| line.starts_with(field));
+    let parts = code.iter().filter(other).flat_map(|line| {
         let opened = line.split_inclusive('(').filter(|words| words.ends_with('('));
         opened
             .filter_map(|words| words.rsplit([' ', '"', '(', '[']).find(|word| !word.is_empty()))
@@ -42,11 +43,20 @@ fn flags(text: &str) -> Vec<String> {
     flags
 }
 
-/// One recipe of each kind: those with the same parts take the same kernels.
+/// One recipe of each kind: those with the same parts take the same kernels. Among the policies of a file it is told by what
+/// `small` leaves of them, which is all but the data.
 fn one_of_each() -> Vec<(String, String)> {
-    let mut seen = BTreeSet::new();
-    let all = bundled().into_iter().filter(|(_, _, text)| seen.insert(parts(text)));
-    all.map(|(name, _, text)| (name, text)).collect()
+    let (mut seen, mut bare) = (BTreeSet::new(), BTreeSet::new());
+    let (single, several): (Vec<_>, Vec<_>) =
+        bundled().into_iter().partition(|(_, file, _)| file.ends_with(".ron"));
+    let mut all: Vec<_> =
+        single.into_iter().filter(|(_, _, text)| seen.insert(parts(text, &["params:"]))).collect();
+    let mut is_new = |text: &str| bare.insert(parts(text, &["params:", "data:", "init:"]));
+    all.iter().for_each(|(_, _, text)| {
+        is_new(text);
+    });
+    all.extend(several.into_iter().filter(|(_, _, text)| is_new(text)));
+    all.into_iter().map(|(name, _, text)| (name, text)).collect()
 }
 
 /// What a step asked the host to wait for, if the two runs differ in nothing but their number of steps.

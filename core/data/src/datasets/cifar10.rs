@@ -5,7 +5,7 @@ use std::path::Path;
 use super::cifar::Cifar;
 use super::kind::{About, Absent, DatasetSource, Published, Then, Wanted};
 use crate::Result;
-use crate::source::Source;
+use crate::source::Contents;
 
 /// CIFAR-10.
 pub static CIFAR10: Cifar = Cifar {
@@ -57,7 +57,7 @@ impl DatasetSource for Cifar10 {
         })
     }
 
-    fn load(&self, wanted: Wanted<'_>) -> Result<Source> {
-        CIFAR10.load(wanted.root)
+    fn load(&self, wanted: Wanted<'_>) -> Result<Contents> {
+        Ok(CIFAR10.load(wanted.root)?.into())
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::cifar::Cifar;
 use super::kind::{About, Absent, DatasetSource, Published, Then, Wanted};
 use crate::Result;
-use crate::source::Source;
+use crate::source::Contents;
 
 /// CIFAR-100, with its 100 fine labels.
 pub static CIFAR100: Cifar = Cifar {
@@ -51,8 +51,8 @@ impl DatasetSource for Cifar100 {
         })
     }
 
-    fn load(&self, wanted: Wanted<'_>) -> Result<Source> {
-        CIFAR100.load(wanted.root)
+    fn load(&self, wanted: Wanted<'_>) -> Result<Contents> {
+        Ok(CIFAR100.load(wanted.root)?.into())
     }
 }
 

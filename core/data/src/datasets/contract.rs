@@ -61,7 +61,10 @@ impl Kind for dyn DatasetSource {
         let mut images = vec![format!("{train} for training, {test} for testing")];
         images.extend((unlabelled > 0).then(|| format!("{unlabelled} without labels (data.split)")));
         images.extend((folds > 0).then(|| format!("{folds} folds of the training images (data.fold)")));
-        let size = format!("{classes} classes, {channels} channels, {height}x{width} pixels");
+        let size = match config.is_streamed() {
+            true => format!("{classes} classes, {channels} channels, of many sizes: read as they are needed"),
+            false => format!("{classes} classes, {channels} channels, {height}x{width} pixels"),
+        };
         Ok(vec![("images", images), ("size", vec![size]), ("to get it", vec![config.how_to_get().into()])])
     }
 
@@ -100,7 +103,7 @@ fn check(set: &dyn DatasetSource, name: &str, at: &str, ledger: &mut Ledger) {
     }
     let load = || -> Result<Source> {
         let streams = Streams::new(5);
-        set.load(Wanted { root: nowhere, split: TrainSplit::Train, fold: None, streams })
+        set.load(Wanted { root: nowhere, split: TrainSplit::Train, fold: None, streams })?.whole(name)
     };
     let mut loaded = None;
     ledger.holds(SIZES, &at, || {

@@ -9,7 +9,7 @@ use super::kind::{About, DatasetSource, Wanted};
 use crate::Result;
 use crate::error::{At, Malformed};
 use crate::info::Normalisation;
-use crate::source::{Images, Part, Source};
+use crate::source::{Contents, Images, Part, Source};
 
 const PACKED: &[u8] = include_bytes!("../../assets/fashion-mnist-mini.bin.xz");
 const WHERE: &str = "assets/fashion-mnist-mini.bin.xz";
@@ -59,20 +59,24 @@ impl DatasetSource for FashionMini {
         about(6_000, 1_000)
     }
 
-    fn load(&self, _: Wanted<'_>) -> Result<Source> {
-        let mut bytes = Vec::new();
-        XzDecoder::new(PACKED).take(64 << 20).read_to_end(&mut bytes).at("unpack", Path::new(WHERE))?;
-        let (train, test, height, width) =
-            parse(&bytes).map_err(|error| error.within(Path::new(WHERE), "build the program again"))?;
-        let found = (train.labels.len(), test.labels.len());
-        let about = About { shape: [1, height, width], ..self.about() };
-        Ok(Source {
-            train: Part::new(&train, 1, height, width)?,
-            test: Part::new(&test, 1, height, width)?,
-            unlabelled: None,
-            info: about.info("fashion-mini", found, "embedded in the program".into()),
-        })
+    fn load(&self, _: Wanted<'_>) -> Result<Contents> {
+        Ok(unpack(self.about())?.into())
     }
+}
+
+fn unpack(about: About) -> Result<Source> {
+    let mut bytes = Vec::new();
+    XzDecoder::new(PACKED).take(64 << 20).read_to_end(&mut bytes).at("unpack", Path::new(WHERE))?;
+    let (train, test, height, width) =
+        parse(&bytes).map_err(|error| error.within(Path::new(WHERE), "build the program again"))?;
+    let found = (train.labels.len(), test.labels.len());
+    let about = About { shape: [1, height, width], ..about };
+    Ok(Source {
+        train: Part::new(&train, 1, height, width)?,
+        test: Part::new(&test, 1, height, width)?,
+        unlabelled: None,
+        info: about.info("fashion-mini", found, "embedded in the program".into()),
+    })
 }
 
 fn parse(bytes: &[u8]) -> Result<(Images, Images, i64, i64), Malformed> {
@@ -103,11 +107,9 @@ fn parse(bytes: &[u8]) -> Result<(Images, Images, i64, i64), Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::TrainSplit;
 
     fn load() -> Result<Source> {
-        let streams = admix_api::Streams::new(0);
-        FashionMini {}.load(Wanted { root: Path::new(""), split: TrainSplit::Train, fold: None, streams })
+        unpack(FashionMini {}.about())
     }
 
     #[test]

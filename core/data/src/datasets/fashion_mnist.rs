@@ -10,7 +10,7 @@ use super::fashion_mini::{self, CLASSES};
 use super::kind::{About, Absent, DatasetSource, Published, Then, Wanted};
 use crate::Result;
 use crate::error::{At, Malformed};
-use crate::source::{Images, Part, Source, read_file};
+use crate::source::{Contents, Images, Part, Source, read_file};
 
 /// Images and labels of the training split, then of the test split.
 const FILES: [&str; 4] = [
@@ -159,8 +159,8 @@ impl DatasetSource for FashionMnist {
         })
     }
 
-    fn load(&self, wanted: Wanted<'_>) -> Result<Source> {
-        load(wanted.root, self.about())
+    fn load(&self, wanted: Wanted<'_>) -> Result<Contents> {
+        Ok(load(wanted.root, self.about())?.into())
     }
 }
 

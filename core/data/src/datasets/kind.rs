@@ -7,7 +7,7 @@ use admix_api::Streams;
 use serde_json::Value as Json;
 
 use crate::import::layout::Layout;
-use crate::source::Source;
+use crate::source::Contents;
 use crate::{Info, Result, TrainSplit};
 
 /// The facts of a dataset that are known without its files.
@@ -102,7 +102,7 @@ pub struct Wanted<'a> {
 /// A dataset that recipes use by its name: the settings of an entry.
 ///
 /// ```
-/// use admix_data::{About, DatasetSource, Images, Part, Source, Wanted, dataset};
+/// use admix_data::{About, Contents, DatasetSource, Images, Part, Source, Wanted, dataset};
 ///
 /// dataset! {
 ///     /// Black and white squares.
@@ -124,14 +124,14 @@ pub struct Wanted<'a> {
 ///         }
 ///     }
 ///
-///     fn load(&self, _: Wanted<'_>) -> admix_data::Result<Source> {
+///     fn load(&self, _: Wanted<'_>) -> admix_data::Result<Contents> {
 ///         let split = |n: u16| {
 ///             let labels: Vec<u16> = (0..n).map(|i| i % 2).collect();
 ///             let pixels = labels.iter().flat_map(|label| [255 * *label as u8; 16]).collect();
 ///             Part::new(&Images { labels, pixels }, 1, 4, 4)
 ///         };
 ///         let info = self.about().info("squares", (20, 10), "made on the spot".into());
-///         Ok(Source { info, train: split(20)?, test: split(10)?, unlabelled: None })
+///         Ok(Source { info, train: split(20)?, test: split(10)?, unlabelled: None }.into())
 ///     }
 /// }
 ///
@@ -182,11 +182,18 @@ pub trait DatasetSource: fmt::Debug {
         None
     }
 
-    /// Reads the set. Its files are there, and its name and sizes in [`Source::info`] are those that were read.
+    /// Whether its pictures differ in size: [`load`](DatasetSource::load) lists their files, which are read as they are needed.
+    /// The height and width in [`about`](DatasetSource::about) are those of a view, then.
+    fn is_streamed(&self) -> bool {
+        false
+    }
+
+    /// Reads the set, or lists its files. They are there, and the name and sizes in [`Source::info`](crate::Source::info) are those
+    /// that were read.
     ///
     /// # Errors
     /// A file that is damaged or cannot be read.
-    fn load(&self, wanted: Wanted<'_>) -> Result<Source>;
+    fn load(&self, wanted: Wanted<'_>) -> Result<Contents>;
 
     /// Reads every byte of all files and counts them, where [`load`](DatasetSource::load) reads only those that are asked for;
     /// `None` where it reads all of them.
@@ -219,6 +226,12 @@ macro_rules! dataset {
         ::admix_api::describe! {
             dyn $crate::DatasetSource, dyn $crate::DatasetSource: $config, stringify!($config), $name, $summary,
             source: $source, served: ()
+        }
+
+        impl From<$config> for $crate::SetSettings {
+            fn from(config: $config) -> Self {
+                Self::of($name, ::std::rc::Rc::new(config))
+            }
         }
     };
 }

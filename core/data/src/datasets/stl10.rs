@@ -13,7 +13,7 @@ use admix_torch::Tensor;
 use super::kind::{About, Absent, DatasetSource, Published, Then, Wanted};
 use crate::error::{At, Malformed};
 use crate::info::IMAGENET;
-use crate::source::{Part, Source, read_bytes, read_file};
+use crate::source::{Contents, Part, Source, read_bytes, read_file};
 use crate::{Error, Info, Result, TrainSplit};
 
 const FOLDER: &str = "stl10_binary";
@@ -192,8 +192,8 @@ impl DatasetSource for Stl10 {
         })
     }
 
-    fn load(&self, wanted: Wanted<'_>) -> Result<Source> {
-        load(self.about(), wanted)
+    fn load(&self, wanted: Wanted<'_>) -> Result<Contents> {
+        Ok(load(self.about(), wanted)?.into())
     }
 
     fn read_through(&self, root: &Path) -> Result<Option<u64>> {

@@ -8,7 +8,7 @@ use super::kind::{About, Absent, DatasetSource, Published, Then, Wanted};
 use super::tiny_imagenet_lists::{Archive, CLASSES};
 use crate::import::layout::Layout;
 use crate::info::IMAGENET;
-use crate::source::Source;
+use crate::source::Contents;
 use crate::{Result, packed};
 
 const NAME: &str = "tiny_imagenet";
@@ -76,7 +76,7 @@ impl DatasetSource for TinyImagenet {
         Some(&Archive)
     }
 
-    fn load(&self, wanted: Wanted<'_>) -> Result<Source> {
-        packed::load(&packed::path(wanted.root, NAME), NAME)
+    fn load(&self, wanted: Wanted<'_>) -> Result<Contents> {
+        Ok(packed::load(&packed::path(wanted.root, NAME), NAME)?.into())
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 
 use super::kind::{About, DatasetSource, Wanted};
 use crate::Result;
-use crate::source::{Images, Part, Source};
+use crate::source::{Contents, Images, Part, Source};
 
 /// Size of the generated set.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
@@ -34,8 +34,6 @@ impl Default for Toy {
         Self { classes: 4, train: 512, test: 128, size: 16, channels: 3 }
     }
 }
-
-admix_api::plain!(Toy);
 
 crate::dataset! {
     Toy, "toy",
@@ -87,7 +85,7 @@ impl DatasetSource for Toy {
         }
     }
 
-    fn load(&self, wanted: Wanted<'_>) -> Result<Source> {
+    fn load(&self, wanted: Wanted<'_>) -> Result<Contents> {
         let &Self { classes, train, test, size, channels } = self;
         let split = |name: &str, n: usize| -> Result<Part> {
             let mut images = Images { labels: Vec::with_capacity(n), pixels: Vec::new() };
@@ -99,7 +97,8 @@ impl DatasetSource for Toy {
             Part::new(&images, channels, size, size)
         };
         let info = self.about().info("toy", (train, test), "generated from the seed".into());
-        Ok(Source { train: split("train", train)?, test: split("test", test)?, unlabelled: None, info })
+        Ok(Source { train: split("train", train)?, test: split("test", test)?, unlabelled: None, info }
+            .into())
     }
 
     fn resolved(&self) -> Json {

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use image::RgbImage;
+use image::{RgbImage, imageops};
 use rayon::prelude::*;
 
 use super::broken::{BrokenFiles, Found};
@@ -20,6 +20,17 @@ pub(crate) struct Reading {
     pub exif: Exif,
     pub broken: BrokenFiles,
     pub channels: Channels,
+    /// Rows at the bottom of each picture that are left out.
+    pub strip: u32,
+}
+
+impl Reading {
+    /// The rows of a picture that are left of so many.
+    fn rows(&self, path: &Path, height: i64) -> Result<i64, Fault> {
+        let left = height - i64::from(self.strip);
+        let why = || format!("it has {height} rows, and the last {} are left out", self.strip);
+        if left > 0 { Ok(left) } else { Err(Fault::Broken { path: path.into(), why: why() }) }
+    }
 }
 
 /// A file before it is decoded.
@@ -66,8 +77,15 @@ impl Files {
         let read = |at: usize| {
             let path = self.path(at);
             let read = decode::decode(&contents(&path)?, None, self.reading.channels, self.reading.exif);
-            let Read { image, flaws } = read.map_err(|why| Fault::Broken { path: path.clone(), why })?;
+            let Read { mut image, flaws } = read.map_err(|why| Fault::Broken { path: path.clone(), why })?;
             self.found.flawed(&path, at, &flaws);
+            let (height, width) = image.size;
+            let rows = self.reading.rows(&path, height)?;
+            if rows < height {
+                let planes = image.pixels.chunks((height * width) as usize);
+                image.pixels = planes.flat_map(|plane| &plane[..(rows * width) as usize]).copied().collect();
+                image.size = (rows, width);
+            }
             Ok(image)
         };
         (0..self.len()).into_par_iter().map(read).collect()
@@ -77,9 +95,9 @@ impl Files {
     pub(crate) fn read(&self, at: usize) -> Result<OneFile, Fault> {
         self.first_sound(at, |_, path| {
             let bytes = contents(path)?;
-            let size = decode::size(&bytes, self.reading.exif)
+            let (height, width) = decode::size(&bytes, self.reading.exif)
                 .map_err(|why| Fault::Broken { path: path.into(), why })?;
-            Ok((bytes, size))
+            Ok((bytes, (self.reading.rows(path, height)?, width)))
         })
         .map(|(at, (bytes, size))| OneFile { at, bytes, size })
     }
@@ -89,9 +107,13 @@ impl Files {
         let decode = |at: usize, path: &Path, bytes: &[u8]| {
             let read = decode::rgb(bytes, self.reading.exif);
             let Read { image, flaws } = read.map_err(|why| Fault::Broken { path: path.into(), why })?;
+            let rows = self.reading.rows(path, i64::from(image.height()))? as u32;
             self.found.sound(at);
             self.found.flawed(path, at, &flaws);
-            Ok(image)
+            Ok(match rows < image.height() {
+                true => imageops::crop_imm(&image, 0, 0, image.width(), rows).to_image(),
+                false => image,
+            })
         };
         let fault = match decode(at, &self.path(at), bytes) {
             Ok(image) => return Ok(image),

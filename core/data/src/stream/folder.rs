@@ -19,7 +19,7 @@ use crate::error::{At, check_name, setting};
 use crate::import::layout::{is_picture, is_test, split_of};
 use crate::info::photographs;
 use crate::list::{Lists, Member};
-use crate::source::{Part, Source};
+use crate::source::{Part, Pictures, Source};
 use crate::{Info, Result, Split, TrainSplit};
 
 const WANTED: &str = "expected `train/CLASS/IMAGE` and `val/CLASS/IMAGE` (or `test/CLASS/IMAGE`), as JPEG, PNG, WebP, BMP, TIFF or GIF";
@@ -38,7 +38,7 @@ pub(crate) struct Asked {
 /// A folder that was listed.
 #[derive(Debug)]
 pub(crate) struct Folder {
-    path: PathBuf,
+    pub path: PathBuf,
     /// Empty where the images have no labels.
     pub class_names: Vec<String>,
     pub train: Files,
@@ -183,6 +183,19 @@ impl Folder {
             |name: &str| class_names.binary_search_by(|own| own.as_str().cmp(name)).unwrap_or(0) as i64;
         let (train, test) = (train.labelled(reading, label), test.labelled(reading, label));
         Ok(Self { path: path.into(), class_names, train, test })
+    }
+
+    /// The files of a dataset that is known by its name.
+    pub(crate) fn of(pictures: Pictures, asked: &Asked) -> Self {
+        let Pictures { folder, class_names, train, test, strip } = pictures;
+        let members = |mut files: Vec<(String, u16)>| -> Vec<Member> {
+            files.sort_by_key(|(_, label)| *label);
+            files.into_iter().map(|(path, label)| (path, Some(label))).collect()
+        };
+        let (train, test) = (members(train), members(test));
+        let lists = Lists { class_names, roots: [folder.clone(), folder.clone()], train, test };
+        let asked = Asked { reading: Reading { strip, ..asked.reading }, ..asked.clone() };
+        Self::listed(&folder, lists, &asked)
     }
 
     /// All pictures below a folder, without labels.

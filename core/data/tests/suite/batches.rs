@@ -12,7 +12,7 @@ fn shift(data: &Dataset, n: usize, draws: &mut Draws) -> Vec<Offset> {
 
 fn toy(channels: i64) -> DataConfig {
     let toy = Toy { classes: 3, train: 30, test: 9, size: 8, channels };
-    DataConfig { toy, crop: Some(3), ..config("toy") }
+    DataConfig { sets: toy.into(), crop: Some(3), ..config("toy") }
 }
 
 /// Pads with numpy's `reflect`, crops, then flips, one pixel at a time; normalises in float64.

@@ -5,6 +5,7 @@
 mod augmentations;
 mod batches;
 mod contract;
+mod fine_grained;
 mod hostile;
 mod importing;
 mod jpegs;

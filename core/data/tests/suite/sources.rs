@@ -177,7 +177,7 @@ fn missing_data_says_where_it_was_sought_and_how_to_get_it() {
 fn an_unknown_name_suggests_the_nearest() {
     let text = refused(&config("cifar-1O"));
     assert!(
-        text.contains("known: cifar10, cifar100, fashion-mini, fashion-mnist, stl10, tiny_imagenet, toy"),
+        text.contains("known: aircraft, cifar10, cifar100, cub200, fashion-mini, fashion-mnist, stl10, tiny_imagenet, toy"),
         "{text}"
     );
     assert!(text.contains("Did you mean `cifar10"), "{text}");
@@ -190,7 +190,7 @@ fn an_unknown_name_suggests_the_nearest() {
 
 #[test]
 fn settings_out_of_range_are_named() {
-    let toy = |toy| DataConfig { toy, ..config("toy") };
+    let toy = |toy: Toy| DataConfig { sets: toy.into(), ..config("toy") };
     for (set, field) in [
         (DataConfig { per_class: Some(0), ..config("toy") }, "data.per_class"),
         (DataConfig { fold: Some(10), ..config("stl10") }, "data.fold"),
@@ -223,12 +223,19 @@ fn a_recipe_reads_its_data_and_refuses_unknown_fields() {
     let toy = Toy { classes: 2, ..Toy::default() };
     assert_eq!(
         read(r#"(name: "toy", per_class: Some(5), crop: None, toy: (classes: 2))"#),
-        Ok(DataConfig { per_class: Some(5), crop: None, toy, ..config("toy") })
+        Ok(DataConfig { per_class: Some(5), crop: None, sets: toy.into(), ..config("toy") })
     );
     let text = read("(flips: true)").unwrap_err();
     assert!(text.contains("flips"), "{text}");
-    let text = read("(toy: (class: 3))").unwrap_err();
-    assert!(text.contains("class"), "{text}");
+    for (text, parts) in [
+        ("(toy: (class: 3))", &["class", "classes"][..]),
+        ("(toy: (classes: 3), toy: (train: 9))", &["duplicate field `toy`"]),
+        ("(toys: (classes: 3))", &["unknown field `toys`", "`name`", "`aircraft`", "`toy`"]),
+        ("(aircraft: (credit_strip: Cut))", &["Cut", "Keep"]),
+    ] {
+        let error = read(text).unwrap_err();
+        assert!(parts.iter().all(|part| error.contains(part)), "{text}: {error}");
+    }
 }
 
 #[test]
@@ -259,14 +266,14 @@ fn an_augmentation_without_settings_is_written_with_or_without_parentheses() {
 #[test]
 fn the_toy_set_is_balanced_and_made_from_the_streams_alone() {
     let toy = Toy { classes: 4, train: 40, test: 8, size: 8, channels: 3 };
-    let set = DataConfig { toy, crop: None, ..config("toy") };
+    let set = DataConfig { sets: toy.clone().into(), crop: None, ..config("toy") };
     let images = |seed, set: &DataConfig| {
         let data = opened_from(set, Streams::new(seed)).unwrap();
         bytes(&data.u8_images(Split::Train, &(0..40).collect::<Vec<_>>()).unwrap())
     };
     assert_eq!(images(1, &set), images(1, &set));
     assert_ne!(images(1, &set), images(2, &set));
-    let larger = DataConfig { toy: Toy { train: 80, ..set.toy.clone() }, ..set.clone() };
+    let larger = DataConfig { sets: Toy { train: 80, ..toy }.into(), ..set.clone() };
     assert_eq!(images(1, &set), images(1, &larger));
     let labels = numbers(open(&set).labels(Split::Test));
     assert_eq!(labels, [0, 1, 2, 3, 0, 1, 2, 3]);
@@ -282,8 +289,10 @@ fn the_catalogue_lists_all_and_says_what_is_there() {
     assert_eq!(
         found,
         [
+            ("aircraft", Status::Missing),
             ("cifar10", Status::Missing),
             ("cifar100", Status::Missing),
+            ("cub200", Status::Missing),
             ("fashion-mini", Status::Ready),
             ("fashion-mnist", Status::Ready),
             ("stl10", Status::Missing),

@@ -6,9 +6,10 @@ use admix_torch::{Kind, SyncCounter, Tensor};
 
 use crate::support::{Named, config, error, numbers, open, opened};
 
+const TOY: Toy = Toy { classes: 3, train: 60, test: 9, size: 16, channels: 3 };
+
 fn two_views(moco: Moco) -> DataConfig {
-    let toy = Toy { classes: 3, train: 60, test: 9, size: 16, channels: 3 };
-    DataConfig { toy, views: 2, augment: moco.into(), ..config("toy") }
+    DataConfig { sets: TOY.into(), views: 2, augment: moco.into(), ..config("toy") }
 }
 
 fn index(n: i64) -> Tensor {
@@ -109,8 +110,8 @@ fn the_whole_image_at_its_own_size_is_the_clean_image() {
 #[test]
 fn one_channel_is_augmented_and_four_are_refused() {
     let channels = |channels| {
-        let toy = Toy { channels, ..two_views(Moco::default()).toy };
-        DataConfig { toy, ..two_views(Moco::default()) }
+        let toy = Toy { channels, ..TOY };
+        DataConfig { sets: toy.into(), ..two_views(Moco::default()) }
     };
     let data = open(&channels(1));
     let batch = data.train_views(&index(40), Streams::new(3), 0, 0).unwrap();

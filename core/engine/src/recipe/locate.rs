@@ -160,7 +160,7 @@ pub fn line_column(text: &str, offset: usize) -> (usize, usize) {
 }
 
 /// The inside of the first `( ... )` or `{ ... }` that follows, behind an optional name.
-fn body(text: &str, from: usize) -> Option<Range<usize>> {
+pub fn body(text: &str, from: usize) -> Option<Range<usize>> {
     let mut at = skip_space(text, from);
     // Extensions, `#![enable(...)]`, come first in a recipe.
     while text[at..].starts_with("#!") {
@@ -180,7 +180,7 @@ fn body(text: &str, from: usize) -> Option<Range<usize>> {
 }
 
 /// The fields of a struct or map whose inside is `scope`.
-fn fields(text: &str, scope: Range<usize>) -> Vec<(String, Range<usize>)> {
+pub fn fields(text: &str, scope: Range<usize>) -> Vec<(String, Range<usize>)> {
     let mut found = Vec::new();
     let mut at = scope.start;
     loop {
@@ -301,7 +301,7 @@ fn is_one_value(text: &str) -> bool {
 }
 
 /// Past blanks and comments.
-fn skip_space(text: &str, mut at: usize) -> usize {
+pub fn skip_space(text: &str, mut at: usize) -> usize {
     loop {
         let rest = &text[at..];
         let trimmed = rest.trim_start();

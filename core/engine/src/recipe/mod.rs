@@ -10,6 +10,7 @@ mod recipe;
 mod sections;
 mod show;
 mod validate;
+mod variants;
 
 pub use overrides::Override;
 pub use recipe::Recipe;
@@ -18,3 +19,4 @@ pub use sections::{
     PairConfig, Prefix, When,
 };
 pub use show::{Origin, describe};
+pub use variants::{RecipeText, Variant, tidy, variants};

@@ -14,22 +14,6 @@ use crate::text::without_mark;
 use crate::{Error, Result};
 
 impl Recipe {
-    /// Reads a recipe file and applies `--set path=value`.
-    ///
-    /// # Errors
-    /// The file cannot be read, or see [`Recipe::parse`].
-    pub fn open(path: &Path, overrides: &[Override], registry: &Registry) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|source| {
-            Error::Input(match source.kind() {
-                std::io::ErrorKind::NotFound => {
-                    format!("no recipe at {}: `admix recipes` lists those that are there", path.display())
-                }
-                _ => format!("cannot read the recipe {}: {source}", path.display()),
-            })
-        })?;
-        Self::parse(&text, &path.display().to_string(), overrides, registry)
-    }
-
     /// Reads a recipe.
     ///
     /// # Errors
@@ -82,7 +66,7 @@ fn parse(
         .with_recursion_limit(64);
     let (readable, added) = locate::with_bodies(&edited, "evaluate.probes");
     let read = |text: &str| options.from_str_seed(text, With::<Recipe>::new(&with_scripts));
-    let read = read(&readable).map_err(|error| {
+    let mut read = read(&readable).map_err(|error| {
         let mut complaint = Complaint::with_names(&error, &readable, |text| read(text).err());
         complaint.offset -= 2 * added.iter().filter(|end| **end <= complaint.offset).count();
         // An override that cannot be read is blamed by its flag, not by a place in the file.
@@ -100,6 +84,7 @@ fn parse(
             }
         }
     })?;
+    read.data.complete(registry);
     let mixers = read.mixers.iter().map(|(name, choice)| ("mixers", name, choice.config.resolved()));
     let losses = read.losses.iter().map(|(name, choice)| ("losses", name, choice.config.resolved()));
     let scripts = mixers

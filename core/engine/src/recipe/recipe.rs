@@ -1,4 +1,4 @@
-//! A recipe: what to train, on what, with which method, for how long. RON, 15-30 lines, no inheritance.
+//! A recipe: what to train, on what, with which method, for how long. RON, 15-30 lines.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -96,6 +96,8 @@ section! {
         ; beside
         /// Where it was read from, for messages.
         pub file: String,
+        /// Which of the recipes of the file, where it has several.
+        pub variant: Option<String>,
         /// The text with all `--set` applied.
         pub text: String,
         /// The values set from outside.
@@ -139,6 +141,11 @@ impl Recipe {
     /// Momentum of the first pair of networks, or 0.
     pub fn base_ema(&self) -> f64 {
         self.net_pairs().next().map_or(0.0, |p| p.momentum)
+    }
+
+    /// Where it stands: its file, or `file.ron/variant`.
+    pub fn place(&self) -> String {
+        self.variant.as_ref().map_or_else(|| self.file.clone(), |variant| format!("{}/{variant}", self.file))
     }
 
     /// The folder that holds the recipe.

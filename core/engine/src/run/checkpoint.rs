@@ -189,7 +189,7 @@ impl Checkpoint {
         if recipe.text != self.header.recipe {
             tracing::warn!(
                 "{} differs from the recipe that {} was trained with; going on with the new one",
-                recipe.file,
+                recipe.place(),
                 self.path.display()
             );
         }
@@ -223,7 +223,7 @@ impl Checkpoint {
         let message = format!(
             "it does not fit to {} ({error}); {cause}. Go on with what it was trained with, or start anew in another \
              folder with --out",
-            recipe.file
+            recipe.place()
         );
         Error::Checkpoint { path: self.path.clone(), message }
     }

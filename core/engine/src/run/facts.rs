@@ -116,7 +116,7 @@ impl RunFacts {
             channels_last: world.channels_last,
             threads: admix_torch::threads(),
             seed: run.recipe.seed,
-            recipe: run.recipe.file.clone(),
+            recipe: run.recipe.place(),
             script: run.session.method().file().into(),
             params: run.session.params(),
             weights,

@@ -9,7 +9,7 @@ use admix_torch::Device;
 
 use crate::loggers::Record;
 use crate::method::Method;
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, tidy};
 use crate::run::checkpoint::Checkpoint;
 use crate::run::facts::RunFacts;
 use crate::run::header::Header;
@@ -83,10 +83,12 @@ impl RunFolder {
     fn default_root(recipe: &Recipe) -> PathBuf {
         // configs/cifar10/r18/amix.ron -> runs/cifar10-r18-amix
         let path = Path::new(&recipe.file).with_extension("");
-        let parts: Vec<String> =
+        let mut parts: Vec<String> =
             path.components().map(|c| c.as_os_str().to_string_lossy().into_owned()).collect();
         let from =
             parts.iter().rposition(|p| p == "configs").map_or(parts.len().saturating_sub(1), |at| at + 1);
+        // configs/cub200/r18.ron/amix -> runs/cub200-r18-amix
+        parts.extend(recipe.variant.clone());
         Path::new("runs").join(parts[from.min(parts.len())..].join("-"))
     }
 
@@ -103,7 +105,8 @@ impl RunFolder {
     /// # Errors
     /// The folder cannot be written.
     pub fn write_inputs(&self, recipe: &Recipe, method: &Method) -> Result<()> {
-        self.replace("recipe.ron", recipe.text.as_bytes())?;
+        let text = if recipe.variant.is_some() { &tidy(&recipe.text) } else { &recipe.text };
+        self.replace("recipe.ron", text.as_bytes())?;
         self.replace("method.rhai", method.text().as_bytes())?;
         for script in &recipe.scripts {
             let folder = self.root.join(&script.table);

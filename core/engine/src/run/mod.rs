@@ -28,7 +28,7 @@ use admix_torch::trail::{self, Fact};
 use crate::loggers::{Event, JsonLines, LoggerConfig, Opening};
 use crate::method::{Clock, Method};
 use crate::precision::Precision;
-use crate::recipe::{Override, Recipe};
+use crate::recipe::{Override, Recipe, RecipeText};
 use crate::session::Session;
 use crate::world::Shape;
 use crate::{Error, Result, bundled};
@@ -98,7 +98,7 @@ pub struct Run {
 
 impl std::fmt::Debug for Run {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Run").field("recipe", &self.recipe.file).field("folder", &self.folder).finish()
+        f.debug_struct("Run").field("recipe", &self.recipe.place()).field("folder", &self.folder).finish()
     }
 }
 
@@ -127,7 +127,7 @@ impl Prepared {
 
 impl std::fmt::Debug for Prepared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Prepared").field("recipe", &self.recipe.file).finish()
+        f.debug_struct("Prepared").field("recipe", &self.recipe.place()).finish()
     }
 }
 
@@ -202,7 +202,7 @@ fn clock_after(checkpoint: &Checkpoint, planned: Clock, recipe: &Recipe) -> Resu
         return Err(Error::Input(format!(
             "{} makes {} steps an epoch, but {} made {}: keep `batch`, `accumulate` and `data` as they were, or start \
              anew in another folder with --out",
-            recipe.file,
+            recipe.place(),
             per_epoch(planned),
             checkpoint.path.display(),
             per_epoch(done)
@@ -223,7 +223,7 @@ pub fn prepare(
     device: Device,
     precision: Precision,
 ) -> Result<Prepared> {
-    trail::tell(Fact::Recipe, format_args!("{}", recipe.file));
+    trail::tell(Fact::Recipe, format_args!("{}", recipe.place()));
     let streams = admix_api::Streams::new(recipe.seed);
     let method = method_of(&recipe, script)?;
     let dataset =
@@ -242,7 +242,7 @@ pub fn check(
     registry: &Registry,
     device: Device,
 ) -> Result<(Prepared, Option<Error>)> {
-    trail::tell(Fact::Recipe, format_args!("{}", recipe.file));
+    trail::tell(Fact::Recipe, format_args!("{}", recipe.place()));
     let streams = admix_api::Streams::new(recipe.seed);
     let method = method_of(&recipe, script)?;
     let (dataset, missing) = match Dataset::open(&recipe.data, registry, device, streams) {
@@ -327,7 +327,12 @@ impl Run {
         device: Device,
         context: RunContext,
     ) -> Result<Self> {
-        let recipe = Recipe::open(&options.recipe, &options.overrides, registry)?;
+        let missing = || {
+            let path = options.recipe.display();
+            Error::Input(format!("no recipe at {path}: `admix recipes` lists those that are there"))
+        };
+        let text = RecipeText::open(&options.recipe)?.ok_or_else(missing)?;
+        let recipe = text.read(&options.overrides, registry)?;
         Self::begin(recipe, options, registry, device, context)
     }
 
