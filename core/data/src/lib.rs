@@ -66,7 +66,7 @@ pub use info::{Info, Split, TrainSplit};
 pub use loader::{AHEAD, Loader, Pass};
 pub use lookup::Datasets;
 pub use source::{Images, Part, Source};
-pub use stream::{Broken, BrokenFiles, Storage, Worked};
+pub use stream::{Broken, BrokenFiles, Fit, Pictures, ReadPictures, Storage, Worked, pictures_at};
 
 /// The parsers of foreign bytes, for fuzzing only.
 #[doc(hidden)]

@@ -1,5 +1,6 @@
 //! The images that a network was trained on.
 
+use admix_data::Fit;
 use serde::{Deserialize, Serialize};
 
 /// What the images that a network takes are like. Kept with its weights, so that it can be used without its dataset.
@@ -19,4 +20,8 @@ pub struct Images {
     pub std: Vec<f64>,
     /// Names of the classes, by label.
     pub classes: Vec<String>,
+    /// How pictures become the images that are measured.
+    // Left out where it is not known, so that the checksums of earlier files hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fit: Option<Fit>,
 }

@@ -36,7 +36,7 @@ use crate::{Error, Result, bundled};
 pub use accuracy::{Accuracy, HeadAccuracy};
 pub use checkpoint::Checkpoint;
 pub use context::RunContext;
-pub use evaluate::{MixerReport, evaluate, mixer_report};
+pub use evaluate::{MixerReport, evaluate, mixer_report, reestimate, reestimates};
 pub use facts::{RunFacts, Status};
 pub use folder::RunFolder;
 pub use header::Header;
