@@ -5,7 +5,6 @@ use std::path::Path;
 
 use admix_torch::{Device, Tensor};
 use anyhow::{Context, Result};
-use npyz::WriterBuilder;
 
 use crate::failure::bad_input;
 use crate::output;
@@ -56,23 +55,27 @@ impl Features {
                 Ok(admix_models::save_safetensors(path, &tensors, &BTreeMap::new())?)
             }
             FeaturesFile::Npy => {
-                let write = || -> std::io::Result<Vec<u8>> {
-                    let (rows, width) = all.size2().map_err(std::io::Error::other)?;
-                    let values = Vec::<f32>::try_from(all.f_flatten(0, 1).map_err(std::io::Error::other)?)
-                        .map_err(std::io::Error::other)?;
-                    let mut bytes = Vec::new();
-                    let mut npy = npyz::WriteOptions::new()
-                        .default_dtype()
-                        .shape(&[rows as u64, width as u64])
-                        .writer(&mut bytes)
-                        .begin_nd()?;
-                    npy.extend(values)?;
-                    npy.finish()?;
-                    Ok(bytes)
-                };
-                let saved = write().and_then(|bytes| output::save(path, &bytes, true));
+                let (rows, width) = all.size2()?;
+                let mut bytes = npy_header(rows, width);
+                let values = Vec::<f32>::try_from(all.f_flatten(0, 1)?)?;
+                bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+                let saved = output::save(path, &bytes, true);
                 saved.with_context(|| format!("cannot write {}", path.display()))
             }
         }
     }
+}
+
+/// What stands before the values of an array `[rows, width]` of float32, version 1.0 of the format. The libraries for it bring a
+/// parser of Python for this line.
+fn npy_header(rows: i64, width: i64) -> Vec<u8> {
+    /// Magic, version and length.
+    const BEFORE: usize = 10;
+    let dictionary = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {width}), }}");
+    // The values begin at a multiple of 64; a new line ends the header.
+    let length = (BEFORE + dictionary.len() + 1).next_multiple_of(64) - BEFORE;
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((length as u16).to_le_bytes());
+    bytes.extend(format!("{dictionary:<width$}\n", width = length - 1).bytes());
+    bytes
 }
