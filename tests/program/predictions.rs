@@ -81,12 +81,12 @@ fn predictions_are_those_of_the_evaluation_image_for_image() {
 #[test]
 fn pictures_of_another_size_become_what_an_import_made_of_them() {
     let place = pictures();
-    place.compute(&["data", "import", "data/pictures", "--name", "packed", "--size", "16x16"]).good();
+    place.admix(&["data", "import", "data/pictures", "--name", "packed", "--size", "16x16"]).good();
     let recipe = fs::read_to_string(place.path("stream.ron")).expect("a recipe");
     let recipe = recipe.replace("\"pictures\"", "\"packed\"").replace(", test_resize: Some(18)", "");
     place.write("packed.ron", recipe);
     place.compute(&["run", "packed.ron", "--out", "run"]).good();
-    let predict = ["predict", "run", "data/pictures/val", "--format", "json"];
+    let predict = ["predict", "run", "data/pictures/val", "--format", "json", "--net", "k"];
     let found = loss(&told(&place.compute(&predict).good()));
     let wanted = evaluated(&place, &[])["mix_k"]["loss"].as_f64().expect("a loss");
     assert!((found - wanted).abs() < 1e-5, "{found} {wanted}");
@@ -143,9 +143,9 @@ fn what_cannot_be_predicted_is_refused_before_anything_is_read() {
     assert_eq!(fs::read_to_string(place.path("taken.npy")).expect("a file"), "mine");
     // The momentum network needs training images.
     fs::rename(place.path("data"), place.path("moved")).expect("moved");
-    predict(&["a.jpg"]).refused(2, &["network `k`", "data.root", "--running-values"]);
-    for more in [&["--running-values"][..], &["--net", "q"], &["--set", "data.root=\"moved\""]] {
-        predict(&[&["a.jpg"], more].concat()).good();
+    predict(&["a.jpg", "--net", "k"]).refused(2, &["network `k`", "data.root", "--running-values"]);
+    for more in [&["k", "--running-values"][..], &["q"], &["k", "--set", "data.root=\"moved\""]] {
+        predict(&[&["a.jpg", "--net"], more].concat()).good();
     }
     // Without classes there are features alone.
     let moved =

@@ -2,8 +2,8 @@
 
 use admix_torch::{Kind, Tensor};
 
+use crate::bytes::bytes_of;
 use crate::pickle::Pickle;
-use crate::values::bytes_of;
 use crate::{Error, Result};
 
 /// The name in Detectron2 of a tensor of a residual network, given that in torchvision; `None` if it has none.

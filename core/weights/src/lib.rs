@@ -7,9 +7,10 @@
 //! | `safetensors.rs` | safetensors files |
 //! | `pytorch.rs` | files of `torch.save`, of which nothing is executed |
 //! | `matching.rs` | which tensor of a file belongs to which of a network: prefix and naming |
-//! | `values.rs` | what values a network can take, and their bytes |
+//! | `values.rs` | what values a network can take |
 //! | `torch_save.rs` | files for `torch.load`, written |
 //! | `detectron2.rs` | files for Detectron2, written |
+//! | `bytes.rs` | the bytes of a tensor that is written |
 //! | `pickle.rs` | the pickles in them |
 //! | `address.rs` | files by address: `torchvision:`, `hf:`, or a path |
 //! | `located.rs` | a file on this machine, and what its publisher says of it |
@@ -20,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod bytes;
 mod cache;
 mod detectron2;
 mod entry;

@@ -6,8 +6,8 @@ use admix_torch::{Kind, Tensor};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipWriter};
 
+use crate::bytes::bytes_of;
 use crate::pickle::Pickle;
-use crate::values::bytes_of;
 use crate::{Error, Result};
 
 /// Bytes of a tensor begin at multiples of this, as there.

@@ -1,8 +1,6 @@
-//! What values a network can take, and their bytes.
+//! What values a network can take.
 
-use admix_torch::{Device, Kind, Tensor};
-
-use crate::Result;
+use admix_torch::{Kind, Tensor};
 
 /// Checks a tensor that shall become a weight or a running value: numbers with a fraction, all finite, no variance below 0.
 ///
@@ -32,13 +30,4 @@ pub fn check_value(name: &str, value: &Tensor) -> std::result::Result<(), String
         return Err(format!("the tensor `{name}` holds a variance below 0: use a sound file"));
     }
     Ok(())
-}
-
-/// A tensor's values in order, as little-endian bytes.
-pub(crate) fn bytes_of(tensor: &Tensor) -> Result<Vec<u8>> {
-    let tensor = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_contiguous()?;
-    let count = tensor.numel();
-    let mut bytes = vec![0; count * tensor.kind().elt_size_in_bytes()];
-    tensor.f_copy_data_u8(&mut bytes, count)?;
-    Ok(bytes)
 }

@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 
 use admix_torch::{Device, Kind, Tensor, upload_aside};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use super::files::contents;
+use super::fit::Fit;
 use super::listed::{Listed, refused};
 use super::picture::{Cropper, Picture};
-use crate::augment::Interpolation;
 use crate::error::At;
 use crate::import::channels::grey;
 use crate::import::{Channels, Exif, decode};
@@ -18,37 +17,6 @@ use crate::list;
 use crate::source::read_file;
 use crate::tensors::per_channel;
 use crate::{Error, Result};
-
-/// How a picture is brought to the size of the images that are measured.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fit {
-    /// The whole picture, brought to this size whatever its proportions are, as an import with `--size` does.
-    Whole {
-        /// Height in pixels.
-        height: i64,
-        /// Width in pixels.
-        width: i64,
-    },
-    /// The centre, after the shorter side was scaled.
-    Centre {
-        /// Pixels of the shorter side.
-        shorter: i64,
-        /// Pixels a side of what is cut out.
-        size: i64,
-        /// How the picture is scaled.
-        filter: Interpolation,
-    },
-}
-
-impl Fit {
-    /// Height and width of an image.
-    pub fn size(self) -> (i64, i64) {
-        match self {
-            Self::Whole { height, width } => (height, width),
-            Self::Centre { size, .. } => (size, size),
-        }
-    }
-}
 
 /// Makes pictures into images for a network, as those of its dataset are made for measuring.
 #[derive(Debug)]
@@ -175,6 +143,7 @@ mod tests {
     use image::{Rgb, RgbImage};
 
     use super::*;
+    use crate::augment::Interpolation;
 
     fn pictures(fit: Fit, channels: usize) -> Pictures {
         let (mean, std) = (vec![0.5; channels], vec![0.25; channels]);

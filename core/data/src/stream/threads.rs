@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::broken::Found;
+use super::fit::Fit;
 use super::found_broken::Broken;
 use super::images::Images;
 use super::job::{Done, Job, Make, Request, Set};
-use super::pictures::Fit;
 use super::pool::{Pool, Worked};
 use super::ticket::Ticket;
 use crate::augment::{Augmentation, Interpolation, Views};

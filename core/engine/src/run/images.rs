@@ -1,7 +1,8 @@
 //! The images that a network was trained on.
 
-use admix_data::Fit;
 use serde::{Deserialize, Serialize};
+
+use crate::run::Fit;
 
 /// What the images that a network takes are like. Kept with its weights, so that it can be used without its dataset.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use admix_api::{Choice, Registry};
-use admix_data::{Broken, Dataset, Info, Split};
+use admix_data::{Broken, Dataset, Fit, Info, Split};
 use admix_torch::Device;
 use admix_torch::trail::{self, Fact};
 
