@@ -31,9 +31,19 @@ pub fn session(
     dataset: &Dataset,
     device: Device,
 ) -> Result<Session> {
+    session_of(checkpoint, recipe, registry, Shape::of(dataset.info()), device)
+}
+
+/// The same for data of this shape, of which nothing but the number of classes and of samples comes from the checkpoint.
+pub fn session_of(
+    checkpoint: &Checkpoint,
+    recipe: &Recipe,
+    registry: &Registry,
+    mut shape: Shape,
+    device: Device,
+) -> Result<Session> {
     let header = &checkpoint.header;
     let method = Method::compile(&header.script, &header.script_file)?;
-    let mut shape = Shape::of(dataset.info());
     shape.classes = classes(checkpoint).unwrap_or(shape.classes);
     shape.samples = clustered(checkpoint).unwrap_or(shape.samples);
     // Not `session_of`: what is measured may have fewer images than a batch of the training had.

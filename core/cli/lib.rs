@@ -12,19 +12,23 @@
 //! | `data.rs` | `admix data` |
 //! | `device.rs` | device, threads, precision |
 //! | `eval.rs` | `admix eval` |
+//! | `export.rs` | `admix export` |
 //! | `failure.rs` | one message and one exit code |
+//! | `features.rs` | features of pictures as a file |
 //! | `libraries.rs` | plugin libraries and the registry with them |
 //! | `log.rs` | diagnostics on stderr |
 //! | `mix.rs, samples.rs, picture.rs` | `admix mix`: mixed samples as a picture |
 //! | `output.rs` | what the program prints |
 //! | `plugin.rs, plugin_new.rs` | `admix plugin`: new plugins, and their contract |
 //! | `plugins.rs, settings.rs` | `admix plugins`: entries, and their settings in words |
+//! | `predict.rs` | `admix predict` |
 //! | `profile.rs, profile_table.rs` | `admix run --profile`: spans, and the table |
 //! | `progress.rs` | what a run shows while it goes on |
 //! | `recipes.rs` | `admix recipes`, and finding a recipe |
 //! | `run.rs` | `admix run` |
 //! | `show.rs` | `admix show` |
 //! | `synthetic.rs` | random images for timing |
+//! | `trained.rs` | a network taken out of its run |
 //! | `trust.rs` | which code may run |
 //! | `templates/` | the files of `admix plugin new` |
 
@@ -39,7 +43,9 @@ mod data;
 mod datasets;
 pub mod device;
 mod eval;
+mod export;
 pub mod failure;
+mod features;
 pub mod libraries;
 pub mod log;
 mod mix;
@@ -48,6 +54,7 @@ mod picture;
 mod plugin;
 mod plugin_new;
 mod plugins;
+mod predict;
 mod profile;
 mod profile_table;
 mod progress;
@@ -57,6 +64,7 @@ mod samples;
 mod settings;
 mod show;
 pub mod synthetic;
+mod trained;
 mod trust;
 
 // The linker drops a crate that nothing names, and its plugins with it.
@@ -110,6 +118,10 @@ enum Command {
     Mix(mix::MixArgs),
     /// Measure a trained run.
     Eval(eval::EvalArgs),
+    /// Write a trained network as a file for torchvision, timm, Detectron2 or another run.
+    Export(export::ExportArgs),
+    /// Tell the classes of pictures by a trained network.
+    Predict(predict::PredictArgs),
     /// Time the program.
     #[command(subcommand)]
     Bench(bench::BenchCommand),
@@ -161,6 +173,8 @@ fn start() -> ExitCode {
         Command::Data(command) => data::data(&command),
         Command::Mix(args) => mix::mix(&args),
         Command::Eval(args) => eval::eval(&args),
+        Command::Export(args) => export::export(&args),
+        Command::Predict(args) => predict::predict(&args),
         Command::Bench(command) => bench::bench(&command),
     });
     match outcome {

@@ -1,8 +1,11 @@
-//! What the program prints. The only place that writes to stdout and stderr.
+//! What the program prints, and the files that it writes at once. The only place that writes to stdout and stderr.
 
 #![allow(clippy::print_stderr, reason = "this is the program's voice")]
 
+use std::fs::Permissions;
 use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::Mutex;
 
 use anyhow::{Context, Result};
@@ -81,6 +84,16 @@ pub fn print_json(value: &impl Serialize) -> Result<()> {
 /// Says something on stderr, if somebody still reads it: the terminal of a run may be closed.
 pub fn note(text: &str) {
     beside_the_bar(|| drop(writeln!(std::io::stderr(), "{}", plain(text))));
+}
+
+/// Writes a file: whole or not at all. Without `force` nothing is replaced.
+pub fn save(path: &Path, content: &[u8], force: bool) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut partial =
+        tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(folder)?;
+    partial.write_all(content)?;
+    let saved = if force { partial.persist(path) } else { partial.persist_noclobber(path) };
+    saved.map(drop).map_err(|error| error.error)
 }
 
 /// Rows as aligned columns, two blanks apart; the last column is not padded.

@@ -1,8 +1,5 @@
 //! Mixed samples of a session, as a picture: rows of pairs for each mixer, columns of lambdas (the paper's Fig. 4).
 
-use std::fs::Permissions;
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use admix_api::{Draws, Streams};
@@ -12,6 +9,7 @@ use admix_torch::{Device, Kind, Tensor};
 use anyhow::{Context, Result};
 use image::RgbImage;
 
+use crate::output;
 use crate::picture::{Block, Grid};
 
 /// The lambdas of a picture unless others are asked for.
@@ -54,15 +52,7 @@ pub fn draws(seed: u64, what: &str) -> Draws {
 pub fn save(grid: &Grid, path: &Path, force: bool) -> Result<()> {
     let mut png = std::io::Cursor::new(Vec::new());
     grid.render().write_to(&mut png, image::ImageFormat::Png).context("cannot encode a PNG")?;
-    let write = || -> std::io::Result<()> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut partial =
-            tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(folder)?;
-        partial.write_all(png.get_ref())?;
-        let saved = if force { partial.persist(path) } else { partial.persist_noclobber(path) };
-        saved.map(drop).map_err(|error| error.error)
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
+    output::save(path, png.get_ref(), force).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// The images that are drawn: a set without test images has training images only.

@@ -7,17 +7,28 @@ mod method {
     mod clock;
     pub use clock::Clock;
 }
+/// That of `core/data/src/augment/resample.rs`.
+mod augment {
+    #[derive(serde::Serialize, serde::Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Interpolation {
+        Bilinear,
+        Bicubic,
+    }
+}
 #[path = "../../core/engine/src/run"]
 #[allow(dead_code, reason = "the target uses a part of it")]
 mod run {
     pub mod accuracy;
     #[path = "../../../data/src/stream/found_broken.rs"]
     mod found_broken;
+    #[path = "../../../data/src/stream/fit.rs"]
+    mod fit;
     pub mod header;
     pub mod images;
     pub mod metrics;
     pub mod started_from;
 
+    pub use fit::Fit;
     pub use found_broken::Broken;
 }
 #[path = "../../core/engine/src/script"]

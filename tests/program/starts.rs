@@ -74,6 +74,7 @@ fn networks_and_their_followers_start_from_the_weights_of_a_file() {
         let run = ["run", "r.ron", "--out", file, "--init", &weights(file), "--max-steps", "2"];
         let said = place.compute(&run).good().stdout;
         assert!(said.contains("all 10 tensors of the backbone"), "{said}");
+        assert!(said.contains("with random values begin head.one, head.mix"), "{said}");
         starts_from(&file_of(&place, file, 2), &["q", "k"], file, prefix);
         let facts = facts(&place, file);
         assert_eq!((&facts["matched"], &facts["prefix"]), (&10.into(), &prefix.into()), "{facts}");
@@ -119,6 +120,8 @@ fn a_head_takes_the_classifier_of_the_file_where_it_fits() {
     let classes = ["--set", &init, "--set", "data.toy.classes=3", "--max-steps", "2"];
     place.compute(&[&["run", "r.ron", "--out", "three"], &classes[..]].concat()).good();
     assert_eq!(facts(&place, "three")["more"], serde_json::json!([]));
+    assert_eq!(facts(&place, "three")["new"], serde_json::json!(["head.one", "head.mix"]));
+    assert!(facts(&place, "matching")["new"].is_null());
 }
 
 #[test]
@@ -172,6 +175,50 @@ fn weights_that_do_not_fit_are_refused_by_run_and_check_before_anything_is_writt
         .compute(&["check", "r.ron", "--set", "init=(from: \"x\", prefix: Aut)"])
         .refused(2, &["Aut", "Auto"]);
     place.compute(&["run", "r.ron", "--init", "torchvision:resnet19"]).refused(2, &["resnet19", "resnet18"]);
+}
+
+#[test]
+fn a_checkpoint_of_networks_without_usual_names_is_asked_for_one_by_its_name() {
+    let place = place();
+    let renamed = "pairs=[(from: \"q\", to: \"slow\", momentum: 0.99)]";
+    let bare = ["--set", "method=\"mixup\"", "--set", "mixers={}", "--set", "losses={}", "--max-steps", "1"];
+    let first = [&["run", "r.ron", "--out", "first", "--set", renamed], &bare[..]].concat();
+    place.compute(&first).good();
+    let file = file_of(&place, "first", 1).display().to_string();
+    let next = ["run", "r.ron", "--out", "next", "--init", &file];
+    place.compute(&next).refused(2, &["holds 2 networks", "`init.net`, such as `net: \""]);
+    let net = ["--set", &format!("init=(from: {file:?}, net: \"slow\")")];
+    place.compute(&[&["run", "r.ron", "--out", "next", "--max-steps", "1"], &net[..]].concat()).good();
+}
+
+#[test]
+fn images_of_other_channels_are_no_fault_of_the_networks_width() {
+    let place = place();
+    for model in [
+        "WideResNet(depth: 10, width: 0.5)",
+        "PreActResNet(width: 0.125)",
+        "ResNet(width: 0.125)",
+        "ViT(size: Tiny, patch: 4, image: 16, width: 0.125)",
+        "ConvNeXt(patch: 1, width: 0.1)",
+        "Swin(patch: 2, window: 4, width: 0.1)",
+    ] {
+        let model = format!("model={model}");
+        let run = ["run", "r.ron", "--set", &model, "--set", "method=\"mixup\"", "--set", "mixers={}"];
+        let run = [&run[..], &["--set", "losses={}", "--set", "pairs=[]", "--max-steps", "1"]].concat();
+        place.compute(&[&run[..], &["--out", "grey", "--set", "data.toy.channels=1"]].concat()).good();
+        place.compute(&["export", "grey", "-o", "grey.pth"]).good();
+        let outcome = place.compute(&[&run[..], &["--out", "next", "--init", "grey.pth"]].concat());
+        let outcome =
+            outcome.refused(2, &["init.from", "has the shape", "that fits the `model` and the images"]);
+        assert!(
+            !outcome.stderr.contains("`model.width`") && !outcome.stderr.contains("`model.size`"),
+            "{}",
+            outcome.stderr
+        );
+        fs::remove_dir_all(place.path("grey")).expect("removed");
+        fs::remove_file(place.path("grey.pth")).expect("removed");
+        fs::remove_file(place.path("grey.pth.md")).expect("removed");
+    }
 }
 
 /// A server of the hub on this machine. Tells its address; it answers so many requests.

@@ -1,7 +1,11 @@
-"""Writes random networks of PyTorch libraries: FOLDER, then the names of some networks, or none for all.
+"""The side of PyTorch and its libraries of `cargo xtask interop`.
 
-Run by `cargo xtask interop`. For each network: its state as NAME.safetensors, images and logits as NAME.io.safetensors,
-and one entry of networks.json. Weights are moved away from their initial values, where zeros would hide layers.
+write FOLDER [WORDS]   writes random networks: the state of each as NAME.safetensors and NAME.pth, images and logits as
+                       NAME.io.safetensors, and one entry of networks.json. Weights are moved away from their initial values, where
+                       zeros would hide layers. With words only the networks whose names have one of them.
+read FOLDER            loads what is written here for these networks, NAME.ours.*, and compares the logits.
+pictures FOLDER        draws a set of pictures of three classes.
+score FOLDER FILE SAID names the class of each picture by an exported ResNet-18, and compares with what `admix predict` said.
 """
 import json
 import os
@@ -10,10 +14,15 @@ import sys
 import timm
 import torch
 import torchvision
-from safetensors.torch import save_file
+from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import nn
+from torchvision import transforms
+from torchvision.transforms.functional import to_pil_image
 
 SIDE = 224
+# Of logits, relative to the largest.
+LIMIT = 1e-5
 LARGE = {"stem": "Large"}
 
 # The library's name, the library, the backbone here, its settings.
@@ -154,43 +163,119 @@ def write(folder, entry, network, height, width, cases):
     with torch.no_grad():
         logits = network(images)
     state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    # Positions within a window follow from its size; torchvision stores them.
-    state = {name: tensor for name, tensor in state.items() if "relative_position_index" not in name}
     save_file(state, os.path.join(folder, f"{entry['name']}.safetensors"))
+    torch.save(network.state_dict(), os.path.join(folder, f"{entry['name']}.pth"))
+    entry["parameters"] = learned(network)
     save_file({"images": images, "logits": logits}, os.path.join(folder, f"{entry['name']}.io.safetensors"))
     cases.append(entry)
     print(entry["name"], flush=True)
 
 
-def main():
-    folder, only = sys.argv[1], sys.argv[2:]
+def learned(network):
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def networks():
+    """Each network: its entry, what makes it, and the height and width of its images."""
+    for name, library, backbone, settings in NETWORKS:
+        create = timm.create_model if library == "timm" else torchvision.models.get_model
+        entry = {"name": f"{library}_{name}", "library": library, "backbone": backbone, "settings": settings}
+        yield entry, (lambda create=create, name=name: create(name)), SIDE, SIDE
+    for name, backbone, settings, (height, width), more in RESIZED:
+        entry = {"name": f"timm_{name}_at_{height}x{width}", "library": "timm", "backbone": backbone, "settings": settings}
+        yield entry, (lambda name=name, more=more: timm.create_model(name, **more)), height, width
+    for name, library, backbone, settings, create in [
+        ("wideresnet_28_2", "wideresnet-pytorch", "WideResNet", {"depth": 28, "width": 2}, lambda: WideResNet(28, 2)),
+        ("preactresnet_18", "pytorch-cifar", "PreActResNet", {}, PreActResNet18),
+    ]:
+        yield {"name": name, "library": library, "backbone": backbone, "settings": settings}, create, 32, 32
+
+
+def write_all(folder, *only):
     os.makedirs(folder, exist_ok=True)
     torch.manual_seed(0)
     cases = []
-
-    def wanted(name):
-        return not only or any(word in name for word in only)
-
-    for name, library, backbone, settings in NETWORKS:
-        entry = {"name": f"{library}_{name}", "library": library, "backbone": backbone, "settings": settings}
-        if wanted(entry["name"]):
-            create = timm.create_model if library == "timm" else torchvision.models.get_model
-            write(folder, entry, create(name), SIDE, SIDE, cases)
-    for name, backbone, settings, (height, width), more in RESIZED:
-        title = f"timm_{name}_at_{height}x{width}"
-        entry = {"name": title, "library": "timm", "backbone": backbone, "settings": settings}
-        if wanted(title):
-            write(folder, entry, timm.create_model(name, **more), height, width, cases)
-    small = [
-        ("wideresnet_28_2", "WideResNet", {"depth": 28, "width": 2}, "fc", lambda: WideResNet(28, 2)),
-        ("preactresnet_18", "PreActResNet", {}, "linear", PreActResNet18),
-    ]
-    for name, backbone, settings, classifier, create in small:
-        entry = {"name": name, "library": "none", "backbone": backbone, "settings": settings, "classifier": classifier}
-        if wanted(name):
-            write(folder, entry, create(), 32, 32, cases)
+    for entry, create, height, width in networks():
+        if not only or any(word in entry["name"] for word in only):
+            write(folder, entry, create(), height, width, cases)
     with open(os.path.join(folder, "networks.json"), "w") as f:
         json.dump(cases, f, indent=1)
 
 
-main()
+def read_all(folder):
+    with open(os.path.join(folder, "networks.json")) as f:
+        names = [entry["name"] for entry in json.load(f)]
+    print("read there:\n| network | learned values | largest difference |\n|---|---|---|")
+    failed = 0
+    for entry, create, _, _ in networks():
+        if entry["name"] not in names:
+            continue
+        stored = load_file(os.path.join(folder, f"{entry['name']}.ours.io.safetensors"))
+        gaps = []
+        for kind in ("safetensors", "pth"):
+            path = os.path.join(folder, f"{entry['name']}.ours.{kind}")
+            state = load_file(path) if kind == "safetensors" else torch.load(path)
+            network = create().eval()
+            network.load_state_dict(state)
+            with torch.no_grad():
+                logits = network(stored["images"])
+            gaps.append(((logits - stored["logits"]).abs().max() / stored["logits"].abs().max()).item())
+        fits = all(gap <= LIMIT for gap in gaps)
+        failed += not fits
+        print(f"| {entry['name']} | {learned(network)} | {max(gaps):.1e}{'' if fits else ' FAILED'} |", flush=True)
+    if failed:
+        sys.exit(f"error: {failed} networks give other logits than {LIMIT} allows")
+
+
+def pictures(folder):
+    """Stripes, discs and boards with noise, of several sizes."""
+    random = torch.Generator().manual_seed(0)
+    for split, count in (("train", 60), ("val", 40)):
+        for label, name in enumerate(("board", "disc", "stripes")):
+            os.makedirs(os.path.join(folder, split, name), exist_ok=True)
+            for at in range(count):
+                height, width = (int(torch.randint(40, 90, (1,), generator=random)) for _ in range(2))
+                y, x = torch.meshgrid(torch.arange(height) / height - 0.5, torch.arange(width) / width - 0.5, indexing="ij")
+                turn = torch.rand(3, generator=random)
+                shape = [
+                    torch.sin(25 * x + 6 * turn[0]) * torch.sin(25 * y + 6 * turn[1]),
+                    0.2 - ((x - 0.3 * turn[0]) ** 2 + (y - 0.3 * turn[1]) ** 2).sqrt(),
+                    torch.sin(40 * (x * turn[0] + y * turn[1]) + 6 * turn[2]),
+                ][label]
+                pixels = (shape > 0).float()[None] * torch.rand(3, 1, 1, generator=random)
+                pixels = (pixels + 0.5 * torch.rand(3, height, width, generator=random)).clamp(0, 1)
+                to_pil_image(pixels).save(os.path.join(folder, split, name, f"{at:03}.png"))
+
+
+def score(folder, file, said):
+    """One picture after the other: the same best class, and the same probability of it."""
+    with open(said) as f:
+        said = [json.loads(line) for line in f]
+    images, weights = os.path.join(folder, "val"), torch.load(file)
+    classes = sorted(os.listdir(os.path.join(folder, "train")))
+    network = torchvision.models.resnet18(num_classes=len(classes))
+    network.load_state_dict(weights)
+    network.eval()
+    prepare = transforms.Compose([
+        transforms.Resize(73), transforms.CenterCrop(64), transforms.ToTensor(),
+        transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+    ])
+    right = other = 0
+    largest = 0.0
+    for line in said:
+        with torch.no_grad():
+            shares = network(prepare(Image.open(line["path"]).convert("RGB"))[None]).softmax(1)[0]
+        best = line["classes"][0]
+        there = classes[int(shares.argmax())]
+        right += there == os.path.basename(os.path.dirname(line["path"]))
+        other += there != best["class"]
+        largest = max(largest, abs(shares.max().item() - best["probability"]))
+    total = sum(len(os.listdir(os.path.join(images, name))) for name in os.listdir(images))
+    print(f"{len(said)} pictures, top-1 there {100 * right / len(said):.2f} %, other class {other}, largest difference of the "
+          f"probability {largest:.1e}")
+    if other or len(said) != total or not largest <= 1e-4:
+        sys.exit("error: PyTorch says something else of a picture")
+
+
+COMMANDS = {"write": write_all, "read": read_all, "pictures": pictures, "score": score}
+COMMANDS[sys.argv[1]](*sys.argv[2:])

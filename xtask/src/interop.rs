@@ -1,7 +1,7 @@
 //! `interop`: networks of ours against those of torchvision and timm, by their weights and logits.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -11,17 +11,21 @@ use crate::repo::{Profile, Repo};
 
 /// What is installed, beside what it requires.
 const PACKAGES: [&str; 4] = ["torch==2.11.0", "torchvision==0.26.0", "timm==1.0.31", "safetensors==0.8.0"];
-/// Writes the networks.
-const WRITE: &str = include_str!("interop.py");
+/// What Python does of it.
+const SCRIPT: &str = include_str!("interop.py");
 
 /// Flags of `interop`.
 #[derive(Debug, Args)]
 pub struct InteropArgs {
     /// Only networks whose names have one of these words, such as `timm_vit`; all unless given.
     networks: Vec<String>,
+    /// A folder `train/CLASS/IMAGE` and `val/CLASS/IMAGE` for the network that is trained here. Default: made-up pictures.
+    #[arg(long, value_name = "FOLDER")]
+    pictures: Option<PathBuf>,
 }
 
-/// Installs the libraries below target/interop unless they are there, lets them write networks, and compares.
+/// Installs the libraries below target/interop unless they are there, and holds networks against each other in both
+/// directions and both kinds of file; then a ResNet-18 that is trained here for two epochs, picture for picture.
 ///
 /// # Errors
 /// There is no Python, a package cannot be installed, or a network gives other logits.
@@ -31,11 +35,50 @@ pub fn run(repo: &Repo, args: &InteropArgs) -> Result<()> {
     let venv = folder.join("venv");
     install(&venv)?;
     let (script, files) = (folder.join("interop.py"), folder.join("files"));
-    fs::write(&script, WRITE).with_context(|| format!("cannot write {}", script.display()))?;
-    Cmd::new(venv.join("bin/python")).arg(&script).arg(&files).args(&args.networks).run()?;
+    fs::write(&script, SCRIPT).with_context(|| format!("cannot write {}", script.display()))?;
+    let python = |verb: &str| Cmd::new(venv.join("bin/python")).arg(&script).arg(verb);
     // Of the whole workspace: another selection of packages would compile everything again.
-    repo.build(&["--workspace", "--example", "interop"], Profile::Dev)?;
-    repo.program(repo.target()?.join("debug/examples/interop")).arg(&files).run()
+    repo.build(&["--workspace", "--example", "interop", "--bin", "admix"], Profile::Dev)?;
+    python("write").arg(&files).args(&args.networks).run()?;
+    repo.program(repo.target()?.join("debug/examples/interop")).arg(&files).run()?;
+    python("read").arg(&files).run()?;
+
+    let pictures = match &args.pictures {
+        Some(folder) => folder.clone(),
+        None => {
+            let folder = folder.join("pictures");
+            python("pictures").arg(&folder).run()?;
+            folder
+        }
+    };
+    let (weights, said) = trained(repo, &folder, &pictures)?;
+    python("score").arg(&pictures).arg(&weights).arg(&said).run()
+}
+
+/// Trains a ResNet-18 on pictures, exports it, and lets it name their classes. Tells the weights and what was said.
+fn trained(repo: &Repo, folder: &Path, pictures: &Path) -> Result<(PathBuf, PathBuf)> {
+    let text = |path: Option<&std::ffi::OsStr>| {
+        path.map(|part| part.to_string_lossy().into_owned()).unwrap_or_default()
+    };
+    let (root, name) = (text(pictures.parent().map(Path::as_os_str)), text(pictures.file_name()));
+    let recipe = format!(
+        r#"(epochs: 2, batch: 20, method: "mixup", mixers: {{"mix": MixUp()}}, optimizer: Sgd(lr: 0.02),
+            data: (root: {root:?}, name: {name:?}, augment: ResizedCrop(size: 64)), model: ResNet(depth: 18, stem: Large))"#
+    );
+    let [file, run, weights, said] =
+        ["trained.ron", "run", "trained.pth", "said.jsonl"].map(|name| folder.join(name));
+    fs::write(&file, recipe).with_context(|| format!("cannot write {}", file.display()))?;
+    if run.exists() {
+        fs::remove_dir_all(&run).with_context(|| format!("cannot remove {}", run.display()))?;
+    }
+    let program = repo.target()?.join("debug/admix");
+    let admix = |verb: &str| repo.program(&program).arg(verb);
+    admix("run").arg(&file).arg("--out").arg(&run).run()?;
+    admix("export").arg(&run).args(["--format", "torchvision", "--force", "-o"]).arg(&weights).run()?;
+    let predict = admix("predict").arg(&run).arg(pictures.join("val"));
+    let lines = predict.args(["--format", "json", "--top", "1"]).output()?;
+    fs::write(&said, lines).with_context(|| format!("cannot write {}", said.display()))?;
+    Ok((weights, said))
 }
 
 /// Makes the environment, once for each list of packages.

@@ -9,7 +9,7 @@ use crate::config::DataConfig;
 use crate::drawn::Drawn;
 use crate::error::of_entry;
 use crate::resident::Resident;
-use crate::stream::{Broken, Done, Stream, Ticket, Worked};
+use crate::stream::{Broken, Done, Fit, Stream, Ticket, Worked};
 use crate::tensors::upload;
 use crate::{Error, Info, Result, Split};
 
@@ -108,6 +108,12 @@ impl Dataset {
     /// Height and width of the views of training images.
     pub fn view_size(&self) -> (i64, i64) {
         self.law.size()
+    }
+
+    /// How images that are measured are made from their pictures.
+    pub fn fit(&self) -> Fit {
+        let (height, width) = (self.info.height, self.info.width);
+        self.stream.as_ref().map_or(Fit::Whole { height, width }, Stream::fit)
     }
 
     /// Draws what happens to each of `n` training images in one view.

@@ -67,8 +67,8 @@ pub use import::{Arranged, Channels, Decoded, Exif, ImportOptions, ImportReport,
 pub use info::{Info, Split, TrainSplit};
 pub use loader::{AHEAD, Loader, Pass};
 pub use lookup::Datasets;
-pub use source::{Contents, Images, Part, Pictures, Source};
-pub use stream::{Broken, BrokenFiles, Storage, Worked};
+pub use source::{Contents, ImageFiles, Images, Part, Source};
+pub use stream::{Broken, BrokenFiles, Fit, Pictures, ReadPictures, Storage, Worked, pictures_at};
 
 /// The parsers of foreign bytes, for fuzzing only.
 #[doc(hidden)]

@@ -14,6 +14,7 @@ use crate::lookup::Datasets;
 use crate::resident::Resident;
 use crate::source::Source;
 use crate::stream::{Clean, Folder, Images, SIZE, Storage, Stream, Unread};
+use crate::tensors::per_channel;
 use crate::{Info, Result, TrainSplit};
 
 impl Dataset {
@@ -216,13 +217,7 @@ fn first_of_each_class(labels: &[i64], info: &Info, most: usize) -> Vec<i64> {
 
 /// Scale and shift of each channel, `[1, C, 1, 1]`.
 pub(crate) fn normalisation(info: &Info, device: Device) -> Result<(Tensor, Tensor)> {
-    let channels = || info.mean.iter().zip(&info.std).map(|(&mean, &std)| (f64::from(mean), f64::from(std)));
-    let scale: Vec<f32> = channels().map(|(_, std)| (1.0 / (255.0 * std)) as f32).collect();
-    let shift: Vec<f32> = channels().map(|(mean, std)| (-mean / std) as f32).collect();
-    let tensor = |values: &[f32]| -> Result<Tensor> {
-        Ok(Tensor::f_from_slice(values)?.f_view([1, info.channels, 1, 1])?.f_to_device(device)?)
-    };
-    Ok((tensor(&scale)?, tensor(&shift)?))
+    per_channel(&info.mean, &info.std, device)
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ pub enum Contents {
     /// All images.
     Whole(Source),
     /// The files of its images.
-    Files(Pictures),
+    Files(ImageFiles),
 }
 
 impl Contents {
@@ -47,7 +47,7 @@ impl Contents {
     ///
     /// # Errors
     /// There are none, where the dataset said that there are.
-    pub(crate) fn files(self, name: &str) -> Result<Pictures> {
+    pub(crate) fn files(self, name: &str) -> Result<ImageFiles> {
         match self {
             Self::Whole(_) => Err(not_as_told(name)),
             Self::Files(pictures) => Ok(pictures),
@@ -66,15 +66,15 @@ impl From<Source> for Contents {
     }
 }
 
-impl From<Pictures> for Contents {
-    fn from(pictures: Pictures) -> Self {
+impl From<ImageFiles> for Contents {
+    fn from(pictures: ImageFiles) -> Self {
         Self::Files(pictures)
     }
 }
 
 /// The files of pictures that may differ in size.
 #[derive(Debug, Clone, Default)]
-pub struct Pictures {
+pub struct ImageFiles {
     /// The folder that their paths are relative to.
     pub folder: PathBuf,
     /// The classes by label.

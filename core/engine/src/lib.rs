@@ -23,6 +23,7 @@
 //! | `script/` | mixers and losses that are scripts, the sandbox |
 //! | `session` | a run's state and the step that moves it |
 //! | `text` | lists and nearest names in messages |
+//! | `trained/` | a trained network for others: exported, asked about images |
 //! | `world/` | the state in parts: networks, mixers, optimiser, ..., one file for each kind of part |
 
 pub mod bundled;
@@ -45,6 +46,7 @@ pub mod schedule;
 mod script;
 mod session;
 mod text;
+mod trained;
 mod world;
 
 pub use choice::Weights;
@@ -67,12 +69,13 @@ pub use run::{
     Accuracy, AfterEpoch, Checkpoint, Features, HeadAccuracy, Header, History, Images, Knn, Linear,
     LinearAugment, LinearCached, LinearPreset, Look, Measured, MixerReport, Prepared, Probe, ProbeChoice,
     Run, RunContext, RunFacts, RunFolder, RunOptions, StartedFrom, Status, Summary, TrainPass, check,
-    evaluate, measure, method_of, mixer_report, prepare, probes, session_of,
+    evaluate, measure, method_of, mixer_report, prepare, probes, reestimate, reestimates, session_of,
 };
 pub use script::{
     ScriptKind, ScriptText, ScriptedLoss, ScriptedMixer, registry, script_entry, script_plugins,
 };
 pub use session::{Execution, Session, StepOptions};
+pub use trained::{Answers, Card, Export, Pick, Target, answers, card};
 pub use world::{ClustererUnit, HeadUnit, LossUnit, MixerUnit, Net, Pair, QueueUnit, Shape, World};
 
 admix_api::register! {

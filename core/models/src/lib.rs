@@ -46,7 +46,7 @@ pub use heads::{Head, LinearHead, MlpNeck, MlpNeckConfig, NeckConfig};
 pub use kind::BackboneChoice;
 pub use layers::{BatchNorm2d, Conv2d, Conv2dConfig, LayerNorm, Linear};
 pub use map::{Grid, Map};
-pub use naming::Naming;
+pub use naming::{Beside, Naming};
 pub use network::Network;
 pub use pass::Pass;
 pub use weights::{load_safetensors, safetensors_metadata, save_safetensors};

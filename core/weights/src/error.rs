@@ -35,6 +35,14 @@ pub enum Error {
         /// What is wrong, and what to do.
         problem: String,
     },
+    /// A tensor that cannot be written.
+    #[error("the tensor `{name}` is of the kind {kind}, which is not written")]
+    Unwritten {
+        /// Which tensor.
+        name: String,
+        /// Its kind.
+        kind: String,
+    },
     /// An address that names nothing.
     #[error("{0}")]
     Address(String),

@@ -128,14 +128,22 @@ impl Matching<'_> {
             }
             (_, last) => {
                 leading.extend(last);
-                let all = places(&leading).iter().map(|prefix| format!("`{prefix}`")).collect::<Vec<_>>();
+                let prefixes = places(&leading);
+                let all = prefixes.iter().map(|prefix| format!("`{prefix}`")).collect::<Vec<_>>();
+                let (text, networks) = CHECKPOINT;
+                // "q" of `net.q.backbone.`
+                let own =
+                    prefixes.first().and_then(|prefix| prefix.strip_prefix(networks)?.split('.').next());
+                let remedy = match own.filter(|_| self.file.metadata().contains_key(text)) {
+                    Some(net) => {
+                        format!("say which with `init.net`, such as `net: \"{net}\"` (or `init.prefix`)")
+                    }
+                    None => "say which with `init.prefix`".into(),
+                };
+                let count = all.len();
                 Err(self.misfit(
                     None,
-                    format!(
-                        "holds {} networks of this kind, under {}: say which with `init.prefix`",
-                        all.len(),
-                        all.join(", ")
-                    ),
+                    format!("holds {count} networks of this kind, under {}: {remedy}", all.join(", ")),
                 ))
             }
         }

@@ -16,7 +16,7 @@ use super::table::{Table, texts, whole};
 use crate::Result;
 use crate::error::Malformed;
 use crate::info::IMAGENET;
-use crate::source::{Contents, Pictures, read_file};
+use crate::source::{Contents, ImageFiles, read_file};
 
 const FOLDER: &str = "fgvc-aircraft-2013b";
 const VARIANTS: &str = "variants.txt";
@@ -130,7 +130,7 @@ impl DatasetSource for Aircraft {
             CreditStrip::Remove => STRIP,
         };
         let pictures =
-            Pictures { folder: folder.join(IMAGES), class_names: class_names.clone(), train, test, strip };
+            ImageFiles { folder: folder.join(IMAGES), class_names: class_names.clone(), train, test, strip };
         Ok(whole(pictures, &path, REMEDY)?.into())
     }
 

@@ -11,7 +11,7 @@ use super::kind::{About, Absent, DatasetSource, Published, Then, Wanted};
 use super::table::{Table, whole};
 use crate::Result;
 use crate::info::IMAGENET;
-use crate::source::{Contents, Pictures};
+use crate::source::{Contents, ImageFiles};
 
 const FOLDER: &str = "CUB_200_2011";
 const PATHS: &str = "images.txt";
@@ -84,7 +84,7 @@ impl DatasetSource for Cub200 {
             classes.lines.iter().enumerate().map(|(label, line)| (line.id.as_str(), label)).collect();
         let (label_of, split_of) = (labels.by_id(), split.by_id());
         let class_names = classes.lines.iter().map(|line| line.value.clone()).collect();
-        let mut pictures = Pictures { folder: folder.join(IMAGES), class_names, ..Pictures::default() };
+        let mut pictures = ImageFiles { folder: folder.join(IMAGES), class_names, ..ImageFiles::default() };
         for image in &paths.lines {
             let missing = |list: &str| {
                 let problem = format!("is about image {}, which {list} lacks", image.id.escape_debug());

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crate::error::Malformed;
-use crate::source::{Pictures, read_file};
+use crate::source::{ImageFiles, read_file};
 use crate::{Error, Result};
 
 /// A line of a table.
@@ -87,7 +87,7 @@ impl Table {
 ///
 /// # Errors
 /// They are others.
-pub(super) fn whole(pictures: Pictures, list: &Path, remedy: &str) -> Result<Pictures> {
+pub(super) fn whole(pictures: ImageFiles, list: &Path, remedy: &str) -> Result<ImageFiles> {
     let wrong = |problem: String, expected: &str| Err(Malformed::new(problem, expected).within(list, remedy));
     let classes = pictures.class_names.len();
     if !(2..=65_536).contains(&classes) {

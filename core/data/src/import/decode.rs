@@ -56,6 +56,9 @@ pub(crate) fn decode(
 /// Formats that are read, for messages.
 pub(crate) const FORMATS: &str = "JPEG, PNG, WebP, BMP, TIFF or GIF";
 
+/// What to do where no picture is found.
+pub(crate) const FORMATS_WANTED: &str = "name a folder of pictures as JPEG, PNG, WebP, BMP, TIFF or GIF";
+
 /// What there is to say of a format that no library reads here.
 pub(crate) const AVIF: &str = "AVIF is not read: convert it to PNG or JPEG, such as with `avifdec in.avif out.png` or ImageMagick's `magick`";
 

@@ -159,7 +159,7 @@ impl Files {
 }
 
 /// The bytes of an ordinary file that is not too large.
-fn contents(path: &Path) -> Result<Vec<u8>, Fault> {
+pub(super) fn contents(path: &Path) -> Result<Vec<u8>, Fault> {
     let io = |source| Fault::Io { path: path.into(), source };
     let broken = |why| Fault::Broken { path: path.into(), why };
     // Before it is opened: opening a pipe waits for whoever writes to it.

@@ -19,7 +19,7 @@ use crate::error::{At, check_name, setting};
 use crate::import::layout::{is_picture, is_test, split_of};
 use crate::info::photographs;
 use crate::list::{Lists, Member};
-use crate::source::{Part, Pictures, Source};
+use crate::source::{ImageFiles, Part, Source};
 use crate::{Info, Result, Split, TrainSplit};
 
 const WANTED: &str = "expected `train/CLASS/IMAGE` and `val/CLASS/IMAGE` (or `test/CLASS/IMAGE`), as JPEG, PNG, WebP, BMP, TIFF or GIF";
@@ -186,8 +186,8 @@ impl Folder {
     }
 
     /// The files of a dataset that is known by its name.
-    pub(crate) fn of(pictures: Pictures, asked: &Asked) -> Self {
-        let Pictures { folder, class_names, train, test, strip } = pictures;
+    pub(crate) fn of(pictures: ImageFiles, asked: &Asked) -> Self {
+        let ImageFiles { folder, class_names, train, test, strip } = pictures;
         let members = |mut files: Vec<(String, u16)>| -> Vec<Member> {
             files.sort_by_key(|(_, label)| *label);
             files.into_iter().map(|(path, label)| (path, Some(label))).collect()

@@ -8,6 +8,7 @@
 mod broken;
 mod fault;
 mod files;
+mod fit;
 mod folder;
 mod found_broken;
 mod images;
@@ -15,6 +16,7 @@ mod job;
 mod left_out;
 mod listed;
 mod picture;
+mod pictures;
 mod pool;
 mod storage;
 mod threads;
@@ -22,10 +24,12 @@ mod ticket;
 
 pub use broken::BrokenFiles;
 pub(crate) use files::Reading;
+pub use fit::Fit;
 pub(crate) use folder::{Asked, Folder, names};
 pub use found_broken::Broken;
 pub(crate) use images::Images;
 pub(crate) use job::Done;
+pub use pictures::{Pictures, ReadPictures, pictures_at};
 pub use pool::Worked;
 pub use storage::Storage;
 pub(crate) use threads::{Clean, Stream, Unread};

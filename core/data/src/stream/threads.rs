@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::broken::Found;
+use super::fit::Fit;
 use super::found_broken::Broken;
 use super::images::Images;
 use super::job::{Done, Job, Make, Request, Set};
@@ -188,6 +189,14 @@ impl Stream {
             if let Some(found) = images.found() {
                 found.go_on(broken);
             }
+        }
+    }
+
+    /// How an image is measured.
+    pub(crate) fn fit(&self) -> Fit {
+        match self.clean {
+            Clean::Whole((height, width)) => Fit::Whole { height, width },
+            Clean::Centre { shorter, size } => Fit::Centre { shorter, size, filter: self.set.filter },
         }
     }
 

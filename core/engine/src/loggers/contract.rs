@@ -37,6 +37,7 @@ pub(super) fn events() -> Vec<Event> {
             names: "torchvision".into(),
             matched: 100,
             more: Vec::new(),
+            new: vec!["head.one".into()],
             left_over: vec!["fc.weight".into()],
             followers: Vec::new(),
             same_normalisation: None,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::recipe::Recipe;
 use crate::run::accuracy::Accuracy;
 use crate::session::Session;
-use crate::world::Kept;
+use crate::world::{Kept, Net};
 use crate::{Error, Result};
 
 /// Re-estimates the BatchNorms of momentum networks on clean training batches, then measures every head on the
@@ -50,12 +50,26 @@ pub fn evaluate(
         .collect()
 }
 
+/// Whether what is measured of this network has BatchNorms that are estimated anew, for which training images are needed.
+pub fn reestimates(session: &Session, recipe: &Recipe, net: &str) -> bool {
+    let is_stale = session.world().nets.iter().any(|own| own.name == net && has_stale_norms(own));
+    is_stale && recipe.evaluate.reestimate_batches > 0
+}
+
+/// The BatchNorms of a momentum network see other activations than those of the network that it follows.
+fn has_stale_norms(net: &Net) -> bool {
+    !net.trained && !net.network.backbone().batch_norms().is_empty()
+}
+
 /// Re-estimates the BatchNorms of momentum networks on clean training batches. A network that gets values which are not
 /// finite keeps those it had: it could not be saved otherwise.
-fn reestimate(session: &Session, dataset: &Dataset, recipe: &Recipe) -> Result<()> {
+///
+/// # Errors
+/// libtorch refused, or an image cannot be read.
+pub fn reestimate(session: &Session, dataset: &Dataset, recipe: &Recipe) -> Result<()> {
     let world = session.world();
     let _guard = admix_torch::no_grad();
-    for net in world.nets.iter().filter(|n| !n.trained && !n.network.backbone().batch_norms().is_empty()) {
+    for net in world.nets.iter().filter(|net| has_stale_norms(net)) {
         let per = recipe.batch.min(dataset.len(Split::Train));
         let batches = recipe.evaluate.reestimate_batches.min(dataset.len(Split::Train) / per.max(1));
         if batches > 0 {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::run::Fit;
+
 /// What the images that a network takes are like. Kept with its weights, so that it can be used without its dataset.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Images {
@@ -19,4 +21,8 @@ pub struct Images {
     pub std: Vec<f64>,
     /// Names of the classes, by label.
     pub classes: Vec<String>,
+    /// How pictures become the images that are measured.
+    // Left out where it is not known, so that the checksums of earlier files hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fit: Option<Fit>,
 }

@@ -53,6 +53,8 @@ impl Start<'_> {
         let mut origin = None;
         for net in nets.iter().filter(|net| net.trained) {
             let (found, more) = self.fill_one(net)?;
+            let heads = net.network.head_names().into_iter().map(|name| format!("head.{name}"));
+            let new = heads.filter(|head| !more.contains(head)).collect();
             origin = Some(StartedFrom {
                 from: self.config.from.clone(),
                 file: located.path.clone(),
@@ -63,6 +65,7 @@ impl Start<'_> {
                 names: found.naming.libraries.join(" and "),
                 left_over: found.left_over,
                 more,
+                new,
                 followers: found.followers,
                 same_normalisation: same,
             });

@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use admix_api::{Choice, Registry};
-use admix_data::{Broken, Dataset, Info, Split};
+use admix_data::{Broken, Dataset, Fit, Info, Split};
 use admix_torch::Device;
 use admix_torch::trail::{self, Fact};
 
@@ -36,7 +36,7 @@ use crate::{Error, Result, bundled};
 pub use accuracy::{Accuracy, HeadAccuracy};
 pub use checkpoint::Checkpoint;
 pub use context::RunContext;
-pub use evaluate::{MixerReport, evaluate, mixer_report};
+pub use evaluate::{MixerReport, evaluate, mixer_report, reestimate, reestimates};
 pub use facts::{RunFacts, Status};
 pub use folder::RunFolder;
 pub use header::Header;

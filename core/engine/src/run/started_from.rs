@@ -23,6 +23,10 @@ pub struct StartedFrom {
     pub matched: usize,
     /// What else was taken: "head.one".
     pub more: Vec<String>,
+    /// Heads that begin with random values: "head.one".
+    // Left out where there are none, so that the checksums of earlier files hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub new: Vec<String>,
     /// Tensors of the file that were not used.
     pub left_over: Vec<String>,
     /// Networks there that follow the one that was taken.
@@ -39,6 +43,9 @@ impl std::fmt::Display for StartedFrom {
         }
         if !self.more.is_empty() {
             write!(f, ", and {}", self.more.join(", "))?;
+        }
+        if !self.new.is_empty() {
+            write!(f, "; with random values begin {}", self.new.join(", "))?;
         }
         match self.left_over.as_slice() {
             [] => write!(f, "; none left over")?,

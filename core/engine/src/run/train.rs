@@ -291,6 +291,7 @@ fn images_of(dataset: &Dataset) -> Images {
         mean: digits(mean),
         std: digits(std),
         classes: class_names.clone(),
+        fit: Some(dataset.fit()),
     }
 }
 

@@ -5,7 +5,7 @@
 use admix_api::ranges::expect;
 use admix_api::{Path, Result as Checked};
 
-use crate::{Backbone, BackboneConfig, BatchNorm2d, Conv2d, Conv2dConfig, Error, Map, Pass, Result};
+use crate::{Backbone, BackboneConfig, BatchNorm2d, Conv2d, Conv2dConfig, Error, Map, Naming, Pass, Result};
 
 admix_api::settings! {
     /// Settings of a ConvNet. Recipe: `ConvNet(widths: [8, 16, 32], strides: [2, 2, 2])`.
@@ -53,6 +53,10 @@ impl BackboneConfig for ConvNetConfig {
             inputs = width;
         }
         Ok(Box::new(ConvNet { in_channels, widths: self.widths.clone(), layers }))
+    }
+
+    fn namings(&self) -> Vec<Naming> {
+        vec![Naming::same(&["plain"], "fc")]
     }
 
     fn sizes(&self) -> Vec<&'static str> {

@@ -16,6 +16,7 @@ use super::patches::Patches;
 use super::residual::check_width;
 use super::size::Size;
 use super::transformer::{INIT, Mlp};
+use crate::naming::is_of_other_images;
 use crate::{
     Backbone, BackboneConfig, BatchNorm2d, Conv2d, Conv2dConfig, Error, LayerNorm, Map, Naming, Pass, Result,
 };
@@ -101,6 +102,9 @@ impl BackboneConfig for ConvNeXtConfig {
     }
 
     fn misfit(&self, tensor: &str, theirs: &[i64], ours: &[i64]) -> Option<&'static str> {
+        if tensor == "stem.0.weight" && is_of_other_images(theirs, ours) {
+            return None;
+        }
         let other_kernel = tensor == "stem.0.weight" && theirs.get(2..) != ours.get(2..);
         Some(if other_kernel { "patch" } else { "size" })
     }

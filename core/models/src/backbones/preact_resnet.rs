@@ -10,7 +10,8 @@ use admix_api::{Path, Result as Checked};
 
 use super::preactivation::{Layout, Names};
 use super::residual::{check_depth, check_width};
-use crate::{Backbone, BackboneConfig, Result};
+use crate::naming::is_of_other_images;
+use crate::{Backbone, BackboneConfig, Naming, Result};
 
 admix_api::settings! {
     /// Settings of a PreActResNet. Recipe: `PreActResNet(depth: 18, width: 1.0)`.
@@ -50,8 +51,13 @@ impl BackboneConfig for PreActResNetConfig {
         Some(Rc::new(Self { width: self.width.min(0.125), ..self.clone() }))
     }
 
-    fn misfit(&self, _tensor: &str, _theirs: &[i64], _ours: &[i64]) -> Option<&'static str> {
-        Some("width")
+    fn namings(&self) -> Vec<Naming> {
+        vec![Naming::same(&["pytorch-cifar"], "linear")]
+    }
+
+    fn misfit(&self, tensor: &str, theirs: &[i64], ours: &[i64]) -> Option<&'static str> {
+        let other_images = tensor == "conv1.weight" && is_of_other_images(theirs, ours);
+        (!other_images).then_some("width")
     }
 
     fn sizes(&self) -> Vec<&'static str> {

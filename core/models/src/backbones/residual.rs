@@ -10,6 +10,7 @@ use admix_torch::Tensor;
 
 use super::depth::layer;
 use super::stem::Stem;
+use crate::naming::is_of_other_images;
 use crate::{Backbone, BatchNorm2d, Conv2d, Conv2dConfig, Error, Map, Naming, Pass, Result};
 
 const STAGES: usize = 4;
@@ -19,8 +20,7 @@ pub(super) const NAMING: Naming = Naming::same(&["torchvision", "timm"], "fc");
 
 /// The setting to change for a tensor of another shape.
 pub(super) fn misfit(tensor: &str, theirs: &[i64], ours: &[i64]) -> Option<&'static str> {
-    // Images of other channels.
-    if tensor == "conv1.weight" && theirs.first() == ours.first() && theirs.get(2..) == ours.get(2..) {
+    if tensor == "conv1.weight" && is_of_other_images(theirs, ours) {
         return None;
     }
     let other_kernel = theirs.get(2..) != ours.get(2..);

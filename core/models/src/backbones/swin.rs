@@ -17,7 +17,8 @@ use super::patches::Patches;
 use super::residual::check_width;
 use super::size::Size;
 use super::transformer::Block;
-use super::windows::{Merging, Windows};
+use super::windows::{Merging, Windows, pairs};
+use crate::naming::{Beside, is_of_other_images};
 use crate::{Backbone, BackboneConfig, BatchNorm2d, Error, LayerNorm, Map, Naming, Pass, Result};
 
 const STAGES: usize = 4;
@@ -108,12 +109,13 @@ impl BackboneConfig for SwinConfig {
     }
 
     fn namings(&self) -> Vec<Naming> {
-        vec![Naming::same(&["timm"], "head.fc"), Naming::other(&["torchvision"], torchvision, "head")]
+        vec![Naming::same(&["timm"], "head.fc"), TORCHVISION]
     }
 
     fn misfit(&self, tensor: &str, theirs: &[i64], ours: &[i64]) -> Option<&'static str> {
         let other_rows = theirs.first() != ours.first();
         Some(match tensor {
+            "patch_embed.proj.weight" if is_of_other_images(theirs, ours) => return None,
             "patch_embed.proj.weight" if theirs.get(2..) != ours.get(2..) => "patch",
             _ if tensor.ends_with("relative_position_bias_table") && other_rows => "window",
             _ => "size",
@@ -123,6 +125,19 @@ impl BackboneConfig for SwinConfig {
     fn sizes(&self) -> Vec<&'static str> {
         vec!["with 1000 classes, patch 4, window 7: Tiny: 28,288,354; Small: 49,606,258; Base: 87,768,224"]
     }
+}
+
+const TORCHVISION: Naming =
+    Naming { beside: index_beside, ..Naming::other(&["torchvision"], torchvision, "head") };
+
+/// torchvision keeps the rows of each table of biases that its pairs of cells take.
+fn index_beside(name: &str, shape: &[i64]) -> Option<Beside> {
+    let own = torchvision(name);
+    let above = own.strip_suffix("relative_position_bias_table")?;
+    // The table has (2 side - 1)^2 rows.
+    let side = (shape.first()?.isqrt() + 1) / 2;
+    let name = format!("{above}relative_position_index");
+    Some(Beside { name, shape: vec![side.pow(4)], values: pairs(side) })
 }
 
 /// The name in torchvision of a tensor. There everything is in one sequence: the patches, then stages and what is between

@@ -17,6 +17,7 @@ use super::patches::Patches;
 use super::residual::check_width;
 use super::size::Size;
 use super::transformer::Block;
+use crate::naming::is_of_other_images;
 use crate::{Backbone, BackboneConfig, BatchNorm2d, Error, Grid, LayerNorm, Map, Naming, Pass, Result};
 
 const BLOCKS: usize = 12;
@@ -99,6 +100,7 @@ impl BackboneConfig for ViTConfig {
 
     fn misfit(&self, tensor: &str, theirs: &[i64], ours: &[i64]) -> Option<&'static str> {
         Some(match tensor {
+            "patch_embed.proj.weight" if is_of_other_images(theirs, ours) => return None,
             "patch_embed.proj.weight" if theirs.get(2..) != ours.get(2..) => "patch",
             "pos_embed" if theirs.get(2) == ours.get(2) => "image",
             _ => "size",

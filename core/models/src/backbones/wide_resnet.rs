@@ -9,7 +9,8 @@ use admix_api::ranges::expect;
 use admix_api::{Path, Result as Checked};
 
 use super::preactivation::{Layout, Names};
-use crate::{Backbone, BackboneConfig, Result};
+use crate::naming::is_of_other_images;
+use crate::{Backbone, BackboneConfig, Naming, Result};
 
 admix_api::settings! {
     /// Settings of a WideResNet. Recipe: `WideResNet(depth: 28, width: 10)`.
@@ -50,8 +51,13 @@ impl BackboneConfig for WideResNetConfig {
         Some(Rc::new(Self { width: self.width.min(0.5), depth: self.depth.min(10) }))
     }
 
-    fn misfit(&self, _tensor: &str, _theirs: &[i64], _ours: &[i64]) -> Option<&'static str> {
-        Some("width")
+    fn namings(&self) -> Vec<Naming> {
+        vec![Naming::same(&["wideresnet-pytorch"], "fc")]
+    }
+
+    fn misfit(&self, tensor: &str, theirs: &[i64], ours: &[i64]) -> Option<&'static str> {
+        let other_images = tensor == "conv1.weight" && is_of_other_images(theirs, ours);
+        (!other_images).then_some("width")
     }
 
     fn sizes(&self) -> Vec<&'static str> {

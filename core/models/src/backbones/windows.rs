@@ -26,12 +26,7 @@ impl Windows {
         let rows = (2 * side - 1) * (2 * side - 1);
         let apart = Hints { weight_decay: false };
         let table = path.parameter("relative_position_bias_table", &[rows, heads], INIT, apart)?;
-        let cells = || (0..side).flat_map(move |y| (0..side).map(move |x| (y, x)));
-        let row = |((y, x), (v, u)): ((i64, i64), (i64, i64))| {
-            (y - v + side - 1) * (2 * side - 1) + (x - u + side - 1)
-        };
-        let pairs: Vec<i64> = cells().flat_map(|one| cells().map(move |other| row((one, other)))).collect();
-        let index = Tensor::f_from_slice(&pairs)?.f_to_device(path.device())?;
+        let index = Tensor::f_from_slice(&pairs(side))?.f_to_device(path.device())?;
         Ok(Self { table, index, heads, side, shift })
     }
 
@@ -86,6 +81,14 @@ impl Windows {
         let mask = differ.f_to_kind(bias.kind())?.f_mul_scalar(APART)?;
         Ok(bias.f_add(&mask.f_unsqueeze(1)?)?)
     }
+}
+
+/// The rows of the table of biases for all pairs of cells of a window.
+pub(super) fn pairs(side: i64) -> Vec<i64> {
+    let cells = || (0..side).flat_map(move |y| (0..side).map(move |x| (y, x)));
+    let row =
+        |((y, x), (v, u)): ((i64, i64), (i64, i64))| (y - v + side - 1) * (2 * side - 1) + (x - u + side - 1);
+    cells().flat_map(|one| cells().map(move |other| row((one, other)))).collect()
 }
 
 /// Halves a map: four cells become one of other channels.

@@ -104,3 +104,18 @@ fn values_out_of_range_and_misfits_name_their_setting() {
     assert_eq!(config.misfit("patch_embed.proj.weight", &[96, 3, 2, 2], &[96, 3, 4, 4]), Some("patch"));
     assert_eq!(config.misfit(table, &[169, 4], &[169, 3]), Some("size"));
 }
+
+#[test]
+fn torchvisions_files_have_the_rows_of_each_table_beside_it() {
+    let naming = SwinConfig::default().namings().into_iter().find(|one| one.libraries == ["torchvision"]);
+    let naming = naming.expect("torchvision has it");
+    let name = "layers.1.blocks.0.attn.relative_position_bias_table";
+    let beside = (naming.beside)(name, &[9, 3]).expect("a tensor");
+    assert_eq!(beside.name, "features.3.0.attn.relative_position_index");
+    // A window of 2x2: rows of the pairs of cells, as torchvision computes them.
+    assert_eq!(
+        (beside.shape, beside.values),
+        (vec![16], vec![4, 3, 1, 0, 5, 4, 2, 1, 7, 6, 4, 3, 8, 7, 5, 4])
+    );
+    assert_eq!((naming.beside)("layers.1.blocks.0.norm1.weight", &[9]), None);
+}

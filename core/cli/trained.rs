@@ -1,0 +1,101 @@
+//! A trained network that is taken out of its run: flags of the commands that do so.
+
+use std::path::PathBuf;
+
+use admix_api::Streams;
+use admix_data::Dataset;
+use admix_engine::{Checkpoint, Images, Pick, Recipe, Session, Shape, reestimate, reestimates};
+use admix_torch::Device;
+use anyhow::Result;
+use clap::Args;
+
+use crate::checkpoints;
+use crate::device::DeviceArgs;
+use crate::failure::bad_input;
+use crate::libraries;
+use crate::recipes::Changes;
+
+/// Which network.
+#[derive(Args)]
+pub struct TrainedArgs {
+    /// A run folder (its newest good checkpoint is used), or a checkpoint.
+    run: PathBuf,
+    /// Use the best checkpoint of the run folder instead of the newest.
+    #[arg(long)]
+    best: bool,
+    /// The network. Default: the one that the run reports.
+    #[arg(long, value_name = "NAME")]
+    net: Option<String>,
+    /// The head. Default: the one that the run reports.
+    #[arg(long, value_name = "NAME")]
+    head: Option<String>,
+    /// Of a momentum network: leave the running values of its BatchNorms as training made them. By default they are estimated
+    /// anew on training images, as `admix eval` does, for which the data must be there.
+    #[arg(long)]
+    running_values: bool,
+    #[command(flatten)]
+    changes: Changes,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// A network in evaluation, as `admix eval` measures it.
+pub struct Trained {
+    /// Its checkpoint.
+    pub checkpoint: Checkpoint,
+    /// The recipe that it was trained with.
+    pub recipe: Recipe,
+    /// The state of its run.
+    pub session: Session,
+    /// The images that it takes.
+    pub images: Images,
+    /// Which network and head.
+    pub pick: Pick,
+    /// What became of its BatchNorms, in words.
+    pub batch_norms: &'static str,
+    /// Where it is.
+    pub device: Device,
+}
+
+impl TrainedArgs {
+    /// Reads the checkpoint and makes its network ready.
+    pub fn open(&self) -> Result<Trained> {
+        let device = self.device.open()?;
+        let registry = libraries::registry()?;
+        let checkpoint = checkpoints::open(&self.run, self.best, device)?;
+        let recipe = checkpoints::recipe(&checkpoint, &self.changes.set, &registry)?;
+        let images = checkpoint.header.images.clone().ok_or_else(|| {
+            bad_input(format!(
+                "{} does not say what images its network takes: a newer version of the program writes it; go on with the run by \
+                 --resume",
+                checkpoint.path.display()
+            ))
+        })?;
+        let shape = Shape {
+            split: recipe.data.split,
+            mean: images.mean.clone(),
+            std: images.std.clone(),
+            ..Shape::new(images.channels, images.classes.len() as i64)
+        };
+        let session = checkpoints::session_of(&checkpoint, &recipe, &registry, shape, device)?;
+        let pick = Pick::of(&recipe, &session, self.net.as_deref(), self.head.as_deref())?;
+        let mut batch_norms = "running values of training";
+        if reestimates(&session, &recipe, &pick.net) {
+            if self.running_values {
+                batch_norms = "running values of training, not estimated anew";
+            } else {
+                batch_norms = "estimated anew on training images, as for every evaluation";
+                let data = Dataset::open(&recipe.data, &registry, device, Streams::new(recipe.seed));
+                let data = data.map_err(|error| {
+                    bad_input(format!(
+                        "{error}. The BatchNorms of the momentum network `{}` are estimated anew on training images: say where \
+                         they are with --set 'data.root=\"DIR\"', or leave the values of training with --running-values",
+                        pick.net
+                    ))
+                })?;
+                reestimate(&session, &data, &recipe)?;
+            }
+        }
+        Ok(Trained { checkpoint, recipe, session, images, pick, batch_norms, device })
+    }
+}

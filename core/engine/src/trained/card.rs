@@ -1,0 +1,93 @@
+//! What a reader of a file of weights must know of it, in words.
+
+use std::fmt::Write as _;
+
+use super::export::Export;
+use super::pick::Pick;
+use crate::recipe::Recipe;
+use crate::run::{Header, Images};
+
+/// What a card says.
+#[derive(Debug)]
+pub struct Card<'a> {
+    /// The name of the file of weights.
+    pub file: &'a str,
+    /// The network in it.
+    pub export: &'a Export,
+    /// Where it was in its run.
+    pub pick: &'a Pick,
+    /// Its checkpoint.
+    pub header: &'a Header,
+    /// Its recipe.
+    pub recipe: &'a Recipe,
+    /// Its images.
+    pub images: &'a Images,
+    /// What became of its BatchNorms, in words.
+    pub batch_norms: &'a str,
+}
+
+/// The text of a card, in Markdown.
+pub fn card(card: &Card<'_>) -> String {
+    let Card { file, export, pick, header, recipe, images, .. } = card;
+    let mut text = format!(
+        "# {file}\n\nWeights of a network that Admix {} trained. Names of tensors: {}.\n\n| | |\n|---|---|\n",
+        header.version, export.format
+    );
+    let mut row = |what: &str, value: String| {
+        let _ = writeln!(text, "| {what} | {} |", value.replace('|', "\\|").replace('\n', " "));
+    };
+    row("network", format!("{} `{}`", recipe.model.plugin, recipe.model.config.resolved()));
+    let head = pick.head.as_ref().map(|head| format!(", head `{head}`")).unwrap_or_default();
+    row("taken from", format!("network `{}`{head}", pick.net));
+    row("values", format!("{} learned, {} tensors", export.parameters, export.tensors.len()));
+    let classifier = export.classifier.as_deref().map_or("none".into(), |name| format!("`{name}`"));
+    row("classifier", classifier);
+    if !export.left_out.is_empty() {
+        row("left out", export.left_out.join(", "));
+    }
+    row("data", format!("{}, {} classes", images.data, images.classes.len()));
+    let colours = if images.channels == 1 { "grey" } else { "red, green, blue" };
+    row("images", format!("{}x{} (height x width), {colours}", images.height, images.width));
+    row(
+        "normalisation",
+        format!("(pixel - mean) / std, pixels in 0 to 1; mean {:?}, std {:?}", images.mean, images.std),
+    );
+    if let Some(fit) = &images.fit {
+        let fit = serde_json::to_string(fit).unwrap_or_default();
+        row("measured on", format!("`{fit}`"));
+    }
+    row("BatchNorm", card.batch_norms.into());
+    let clock = header.clock;
+    row("trained for", format!("{} of {} epochs, {} steps", clock.epoch, clock.epochs, clock.step));
+    let name = pick.head.as_ref().map(|head| format!("{head}_{}", pick.net)).unwrap_or_default();
+    match header.history.heads().get(&name) {
+        Some(head) => row(
+            "accuracy on the test set",
+            format!(
+                "top-1 {:.2} %, top-5 {:.2} % at the last evaluation; best {:.2} %, median of the last ten {:.2} %",
+                head.last, head.top5, head.best, head.median_last_10
+            ),
+        ),
+        None => row("accuracy on the test set", "not measured".into()),
+    }
+    match &header.started_from {
+        Some(origin) => row("started from", format!("{} (SHA-256 {})", origin.from, origin.sha256)),
+        None => row("started from", "random weights".into()),
+    }
+    row("recipe", header.recipe_file.clone());
+    row("method", header.script_file.clone());
+    if recipe.model.config.resolved()["stem"] == "Small" {
+        text.push_str(
+            "\nThe stem is the small one. In torchvision set `model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)` and \
+             `model.maxpool = nn.Identity()` before `load_state_dict`.\n",
+        );
+    }
+    if !images.classes.is_empty() {
+        text.push_str("\n## Classes\n\n");
+        for (label, name) in images.classes.iter().enumerate() {
+            let _ = writeln!(text, "- {label}: {name}");
+        }
+    }
+    let _ = write!(text, "\n## Recipe\n\n````ron\n{}\n````\n", header.recipe.trim_end());
+    text
+}
