@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn a_bundled_recipe_is_found_by_its_name_and_the_nearest_is_suggested() {
         assert_eq!(find("quickstart").expect("bundled").file, "configs/quickstart.ron");
-        let message = |name| find(name).err().expect("unknown").to_string();
+        let message = |name| find(name).expect_err("unknown").to_string();
         assert!(message("quickstrat").contains("Did you mean `quickstart`?"), "{}", message("quickstrat"));
         assert!(message("elsewhere/none.ron").contains("neither a file nor a bundled recipe"));
         let elsewhere = remedy("configs/quickstart.ron", false);

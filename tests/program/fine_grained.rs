@@ -89,7 +89,11 @@ fn a_fine_tuned_run_that_is_killed_and_goes_on_ends_with_the_same_bits_and_says_
     let whole = facts("whole");
     assert_eq!(whole["recipe"], "configs/cub200/r18.ron/amix");
     let from = &whole["started_from"];
-    assert_eq!((&from["from"], &from["names"]), (&"resnet18.pth".into(), &"torchvision".into()), "{from}");
+    assert_eq!(
+        (&from["from"], &from["names"]),
+        (&"resnet18.pth".into(), &"torchvision and timm".into()),
+        "{from}"
+    );
     let sum = admix_fetch::sha256(Path::new(&place.path("elsewhere.pth"))).expect("a sum");
     assert_eq!((&from["sha256"], &from["matched"]), (&sum.into(), &100.into()), "{from}");
     assert_eq!(*from, facts("parts")["started_from"]);

@@ -8,7 +8,7 @@ use image::{ImageFormat, Rgb, RgbImage};
 use tempfile::TempDir;
 
 use crate::support::{
-    bytes, catalogue, config, encode, info, numbers, open, opened, read, verify, write_folder,
+    bytes, catalogue, config, encode, error, info, numbers, open, opened, read, verify, write_folder,
 };
 
 fn streamed(root: &Path, name: &str) -> DataConfig {
@@ -23,7 +23,7 @@ fn photo(height: u32, width: u32, grey: u8) -> Vec<u8> {
 }
 
 fn refused(config: &DataConfig) -> String {
-    opened(config).expect_err("an error").to_string()
+    error(opened(config))
 }
 
 /// The brightness of the middle of each image, as it is measured.
@@ -131,7 +131,7 @@ fn birds_that_are_missing_are_told_and_their_pictures_are_named() {
     let (root, folder) = birds();
     fs::remove_file(folder.join("images/001.A/y.jpg")).unwrap();
     let data = open(&streamed(root.path(), "cub200"));
-    let text = data.clean_batch(Split::Train, 0, 3).err().expect("an error").to_string();
+    let text = error(data.clean_batch(Split::Train, 0, 3));
     assert!(text.contains("001.A/y.jpg"), "{text}");
     fs::remove_file(folder.join("images.txt")).unwrap();
     let text = refused(&streamed(root.path(), "cub200"));
@@ -212,7 +212,7 @@ fn the_strip_with_the_credit_is_kept_or_removed() {
     assert_eq!((device.info().height, device.info().width), (20, 20));
     fs::write(folder.join("images/0000006.jpg"), photo(20, 20, 60)).unwrap();
     let cut = open(&with(CreditStrip::Remove, Storage::Auto));
-    let text = cut.u8_images(Split::Test, &[0]).err().expect("an error").to_string();
+    let text = error(cut.u8_images(Split::Test, &[0]));
     assert!(text.contains("0000006.jpg") && text.contains("it has 20 rows"), "{text}");
 }
 

@@ -109,8 +109,8 @@ pub fn variants(text: &str) -> Vec<Variant> {
     };
     let head = comment(text.lines().next().unwrap_or_default()).trim_end_matches('.');
     let about = |name: &str, value: &Range<usize>| {
-        let above = text[..key_start(text, name, value.start)].lines().rev().map(str::trim);
-        let above = above.skip_while(|line| line.is_empty()).next().filter(|line| line.starts_with("//"));
+        let mut above = text[..key_start(text, name, value.start)].lines().rev().map(str::trim);
+        let above = above.find(|line| !line.is_empty()).filter(|line| line.starts_with("//"));
         above.map_or(format!("{head}: {name}."), |line| format!("{head}: {}", comment(line)))
     };
     let all = fields(text, inside).into_iter();
