@@ -79,7 +79,10 @@ impl TrainedArgs {
         };
         let session = checkpoints::session_of(&checkpoint, &recipe, &registry, shape, device)?;
         let pick = Pick::of(&recipe, &session, self.net.as_deref(), self.head.as_deref())?;
-        let mut batch_norms = "running values of training";
+        let mut batch_norms = match session.world().nets.iter().find(|net| net.name == pick.net) {
+            Some(net) if net.network.backbone().batch_norms().is_empty() => "none",
+            _ => "running values of training",
+        };
         if reestimates(&session, &recipe, &pick.net) {
             if self.running_values {
                 batch_norms = "running values of training, not estimated anew";

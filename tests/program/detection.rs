@@ -64,6 +64,7 @@ assert voc.average_precision([], {}, 0.5) is None
 "#;
 
 #[test]
+#[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn a_detector_trains_from_an_exported_network() {
     let Some(python) = python() else {
         eprintln!(

@@ -19,9 +19,6 @@ const SCRIPT: &str = include_str!("interop.py");
 pub struct InteropArgs {
     /// Only networks whose names have one of these words, such as `timm_vit`; all unless given.
     networks: Vec<String>,
-    /// A folder `train/CLASS/IMAGE` and `val/CLASS/IMAGE` for the network that is trained here. Default: made-up pictures.
-    #[arg(long, value_name = "FOLDER")]
-    pictures: Option<PathBuf>,
 }
 
 /// Installs the libraries below target/interop unless they are there, and holds networks against each other in both
@@ -43,14 +40,8 @@ pub fn run(repo: &Repo, args: &InteropArgs) -> Result<()> {
     repo.program(repo.target()?.join("debug/examples/interop")).arg(&files).run()?;
     python("read").arg(&files).run()?;
 
-    let pictures = match &args.pictures {
-        Some(folder) => folder.clone(),
-        None => {
-            let folder = folder.join("pictures");
-            python("pictures").arg(&folder).run()?;
-            folder
-        }
-    };
+    let pictures = folder.join("pictures");
+    python("pictures").arg(&pictures).run()?;
     let (weights, said) = trained(repo, &folder, &pictures)?;
     python("score").arg(&pictures).arg(&weights).arg(&said).run()
 }
@@ -63,7 +54,7 @@ fn trained(repo: &Repo, folder: &Path, pictures: &Path) -> Result<(PathBuf, Path
     let (root, name) = (text(pictures.parent().map(Path::as_os_str)), text(pictures.file_name()));
     let recipe = format!(
         r#"(epochs: 2, batch: 20, method: "mixup", mixers: {{"mix": MixUp()}}, optimizer: Sgd(lr: 0.02),
-            data: (root: {root:?}, name: {name:?}, augment: ResizedCrop(size: 64)), model: ResNet(depth: 18, stem: Large))"#
+            data: (root: {root:?}, name: {name:?}, augment: ResizedCrop(size: 64), test_resize: Some(64)), model: ResNet(depth: 18, stem: Large))"#
     );
     let [file, run, weights, said] =
         ["trained.ron", "run", "trained.pth", "said.jsonl"].map(|name| folder.join(name));

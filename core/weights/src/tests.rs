@@ -69,6 +69,7 @@ fn holds(name: &str, prefix: Option<&str>, start: f64, at: &str) -> Match {
 fn every_layout_is_read_as_it_was_written() {
     for (name, at) in [
         ("plain.pth", ""),
+        ("twenty_one_characters.pth", ""),
         ("legacy.pth", ""),
         ("model.bin", ""),
         ("moco.pth", "state_dict.module.encoder_q."),
