@@ -15,6 +15,7 @@ mod tally;
 mod tamper;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -63,6 +64,9 @@ pub struct TortureArgs {
     /// Go on after a finding.
     #[arg(long)]
     all: bool,
+    /// A built program, so that none is built.
+    #[arg(long, value_name = "PATH")]
+    admix: Option<PathBuf>,
 }
 
 /// Attacks the program until the time is over.
@@ -77,7 +81,10 @@ pub fn run(repo: &Repo, args: &TortureArgs) -> Result<()> {
         return Err(Usage(format!("no attack named `{unknown}`; there is\n{}\n", list.join("\n"))).into());
     }
     setup::ensure_done(repo)?;
-    let binary = repo.build_admix(Profile::Dev)?;
+    let binary = match &args.admix {
+        Some(built) => std::path::absolute(built).context("--admix")?,
+        None => repo.build_admix(Profile::Dev)?,
+    };
     let attacks: Vec<&Attack> = ATTACKS
         .iter()
         .filter(|attack| args.only.is_empty() || args.only.iter().any(|o| o == attack.name))
