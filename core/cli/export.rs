@@ -43,6 +43,14 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     }
     let trained = args.trained.open()?;
     let export = Export::of(&trained.session, &trained.recipe, &trained.pick, args.format.as_deref())?;
+    if !export.is_finite()? {
+        anyhow::bail!(
+            "{} is not written: weights of network `{}` are not finite, its training diverged; take an earlier checkpoint",
+            args.output.display(),
+            trained.pick.net
+        );
+    }
+    let content = export.content(target, &trained.images)?;
     let file = args.output.file_name().unwrap_or_default().to_string_lossy();
     let text = card(&Card {
         file: &file,
@@ -52,14 +60,16 @@ pub fn export(args: &ExportArgs) -> Result<()> {
         recipe: &trained.recipe,
         images: &trained.images,
         batch_norms: trained.batch_norms,
+        other_values: trained.other_values,
     });
-    export.write(&args.output, target, &trained.images)?;
-    output::save(&beside, text.as_bytes(), true)
-        .with_context(|| format!("cannot write {}", beside.display()))?;
+    for (path, content) in [(&args.output, content.as_slice()), (&beside, text.as_bytes())] {
+        output::save(path, content, args.force)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
     match args.report {
         Format::Json => output::print_json(&json!({
-            "file": args.output,
-            "card": beside,
+            "file": args.output.display().to_string(),
+            "card": beside.display().to_string(),
             "format": export.format,
             "network": trained.pick.net,
             "head": trained.pick.head,

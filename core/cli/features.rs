@@ -49,20 +49,20 @@ impl Features {
             anyhow::bail!("{} is not written: no picture could be read", path.display());
         }
         let all = Tensor::f_cat(&self.0, 0)?;
-        match file {
+        let bytes = match file {
             FeaturesFile::Safetensors => {
                 let tensors = [("features".to_owned(), all)];
-                Ok(admix_models::save_safetensors(path, &tensors, &BTreeMap::new())?)
+                admix_models::safetensors_bytes(&tensors, &BTreeMap::new()).map_err(anyhow::Error::msg)?
             }
             FeaturesFile::Npy => {
                 let (rows, width) = all.size2()?;
                 let mut bytes = npy_header(rows, width);
                 let values = Vec::<f32>::try_from(all.f_flatten(0, 1)?)?;
                 bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
-                let saved = output::save(path, &bytes, true);
-                saved.with_context(|| format!("cannot write {}", path.display()))
+                bytes
             }
-        }
+        };
+        output::save(path, &bytes, true).with_context(|| format!("cannot write {}", path.display()))
     }
 }
 

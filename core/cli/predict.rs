@@ -72,7 +72,7 @@ pub fn predict(args: &PredictArgs) -> Result<()> {
     if args.format == Listing::Csv && trained.pick.head.is_some() {
         output::print(&line(&["path", "rank", "class", "probability"])?)?;
     }
-    let (mut features, mut unread) = (Features::default(), 0);
+    let (mut features, mut unread, mut infinite) = (Features::default(), 0, false);
     for some in paths.chunks(args.batch.into()) {
         let read = pictures.read(some)?;
         for why in read.faults.iter().flatten() {
@@ -87,6 +87,7 @@ pub fn predict(args: &PredictArgs) -> Result<()> {
             .collect();
         if !good.is_empty() {
             let answers = answers(&trained.session, &trained.pick, &read.images)?;
+            infinite |= !bool::try_from(&answers.features.f_isfinite()?.f_all()?)?;
             tell(args, &trained, &good, &answers)?;
             if file.is_some() {
                 features.add(&answers.features)?;
@@ -99,6 +100,11 @@ pub fn predict(args: &PredictArgs) -> Result<()> {
     output::end_bar();
     if let (Some(file), Some(path)) = (file, &args.features) {
         features.write(path, file)?;
+    }
+    if infinite {
+        anyhow::bail!(
+            "the network's answers are not finite: its training diverged; take an earlier checkpoint"
+        );
     }
     match unread {
         0 => Ok(()),
@@ -146,7 +152,7 @@ fn tell(args: &PredictArgs, trained: &Trained, paths: &[&PathBuf], answers: &Ans
                     .iter()
                     .map(|(name, share)| json!({ "class": name, "probability": share }))
                     .collect();
-                output::print_json(&json!({ "path": path, "classes": classes }))?;
+                output::print_json(&json!({ "path": path.display().to_string(), "classes": classes }))?;
             }
             Listing::Csv => {
                 for (rank, (name, share)) in ranked.iter().enumerate() {

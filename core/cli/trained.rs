@@ -53,6 +53,8 @@ pub struct Trained {
     pub pick: Pick,
     /// What became of its BatchNorms, in words.
     pub batch_norms: &'static str,
+    /// Whether its BatchNorms have other values than those that `admix eval` measures.
+    pub other_values: bool,
     /// Where it is.
     pub device: Device,
 }
@@ -83,9 +85,11 @@ impl TrainedArgs {
             Some(net) if net.network.backbone().batch_norms().is_empty() => "none",
             _ => "running values of training",
         };
+        let mut other_values = false;
         if reestimates(&session, &recipe, &pick.net) {
             if self.running_values {
                 batch_norms = "running values of training, not estimated anew";
+                other_values = true;
             } else {
                 batch_norms = "estimated anew on training images, as for every evaluation";
                 let data = Dataset::open(&recipe.data, &registry, device, Streams::new(recipe.seed));
@@ -96,9 +100,17 @@ impl TrainedArgs {
                         pick.net
                     ))
                 })?;
+                let found = Images::of(&data);
+                if let Some(other) = images.differ(&found) {
+                    return Err(bad_input(format!(
+                        "the training images of `{}` are not those that the network was trained on: {other}; leave out --set of the \
+                         data, or leave the BatchNorm values of training with --running-values",
+                        found.data
+                    )));
+                }
                 reestimate(&session, &data, &recipe)?;
             }
         }
-        Ok(Trained { checkpoint, recipe, session, images, pick, batch_norms, device })
+        Ok(Trained { checkpoint, recipe, session, images, pick, batch_norms, other_values, device })
     }
 }

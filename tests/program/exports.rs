@@ -139,7 +139,9 @@ fn what_cannot_be_written_is_refused_and_nothing_is_replaced_unasked() {
     }
     assert_eq!(fs::read_to_string(place.path("taken.pth")).expect("a file"), "mine");
     assert!(!place.path("w.pth").exists() && !place.path("w.pkl").exists());
+    place.write("taken.pth.partial", "mine");
     export(&place, &["-o", "taken.pth", "--force"]).good();
+    assert_eq!(fs::read_to_string(place.path("taken.pth.partial")).expect("a file"), "mine");
     assert!(WeightFile::open(place.path("taken.pth")).is_ok());
 }
 

@@ -1,7 +1,9 @@
 //! What trained networks say of pictures.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 
 use admix_torch::{Device, Kind};
 use serde_json::Value;
@@ -128,6 +130,16 @@ fn an_unreadable_picture_is_named_and_the_others_are_told_of() {
 }
 
 #[test]
+fn a_picture_whose_name_is_not_utf_8_is_told_like_any_other() {
+    let place = trained();
+    place.write("odd/a.jpg", jpeg(1));
+    let odd = place.path("odd").join(OsStr::from_bytes(b"b\xff.jpg"));
+    fs::copy(place.path("odd/a.jpg"), odd).expect("copied");
+    let outcome = place.compute(&["predict", "run", "odd", "--format", "json"]).good();
+    assert_eq!(told(&outcome).len(), 2, "{}", outcome.stdout);
+}
+
+#[test]
 fn what_cannot_be_predicted_is_refused_before_anything_is_read() {
     let place = trained();
     place.write("taken.npy", "mine");
@@ -141,6 +153,10 @@ fn what_cannot_be_predicted_is_refused_before_anything_is_read() {
     predict(&["a.jpg", "--head", "z"]).refused(2, &["--head z", "`one`, `mix`"]);
     place.compute(&["predict", "elsewhere", "a.jpg"]).refused(2, &["elsewhere", "no such run"]);
     assert_eq!(fs::read_to_string(place.path("taken.npy")).expect("a file"), "mine");
+    // Images that the network was not trained on.
+    let other = ["--set", "data.mean=[0.1, 0.2, 0.3]", "--set", "data.std=[1.0, 1.0, 1.0]"];
+    predict(&[&["a.jpg", "--net", "k"], &other[..]].concat())
+        .refused(2, &["a mean of [0.1, 0.2, 0.3]", "expected"]);
     // The momentum network needs training images.
     fs::rename(place.path("data"), place.path("moved")).expect("moved");
     predict(&["a.jpg", "--net", "k"]).refused(2, &["network `k`", "data.root", "--running-values"]);

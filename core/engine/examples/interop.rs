@@ -103,7 +103,7 @@ fn hold(case: &Case, folder: &Path) -> Outcome<(f64, usize)> {
     let about = Images { data, channels, height, width, mean, std, classes, fit: None };
     for kind in KINDS {
         let path = folder.join(format!("{}.ours.{kind}", case.name));
-        export.write(&path, Target::of(&path, Some(&case.library))?, &about)?;
+        std::fs::write(&path, export.content(Target::of(&path, Some(&case.library))?, &about)?)?;
     }
     let answers =
         [("images".to_owned(), images.shallow_clone()), ("logits".into(), forward(&session, &images)?)];

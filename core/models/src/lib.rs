@@ -49,4 +49,4 @@ pub use map::{Grid, Map};
 pub use naming::{Beside, Naming};
 pub use network::Network;
 pub use pass::Pass;
-pub use weights::{load_safetensors, safetensors_metadata, save_safetensors};
+pub use weights::{load_safetensors, safetensors_bytes, safetensors_metadata, save_safetensors};

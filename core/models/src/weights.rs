@@ -13,32 +13,41 @@ use safetensors::tensor::{Dtype, SafeTensors, View, serialize};
 
 use crate::{Error, Result};
 
-/// Writes named tensors and text. The file appears whole or not at all: it is written beside its place under a
-/// temporary name, flushed and renamed. With at most one entry of metadata, equal input gives equal bytes.
+/// The bytes of a file of named tensors and text. With at most one entry of metadata, equal input gives equal bytes.
 ///
 /// # Errors
-/// Two tensors of one name, a kind that safetensors lacks, or the file cannot be written.
+/// In words: two tensors of one name, or a kind that safetensors lacks.
+pub fn safetensors_bytes(
+    tensors: &[(String, Tensor)],
+    metadata: &BTreeMap<String, String>,
+) -> std::result::Result<Vec<u8>, String> {
+    let mut seen = HashSet::new();
+    let mut stored = Vec::new();
+    for (name, tensor) in tensors {
+        // The header keeps its own text under this key.
+        if !seen.insert(name.as_str()) || name == "__metadata__" {
+            return Err(format!("the name `{name}` is taken: rename one of the tensors"));
+        }
+        let bytes = Bytes::of(tensor).map_err(|e| format!("cannot store the tensor `{name}`: {e}"))?;
+        stored.push((name.as_str(), bytes));
+    }
+    let metadata = metadata.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    serialize(stored, Some(metadata)).map_err(|e| e.to_string())
+}
+
+/// Writes named tensors and text. The file appears whole or not at all: it is written beside its place under a
+/// temporary name, flushed and renamed.
+///
+/// # Errors
+/// Those of [`safetensors_bytes`], or the file cannot be written.
 pub fn save_safetensors(
     path: impl AsRef<Path>,
     tensors: &[(String, Tensor)],
     metadata: &BTreeMap<String, String>,
 ) -> Result<()> {
     let path = path.as_ref();
-    let problem = |problem: String| Error::WeightFile { path: path.into(), problem };
-    let mut seen = HashSet::new();
-    let mut stored = Vec::new();
-    for (name, tensor) in tensors {
-        // The header keeps its own text under this key.
-        if !seen.insert(name.as_str()) || name == "__metadata__" {
-            return Err(problem(format!("the name `{name}` is taken: rename one of the tensors")));
-        }
-        let bytes =
-            Bytes::of(tensor).map_err(|e| problem(format!("cannot store the tensor `{name}`: {e}")))?;
-        stored.push((name.as_str(), bytes));
-    }
-    let metadata = metadata.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-    let content = serialize(stored, Some(metadata)).map_err(|e| problem(e.to_string()))?;
-
+    let content = safetensors_bytes(tensors, metadata)
+        .map_err(|problem| Error::WeightFile { path: path.into(), problem })?;
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");
     let write = || -> std::io::Result<()> {

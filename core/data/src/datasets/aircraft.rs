@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
 use super::kind::{About, Absent, DatasetSource, Published, Then, Wanted};
-use super::table::{Table, texts, whole};
+use super::table::{Table, below, texts, whole};
 use crate::Result;
 use crate::error::Malformed;
 use crate::info::IMAGENET;
@@ -115,7 +115,11 @@ impl DatasetSource for Aircraft {
         let split = |name: &str| -> Result<Vec<(String, u16)>> {
             let table = Table::read(&folder, name, REMEDY)?;
             let image = |line: &super::table::Line| match labels.get(line.value.as_str()) {
-                Some(label) => Ok((format!("{}.jpg", line.id), *label as u16)),
+                Some(label) => {
+                    let path = below(&format!("{}.jpg", line.id))
+                        .map_err(|problem| table.wrong(line.number, &problem, "an image such as 0034309"))?;
+                    Ok((path, *label as u16))
+                }
                 None => {
                     let problem =
                         format!("gives the variant `{}`, which {VARIANTS} lacks", line.value.escape_debug());

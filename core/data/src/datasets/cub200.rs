@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::kind::{About, Absent, DatasetSource, Published, Then, Wanted};
-use super::table::{Table, whole};
+use super::table::{Table, below, whole};
 use crate::Result;
 use crate::info::IMAGENET;
 use crate::source::{Contents, ImageFiles};
@@ -105,7 +105,16 @@ impl DatasetSource for Cub200 {
                     return Err(split.wrong(side.number, &problem, "1 for training, 0 for testing"));
                 }
             };
-            files.push((image.value.clone(), *class as u16));
+            let path = below(&image.value)
+                .map_err(|problem| paths.wrong(image.number, &problem, "a path such as class/image.jpg"))?;
+            files.push((path, *class as u16));
+        }
+        let known = paths.by_id();
+        for table in [&labels, &split] {
+            if let Some(line) = table.lines.iter().find(|line| !known.contains_key(line.id.as_str())) {
+                let problem = format!("is about image {}, which {PATHS} lacks", line.id.escape_debug());
+                return Err(table.wrong(line.number, &problem, "images that all tables know"));
+            }
         }
         Ok(whole(pictures, &folder.join(SPLIT), REMEDY)?.into())
     }

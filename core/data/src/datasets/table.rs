@@ -1,7 +1,7 @@
 //! A table of a dataset: on each line an identifier, a space, and what belongs to it, which may hold spaces itself.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::collections::{HashMap, HashSet};
+use std::path::{Component, Path, PathBuf};
 
 use crate::error::Malformed;
 use crate::source::{ImageFiles, read_file};
@@ -83,7 +83,19 @@ impl Table {
     }
 }
 
-/// Pictures of 2 to 65,536 classes, each of which has training images, and of a test split.
+/// The path of a picture below the folder of images, as a table gives it.
+///
+/// # Errors
+/// In words: it leads out of that folder.
+pub(super) fn below(path: &str) -> Result<String, String> {
+    let inside = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
+    match inside && !path.contains('\0') {
+        true => Ok(path.into()),
+        false => Err(format!("names `{}`, which is not below the folder of images", path.escape_debug())),
+    }
+}
+
+/// Pictures of 2 to 65,536 classes, each of which has training images, and of a test split; each is there, once.
 ///
 /// # Errors
 /// They are others.
@@ -98,6 +110,27 @@ pub(super) fn whole(pictures: ImageFiles, list: &Path, remedy: &str) -> Result<I
     if let Some(empty) = images.iter().position(|images| *images == 0) {
         let class = pictures.class_names[empty].escape_debug();
         return wrong(format!("class `{class}` has no training image"), "training images of each class");
+    }
+    let mut seen = HashSet::new();
+    let both = pictures.train.iter().chain(&pictures.test);
+    if let Some((twice, _)) = both.into_iter().find(|(path, _)| !seen.insert(path.as_str())) {
+        return wrong(
+            format!("the image `{}` is there twice", twice.escape_debug()),
+            "each image once, in one split",
+        );
+    }
+    let mut names = HashSet::new();
+    if let Some(twice) = pictures.class_names.iter().find(|name| !names.insert(name.as_str())) {
+        return wrong(format!("the class `{}` is there twice", twice.escape_debug()), "each class once");
+    }
+    let root = &pictures.folder;
+    if let Some((missing, _)) =
+        pictures.train.iter().chain(&pictures.test).find(|(path, _)| !root.join(path).exists())
+    {
+        return wrong(
+            format!("the image {} is missing", root.join(missing).display()),
+            "every image of the lists",
+        );
     }
     if pictures.test.is_empty() {
         return wrong("there is no test image".into(), "at least one test image");

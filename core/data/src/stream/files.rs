@@ -33,6 +33,14 @@ impl Reading {
     }
 }
 
+/// The uppermost rows of a picture.
+pub(super) fn top(image: RgbImage, rows: u32) -> RgbImage {
+    match rows < image.height() {
+        true => imageops::crop_imm(&image, 0, 0, image.width(), rows).to_image(),
+        false => image,
+    }
+}
+
 /// A file before it is decoded.
 pub(crate) struct OneFile {
     /// Its position.
@@ -110,10 +118,7 @@ impl Files {
             let rows = self.reading.rows(path, i64::from(image.height()))? as u32;
             self.found.sound(at);
             self.found.flawed(path, at, &flaws);
-            Ok(match rows < image.height() {
-                true => imageops::crop_imm(&image, 0, 0, image.width(), rows).to_image(),
-                false => image,
-            })
+            Ok(top(image, rows))
         };
         let fault = match decode(at, &self.path(at), bytes) {
             Ok(image) => return Ok(image),

@@ -22,6 +22,9 @@ pub enum Fit {
         size: i64,
         /// How the picture is scaled.
         filter: Interpolation,
+        /// Rows at the bottom of the picture that are left out before.
+        #[serde(default)]
+        strip: u32,
     },
 }
 

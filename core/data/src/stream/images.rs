@@ -54,6 +54,14 @@ impl Images {
         }
     }
 
+    /// Rows at the bottom of each picture that are left out.
+    pub(crate) fn strip(&self) -> u32 {
+        match self {
+            Self::Files(files) => files.reading.strip,
+            Self::Held { .. } => 0,
+        }
+    }
+
     /// Reads one image, and its height and width.
     pub(crate) fn read(&self, at: usize) -> Result<(Raw, (i64, i64)), Fault> {
         match self {

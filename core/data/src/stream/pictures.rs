@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use admix_torch::{Device, Kind, Tensor, upload_aside};
 use rayon::prelude::*;
 
-use super::files::contents;
+use super::files::{contents, top};
 use super::fit::Fit;
 use super::listed::{Listed, refused};
 use super::picture::{Cropper, Picture};
@@ -95,10 +95,15 @@ impl How {
                 let read = decode::decode(&file, Some((height, width)), self.channels, self.exif);
                 Ok(read.map_err(broken)?.image.pixels)
             }
-            Fit::Centre { shorter, size, filter } => {
+            Fit::Centre { shorter, size, filter, strip } => {
                 // Before its pixels are allocated.
                 decode::size(&file, self.exif).map_err(broken)?;
                 let image = decode::rgb(&file, self.exif).map_err(broken)?.image;
+                let height = image.height();
+                let rows = height.checked_sub(strip).filter(|rows| *rows > 0).ok_or_else(|| {
+                    broken(format!("it has {height} rows, and the last {strip} are left out"))
+                })?;
+                let image = top(image, rows);
                 let whole = (i64::from(image.height()), i64::from(image.width()));
                 let picture = match self.channels {
                     Channels::Rgb => Picture::rgb(image),
@@ -161,7 +166,7 @@ mod tests {
         assert_eq!(paths, [path("a.png"), path("b.png"), path("c.png")]);
         let both = [
             Fit::Whole { height: 4, width: 4 },
-            Fit::Centre { shorter: 4, size: 4, filter: Interpolation::Bilinear },
+            Fit::Centre { shorter: 4, size: 4, filter: Interpolation::Bilinear, strip: 0 },
         ];
         for fit in both {
             let read = pictures(fit, 3).read(&[paths.clone(), vec![path("d.png")]].concat()).expect("images");
@@ -177,6 +182,22 @@ mod tests {
             assert_eq!(pictures(fit, 1).read(&paths[..1]).expect("images").images.size(), [1, 1, 4, 4]);
         }
         assert_eq!(pictures(both[0], 3).read(&[]).expect("nothing").images.size(), [0, 3, 4, 4]);
+    }
+
+    #[test]
+    fn rows_that_were_left_out_of_the_dataset_are_left_out_of_a_picture() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let picture =
+            RgbImage::from_fn(4, 6, |_, y| if y < 4 { Rgb([255, 255, 255]) } else { Rgb([0, 0, 0]) });
+        picture.save(folder.path().join("a.png")).expect("saved");
+        let paths = pictures_at(folder.path()).expect("paths");
+        let with = |strip| {
+            let fit = Fit::Centre { shorter: 4, size: 4, filter: Interpolation::Bilinear, strip };
+            pictures(fit, 3).read(&paths).expect("images")
+        };
+        let least = |strip| f64::try_from(with(strip).images.min()).expect("a number");
+        assert_eq!((least(2), least(0)), (2.0, -2.0));
+        assert!(with(6).faults[0].as_deref().is_some_and(|why| why.contains("it has 6 rows")));
     }
 
     #[test]

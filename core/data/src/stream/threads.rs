@@ -196,7 +196,9 @@ impl Stream {
     pub(crate) fn fit(&self) -> Fit {
         match self.clean {
             Clean::Whole((height, width)) => Fit::Whole { height, width },
-            Clean::Centre { shorter, size } => Fit::Centre { shorter, size, filter: self.set.filter },
+            Clean::Centre { shorter, size } => {
+                Fit::Centre { shorter, size, filter: self.set.filter, strip: self.set.test.strip() }
+            }
         }
     }
 

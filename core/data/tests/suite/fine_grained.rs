@@ -112,6 +112,25 @@ fn tables_that_do_not_fit_each_other_are_told_by_file_and_line() {
             "5 1",
             &["images.txt: line 5 is about image 4", "train_test_split.txt lacks"],
         ),
+        (
+            "image_class_labels.txt",
+            "4 1",
+            "4 1\n77 1",
+            &["image_class_labels.txt: line 5 is about image 77", "images.txt lacks"],
+        ),
+        (
+            "images.txt",
+            "10 002",
+            "10 ../images/002",
+            &["line 4 names `../images/002", "not below the folder"],
+        ),
+        ("images.txt", "3 001.A/y.jpg", "3 001.A/x.jpg", &["is there twice", "in one split"]),
+        (
+            "classes.txt",
+            "002.Indigo Bunting",
+            "001.Black_footed_Albatross",
+            &["class `001.Black", "there twice"],
+        ),
         ("train_test_split.txt", "1 1", "1 0", &["class `002.Indigo Bunting` has no training image"]),
         ("train_test_split.txt", "2 0\n3 1\n4 1\n10 0", "2 1\n3 1\n4 1\n10 1", &["there is no test image"]),
     ] {
@@ -129,10 +148,14 @@ fn tables_that_do_not_fit_each_other_are_told_by_file_and_line() {
 #[test]
 fn birds_that_are_missing_are_told_and_their_pictures_are_named() {
     let (root, folder) = birds();
-    fs::remove_file(folder.join("images/001.A/y.jpg")).unwrap();
     let data = open(&streamed(root.path(), "cub200"));
+    fs::remove_file(folder.join("images/001.A/y.jpg")).unwrap();
     let text = error(data.clean_batch(Split::Train, 0, 3));
     assert!(text.contains("001.A/y.jpg"), "{text}");
+    let text = refused(&streamed(root.path(), "cub200"));
+    for part in ["001.A/y.jpg is missing", "admix data get cub200"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
     fs::remove_file(folder.join("images.txt")).unwrap();
     let text = refused(&streamed(root.path(), "cub200"));
     for part in ["CUB_200_2011", "expected images.txt", "admix data get cub200"] {

@@ -13,7 +13,7 @@ use admix_api::{Registry, did_you_mean};
 use super::locate::{self, body, fields, find};
 use super::overrides::Override;
 use super::recipe::Recipe;
-use crate::text::list;
+use crate::text::{list, without_mark};
 use crate::{Error, Result};
 
 const VARIANTS: &str = "variants";
@@ -57,7 +57,15 @@ impl RecipeText {
     /// # Errors
     /// The file has several recipes and none is named, or none of this name.
     pub fn of(text: &str, file: &str, variant: Option<&str>) -> Result<Self> {
+        let text = without_mark(text);
         let names: Vec<String> = variants(text).into_iter().map(|variant| variant.name).collect();
+        let twice = |at: &usize| names[..*at].contains(&names[*at]);
+        if let Some(at) = (0..names.len()).find(twice) {
+            let start = find(text, VARIANTS).map_or(0, |span| span.start);
+            let (line, column) = locate::line_column(text, start);
+            let message = format!("the recipe `{}` is there twice in `variants`; rename one", names[at]);
+            return Err(Error::Recipe { file: file.into(), line, column, message });
+        }
         let known = || list(names.iter().map(|name| format!("{file}/{name}")));
         let text = match variant {
             None if find(text, VARIANTS).is_some() => {
@@ -283,6 +291,10 @@ mod tests {
         let message = refused(FILE, Some("amx"));
         assert!(message.contains("no recipe `amx`") && message.contains("Did you mean `amix`?"), "{message}");
         assert!(refused("(epochs: 1)", Some("amix")).contains("has no `variants`"));
+        let message = refused("(variants: {\"a\": (epochs: 2), \"a\": (epochs: 9)})", Some("a"));
+        assert!(message.contains("b.ron:1:12") && message.contains("`a` is there twice"), "{message}");
+        let marked = RecipeText::of(&format!("\u{feff}{FILE}"), "b.ron", Some("amix")).expect("a recipe");
+        assert_eq!(marked.text, of("amix"));
         assert!(refused("(variants: {})", None).contains("`variants` has no recipe"));
     }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use admix_api::spans;
-use admix_data::{Batch, Dataset, Info, Loader, Pass, Split};
+use admix_data::{Batch, Loader, Pass, Split};
 use admix_torch::trail::{self, Fact};
 
 use crate::loggers::Event;
@@ -202,7 +202,7 @@ impl Training<'_> {
         run.history.broken = run.dataset.broken();
         let clock = run.session.clock();
         let header = Header {
-            images: Some(images_of(&run.dataset)),
+            images: Some(Images::of(&run.dataset)),
             started_from: run.started_from.clone(),
             ..Header::of(&run.recipe, run.session.method(), clock, run.batch_in_epoch, &run.history)
         };
@@ -274,24 +274,6 @@ impl Training<'_> {
         self.run.batch_in_epoch = self.per_epoch;
         let saved = self.saved("go on with --resume once it is mended");
         Error::Evaluation { source: Box::new(error), epoch: clock.epoch, saved }
-    }
-}
-
-/// The images that a dataset shows to a network.
-fn images_of(dataset: &Dataset) -> Images {
-    let (height, width) = dataset.view_size();
-    let Info { name, channels, mean, std, class_names, .. } = dataset.info();
-    // By their digits: 0.485 is what was meant, not 0.48500001430511475.
-    let digits = |all: &[f32]| all.iter().map(|one| one.to_string().parse().unwrap_or_default()).collect();
-    Images {
-        data: name.clone(),
-        channels: *channels,
-        height,
-        width,
-        mean: digits(mean),
-        std: digits(std),
-        classes: class_names.clone(),
-        fit: Some(dataset.fit()),
     }
 }
 

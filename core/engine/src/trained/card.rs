@@ -24,6 +24,8 @@ pub struct Card<'a> {
     pub images: &'a Images,
     /// What became of its BatchNorms, in words.
     pub batch_norms: &'a str,
+    /// Whether its BatchNorms have other values than those that were measured.
+    pub other_values: bool,
 }
 
 /// The text of a card, in Markdown.
@@ -60,7 +62,8 @@ pub fn card(card: &Card<'_>) -> String {
     let clock = header.clock;
     row("trained for", format!("{} of {} epochs, {} steps", clock.epoch, clock.epochs, clock.step));
     let name = pick.head.as_ref().map(|head| format!("{head}_{}", pick.net)).unwrap_or_default();
-    match header.history.heads().get(&name) {
+    let measured = header.history.heads();
+    match measured.get(&name).filter(|_| !card.other_values) {
         Some(head) => row(
             "accuracy on the test set",
             format!(
@@ -76,10 +79,14 @@ pub fn card(card: &Card<'_>) -> String {
     }
     row("recipe", header.recipe_file.clone());
     row("method", header.script_file.clone());
-    if recipe.model.config.resolved()["stem"] == "Small" {
-        text.push_str(
-            "\nThe stem is the small one. In torchvision set `model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)` and \
-             `model.maxpool = nn.Identity()` before `load_state_dict`.\n",
+    let stem = export.tensors.iter().find(|(name, _)| name == "conv1.weight").map(|(_, stem)| stem.size());
+    if recipe.model.config.resolved()["stem"] == "Small"
+        && let ("torchvision", Some([width, channels, 3, 3])) = (export.format.as_str(), stem.as_deref())
+    {
+        let _ = writeln!(
+            text,
+            "\nThe stem is the small one. In torchvision set `model.conv1 = nn.Conv2d({channels}, {width}, 3, padding=1, \
+             bias=False)` and `model.maxpool = nn.Identity()` before `load_state_dict`."
         );
     }
     if !images.classes.is_empty() {

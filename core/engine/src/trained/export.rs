@@ -1,7 +1,6 @@
 //! The tensors of a trained network, by the names of a library.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use admix_models::Naming;
 use admix_torch::Tensor;
@@ -10,7 +9,7 @@ use admix_weights::{NORMALISATION, Normalisation, detectron2, detectron2_name, t
 use super::pick::Pick;
 use super::target::Target;
 use crate::recipe::Recipe;
-use crate::run::{Images, write_whole};
+use crate::run::Images;
 use crate::session::Session;
 use crate::text::list;
 use crate::world::Net;
@@ -141,22 +140,35 @@ impl Export {
         })
     }
 
-    /// Writes the file: whole or not at all. Into safetensors goes what images are normalised by.
+    /// The bytes of the file. Into safetensors goes what images are normalised by.
     ///
     /// # Errors
-    /// The file cannot be written.
-    pub fn write(&self, path: &Path, target: Target, images: &Images) -> Result<()> {
+    /// A tensor that the format has no kind for.
+    pub fn content(&self, target: Target, images: &Images) -> Result<Vec<u8>> {
         let content = match target {
             Target::Safetensors => {
                 let normalisation = Normalisation { mean: images.mean.clone(), std: images.std.clone() };
                 let text = serde_json::to_string(&normalisation).unwrap_or_default();
                 let metadata = BTreeMap::from([(NORMALISATION.to_string(), text)]);
-                return Ok(admix_models::save_safetensors(path, &self.tensors, &metadata)?);
+                return admix_models::safetensors_bytes(&self.tensors, &metadata).map_err(Error::Input);
             }
             Target::PyTorch => torch_save(&self.tensors),
             Target::Pickle => detectron2(&self.tensors),
         };
-        let content = content.map_err(|error| Error::Input(error.to_string()))?;
-        write_whole(Path::new(""), &path.to_string_lossy(), &content)
+        content.map_err(|error| Error::Input(error.to_string()))
+    }
+
+    /// Whether all its values are finite.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    pub fn is_finite(&self) -> Result<bool> {
+        let _guard = admix_torch::no_grad();
+        for (_, tensor) in self.tensors.iter().filter(|(_, tensor)| tensor.is_floating_point()) {
+            if !bool::try_from(&tensor.f_isfinite()?.f_all()?)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }

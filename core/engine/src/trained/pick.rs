@@ -24,10 +24,10 @@ impl Pick {
         let nets: Vec<&str> = world.nets.iter().map(|net| net.name.as_str()).collect();
         let heads: Vec<&str> = recipe.heads.iter().map(String::as_str).collect();
         let reported = recipe.reported().unwrap_or_default();
-        // "mix_k": names may have underscores themselves.
+        // "mix_k", or "knn_q" of a probe: names may have underscores themselves, so the longest is meant.
         let of_net = |net: &str| reported.ends_with(&format!("_{net}"));
         let of_head = |head: &str| nets.iter().any(|net| format!("{head}_{net}") == reported);
-        let own_net = nets.iter().find(|net| of_net(net)).or(nets.first());
+        let own_net = nets.iter().filter(|net| of_net(net)).max_by_key(|net| net.len()).or(nets.first());
         let own_head = heads.iter().find(|head| of_head(head)).or(heads.last());
         let net = chosen("--net", net, &nets, own_net)?;
         let net = net.ok_or_else(|| Error::Input("the run has no network".into()))?;
