@@ -99,6 +99,17 @@ impl Repo {
         self.build_binary("admix", "admix", profile)
     }
 
+    /// The program that is given, or else the one that is built.
+    ///
+    /// # Errors
+    /// The build fails.
+    pub fn given_or_built(&self, given: Option<&Path>, profile: Profile) -> Result<PathBuf> {
+        match given {
+            Some(given) => std::path::absolute(given).context("--admix"),
+            None => self.build_admix(profile),
+        }
+    }
+
     /// Builds the benchmarks and returns the path of their program.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ mod program;
 pub mod tensors;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -34,6 +34,9 @@ pub struct SameArgs {
     /// Only recipes whose name has one of these parts, separated by commas.
     #[arg(long, value_name = "PART,PART", value_delimiter = ',')]
     recipes: Vec<String>,
+    /// A built program of the working tree, so that none is built.
+    #[arg(long, value_name = "PATH")]
+    admix: Option<PathBuf>,
 }
 
 /// What came of one recipe.
@@ -51,14 +54,14 @@ enum Outcome {
 ///
 /// # Errors
 /// A build fails, or a recipe trains differently.
-pub fn run(repo: &Repo, SameArgs { revision, recipes }: &SameArgs) -> Result<()> {
+pub fn run(repo: &Repo, SameArgs { revision, recipes, admix }: &SameArgs) -> Result<()> {
     setup::ensure_done(repo)?;
     let renames = repo.root().join(RENAMES);
     let text =
         std::fs::read_to_string(&renames).with_context(|| format!("cannot read {}", renames.display()))?;
     let renames = Renames::parse(&text).with_context(|| RENAMES.to_string())?;
     let before = Program::of_revision(repo, revision)?;
-    let now = Program::new(repo.root(), repo.build_admix(Profile::Dev)?)?;
+    let now = Program::new(repo.root(), repo.given_or_built(admix.as_deref(), Profile::Dev)?)?;
     let names: BTreeSet<&str> = before.recipes().chain(now.recipes()).collect();
     let wanted = |name: &&str| recipes.is_empty() || recipes.iter().any(|part| name.contains(part));
     let names: Vec<&str> = names.into_iter().filter(wanted).collect();

@@ -81,10 +81,7 @@ pub fn run(repo: &Repo, args: &TortureArgs) -> Result<()> {
         return Err(Usage(format!("no attack named `{unknown}`; there is\n{}\n", list.join("\n"))).into());
     }
     setup::ensure_done(repo)?;
-    let binary = match &args.admix {
-        Some(built) => std::path::absolute(built).context("--admix")?,
-        None => repo.build_admix(Profile::Dev)?,
-    };
+    let binary = repo.given_or_built(args.admix.as_deref(), Profile::Dev)?;
     let attacks: Vec<&Attack> = ATTACKS
         .iter()
         .filter(|attack| args.only.is_empty() || args.only.iter().any(|o| o == attack.name))
