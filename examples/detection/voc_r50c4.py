@@ -175,8 +175,12 @@ class Voc(torch.utils.data.Dataset):
         return image, {"boxes": boxes, "labels": torch.tensor(labels), "difficult": torch.tensor(difficult)}
 
 
+def collate(batch):
+    return tuple(zip(*batch))
+
+
 def batches(data, size, workers, endless):
-    options = dict(batch_size=size, num_workers=workers, collate_fn=lambda batch: tuple(zip(*batch)))
+    options = dict(batch_size=size, num_workers=workers, collate_fn=collate)
     loader = torch.utils.data.DataLoader(data, shuffle=endless, drop_last=endless, **options)
     if endless and len(loader) == 0:
         raise SystemExit(f"error: {len(data)} training images are fewer than a batch of {size}: lower --batch")
