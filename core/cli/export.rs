@@ -43,13 +43,6 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     }
     let trained = args.trained.open()?;
     let export = Export::of(&trained.session, &trained.recipe, &trained.pick, args.format.as_deref())?;
-    if !export.is_finite()? {
-        anyhow::bail!(
-            "{} is not written: weights of network `{}` are not finite, its training diverged; take an earlier checkpoint",
-            args.output.display(),
-            trained.pick.net
-        );
-    }
     let content = export.content(target, &trained.images)?;
     let file = args.output.file_name().unwrap_or_default().to_string_lossy();
     let text = card(&Card {

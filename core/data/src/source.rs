@@ -1,6 +1,6 @@
 //! A whole dataset in host memory, and reading the files that it comes from.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -147,8 +147,18 @@ pub(crate) fn read_bytes(
 pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
     /// The largest raw file of the formats read here has 180 MB.
     const MOST: u64 = 2 << 30;
+    // Before it is opened: opening a pipe waits for whoever writes to it.
+    let meta = fs::metadata(path).at("open", path)?;
+    if !meta.is_file() {
+        return Err(Error::Malformed {
+            path: path.to_owned(),
+            problem: "it is no ordinary file".into(),
+            expected: "a file".into(),
+            remedy: "check that it is the file it should be".into(),
+        });
+    }
+    let len = meta.len();
     let file = File::open(path).at("open", path)?;
-    let len = file.metadata().at("read", path)?.len();
     let mut bytes = Vec::new();
     file.take(MOST).read_to_end(&mut bytes).at("read", path)?;
     if bytes.len() as u64 == MOST {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
 use super::kind::{About, Absent, DatasetSource, Published, Then, Wanted};
-use super::table::{Table, below, texts, whole};
+use super::table::{Table, below, each_once, texts, whole};
 use crate::Result;
 use crate::error::Malformed;
 use crate::info::IMAGENET;
@@ -76,10 +76,7 @@ impl DatasetSource for Aircraft {
     }
 
     fn absent(&self, root: &Path) -> Option<Absent> {
-        let folder = folder(root);
-        let missing = [VARIANTS, TRAIN, TEST, IMAGES].into_iter().filter(|name| !folder.join(name).exists());
-        let expected = missing.collect::<Vec<_>>().join(", ");
-        (!expected.is_empty()).then_some(Absent { folder, expected })
+        Absent::of(folder(root), &[VARIANTS, TRAIN, TEST, IMAGES])
     }
 
     fn how_to_get(&self) -> &'static str {
@@ -106,12 +103,9 @@ impl DatasetSource for Aircraft {
         let within = |error: Malformed| error.within(&path, REMEDY);
         let class_names: Vec<String> =
             texts(&read_file(&path)?).map_err(within)?.into_iter().map(|(_, name)| name).collect();
+        each_once(&class_names).map_err(within)?;
         let labels: HashMap<&str, usize> =
             class_names.iter().enumerate().map(|(label, name)| (name.as_str(), label)).collect();
-        if labels.len() != class_names.len() {
-            let problem = format!("{} names, {} of them different", class_names.len(), labels.len());
-            return Err(within(Malformed::new(problem, "each variant once")));
-        }
         let split = |name: &str| -> Result<Vec<(String, u16)>> {
             let table = Table::read(&folder, name, REMEDY)?;
             let image = |line: &super::table::Line| match labels.get(line.value.as_str()) {

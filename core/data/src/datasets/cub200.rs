@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::kind::{About, Absent, DatasetSource, Published, Then, Wanted};
-use super::table::{Table, below, whole};
+use super::table::{Table, below, each_once, whole};
 use crate::Result;
 use crate::info::IMAGENET;
 use crate::source::{Contents, ImageFiles};
@@ -52,11 +52,7 @@ impl DatasetSource for Cub200 {
     }
 
     fn absent(&self, root: &Path) -> Option<Absent> {
-        let folder = folder(root);
-        let missing =
-            [PATHS, LABELS, SPLIT, CLASSES, IMAGES].into_iter().filter(|name| !folder.join(name).exists());
-        let expected = missing.collect::<Vec<_>>().join(", ");
-        (!expected.is_empty()).then_some(Absent { folder, expected })
+        Absent::of(folder(root), &[PATHS, LABELS, SPLIT, CLASSES, IMAGES])
     }
 
     fn how_to_get(&self) -> &'static str {
@@ -83,7 +79,8 @@ impl DatasetSource for Cub200 {
         let numbers: HashMap<&str, usize> =
             classes.lines.iter().enumerate().map(|(label, line)| (line.id.as_str(), label)).collect();
         let (label_of, split_of) = (labels.by_id(), split.by_id());
-        let class_names = classes.lines.iter().map(|line| line.value.clone()).collect();
+        let class_names: Vec<String> = classes.lines.iter().map(|line| line.value.clone()).collect();
+        each_once(&class_names).map_err(|error| error.within(&folder.join(CLASSES), REMEDY))?;
         let mut pictures = ImageFiles { folder: folder.join(IMAGES), class_names, ..ImageFiles::default() };
         for image in &paths.lines {
             let missing = |list: &str| {

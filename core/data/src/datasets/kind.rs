@@ -64,6 +64,15 @@ pub struct Absent {
     pub expected: String,
 }
 
+impl Absent {
+    /// Those of these files and folders that a folder lacks; `None` if it has all.
+    pub fn of(folder: PathBuf, names: &[&str]) -> Option<Self> {
+        let missing = names.iter().copied().filter(|name| !folder.join(name).exists());
+        let expected = missing.collect::<Vec<_>>().join(", ");
+        (!expected.is_empty()).then_some(Self { folder, expected })
+    }
+}
+
 /// A set as it is published.
 #[derive(Debug, Clone, Copy)]
 pub struct Published<'a> {

@@ -83,6 +83,21 @@ impl Table {
     }
 }
 
+/// Checks the names of classes.
+///
+/// # Errors
+/// One of them is there twice.
+pub(super) fn each_once(classes: &[String]) -> Result<(), Malformed> {
+    let mut seen = HashSet::new();
+    match classes.iter().find(|name| !seen.insert(name.as_str())) {
+        None => Ok(()),
+        Some(twice) => {
+            let problem = format!("the class `{}` is there twice", twice.escape_debug());
+            Err(Malformed::new(problem, "each class once"))
+        }
+    }
+}
+
 /// The path of a picture below the folder of images, as a table gives it.
 ///
 /// # Errors
@@ -118,10 +133,6 @@ pub(super) fn whole(pictures: ImageFiles, list: &Path, remedy: &str) -> Result<I
             format!("the image `{}` is there twice", twice.escape_debug()),
             "each image once, in one split",
         );
-    }
-    let mut names = HashSet::new();
-    if let Some(twice) = pictures.class_names.iter().find(|name| !names.insert(name.as_str())) {
-        return wrong(format!("the class `{}` is there twice", twice.escape_debug()), "each class once");
     }
     let root = &pictures.folder;
     if let Some((missing, _)) =

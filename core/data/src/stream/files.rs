@@ -27,10 +27,17 @@ pub(crate) struct Reading {
 impl Reading {
     /// The rows of a picture that are left of so many.
     fn rows(&self, path: &Path, height: i64) -> Result<i64, Fault> {
-        let left = height - i64::from(self.strip);
-        let why = || format!("it has {height} rows, and the last {} are left out", self.strip);
-        if left > 0 { Ok(left) } else { Err(Fault::Broken { path: path.into(), why: why() }) }
+        rows_above(height, self.strip).map_err(|why| Fault::Broken { path: path.into(), why })
     }
+}
+
+/// The rows of a picture that are left above a strip of so many.
+///
+/// # Errors
+/// In words: none is left.
+pub(super) fn rows_above(height: i64, strip: u32) -> Result<i64, String> {
+    let left = height - i64::from(strip);
+    if left > 0 { Ok(left) } else { Err(format!("it has {height} rows, and the last {strip} are left out")) }
 }
 
 /// The uppermost rows of a picture.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use admix_torch::{Device, Kind, Tensor, upload_aside};
 use rayon::prelude::*;
 
-use super::files::{contents, top};
+use super::files::{contents, rows_above, top};
 use super::fit::Fit;
 use super::listed::{Listed, refused};
 use super::picture::{Cropper, Picture};
@@ -99,11 +99,8 @@ impl How {
                 // Before its pixels are allocated.
                 decode::size(&file, self.exif).map_err(broken)?;
                 let image = decode::rgb(&file, self.exif).map_err(broken)?.image;
-                let height = image.height();
-                let rows = height.checked_sub(strip).filter(|rows| *rows > 0).ok_or_else(|| {
-                    broken(format!("it has {height} rows, and the last {strip} are left out"))
-                })?;
-                let image = top(image, rows);
+                let rows = rows_above(image.height().into(), strip).map_err(broken)?;
+                let image = top(image, rows as u32);
                 let whole = (i64::from(image.height()), i64::from(image.width()));
                 let picture = match self.channels {
                     Channels::Rgb => Picture::rgb(image),

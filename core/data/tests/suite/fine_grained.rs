@@ -129,7 +129,7 @@ fn tables_that_do_not_fit_each_other_are_told_by_file_and_line() {
             "classes.txt",
             "002.Indigo Bunting",
             "001.Black_footed_Albatross",
-            &["class `001.Black", "there twice"],
+            &["classes.txt: the class `001.Black", "there twice"],
         ),
         ("train_test_split.txt", "1 1", "1 0", &["class `002.Indigo Bunting` has no training image"]),
         ("train_test_split.txt", "2 0\n3 1\n4 1\n10 0", "2 1\n3 1\n4 1\n10 1", &["there is no test image"]),
@@ -175,6 +175,16 @@ fn birds_that_are_missing_are_told_and_their_pictures_are_named() {
     ] {
         assert!(refused(&set).contains(wanted), "{wanted}: {}", refused(&set));
     }
+}
+
+#[test]
+fn a_table_that_is_a_pipe_is_refused_and_not_waited_for() {
+    let (root, folder) = birds();
+    let path = folder.join("images.txt");
+    fs::remove_file(&path).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let text = refused(&streamed(root.path(), "cub200"));
+    assert!(text.contains("images.txt") && text.contains("no ordinary file"), "{text}");
 }
 
 /// Variants in an order that is not that of their names.
@@ -260,7 +270,7 @@ fn variants_that_the_list_lacks_are_told() {
             "Boeing 777",
             &["images_variant_test.txt: line 2 gives the variant `Boeing 777`"][..],
         ),
-        ("variants.txt", "A300B4", "DC-10", &["variants.txt: 4 names, 3 of them different"]),
+        ("variants.txt", "A300B4", "DC-10", &["variants.txt: the class `DC-10` is there twice"]),
         (
             "images_variant_trainval.txt",
             "0000003 DC-10",

@@ -157,18 +157,4 @@ impl Export {
         };
         content.map_err(|error| Error::Input(error.to_string()))
     }
-
-    /// Whether all its values are finite.
-    ///
-    /// # Errors
-    /// libtorch refused.
-    pub fn is_finite(&self) -> Result<bool> {
-        let _guard = admix_torch::no_grad();
-        for (_, tensor) in self.tensors.iter().filter(|(_, tensor)| tensor.is_floating_point()) {
-            if !bool::try_from(&tensor.f_isfinite()?.f_all()?)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
 }
