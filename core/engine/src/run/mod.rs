@@ -13,6 +13,7 @@ mod lock;
 mod metrics;
 mod pending;
 mod probe;
+mod shown;
 mod started_from;
 mod train;
 mod whole;
