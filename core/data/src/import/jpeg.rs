@@ -12,15 +12,24 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 
 use super::limits::{MOST_PIXELS, MOST_PIXELS_A_SIDE};
 
-/// Zeros behind the last scan: a decoder that lacks data goes on with them.
-const PAD: usize = 64;
-/// The decoder fills its 64 bits ahead of what it needs; what it takes beyond that was missing.
-const AHEAD: u64 = 8;
+/// What a decoder that lacks data goes on with: ones, as escaped bytes, for no Huffman code is all ones; then zeros.
+const PAD: [u8; 80] = {
+    let mut pad = [0; 80];
+    let mut at = 0;
+    while at < 16 {
+        pad[at] = 0xff;
+        at += 2;
+    }
+    pad
+};
+/// The decoder fills its bits by four bytes, with up to three of the padding, each of them escaped, in hand; what it takes
+/// beyond that was missing.
+const AHEAD: u64 = 10;
 
 /// A file without what lies between its parts.
 pub(super) struct Tidy {
     bytes: Vec<u8>,
-    /// Where its image data end, and `PAD` zeros begin.
+    /// Where its image data end, and `PAD` begins.
     end: u64,
     /// Restart markers in the image data.
     restarts: usize,
@@ -37,7 +46,7 @@ impl Tidy {
     /// Walks through the parts of a file, to its first scan only if `header`.
     pub(super) fn of(file: &[u8], header: bool) -> Result<Self, String> {
         let mut tidy = Self {
-            bytes: Vec::with_capacity(if header { 4096 } else { file.len() + PAD + 2 }),
+            bytes: Vec::with_capacity(if header { 4096 } else { file.len() + PAD.len() + 2 }),
             end: 0,
             restarts: 0,
             scans: 0,
@@ -100,7 +109,7 @@ impl Tidy {
             tidy.flaws.push("the end marker of the JPEG is missing".into());
         }
         tidy.end = tidy.bytes.len() as u64;
-        tidy.bytes.resize(tidy.bytes.len() + PAD, 0);
+        tidy.bytes.extend(PAD);
         tidy.bytes.extend([0xff, 0xd9]);
         Ok(tidy)
     }
@@ -140,7 +149,8 @@ impl Tidy {
             return Err(format!("{width}x{height} pixels are too many (at most {MOST_PIXELS} in all)"));
         }
         let decoded = decoder.decode();
-        let missing = taken.get() > self.end + AHEAD || self.restarts < self.restarts_due();
+        let spare = if decoded.is_ok() { AHEAD } else { 0 };
+        let missing = taken.get() > self.end + spare || self.restarts < self.restarts_due();
         if missing {
             return Err(match self.cut {
                 true => "broken JPEG: its end is missing".into(),

@@ -178,8 +178,8 @@ proptest! {
     fn no_cut_of_the_image_data_passes(kind in 0..KINDS.len(), share in 0.0..1.0_f64) {
         let file = fixture(&format!("{}.jpg", KINDS[kind]));
         let (start, end) = scan(&file);
-        // The decoder looks so far ahead that a shorter gap shows in no pixel but the last ones.
-        let at = start + ((end - start - 16) as f64 * share) as usize;
+        // One Huffman code and its bits take up to 27 bits: of five missing bytes, at least one begins a code.
+        let at = start + ((end - start - 4) as f64 * share) as usize;
         let cut = [&file[..at], &[0xff, 0xd9]].concat();
         prop_assert!(decoded(&cut, Exif::Apply).is_err(), "{} {at} of {start}..{end}", KINDS[kind]);
     }
