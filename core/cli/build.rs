@@ -1,4 +1,4 @@
-//! Puts every recipe of `configs/` into the program, and the names into its table that plugins must find there.
+//! Puts every recipe and experiment of `configs/` into the program, and the names into its table that plugins must find there.
 
 #![allow(clippy::print_stdout, reason = "cargo listens there")]
 
@@ -16,27 +16,34 @@ fn main() -> std::io::Result<()> {
     let variable = |name| env::var_os(name).map(PathBuf::from).ok_or_else(|| std::io::Error::other(name));
     let root = variable("CARGO_MANIFEST_DIR")?.join("configs");
     println!("cargo::rerun-if-changed={}", root.display());
+    let out = variable("OUT_DIR")?;
+    fs::write(out.join("recipes.rs"), list(&root, "ron")?)?;
+    fs::write(out.join("experiments.rs"), list(&root.join("experiments"), "rhai")?)
+}
+
+/// Name and text of every file below a folder with this ending, as Rust reads them.
+fn list(root: &Path, ending: &str) -> std::io::Result<String> {
     let mut files = Vec::new();
-    collect(&root, &mut files)?;
+    collect(root, ending, &mut files)?;
     files.sort();
     let mut list = String::from("&[\n");
     for file in files {
-        let name = file.strip_prefix(&root).unwrap_or(&file).with_extension("");
+        let name = file.strip_prefix(root).unwrap_or(&file).with_extension("");
         let name =
             name.components().map(|part| part.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/");
-        // A recipe that is edited is found by `include_str`, one that comes or goes by the line above.
+        // A file that is edited is found by `include_str`, one that comes or goes by the folder.
         let _ = writeln!(list, "    ({name:?}, include_str!({:?})),", file.display().to_string());
     }
     list.push(']');
-    fs::write(variable("OUT_DIR")?.join("recipes.rs"), list)
+    Ok(list)
 }
 
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+fn collect(folder: &Path, ending: &str, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         if path.is_dir() {
-            collect(&path, files)?;
-        } else if path.extension().is_some_and(|extension| extension == "ron") {
+            collect(&path, ending, files)?;
+        } else if path.extension().is_some_and(|extension| extension == ending) {
             files.push(path);
         }
     }

@@ -18,6 +18,23 @@ impl std::fmt::Display for BadInput {
 
 impl std::error::Error for BadInput {}
 
+/// A signal stopped the program, after everything was saved.
+#[derive(Debug)]
+pub struct Stopped {
+    /// Which.
+    pub signal: i32,
+    /// The command that goes on.
+    pub again: String,
+}
+
+impl std::fmt::Display for Stopped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "stopped by signal {}; the state of every run is saved: go on with `{}`", self.signal, self.again)
+    }
+}
+
+impl std::error::Error for Stopped {}
+
 /// An error of exit code 2.
 pub fn bad_input(message: impl Into<String>) -> anyhow::Error {
     BadInput(message.into()).into()
@@ -30,6 +47,7 @@ pub fn tell(error: &anyhow::Error) -> ExitCode {
     }
     match error.downcast_ref() {
         Some(stopped @ admix_engine::Error::Interrupted { .. }) => output::note(&stopped.to_string()),
+        _ if error.is::<Stopped>() => output::note(&error.to_string()),
         _ => output::note(&format!("error: {}", whole(error))),
     }
     ExitCode::from(exit_code(error))
@@ -49,6 +67,9 @@ fn whole(error: &anyhow::Error) -> String {
 fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<BadInput>() {
         return 2;
+    }
+    if let Some(stopped) = error.downcast_ref::<Stopped>() {
+        return u8::try_from(128 + stopped.signal).unwrap_or(1);
     }
     if let Some(engine) = error.downcast_ref::<admix_engine::Error>() {
         return u8::try_from(engine.exit_code()).unwrap_or(1);

@@ -12,6 +12,7 @@
 //! | `data.rs` | `admix data` |
 //! | `device.rs` | device, threads, precision |
 //! | `eval.rs` | `admix eval` |
+//! | `experiments.rs` | finding an experiment and its runs |
 //! | `export.rs` | `admix export` |
 //! | `failure.rs` | one message and one exit code |
 //! | `features.rs` | features of pictures as a file |
@@ -19,15 +20,22 @@
 //! | `log.rs` | diagnostics on stderr |
 //! | `mix.rs, samples.rs, picture.rs` | `admix mix`: mixed samples as a picture |
 //! | `output.rs` | what the program prints |
+//! | `plot.rs` | `admix plot` |
 //! | `plugin.rs, plugin_new.rs` | `admix plugin`: new plugins, and their contract |
 //! | `plugins.rs, settings.rs` | `admix plugins`: entries, and their settings in words |
 //! | `predict.rs` | `admix predict` |
 //! | `profile.rs, profile_table.rs` | `admix run --profile`: spans, and the table |
 //! | `progress.rs` | what a run shows while it goes on |
 //! | `recipes.rs` | `admix recipes`, and finding a recipe |
+//! | `report.rs` | `admix report` |
 //! | `run.rs` | `admix run` |
+//! | `runs.rs` | `admix runs`, `admix diff`: run folders side by side |
 //! | `show.rs` | `admix show` |
+//! | `signals.rs` | signals that ask to stop |
+//! | `slurm.rs` | a sweep as an array of jobs |
+//! | `sweep.rs, sweep_estimate.rs, sweep_view.rs` | `admix sweep`, what it would cost, what it shows |
 //! | `synthetic.rs` | random images for timing |
+//! | `tables.rs` | `admix table` |
 //! | `trained.rs` | a network taken out of its run |
 //! | `trust.rs` | which code may run |
 //! | `templates/` | the files of `admix plugin new` |
@@ -43,6 +51,7 @@ mod data;
 mod datasets;
 pub mod device;
 mod eval;
+mod experiments;
 mod export;
 pub mod failure;
 mod features;
@@ -51,6 +60,7 @@ pub mod log;
 mod mix;
 pub mod output;
 mod picture;
+mod plot;
 mod plugin;
 mod plugin_new;
 mod plugins;
@@ -59,11 +69,19 @@ mod profile;
 mod profile_table;
 mod progress;
 pub mod recipes;
+mod report;
 mod run;
+mod runs;
 mod samples;
 mod settings;
 mod show;
+mod signals;
+mod slurm;
+mod sweep;
+mod sweep_estimate;
+mod sweep_view;
 pub mod synthetic;
+mod tables;
 mod trained;
 mod trust;
 
@@ -96,6 +114,18 @@ struct Cli {
 enum Command {
     /// Train a recipe.
     Run(run::RunArgs),
+    /// Train what is missing of an experiment: a grid of runs, each a process of its own.
+    Sweep(sweep::SweepArgs),
+    /// Print what an experiment, or some runs, came to.
+    Table(tables::TableArgs),
+    /// Draw the figure of an experiment.
+    Plot(plot::PlotArgs),
+    /// Write one page about runs or experiments.
+    Report(report::ReportArgs),
+    /// List the runs below a folder.
+    Runs(runs::RunsArgs),
+    /// Print what differs between two runs.
+    Diff(runs::DiffArgs),
     /// Print a recipe with every value and where it comes from.
     Show(show::ShowArgs),
     /// Check a recipe (and its method, by three dry steps) or a script, and train nothing.
@@ -163,6 +193,12 @@ fn start() -> ExitCode {
     };
     let outcome = log::start(&cli.log, cli.log_format, profiler.as_ref()).and_then(|()| match cli.command {
         Command::Run(args) => run::run(&args, profiler.as_ref()),
+        Command::Sweep(args) => sweep::sweep(&args),
+        Command::Table(args) => tables::table(&args),
+        Command::Plot(args) => plot::plot(&args),
+        Command::Report(args) => report::report(&args),
+        Command::Runs(args) => runs::runs(&args),
+        Command::Diff(args) => runs::diff(&args),
         Command::Show(args) => show::show(&args),
         Command::Check(args) => check::check(&args),
         Command::Plugins(args) => plugins::plugins(&args),

@@ -36,6 +36,12 @@ pub fn remember(args: &LibraryArgs) {
     let _ = WANTED.set(args.clone());
 }
 
+/// The flags of this process, for another one of this program.
+pub fn flags() -> Vec<String> {
+    let all = WANTED.get().into_iter().flat_map(|args| &args.plugin);
+    all.flat_map(|path| ["--plugin".into(), path.display().to_string()]).collect()
+}
+
 /// Every plugin there is: linked ones, those of the plugin folder, and those of `--plugin`.
 ///
 /// Must not run before the device is opened: a library may use libtorch while it loads.

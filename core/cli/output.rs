@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Mutex;
 
+pub use admix_lab::aligned as table;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use indicatif::ProgressBar;
@@ -96,25 +97,6 @@ pub fn save(path: &Path, content: &[u8], force: bool) -> io::Result<()> {
     saved.map(drop).map_err(|error| error.error)
 }
 
-/// Rows as aligned columns, two blanks apart; the last column is not padded.
-pub fn table(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let mut text = String::new();
-    for row in rows {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
-            line.push_str(&format!("{cell:<width$}  "));
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
-}
-
 /// Text broken at blanks into lines of at most `width`, each after `indent`.
 pub fn wrap(text: &str, indent: usize, width: usize) -> String {
     let mut lines = String::new();
@@ -182,13 +164,6 @@ mod tests {
     fn control_characters_do_not_reach_the_terminal() {
         assert_eq!(plain("a\u{1b}[2Jb\r\n\tc\u{9b}"), "a\\u{1b}[2Jb\\r\n\tc\\u{9b}");
         assert_eq!(plain("names: ä, 名\n"), "names: ä, 名\n");
-    }
-
-    #[test]
-    fn columns_are_aligned_and_lines_have_no_blanks_at_their_end() {
-        let row = |a: &str, b: &str| vec![a.to_string(), b.to_string()];
-        assert_eq!(table(&[row("a", "bb"), row("ccc", ""), row("λλ", "d")]), "a    bb\nccc\nλλ   d\n");
-        assert_eq!(table(&[]), "");
     }
 
     #[test]

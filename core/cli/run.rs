@@ -2,18 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use admix_api::Registry;
 use admix_engine::{Precision, Prepared, Recipe, Run, RunContext, RunFolder, RunOptions, prepare};
-use admix_torch::{Device, ForbidExit};
+use admix_torch::Device;
 use anyhow::{Context, Result};
 use clap::Args;
+use rustix::process;
 use serde_json::{Value, json};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::flag;
-use signal_hook::iterator::Signals;
 
 use crate::checkpoints;
 use crate::data::downloading;
@@ -25,6 +21,7 @@ use crate::profile::Profiler;
 use crate::progress::{self, Progress};
 use crate::recipes::{RecipeArgs, change};
 use crate::samples;
+use crate::signals;
 
 /// Flags of `admix run`.
 #[derive(Args)]
@@ -68,6 +65,9 @@ pub struct RunArgs {
     /// Do everything up to the first batch, and write nothing.
     #[arg(long)]
     dry_run: bool,
+    /// The process that started this one: when it ends, the state is saved and the run stops.
+    #[arg(long, value_name = "PROCESS", hide = true)]
+    ends_with: Option<i32>,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
@@ -81,6 +81,7 @@ impl RunArgs {
 
 /// Trains a recipe. `profiler` is the one that the flags asked for, already listening.
 pub fn run(args: &RunArgs, profiler: Option<&Profiler>) -> Result<()> {
+    args.ends_with.map_or(Ok(()), end_with)?;
     let device = args.device.open()?;
     let precision = args.precision.open(device)?;
     let registry = Rc::new(libraries::registry()?);
@@ -118,7 +119,10 @@ pub fn run(args: &RunArgs, profiler: Option<&Profiler>) -> Result<()> {
     if let Some(profiler) = profiler {
         run.stop_after(profiler.start(run.session.clock(), device));
     }
-    watch_signals(&run.context.stop)?;
+    signals::watch(
+        &run.context.stop,
+        "stopping after this step; a second signal ends the program without saving",
+    )?;
     let outcome = run.train();
     output::end_bar();
     let summary = outcome?;
@@ -150,6 +154,16 @@ pub fn run(args: &RunArgs, profiler: Option<&Profiler>) -> Result<()> {
             output::print(&text)
         }
     }
+}
+
+/// Asks for SIGTERM at the end of the process that started this one.
+fn end_with(parent: i32) -> Result<()> {
+    #[cfg(target_os = "linux")]
+    process::set_parent_process_death_signal(Some(process::Signal::TERM))?;
+    if process::getppid().is_none_or(|now| now.as_raw_nonzero().get() != parent) {
+        return Err(bad_input("--ends-with: the process that started this one has ended"));
+    }
+    Ok(())
 }
 
 /// What `--out` and `--resume` mean together: the run folder, and the checkpoint if it is not just its newest.
@@ -237,44 +251,6 @@ fn dry_run(
             ))
         }
     }
-}
-
-/// Puts the number of the first signal into `stop`; the second ends the program at once, whatever it does.
-fn watch_signals(stop: &Arc<AtomicI32>) -> Result<()> {
-    const WATCHED: &str = "cannot watch for signals";
-    let mut watched = vec![SIGINT, SIGTERM];
-    if !hangup_is_ignored() {
-        watched.push(SIGHUP);
-    }
-    let came = Arc::<AtomicBool>::default();
-    ForbidExit::except_after(Arc::clone(&came));
-    for signal in &watched {
-        // In this order, so that the first signal finds `came` still false. Both act in the signal's handler: no thread
-        // that waits, no step and no destructor of libtorch holds the second one up.
-        flag::register_conditional_shutdown(*signal, 128 + signal, Arc::clone(&came)).context(WATCHED)?;
-        flag::register(*signal, Arc::clone(&came)).context(WATCHED)?;
-    }
-    let mut signals = Signals::new(watched).context(WATCHED)?;
-    let stop = Arc::clone(stop);
-    std::thread::Builder::new()
-        .name("signals".into())
-        .spawn(move || {
-            for signal in signals.forever() {
-                stop.store(signal, Ordering::Relaxed);
-                output::note("stopping after this step; a second signal ends the program without saving");
-            }
-        })
-        .context("cannot start a thread")?;
-    Ok(())
-}
-
-/// Whether the program was started to outlive its terminal, as with `nohup`; watching would undo that. Taken to be so
-/// where the system does not tell.
-fn hangup_is_ignored() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.is_none_or(|mask| mask & (1 << (SIGHUP - 1)) != 0)
 }
 
 fn newest_picture(folder: &RunFolder) -> Option<PathBuf> {

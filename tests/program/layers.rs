@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{files_below, repository};
 
 /// Packages of this workspace and which of the others each may import; `None` is all.
-const MAY_IMPORT: [(&str, Option<&[&str]>); 12] = [
+const MAY_IMPORT: [(&str, Option<&[&str]>); 13] = [
     ("admix", None),
     ("admix-bench", None),
     ("admix-torch", Some(&[])),
@@ -21,6 +21,7 @@ const MAY_IMPORT: [(&str, Option<&[&str]>); 12] = [
         "admix-engine",
         Some(&["admix-api", "admix-torch", "admix-fetch", "admix-data", "admix-models", "admix-weights"]),
     ),
+    ("admix-lab", Some(&["admix-api", "admix-engine"])),
     ("admix-plugins", Some(&["admix-api"])),
     ("xtask", Some(&[])),
     ("smooth-mix", Some(&["admix-api"])),
@@ -30,7 +31,7 @@ const MAY_IMPORT: [(&str, Option<&[&str]>); 12] = [
 const RESERVED: [(&str, &[&str]); 4] = [
     ("tch", &["admix-torch"]),
     ("torch-sys", &["admix-torch"]),
-    ("rhai", &["admix-engine"]),
+    ("rhai", &["admix-engine", "admix-lab"]),
     ("clap", &["admix", "admix-bench", "xtask"]),
 ];
 

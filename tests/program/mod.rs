@@ -7,6 +7,7 @@ mod crashes;
 mod detection;
 mod diverging;
 mod errors;
+mod experiments;
 mod exports;
 mod fake_cuda;
 mod fine_grained;
@@ -32,6 +33,7 @@ mod sets;
 mod sizes;
 mod starts;
 mod streaming;
+mod sweeps;
 mod unlabelled;
 
 use std::io::Read;

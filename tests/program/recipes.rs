@@ -1,6 +1,7 @@
 //! Everything in `configs/` and `scripts/` works, and every list of the program is whole.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use admix_engine::{RecipeText, tidy, variants};
 use serde_json::Value;
@@ -12,7 +13,9 @@ use crate::toy_size;
 /// Every bundled recipe: its name, its path and its text, as long as its file.
 pub fn bundled() -> Vec<(String, String, String)> {
     let root = repository().join("configs");
-    let files = files_below(&root).into_iter();
+    let experiments = root.join("experiments");
+    let is_script = |file: &Path| file.starts_with(&experiments) && file.extension().is_some_and(|e| e == "rhai");
+    let files = files_below(&root).into_iter().filter(|file| !is_script(file));
     let recipes = files.flat_map(|file| {
         let inside = file.strip_prefix(&root).expect("below configs").with_extension("");
         let name = inside.to_str().expect("UTF-8");

@@ -1,7 +1,7 @@
 //! Scripts that come with the program.
 
 /// Path below `scripts/` and text of each bundled script: methods, then mixers and losses in folders of their own.
-const SCRIPTS: [(&str, &str); 14] = [
+const SCRIPTS: [(&str, &str); 18] = [
     ("amix.rhai", include_str!("../../../scripts/amix.rhai")),
     ("amix_c.rhai", include_str!("../../../scripts/amix_c.rhai")),
     ("amix_i.rhai", include_str!("../../../scripts/amix_i.rhai")),
@@ -10,10 +10,14 @@ const SCRIPTS: [(&str, &str); 14] = [
     ("moco.rhai", include_str!("../../../scripts/moco.rhai")),
     ("moco_puzzlemix.rhai", include_str!("../../../scripts/moco_puzzlemix.rhai")),
     ("puzzlemix.rhai", include_str!("../../../scripts/puzzlemix.rhai")),
+    ("ablation/amix_cl.rhai", include_str!("../../../scripts/ablation/amix_cl.rhai")),
+    ("ablation/amix_sl.rhai", include_str!("../../../scripts/ablation/amix_sl.rhai")),
+    ("ablation/moco_classes.rhai", include_str!("../../../scripts/ablation/moco_classes.rhai")),
     ("code/amix_c.rhai", include_str!("../../../scripts/code/amix_c.rhai")),
     ("code/amix_i.rhai", include_str!("../../../scripts/code/amix_i.rhai")),
     ("mixers/attentive.rhai", include_str!("../../../scripts/mixers/attentive.rhai")),
     ("mixers/cutmix.rhai", include_str!("../../../scripts/mixers/cutmix.rhai")),
+    ("mixers/intra_inter.rhai", include_str!("../../../scripts/mixers/intra_inter.rhai")),
     ("mixers/stripes.rhai", include_str!("../../../scripts/mixers/stripes.rhai")),
     ("losses/focal.rhai", include_str!("../../../scripts/losses/focal.rhai")),
 ];
@@ -31,9 +35,10 @@ fn names() -> impl Iterator<Item = &'static str> {
     SCRIPTS.iter().map(|(file, _)| file.strip_suffix(".rhai").unwrap_or(file))
 }
 
-/// Methods lie in the folder itself; those of the authors' code, kept for comparison, in one of their own.
+/// Methods lie in the folder itself; those of the authors' code, kept for comparison, and those of ablations in folders of
+/// their own.
 fn is_method(file: &str) -> bool {
-    !file.contains('/') || file.starts_with("code/")
+    !file.contains('/') || file.starts_with("code/") || file.starts_with("ablation/")
 }
 
 /// The bundled method of this name ("amix", "amix.rhai" or "scripts/amix.rhai"): text and file name.

@@ -66,13 +66,13 @@ pub use recipe::{
     Origin, Override, PairConfig, Prefix, Recipe, RecipeText, Variant, When, describe, tidy, variants,
 };
 pub use run::{
-    Accuracy, AfterEpoch, Checkpoint, Features, HeadAccuracy, Header, History, Images, Knn, Linear,
+    Accuracy, AfterEpoch, Checkpoint, Features, FolderState, HeadAccuracy, Header, History, Images, Knn, Linear,
     LinearAugment, LinearCached, LinearPreset, Look, Measured, MixerReport, Prepared, Probe, ProbeChoice,
     Run, RunContext, RunFacts, RunFolder, RunOptions, StartedFrom, Status, Summary, TrainPass, check,
     evaluate, measure, method_of, mixer_report, prepare, probes, reestimate, reestimates, session_of,
 };
 pub use script::{
-    ScriptKind, ScriptText, ScriptedLoss, ScriptedMixer, registry, script_entry, script_plugins,
+    Dialect, Script, ScriptKind, ScriptText, ScriptedLoss, ScriptedMixer, registry, script_entry, script_plugins,
 };
 pub use session::{Execution, Session, StepOptions};
 pub use trained::{Answers, Card, Export, Pick, Target, answers, card};

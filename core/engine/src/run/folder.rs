@@ -11,7 +11,7 @@ use crate::loggers::Record;
 use crate::method::Method;
 use crate::recipe::{Recipe, tidy};
 use crate::run::checkpoint::Checkpoint;
-use crate::run::facts::RunFacts;
+use crate::run::facts::{RunFacts, Status};
 use crate::run::header::Header;
 use crate::run::lock::Lock;
 use crate::run::whole::write_whole;
@@ -25,6 +25,28 @@ pub struct RunFolder {
     pub root: PathBuf,
     /// Keeps other runs out; `None` where the folder is only read.
     _lock: Option<Rc<Lock>>,
+}
+
+/// How far the run of a folder is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FolderState {
+    /// No run made the folder.
+    None,
+    /// A process writes there.
+    Running,
+    /// It was stopped or killed and can go on.
+    Stopped,
+    /// It failed, and why.
+    Failed(String),
+    /// All epochs are done.
+    Done(Box<RunFacts>),
+}
+
+impl FolderState {
+    /// Whether all epochs are done.
+    pub fn is_done(&self) -> bool {
+        matches!(self, Self::Done(_))
+    }
 }
 
 const BEST: &str = "best.safetensors";
@@ -81,15 +103,45 @@ impl RunFolder {
     }
 
     fn default_root(recipe: &Recipe) -> PathBuf {
-        // configs/cifar10/r18/amix.ron -> runs/cifar10-r18-amix
+        Path::new("runs").join(Self::name_of(recipe))
+    }
+
+    /// What a recipe's run folder is called: "cifar10-r18-amix" of `configs/cifar10/r18/amix.ron`.
+    pub fn name_of(recipe: &Recipe) -> String {
         let path = Path::new(&recipe.file).with_extension("");
         let mut parts: Vec<String> =
             path.components().map(|c| c.as_os_str().to_string_lossy().into_owned()).collect();
         let from =
             parts.iter().rposition(|p| p == "configs").map_or(parts.len().saturating_sub(1), |at| at + 1);
-        // configs/cub200/r18.ron/amix -> runs/cub200-r18-amix
+        // configs/cub200/r18.ron/amix -> cub200-r18-amix
         parts.extend(recipe.variant.clone());
-        Path::new("runs").join(parts[from.min(parts.len())..].join("-"))
+        parts[from.min(parts.len())..].join("-")
+    }
+
+    /// How far the run of this folder is.
+    pub fn state(&self) -> FolderState {
+        let facts = || self.facts().ok();
+        match () {
+            () if !self.is_run() => FolderState::None,
+            () if Lock::refusal(&self.root).is_some() => FolderState::Running,
+            () => match facts() {
+                Some(facts) if facts.status == Status::Done => FolderState::Done(facts.into()),
+                Some(facts) if facts.status == Status::Failed => {
+                    FolderState::Failed(facts.error.unwrap_or_default())
+                }
+                _ => FolderState::Stopped,
+            },
+        }
+    }
+
+    /// Whether a run made this folder.
+    pub fn is_run(&self) -> bool {
+        is_run(&self.root)
+    }
+
+    /// Forgets the run that writes here, which is known to have ended: on another host, where it cannot be seen to.
+    pub fn forget_owner(&self) {
+        Lock::forget(&self.root);
     }
 
     fn make(root: PathBuf, lock: Lock) -> Result<Self> {

@@ -98,6 +98,15 @@ impl Lock {
         text_of(root).is_some_and(|text| text.starts_with(MARK))
     }
 
+    /// Forgets the owner of a folder, unless a process of this host holds it.
+    pub(super) fn forget(root: &Path) {
+        let file = OpenOptions::new().read(true).write(true).open(root.join(FILE));
+        if let Some(file) = file.ok().filter(|file| file.try_lock().is_ok()) {
+            // If this fails, the next run says who may hold the folder.
+            let _ = file.set_len(MARK.len() as u64);
+        }
+    }
+
     /// The error that tells which run uses this folder, if one does.
     pub(super) fn refusal(root: &Path) -> Option<Error> {
         let owner = Owner::of(root)?;

@@ -39,7 +39,7 @@ pub use checkpoint::Checkpoint;
 pub use context::RunContext;
 pub use evaluate::{MixerReport, evaluate, mixer_report, reestimate, reestimates};
 pub use facts::{RunFacts, Status};
-pub use folder::RunFolder;
+pub use folder::{FolderState, RunFolder};
 pub use header::Header;
 pub use images::Images;
 pub use metrics::{History, Summary};

@@ -1,0 +1,260 @@
+//! `admix runs` and `admix diff`: run folders side by side.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use admix_engine::{FolderState, Recipe, RecipeText, RunFolder, describe};
+use admix_lab::{Entry, Figures, Rule, Table, of_head};
+use admix_torch::{Wanted, open_cuda};
+use anyhow::{Context, Result};
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::failure::bad_input;
+use crate::libraries;
+use crate::output::{self, Format, percent};
+
+/// Flags of `admix runs`.
+#[derive(Args)]
+pub struct RunsArgs {
+    /// Where to look, with all folders below.
+    #[arg(default_value = "runs")]
+    folder: PathBuf,
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// Flags of `admix diff`.
+#[derive(Args)]
+pub struct DiffArgs {
+    /// A run folder.
+    first: PathBuf,
+    /// Another one.
+    second: PathBuf,
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// What is known of a run folder.
+struct Found {
+    folder: PathBuf,
+    state: &'static str,
+    recipe: String,
+    epoch: Option<u64>,
+    report: Option<String>,
+    top1: Option<f64>,
+    /// Seconds since something was written.
+    age: f64,
+}
+
+/// Lists the runs below a folder.
+pub fn runs(args: &RunsArgs) -> Result<()> {
+    let mut folders = Vec::new();
+    collect(&args.folder, &mut folders).with_context(|| format!("cannot look into {}", args.folder.display()))?;
+    folders.sort();
+    let found: Vec<Found> = folders.into_iter().map(look).collect();
+    if args.format == Format::Json {
+        let row = |run: &Found| {
+            json!({
+                "folder": run.folder, "state": run.state, "recipe": run.recipe, "epoch": run.epoch,
+                "report": run.report, "top1": run.top1, "age_s": run.age,
+            })
+        };
+        return output::print_json(&found.iter().map(row).collect::<Vec<_>>());
+    }
+    if found.is_empty() {
+        return output::print(&format!("{} holds no runs", args.folder.display()));
+    }
+    let mut rows = vec![["run", "state", "epochs", "accuracy", "age", "recipe"].map(String::from).to_vec()];
+    for run in found {
+        let figure = run.report.zip(run.top1).map(|(name, top1)| format!("{name} {}", percent(top1, 2)));
+        rows.push(vec![
+            run.folder.display().to_string(),
+            run.state.into(),
+            run.epoch.map(|epoch| epoch.to_string()).unwrap_or_default(),
+            figure.unwrap_or_default(),
+            age(run.age),
+            run.recipe,
+        ]);
+    }
+    output::print(&output::table(&rows))
+}
+
+fn collect(folder: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    if RunFolder::existing(folder).is_run() {
+        found.push(folder.to_path_buf());
+        return Ok(());
+    }
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        // Links are not followed: they may lead round in a circle.
+        if entry.file_type()?.is_dir() {
+            collect(&entry.path(), found)?;
+        }
+    }
+    Ok(())
+}
+
+fn look(folder: PathBuf) -> Found {
+    let run = RunFolder::existing(&folder);
+    let state = run.state();
+    let facts = run.facts().ok();
+    let last = run.records().unwrap_or_default().into_iter().rev().find_map(|record| match record.event {
+        admix_engine::Event::Evaluated { epoch, heads, .. } => Some((epoch, heads)),
+        _ => None,
+    });
+    let report = facts.as_ref().and_then(|facts| facts.summary.report.clone());
+    let report = report.or_else(|| last.as_ref().and_then(|(_, heads)| heads.keys().next_back().cloned()));
+    let of_facts = || {
+        let facts = facts.as_ref()?;
+        of_head(facts.summary.heads.get(report.as_ref()?)?, Rule::MedianLast10)
+    };
+    let of_last = || Some(last.as_ref()?.1.get(report.as_ref()?)?.top1);
+    let top1 = if state.is_done() { of_facts() } else { of_last() };
+    let epoch = facts.as_ref().filter(|_| state != FolderState::Running).map(|facts| facts.summary.epoch);
+    let epoch = epoch.or(last.as_ref().map(|(epoch, _)| *epoch));
+    let recipe = facts.as_ref().map(|facts| facts.recipe.clone());
+    let written = ["run.json", "metrics.jsonl", "recipe.ron"].iter().find_map(|name| {
+        fs::metadata(folder.join(name)).and_then(|facts| facts.modified()).ok()
+    });
+    let age = written.and_then(|at| SystemTime::now().duration_since(at).ok()).map_or(0.0, |age| age.as_secs_f64());
+    let state = match state {
+        FolderState::None => "none",
+        FolderState::Running => "running",
+        FolderState::Stopped => "interrupted",
+        FolderState::Failed(_) => "failed",
+        FolderState::Done(_) => "done",
+    };
+    let recipe = recipe.unwrap_or_else(|| first_comment(&folder).unwrap_or_default());
+    Found { folder, state, recipe, epoch, report, top1, age }
+}
+
+/// What a recipe says of itself.
+fn first_comment(folder: &Path) -> Option<String> {
+    let text = fs::read_to_string(folder.join("recipe.ron")).ok()?;
+    Some(text.lines().next()?.strip_prefix("//")?.trim().to_owned())
+}
+
+fn age(seconds: f64) -> String {
+    match seconds {
+        s if s < 120.0 => format!("{s:.0} s"),
+        s if s < 7200.0 => format!("{:.0} min", s / 60.0),
+        s if s < 172_800.0 => format!("{:.0} h", s / 3600.0),
+        s => format!("{:.0} days", s / 86_400.0),
+    }
+}
+
+/// Every setting of a run folder, with its path.
+pub fn settings(folder: &Path) -> Result<Vec<(String, String)>> {
+    let (recipe, text) = recipe(folder)?;
+    Ok(describe(&recipe, &text)?.into_iter().map(|(path, value, _)| (path, value)).collect())
+}
+
+/// The recipe of a run folder, and its text.
+fn recipe(folder: &Path) -> Result<(Recipe, String)> {
+    if !RunFolder::existing(folder).is_run() {
+        return Err(bad_input(format!("{} is no run folder", folder.display())));
+    }
+    let path = folder.join("recipe.ron");
+    let text = RecipeText::open(&path)?
+        .ok_or_else(|| bad_input(format!("{} holds no recipe.ron", folder.display())))?;
+    let recipe = text.read(&[], &libraries::registry()?)?;
+    Ok((recipe, text.text))
+}
+
+/// Prints what differs between two runs.
+pub fn diff(args: &DiffArgs) -> Result<()> {
+    open_cuda(Wanted::Cpu)?;
+    let by_name = |folder| -> Result<BTreeMap<String, String>> { Ok(settings(folder)?.into_iter().collect()) };
+    let (first, second) = (by_name(&args.first)?, by_name(&args.second)?);
+    let mut rows: Vec<[String; 3]> = Vec::new();
+    let names: std::collections::BTreeSet<&String> = first.keys().chain(second.keys()).collect();
+    for name in names {
+        let value = |of: &BTreeMap<String, String>| of.get(name).cloned().unwrap_or_else(|| "-".into());
+        if first.get(name) != second.get(name) {
+            rows.push([name.clone(), value(&first), value(&second)]);
+        }
+    }
+    let method = |folder: &Path| fs::read_to_string(folder.join("method.rhai")).unwrap_or_default();
+    if method(&args.first) != method(&args.second) {
+        rows.push(["method.rhai".into(), "differs".into(), "differs".into()]);
+    }
+    let results = |folder: &Path| -> BTreeMap<String, String> {
+        let Ok(facts) = RunFolder::existing(folder).facts() else { return BTreeMap::new() };
+        let heads = facts.summary.heads.iter();
+        let mut all: BTreeMap<String, String> = heads
+            .flat_map(|(name, head)| {
+                [
+                    (format!("{name}, median of last 10"), percent(head.median_last_10, 2)),
+                    (format!("{name}, best"), percent(head.best, 2)),
+                ]
+            })
+            .collect();
+        all.insert("epochs".into(), facts.summary.epoch.to_string());
+        all.insert("time".into(), output::duration(facts.wall_s));
+        all.insert("device".into(), facts.device.clone());
+        all.insert("version".into(), facts.version.clone());
+        all
+    };
+    let (a, b) = (results(&args.first), results(&args.second));
+    let names: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+    let mut told: Vec<[String; 3]> = Vec::new();
+    for name in names.into_iter().filter(|name| a.get(*name) != b.get(*name)) {
+        let value = |of: &BTreeMap<String, String>| of.get(name).cloned().unwrap_or_else(|| "-".into());
+        told.push([name.clone(), value(&a), value(&b)]);
+    }
+    if args.format == Format::Json {
+        let list = |rows: &[[String; 3]]| -> Vec<Value> {
+            rows.iter().map(|[name, first, second]| json!({ "name": name, "first": first, "second": second })).collect()
+        };
+        return output::print_json(&json!({ "settings": list(&rows), "results": list(&told) }));
+    }
+    let heading = |name: &str| [name.to_owned(), args.first.display().to_string(), args.second.display().to_string()];
+    let section = |name: &str, rows: Vec<[String; 3]>| match rows.is_empty() {
+        true => format!("{name}: no difference\n"),
+        false => {
+            let all: Vec<Vec<String>> = std::iter::once(heading(name)).chain(rows).map(|row| row.to_vec()).collect();
+            output::table(&all)
+        }
+    };
+    output::print(&format!("{}\n{}", section("settings", rows), section("results", told)))
+}
+
+/// A table of run folders: runs that differ in their seed alone are a row.
+pub fn table(folders: &[String], rule: Rule) -> Result<Table> {
+    open_cuda(Wanted::Cpu)?;
+    let mut groups: Vec<(String, Figures, String)> = Vec::new();
+    for name in folders {
+        let folder = Path::new(name);
+        let reported = recipe(folder)?.0.reported();
+        let mut all = settings(folder)?;
+        all.retain(|(path, _)| path != "seed");
+        let key = format!("{all:?}{}", fs::read_to_string(folder.join("method.rhai")).unwrap_or_default());
+        let at = groups.iter().position(|(other, ..)| *other == key).unwrap_or_else(|| {
+            groups.push((key, Figures::default(), name.trim_end_matches('/').to_owned()));
+            groups.len() - 1
+        });
+        let figures = &mut groups[at].1;
+        figures.wanted += 1;
+        let run = RunFolder::existing(folder);
+        match run.state() {
+            FolderState::Done(facts) => {
+                let head = reported.and_then(|report| facts.summary.heads.get(&report).cloned());
+                match head.and_then(|head| of_head(&head, rule)) {
+                    Some(value) => drop(figures.values.insert(figures.wanted, value)),
+                    None => figures.without += 1,
+                }
+            }
+            FolderState::Failed(_) => figures.failed += 1,
+            _ => figures.begun += 1,
+        }
+    }
+    let seeds = groups.iter().map(|(_, figures, _)| figures.wanted).max().unwrap_or(0);
+    let (rows, cells) = groups
+        .into_iter()
+        .map(|(_, figures, name)| (name, vec![Some(Entry { ours: Some(figures), paper: None, waits: None, best: false })]))
+        .unzip();
+    Ok(Table::plain("Runs.", rows, vec!["top-1".into()], cells, rule, seeds))
+}

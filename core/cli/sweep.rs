@@ -1,0 +1,185 @@
+//! `admix sweep`: trains what is missing of an experiment.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicI32;
+use std::thread::available_parallelism;
+use std::time::{Duration, Instant};
+
+use admix_lab::{Options, Plan, Progress, work};
+use anyhow::{Context, Result, anyhow};
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use crate::experiments::ExperimentArgs;
+use crate::failure::Stopped;
+use crate::output::{self, Format};
+use crate::sweep_estimate::estimate;
+use crate::sweep_view::View;
+use crate::{libraries, signals, slurm};
+
+/// Flags of `admix sweep`.
+#[derive(Args)]
+pub struct SweepArgs {
+    /// An experiment's script, or the name of a bundled one (`admix table --list` lists them).
+    experiment: String,
+    #[command(flatten)]
+    runs: ExperimentArgs,
+    /// Runs at a time. Default: one for each device.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+    /// Devices, taken in turn: cpu, cuda, or cuda:0,cuda:1. Default: auto.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "auto")]
+    devices: Vec<crate::device::Choice>,
+    /// Threads of each run. Default: the cores, shared by the runs that go on at a time.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// After so many hours no run starts, and those that go on are saved and stopped.
+    #[arg(long, value_name = "H", value_parser = hours)]
+    max_hours: Option<f64>,
+    /// Take at most so many runs, then end.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    at_most: Option<u16>,
+    /// List the runs with their steps, and how long those that are missing would take by a few steps of each on random
+    /// images. Nothing is trained.
+    #[arg(long, conflicts_with = "print")]
+    dry_run: bool,
+    /// Print the command of each run that is missing, for a scheduler of your own.
+    #[arg(long)]
+    print: bool,
+    /// Who runs the processes: this machine, or Slurm as an array of jobs.
+    #[arg(long, value_enum, default_value_t)]
+    launcher: Launcher,
+    #[command(flatten)]
+    slurm: slurm::SlurmArgs,
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum Launcher {
+    /// This machine.
+    #[default]
+    Local,
+    /// Slurm.
+    Slurm,
+}
+
+fn hours(text: &str) -> Result<f64, String> {
+    let hours = text.parse::<f64>().ok().filter(|hours| hours.is_finite() && *hours > 0.0 && *hours < 1e6);
+    hours.ok_or_else(|| "expected a number of hours above 0".into())
+}
+
+/// Trains what is missing of an experiment.
+pub fn sweep(args: &SweepArgs) -> Result<()> {
+    let plan = args.runs.plan(&args.experiment)?;
+    let devices: Vec<String> = args.devices.iter().map(ToString::to_string).collect();
+    let jobs = args.jobs.map_or(devices.len(), usize::from);
+    if args.dry_run {
+        return estimate(&plan, &devices[0], args.format);
+    }
+    let more = more(args, jobs);
+    if args.print {
+        return output::print(&commands(&plan, &devices[0], &more));
+    }
+    if args.launcher == Launcher::Slurm {
+        return slurm::submit(&args.slurm, &args.experiment, &args.runs, &plan, jobs);
+    }
+    let stop = Arc::<AtomicI32>::default();
+    signals::watch(&stop, "stopping every run after its step; a second signal ends this program alone, and the runs then save too")?;
+    let options = Options {
+        program: std::env::current_exe().context("cannot find this program")?,
+        devices,
+        jobs,
+        more,
+        until: args.max_hours.map(|hours| Instant::now() + Duration::from_secs_f64(hours * 3600.0)),
+        at_most: args.at_most.map(usize::from),
+        stop: &stop,
+    };
+    let mut view = View::new(&plan, args.format);
+    let outcome = work(&plan, &args.runs.out, &options, &mut |news| view.show(&news));
+    view.end();
+    let outcome = outcome?;
+    summary(&plan, &outcome.progress, args.format)?;
+    let failed = outcome.progress.iter().filter(|one| matches!(one, Progress::Failed(_))).count();
+    match (outcome.signal, failed) {
+        (0, 0) => Ok(()),
+        (0, failed) => Err(anyhow!("{failed} of {} runs failed", outcome.progress.len())),
+        (signal, _) => Err(Stopped { signal, again: format!("admix sweep {}", args.experiment) }.into()),
+    }
+}
+
+/// Arguments of every process.
+fn more(args: &SweepArgs, jobs: usize) -> Vec<String> {
+    let mut more = libraries::flags();
+    let cores = available_parallelism().map_or(1, usize::from);
+    let shared = || u16::try_from((cores / jobs).max(1)).unwrap_or(1);
+    if let Some(threads) = args.threads.or_else(|| (jobs > 1).then(shared)) {
+        more.extend(["--threads".into(), threads.to_string()]);
+    }
+    more
+}
+
+fn commands(plan: &Plan, device: &str, more: &[String]) -> String {
+    let mut text = String::new();
+    for run in &plan.runs {
+        let evaluation = plan.experiment.runs[run.variant].evaluation.as_ref();
+        let folder = run.folder.display().to_string();
+        let mut put = |words: Vec<String>| {
+            let quoted: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+            text.push_str(&format!("admix {}\n", quoted.join(" ")));
+        };
+        let with = |words: &[String]| [words, &["--device".into(), device.into()], more].concat();
+        let progress = run.progress(evaluation);
+        if matches!(progress, Progress::Done(_)) {
+            continue;
+        }
+        if progress != Progress::Trained {
+            let resume: &[&str] = if progress == Progress::Missing { &[] } else { &["--resume"] };
+            let resume: Vec<String> = resume.iter().map(ToString::to_string).collect();
+            let out = vec!["--out".into(), folder.clone()];
+            put(with(&[vec!["run".into()], run.arguments.clone(), resume, out].concat()));
+        }
+        if let Some(evaluation) = evaluation {
+            let json = vec!["--format".into(), "json".into()];
+            put(with(&[vec!["eval".into(), folder], evaluation.arguments(), json].concat()));
+            text.truncate(text.trim_end().len());
+            text.push_str(&format!(" > {}\n", quoted(&run.folder.join(evaluation.file()).display().to_string())));
+        }
+    }
+    text
+}
+
+/// A word as a shell takes it.
+pub fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) { word.into() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
+/// How far all runs are.
+fn summary(plan: &Plan, progress: &[Progress], format: Format) -> Result<()> {
+    let count = |is: fn(&Progress) -> bool| progress.iter().filter(|one| is(one)).count();
+    let done = count(|one| matches!(one, Progress::Done(_)));
+    let failed = count(|one| matches!(one, Progress::Failed(_)));
+    let rest = progress.len() - done - failed;
+    if format == Format::Json {
+        let why = plan.runs.iter().zip(progress).filter_map(|(run, progress)| match progress {
+            Progress::Failed(why) => Some(json!({ "run": run.name, "folder": run.folder, "why": why })),
+            _ => None,
+        });
+        let why: Vec<_> = why.collect();
+        return output::print_json(&json!({
+            "event": "finished", "runs": progress.len(), "done": done, "left": rest, "failed": why,
+        }));
+    }
+    let mut text = format!("{done} of {} runs are done", progress.len());
+    if rest > 0 {
+        text.push_str(&format!(", {rest} are left"));
+    }
+    text.push('\n');
+    for (run, progress) in plan.runs.iter().zip(progress) {
+        if let Progress::Failed(why) = progress {
+            text.push_str(&format!("failed: {}: {why} ({})\n", run.name, run.beside("log").display()));
+        }
+    }
+    output::print(&text)
+}

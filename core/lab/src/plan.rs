@@ -1,0 +1,210 @@
+//! An experiment's runs, each with its settings resolved and its place on the disk.
+//!
+//! A run is known by its key: a hash of the resolved recipe without its seed, of the scripts, and of the run that it starts
+//! from. Its folder has the key in its name, so that a run which two experiments share is trained once, and a changed recipe
+//! is another run.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use admix_api::Registry;
+use admix_engine::{Error, Override, Recipe, RecipeText, RunFolder, method_of};
+use anyhow::Result;
+use serde_json::Value;
+
+use crate::experiment::{Experiment, Variant};
+
+/// Settings that change no result.
+const BESIDE_THE_RESULT: [&str; 4] = ["seed", "loggers", "checkpoint", "log_every"];
+
+/// One run to come: a variant with a seed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Planned {
+    /// Its place in [`Experiment::runs`].
+    pub variant: usize,
+    /// Its seed, from 0.
+    pub seed: u64,
+    /// "sl/0-baseline, seed 2".
+    pub name: String,
+    /// Where its results go.
+    pub folder: PathBuf,
+    /// Its place in the plan of the run that it starts from.
+    pub after: Option<usize>,
+    /// The arguments of `admix run`, without those that say where and how.
+    pub arguments: Vec<String>,
+}
+
+/// A variant with its recipe resolved.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// The recipe, with the settings of the variant and those from outside.
+    pub recipe: Recipe,
+    /// Epochs of the variant itself, without settings from outside.
+    pub epochs: u64,
+    /// What names its folder.
+    pub key: String,
+}
+
+/// All runs of an experiment.
+#[derive(Debug)]
+pub struct Plan {
+    /// The experiment.
+    pub experiment: Experiment,
+    /// Settings from outside, which every run has.
+    pub set: Vec<Override>,
+    /// Each variant's recipe, as in [`Experiment::runs`].
+    pub resolved: Vec<Resolved>,
+    /// The runs: of every variant the first seed, then the second, and so on.
+    pub runs: Vec<Planned>,
+}
+
+/// What is asked for beside the experiment.
+pub struct Ask<'a> {
+    /// The folder of all runs.
+    pub root: &'a Path,
+    /// Settings from outside.
+    pub set: &'a [Override],
+    /// Runs of each variant, if another number than the experiment's.
+    pub seeds: Option<u64>,
+    /// Only variants whose name fits, with `*` for anything.
+    pub only: Option<&'a str>,
+    /// How a recipe is found by its name.
+    pub find: &'a dyn Fn(&str) -> Result<RecipeText>,
+    /// What recipes may name.
+    pub registry: &'a Registry,
+}
+
+impl std::fmt::Debug for Ask<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ask").field("root", &self.root).field("only", &self.only).finish_non_exhaustive()
+    }
+}
+
+impl Plan {
+    /// Resolves every recipe of an experiment.
+    ///
+    /// # Errors
+    /// No such recipe, or one whose settings do not fit, at the line of the script that names it; a pattern that fits no run.
+    pub fn of(experiment: Experiment, ask: &Ask<'_>) -> Result<Self> {
+        let mut resolved: Vec<Resolved> = Vec::new();
+        for variant in &experiment.runs {
+            let init = variant.init.as_ref().and_then(|init| experiment.runs.iter().position(|run| run.name == *init));
+            let one = resolve(variant, init.map(|at| resolved[at].key.as_str()), ask);
+            resolved.push(one.map_err(|error| at_line(&experiment.file, variant, &error))?);
+        }
+        let chosen = chosen(&experiment, ask.only)?;
+        let most = experiment.runs.iter().map(|run| seeds(run, &experiment, ask)).max().unwrap_or(0);
+        let mut runs: Vec<Planned> = Vec::new();
+        let mut at: BTreeMap<(usize, u64), usize> = BTreeMap::new();
+        for seed in 0..most {
+            for (variant, run) in experiment.runs.iter().enumerate() {
+                if !chosen[variant] || seed >= seeds(run, &experiment, ask) {
+                    continue;
+                }
+                let init = run.init.as_ref().and_then(|init| experiment.runs.iter().position(|run| run.name == *init));
+                let after = init.and_then(|init| at.get(&(init, seed)).copied());
+                let mut arguments = vec![run.recipe.clone()];
+                let all = run.set.iter().chain(ask.set);
+                arguments.extend(all.flat_map(|set| ["--set".into(), format!("{}={}", set.path, set.value)]));
+                arguments.extend(run.script.iter().flat_map(|script| ["--script".into(), script.clone()]));
+                if let Some(after) = after {
+                    arguments.extend(["--init".into(), runs[after].folder.display().to_string()]);
+                }
+                arguments.extend(["--seed".into(), seed.to_string()]);
+                let folder = ask.root.join(&resolved[variant].key).join(format!("seed-{seed}"));
+                let name = format!("{}, seed {seed}", run.name);
+                at.insert((variant, seed), runs.len());
+                runs.push(Planned { variant, seed, name, folder, after, arguments });
+            }
+        }
+        Ok(Self { experiment, set: ask.set.to_vec(), resolved, runs })
+    }
+
+    /// The runs of a variant.
+    pub fn of_variant(&self, variant: usize) -> impl Iterator<Item = &Planned> {
+        self.runs.iter().filter(move |run| run.variant == variant)
+    }
+}
+
+fn seeds(run: &Variant, experiment: &Experiment, ask: &Ask<'_>) -> u64 {
+    ask.seeds.or(run.seeds).unwrap_or(experiment.seeds)
+}
+
+/// Which variants fit a pattern, with those that they start from.
+fn chosen(experiment: &Experiment, only: Option<&str>) -> Result<Vec<bool>> {
+    let mut chosen: Vec<bool> =
+        experiment.runs.iter().map(|run| only.is_none_or(|pattern| fits(pattern, &run.name))).collect();
+    if let Some(pattern) = only.filter(|_| !chosen.contains(&true)) {
+        let names: Vec<&str> = experiment.runs.iter().map(|run| run.name.as_str()).collect();
+        let hint = admix_api::did_you_mean(pattern, names.iter().copied());
+        let message = format!("--only {pattern}: no run of {} has such a name{hint}; there are {}", experiment.file, names.join(", "));
+        return Err(Error::Input(message).into());
+    }
+    for at in (0..chosen.len()).rev() {
+        let init = experiment.runs[at].init.as_ref();
+        let init = init.and_then(|init| experiment.runs.iter().position(|run| run.name == *init));
+        if let (true, Some(init)) = (chosen[at], init) {
+            chosen[init] = true;
+        }
+    }
+    Ok(chosen)
+}
+
+/// Whether a name fits a pattern in which `*` stands for any text.
+fn fits(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((before, rest)) => {
+            let Some(name) = name.strip_prefix(before) else { return false };
+            let ends = name.char_indices().map(|(at, _)| at).chain([name.len()]);
+            ends.into_iter().any(|at| fits(rest, &name[at..]))
+        }
+    }
+}
+
+fn resolve(variant: &Variant, init: Option<&str>, ask: &Ask<'_>) -> Result<Resolved> {
+    let text = (ask.find)(&variant.recipe)?;
+    let epochs = text.read(&variant.set, ask.registry)?.epochs;
+    let all: Vec<Override> = variant.set.iter().chain(ask.set).cloned().collect();
+    let recipe = text.read(&all, ask.registry)?;
+    let method = method_of(&recipe, variant.script.as_ref().map(PathBuf::from).as_ref())?;
+    let mut settings = serde_json::to_value(&recipe)?;
+    if let Some(fields) = settings.as_object_mut() {
+        fields.retain(|name, _| !BESIDE_THE_RESULT.contains(&name.as_str()));
+    }
+    if let Some(data) = settings.get_mut("data").and_then(Value::as_object_mut) {
+        // Where the files lie is a matter of the machine.
+        data.remove("root");
+    }
+    let mut hash = blake3::Hasher::new();
+    let scripts = recipe.scripts.iter().map(|script| script.text.as_str());
+    for part in [settings.to_string().as_str(), method.text(), init.unwrap_or_default()].into_iter().chain(scripts) {
+        hash.update(&(part.len() as u64).to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    let name = RunFolder::name_of(&recipe);
+    let key = format!("{name}-{}", &hash.finalize().to_hex().as_str()[..8]);
+    Ok(Resolved { recipe, epochs, key })
+}
+
+/// An error of a recipe, with the line of the experiment that names it.
+fn at_line(file: &str, variant: &Variant, error: &anyhow::Error) -> anyhow::Error {
+    let (line, column) = variant.at;
+    let message = format!("the run `{}`: {error}", variant.name);
+    Error::Script { file: file.into(), line, column, message }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        for (pattern, name) in [("*", ""), ("a*", "a"), ("*/k*", "tiny/k100"), ("a**b", "a/b"), ("sl/*", "sl/é")] {
+            assert!(fits(pattern, name), "{pattern} {name}");
+        }
+        for (pattern, name) in [("a", "ab"), ("a*c", "ab"), ("", "a"), ("*b", "ba")] {
+            assert!(!fits(pattern, name), "{pattern} {name}");
+        }
+    }
+}
