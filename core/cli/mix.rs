@@ -1,10 +1,11 @@
 //! `admix mix`: looks at mixed samples.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use admix_api::{Mixer, Registry, Streams};
 use admix_data::Dataset;
 use admix_engine::{Checkpoint, Override, Recipe, method_of, session_of};
+use admix_torch::Device;
 use anyhow::Result;
 use clap::Args;
 
@@ -13,6 +14,7 @@ use crate::device::DeviceArgs;
 use crate::failure::bad_input;
 use crate::libraries;
 use crate::output;
+use crate::picture::{Grid, beside};
 use crate::recipes::{Changes, RecipeArgs, change};
 use crate::samples;
 
@@ -22,9 +24,10 @@ pub struct MixArgs {
     /// A mixer's name in the recipe or checkpoint, or a plugin's (`admix plugins`). Several make several blocks of rows.
     #[arg(long, num_args = 1.., required = true, value_name = "NAME")]
     mixer: Vec<String>,
-    /// A trained run: its folder or a checkpoint. Trained mixers and their networks come from there.
-    #[arg(long, value_name = "PATH", conflicts_with = "recipe")]
-    checkpoint: Option<PathBuf>,
+    /// A trained run: its folder or a checkpoint. Trained mixers and their networks come from there. Of several, each is drawn
+    /// beside the one before, under its name: AMix-I=runs/amix_i.
+    #[arg(long, value_name = "[NAME=]PATH", num_args = 1.., conflicts_with = "recipe", value_parser = scenario)]
+    checkpoint: Vec<Scenario>,
     /// A recipe whose networks and mixers are used, untrained.
     #[arg(long, value_name = "RECIPE")]
     recipe: Option<String>,
@@ -52,6 +55,21 @@ pub struct MixArgs {
     force: bool,
 }
 
+/// A trained run and what it is called in a picture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Scenario {
+    name: String,
+    path: PathBuf,
+}
+
+fn scenario(text: &str) -> Result<Scenario, String> {
+    let (name, path) = text.split_once('=').filter(|_| !Path::new(text).exists()).unwrap_or((text, text));
+    if name.is_empty() || path.is_empty() {
+        return Err("expected a path, or a name and a path: AMix-I=runs/amix_i".into());
+    }
+    Ok(Scenario { name: name.into(), path: path.into() })
+}
+
 fn share(text: &str) -> Result<f64, String> {
     text.parse()
         .ok()
@@ -75,13 +93,28 @@ pub fn mix(args: &MixArgs) -> Result<()> {
     }
     let device = args.device.open()?;
     let registry = libraries::registry()?;
-    let checkpoint =
-        args.checkpoint.as_ref().map(|path| checkpoints::open(path, false, device)).transpose()?;
-    let recipe = recipe(args, checkpoint.as_ref(), &registry)?;
-    let dataset = Dataset::open(&recipe.data, &registry, device, Streams::new(recipe.seed))?;
+    let picture = match &args.checkpoint[..] {
+        [] => grid(args, None, &registry, device)?.render(),
+        [one] => grid(args, Some(&one.path), &registry, device)?.render(),
+        several => {
+            let drawn = |one: &Scenario| {
+                Ok((one.name.clone(), grid(args, Some(&one.path), &registry, device)?.render()))
+            };
+            beside(&several.iter().map(drawn).collect::<Result<Vec<_>>>()?)
+        }
+    };
+    samples::save(&picture, &args.output, args.force)?;
+    output::print(&args.output.display().to_string())
+}
+
+/// Mixed samples of one trained run, or of untrained networks.
+fn grid(args: &MixArgs, trained: Option<&Path>, registry: &Registry, device: Device) -> Result<Grid> {
+    let checkpoint = trained.map(|path| checkpoints::open(path, false, device)).transpose()?;
+    let recipe = recipe(args, checkpoint.as_ref(), registry)?;
+    let dataset = Dataset::open(&recipe.data, registry, device, Streams::new(recipe.seed))?;
     let mut session = match &checkpoint {
-        Some(checkpoint) => checkpoints::session(checkpoint, &recipe, &registry, &dataset, device)?,
-        None => session_of(&recipe, method_of(&recipe, None)?, &registry, dataset.info(), device)?,
+        Some(checkpoint) => checkpoints::session(checkpoint, &recipe, registry, &dataset, device)?,
+        None => session_of(&recipe, method_of(&recipe, None)?, registry, dataset.info(), device)?,
     };
     let mixers = samples::shown(&session, &args.mixer)?;
     if checkpoint.is_none() {
@@ -102,9 +135,7 @@ pub fn mix(args: &MixArgs) -> Result<()> {
             pairs.len()
         ));
     }
-    let grid = samples::grid(&mut session, &dataset, &mixers, &pairs, &args.lambda, args.seed)?;
-    samples::save(&grid, &args.output, args.force)?;
-    output::print(&args.output.display().to_string())
+    samples::grid(&mut session, &dataset, &mixers, &pairs, &args.lambda, args.seed)
 }
 
 /// The recipe that the picture is drawn with: it has every mixer that was asked for.
@@ -167,6 +198,14 @@ const BARE: &str = r#"(epochs: 1, batch: 2, model: ResNet(width: 0.25), method: 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_trained_run_may_have_a_name() {
+        let of = |name: &str, path: &str| Ok(Scenario { name: name.into(), path: path.into() });
+        assert_eq!(scenario("SL=runs/a"), of("SL", "runs/a"));
+        assert_eq!(scenario("runs/a"), of("runs/a", "runs/a"));
+        assert!(scenario("=runs/a").is_err() && scenario("SL=").is_err());
+    }
 
     #[test]
     fn shares_are_from_0_to_1() {

@@ -103,6 +103,23 @@ impl Grid {
     }
 }
 
+/// Pictures from left to right, each under its name.
+pub fn beside(pictures: &[(String, RgbImage)]) -> RgbImage {
+    let top = 2 * LETTER + 2 * GAP;
+    let wide = |(name, picture): &(String, RgbImage)| picture.width().max(2 * text_width(name) + 2 * GAP);
+    let height = pictures.iter().map(|(_, picture)| picture.height()).max().unwrap_or(0);
+    let gaps = pictures.len().saturating_sub(1) as u32 * BLOCK_GAP;
+    let mut canvas =
+        RgbImage::from_pixel(pictures.iter().map(wide).sum::<u32>() + gaps, top + height, BACKGROUND);
+    let mut left = 0;
+    for one in pictures {
+        write(&mut canvas, (left + GAP, GAP), &one.0, 2, INK);
+        imageops::replace(&mut canvas, &one.1, left.into(), top.into());
+        left += wide(one) + BLOCK_GAP;
+    }
+    canvas
+}
+
 /// A thin line around a cell, in the gap: white pictures must not melt into the page.
 fn frame(canvas: &mut RgbImage, (left, top): (u32, u32), (width, height): (u32, u32)) {
     let whole = RgbImage::from_pixel(width + 2, height + 2, FAINT);
@@ -139,6 +156,15 @@ fn write(canvas: &mut RgbImage, (x, y): (u32, u32), text: &str, scale: u32, ink:
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pictures_beside_each_other_keep_their_pixels() {
+        let of = |grey: u8| RgbImage::from_pixel(60, 40, Rgb([grey; 3]));
+        let whole = beside(&[("a".into(), of(10)), ("b".into(), of(200))]);
+        let count = |grey: u8| whole.pixels().filter(|pixel| pixel.0 == [grey; 3]).count();
+        assert_eq!((count(10), count(200)), (2400, 2400));
+        assert!(count(30) > 10, "names are drawn");
+    }
 
     fn grid(width: u32, height: u32) -> Grid {
         let cell = || Some(RgbImage::from_pixel(width, height, Rgb([9, 8, 7])));

@@ -27,7 +27,7 @@ pub fn write(session: &mut Session, dataset: &Dataset, path: &Path) -> Result<()
         return Ok(());
     }
     let pairs = choose_pairs(dataset, PAIRS, &mut draws(SEED, "pairs"))?;
-    save(&grid(session, dataset, &mixers, &pairs, &LAMBDAS, SEED)?, path, true)
+    save(&grid(session, dataset, &mixers, &pairs, &LAMBDAS, SEED)?.render(), path, true)
 }
 
 /// The mixers that are drawn for these names, each once: in place of a choice those that it picks from.
@@ -49,9 +49,9 @@ pub fn draws(seed: u64, what: &str) -> Draws {
 }
 
 /// Writes a picture whole or not at all; over another one only if `force`.
-pub fn save(grid: &Grid, path: &Path, force: bool) -> Result<()> {
+pub fn save(picture: &RgbImage, path: &Path, force: bool) -> Result<()> {
     let mut png = std::io::Cursor::new(Vec::new());
-    grid.render().write_to(&mut png, image::ImageFormat::Png).context("cannot encode a PNG")?;
+    picture.write_to(&mut png, image::ImageFormat::Png).context("cannot encode a PNG")?;
     output::save(path, png.get_ref(), force).with_context(|| format!("cannot write {}", path.display()))
 }
 

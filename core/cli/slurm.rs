@@ -97,10 +97,11 @@ fn script(
     args.cpus.iter().for_each(|cpus| option(format!("--cpus-per-task={cpus}")));
     args.partition.iter().for_each(|name| option(format!("--partition={name}")));
     args.time.iter().for_each(|time| option(format!("--time={time}")));
-    // Ahead of the limit, and when the job is pre-empted, the worker saves its run; the job then waits for its next turn.
+    // A job that is pre-empted is put back into the queue by Slurm, one that nears its limit by itself; one that is cancelled is
+    // not. In each case the worker saves its run first.
     option("--requeue".into());
     option("--open-mode=append".into());
-    option("--signal=B:TERM@120".into());
+    option("--signal=B:USR1@120".into());
     args.sbatch.iter().for_each(|line| option(line.clone()));
     let device = if args.gpus > 0 { "cuda" } else { "cpu" };
     let mut words = vec![program.display().to_string(), "sweep".into(), experiment.into()];
@@ -109,13 +110,14 @@ fn script(
     words.extend(runs.set.iter().flat_map(|set| ["--set".into(), format!("{}={}", set.path, set.value)]));
     words.extend(runs.only.iter().flat_map(|only| ["--only".into(), only.clone()]));
     words.extend(runs.seeds.iter().flat_map(|seeds| ["--seeds".into(), seeds.to_string()]));
+    words.extend(args.cpus.iter().flat_map(|cpus| ["--threads".into(), cpus.to_string()]));
     words.extend(["--at-most", "1", "--jobs", "1", "--devices", device].map(String::from));
     let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
     text.push_str(&format!(
-        "{} &\nworker=$!\ntrap 'kill -TERM $worker' TERM\nwait $worker; code=$?\n\
-         # The signal ends the first wait: the worker still saves.\n\
+        "{} &\nworker=$!\ntrap 'kill -TERM $worker' TERM\ntrap 'limit=1; kill -TERM $worker' USR1\nwait $worker; code=$?\n\
+         # A signal ends the first wait: the worker still saves.\n\
          while kill -0 $worker 2>/dev/null; do wait $worker; code=$?; done\n\
-         if [ $code -eq 143 ]; then scontrol requeue \"$SLURM_JOB_ID\"; fi\nexit $code\n",
+         if [ -n \"$limit\" ] && [ $code -eq 143 ]; then scontrol requeue \"$SLURM_JOB_ID\"; fi\nexit $code\n",
         words.join(" ")
     ));
     Ok(text)

@@ -22,6 +22,9 @@ use crate::table::Table;
 /// Width and height in pixels.
 const SIZE: (u32, u32) = (960, 560);
 
+/// What the vertical axis of accuracies says.
+pub const PERCENT: &str = "top-1 in percent";
+
 /// One value with its spread: x, mean, deviation.
 pub type Point = (f64, f64, f64);
 
@@ -61,7 +64,7 @@ impl Chart {
         let mut chart = Self {
             title: table.title.clone(),
             x: String::new(),
-            y: "top-1 in percent".into(),
+            y: PERCENT.into(),
             figure,
             series: Vec::new(),
             columns: Vec::new(),
@@ -150,7 +153,8 @@ impl Chart {
         });
         let room = if high > low { (high - low) * 0.08 } else { high.abs().max(0.01) * 0.1 };
         // No deviation reaches below nothing.
-        ((low - room).max(low.min(0.0)), high + room)
+        let most = if self.y == PERCENT { high.max(100.0) } else { f64::MAX };
+        ((low - room).max(low.min(0.0)), (high + room).min(most))
     }
 
     /// The same for the horizontal axis.
@@ -206,7 +210,11 @@ fn curves_of(plan: &Plan) -> Vec<Series> {
             let deviation = if values.len() > 1 { (squares / (values.len() - 1) as f64).sqrt() } else { 0.0 };
             (epoch as f64, mean, deviation)
         });
-        let name = cell.map_or_else(|| variant.name.clone(), |cell| cell.row.clone());
+        let name = match cell {
+            Some(cell) if plan.experiment.columns.len() > 1 => format!("{}, {}", cell.row, cell.column),
+            Some(cell) => cell.row.clone(),
+            None => variant.name.clone(),
+        };
         all.push(Series { name, points: points.collect() });
     }
     all

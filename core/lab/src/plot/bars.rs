@@ -20,7 +20,7 @@ pub(super) fn draw<B: DrawingBackend>(chart: &Chart, root: &DrawingArea<B, Shift
     };
     area.configure_mesh()
         .disable_x_mesh()
-        .light_line_style(GRID.mix(0.3))
+        .max_light_lines(0)
         .bold_line_style(GRID)
         .axis_style(INK)
         .x_labels(2 * groups + 1)

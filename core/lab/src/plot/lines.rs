@@ -48,15 +48,23 @@ pub(super) fn axes<'a, B: DrawingBackend>(
     builder.margin(12).x_label_area_size(44).y_label_area_size(60);
     let mut area = builder.build_cartesian_2d(left..right, low..high)?;
     area.configure_mesh()
-        .light_line_style(GRID.mix(0.3))
+        .max_light_lines(0)
         .bold_line_style(GRID)
         .axis_style(INK)
+        .x_label_formatter(&short)
+        .y_label_formatter(&short)
         .x_desc(&chart.x)
         .y_desc(&chart.y)
         .label_style(text(14))
         .axis_desc_style(text(15))
         .draw()?;
     Ok(area)
+}
+
+/// A number with no more digits than it needs.
+fn short(value: &f64) -> String {
+    let rounded = format!("{value:.6}");
+    rounded.trim_end_matches('0').trim_end_matches('.').to_string()
 }
 
 /// Names a series.

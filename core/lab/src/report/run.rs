@@ -9,7 +9,7 @@ use anyhow::Result;
 
 use super::spans::{self, Span};
 use crate::experiment::Figure;
-use crate::plot::{Chart, Series};
+use crate::plot::{Chart, PERCENT, Series};
 
 /// Pictures of mixed samples in a report: the first, the last, and some between them.
 const PICTURES: usize = 4;
@@ -125,7 +125,7 @@ fn figures(folder: &RunFolder) -> Result<Vec<(String, String)>> {
         }
     }
     let all = [
-        ("Accuracy", "epoch", "top-1 in percent", accuracy),
+        ("Accuracy", "epoch", PERCENT, accuracy),
         ("Losses", "step", "mean of each term, before weighting", losses),
         ("Learning rate", "step", "learning rate", rates),
         ("Momentum", "step", "momentum of the first pair", momentum),
