@@ -52,7 +52,7 @@ mod world;
 pub use choice::Weights;
 pub use clusterers::{Clusterer, ClustererConfig, Odc, OdcClusterer, Reweight, k_means};
 pub use error::{Error, Result};
-pub use loggers::{Event, JsonLines, Logger, LoggerConfig, Loggers, Opening, Record};
+pub use loggers::{Event, JsonLines, Logger, LoggerConfig, Loggers, Opening, Record, TensorBoard};
 pub use method::{
     CaptureReport, Clock, CudaRecorder, Fixed, GraphRecorder, Line, Method, MixReport, Scheduled, StepReport,
     Takes, VERBS, Verb, Work, lines,
@@ -82,5 +82,5 @@ admix_api::register! {
     Sgd, AdamW,
     Odc,
     Knn, Linear, LinearCached,
-    JsonLines
+    JsonLines, TensorBoard
 }

@@ -9,7 +9,7 @@ use admix_torch::Device;
 
 use crate::loggers::Record;
 use crate::method::Method;
-use crate::recipe::{Recipe, tidy};
+use crate::recipe::Recipe;
 use crate::run::checkpoint::Checkpoint;
 use crate::run::facts::RunFacts;
 use crate::run::header::Header;
@@ -105,8 +105,7 @@ impl RunFolder {
     /// # Errors
     /// The folder cannot be written.
     pub fn write_inputs(&self, recipe: &Recipe, method: &Method) -> Result<()> {
-        let text = if recipe.variant.is_some() { &tidy(&recipe.text) } else { &recipe.text };
-        self.replace("recipe.ron", text.as_bytes())?;
+        self.replace("recipe.ron", recipe.text_alone().as_bytes())?;
         self.replace("method.rhai", method.text().as_bytes())?;
         for script in &recipe.scripts {
             let folder = self.root.join(&script.table);
