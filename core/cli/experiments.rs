@@ -42,7 +42,8 @@ impl ExperimentArgs {
         let folder = Path::new(&experiment.file).parent().map_or_else(PathBuf::new, Path::to_path_buf);
         let find = |recipe: &str| {
             // As a method's script beside a recipe: what lies beside the experiment comes first.
-            let beside = Path::new(name).is_file().then(|| RecipeText::open(&folder.join(recipe))).transpose()?;
+            let beside =
+                Path::new(name).is_file().then(|| RecipeText::open(&folder.join(recipe))).transpose()?;
             beside.flatten().map_or_else(|| recipes::find(recipe), Ok)
         };
         let ask = Ask {
@@ -70,7 +71,8 @@ pub fn read(name: &str) -> Result<Experiment> {
             .map_err(|source| bad_input(format!("cannot read the experiment {name}: {source}")))?;
         return Ok(Experiment::read(&text, name)?);
     }
-    let plain = name.trim_start_matches("./").trim_start_matches("configs/").trim_start_matches("experiments/");
+    let plain =
+        name.trim_start_matches("./").trim_start_matches("configs/").trim_start_matches("experiments/");
     let plain = plain.trim_end_matches(".rhai");
     let found = FILES.iter().find(|(known, _)| *known == plain);
     let (known, text) = found.ok_or_else(|| {

@@ -29,7 +29,11 @@ pub struct Stopped {
 
 impl std::fmt::Display for Stopped {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "stopped by signal {}; the state of every run is saved: go on with `{}`", self.signal, self.again)
+        write!(
+            f,
+            "stopped by signal {}; the state of every run is saved: go on with `{}`",
+            self.signal, self.again
+        )
     }
 }
 

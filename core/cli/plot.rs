@@ -45,7 +45,12 @@ pub fn plot(args: &PlotArgs) -> Result<()> {
     let is_svg = match ending.as_deref() {
         Some("svg") => true,
         Some("png") => false,
-        _ => return Err(bad_input(format!("--output {}: expected NAME.svg or NAME.png", args.output.display()))),
+        _ => {
+            return Err(bad_input(format!(
+                "--output {}: expected NAME.svg or NAME.png",
+                args.output.display()
+            )));
+        }
     };
     let plan = args.runs.plan(&args.experiment)?;
     let figure = args.kind.map_or(plan.experiment.figure, |kind| match kind {
@@ -57,6 +62,7 @@ pub fn plot(args: &PlotArgs) -> Result<()> {
     });
     let chart = Chart::of(&plan, figure).map_err(|error| bad_input(error.to_string()))?;
     let file = if is_svg { chart.svg(true)?.into_bytes() } else { chart.png()? };
-    output::save(&args.output, &file, true).with_context(|| format!("cannot write {}", args.output.display()))?;
+    output::save(&args.output, &file, true)
+        .with_context(|| format!("cannot write {}", args.output.display()))?;
     output::print(&args.output.display().to_string())
 }

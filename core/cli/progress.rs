@@ -138,6 +138,7 @@ impl Progress {
                     output::print(&format!("epoch {epoch}/{}  test: {}", self.epochs, accuracies(heads)))?;
                 }
             }
+            Event::Pictured { .. } | Event::Ended { .. } => {}
             Event::Saved { path, .. } => tracing::info!(path = %path.display(), "checkpoint written"),
             Event::Warning { message } => output::note(&format!("warning: {message}")),
         }
@@ -158,10 +159,10 @@ impl Progress {
     }
 }
 
-/// An event as its line of JSON; steps that only went by are not worth one.
+/// An event as its line of JSON; steps that only went by are not worth one, and what the end tells is told there.
 fn as_json(event: &Event) -> Option<Value> {
     match event {
-        Event::Progress { .. } => None,
+        Event::Progress { .. } | Event::Pictured { .. } | Event::Ended { .. } => None,
         other => serde_json::to_value(other).ok(),
     }
 }

@@ -43,5 +43,10 @@ pub fn report(args: &ReportArgs) -> Result<()> {
     let page = Report::of(&plans, &folders)?.html();
     output::save(&args.output, page.as_bytes(), true)
         .with_context(|| format!("cannot write {}", args.output.display()))?;
-    output::print(&format!("{}: {} runs, {}", args.output.display(), folders.len(), output::bytes(page.len() as u64)))
+    output::print(&format!(
+        "{}: {} runs, {}",
+        args.output.display(),
+        folders.len(),
+        output::bytes(page.len() as u64)
+    ))
 }

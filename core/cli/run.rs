@@ -54,6 +54,10 @@ pub struct RunArgs {
     /// or an https:// address.
     #[arg(long, value_name = "FILE")]
     init: Option<String>,
+    /// Log to this logger too, such as tensorboard or 'TensorBoard(folder: "tb")'; `admix plugins logger` lists them. May be
+    /// repeated.
+    #[arg(long, value_name = "NAME")]
+    log_to: Vec<String>,
     /// Stop after this many optimiser steps in all.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_steps: Option<u64>,
@@ -88,7 +92,8 @@ pub fn run(args: &RunArgs, profiler: Option<&Profiler>) -> Result<()> {
     let seed = args.seed.map(|seed| change("seed", seed));
     let init = args.init.as_ref().map(|from| change("init.from", Value::from(from.as_str())));
     let more: Vec<_> = seed.into_iter().chain(init).collect();
-    let recipe = args.recipe.read(&more, &registry)?;
+    let mut recipe = args.recipe.read(&more, &registry)?;
+    args.log_to.iter().try_for_each(|logger| recipe.log_to(logger, &registry))?;
     if args.dry_run {
         return dry_run(args, recipe, &registry, device, precision);
     }
@@ -109,12 +114,13 @@ pub fn run(args: &RunArgs, profiler: Option<&Profiler>) -> Result<()> {
     output::end_bar();
     let mut run = begun?;
     run.after_evaluation = Some(Box::new(|session, dataset, folder| {
-        let name = format!("epoch-{:03}.png", session.clock().epoch);
+        let path = folder.root.join(format!("samples/epoch-{:03}.png", session.clock().epoch));
         // A picture that fails must not end a run.
-        if let Err(error) = samples::write(session, dataset, &folder.root.join("samples").join(name)) {
+        let drawn = samples::write(session, dataset, &path).unwrap_or_else(|error| {
             output::note(&format!("warning: no picture of mixed samples: {error:#}"));
-        }
-        Ok(())
+            false
+        });
+        Ok(drawn.then_some(path))
     }));
     if let Some(profiler) = profiler {
         run.stop_after(profiler.start(run.session.clock(), device));

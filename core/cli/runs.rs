@@ -52,7 +52,8 @@ struct Found {
 /// Lists the runs below a folder.
 pub fn runs(args: &RunsArgs) -> Result<()> {
     let mut folders = Vec::new();
-    collect(&args.folder, &mut folders).with_context(|| format!("cannot look into {}", args.folder.display()))?;
+    collect(&args.folder, &mut folders)
+        .with_context(|| format!("cannot look into {}", args.folder.display()))?;
     folders.sort();
     let found: Vec<Found> = folders.into_iter().map(look).collect();
     if args.format == Format::Json {
@@ -116,10 +117,11 @@ fn look(folder: PathBuf) -> Found {
     let epoch = facts.as_ref().filter(|_| state != FolderState::Running).map(|facts| facts.summary.epoch);
     let epoch = epoch.or(last.as_ref().map(|(epoch, _)| *epoch));
     let recipe = facts.as_ref().map(|facts| facts.recipe.clone());
-    let written = ["run.json", "metrics.jsonl", "recipe.ron"].iter().find_map(|name| {
-        fs::metadata(folder.join(name)).and_then(|facts| facts.modified()).ok()
-    });
-    let age = written.and_then(|at| SystemTime::now().duration_since(at).ok()).map_or(0.0, |age| age.as_secs_f64());
+    let written = ["run.json", "metrics.jsonl", "recipe.ron"]
+        .iter()
+        .find_map(|name| fs::metadata(folder.join(name)).and_then(|facts| facts.modified()).ok());
+    let age =
+        written.and_then(|at| SystemTime::now().duration_since(at).ok()).map_or(0.0, |age| age.as_secs_f64());
     let state = match state {
         FolderState::None => "none",
         FolderState::Running => "running",
@@ -167,7 +169,8 @@ fn recipe(folder: &Path) -> Result<(Recipe, String)> {
 /// Prints what differs between two runs.
 pub fn diff(args: &DiffArgs) -> Result<()> {
     open_cuda(Wanted::Cpu)?;
-    let by_name = |folder| -> Result<BTreeMap<String, String>> { Ok(settings(folder)?.into_iter().collect()) };
+    let by_name =
+        |folder| -> Result<BTreeMap<String, String>> { Ok(settings(folder)?.into_iter().collect()) };
     let (first, second) = (by_name(&args.first)?, by_name(&args.second)?);
     let mut rows: Vec<[String; 3]> = Vec::new();
     let names: std::collections::BTreeSet<&String> = first.keys().chain(second.keys()).collect();
@@ -207,15 +210,19 @@ pub fn diff(args: &DiffArgs) -> Result<()> {
     }
     if args.format == Format::Json {
         let list = |rows: &[[String; 3]]| -> Vec<Value> {
-            rows.iter().map(|[name, first, second]| json!({ "name": name, "first": first, "second": second })).collect()
+            rows.iter()
+                .map(|[name, first, second]| json!({ "name": name, "first": first, "second": second }))
+                .collect()
         };
         return output::print_json(&json!({ "settings": list(&rows), "results": list(&told) }));
     }
-    let heading = |name: &str| [name.to_owned(), args.first.display().to_string(), args.second.display().to_string()];
+    let heading =
+        |name: &str| [name.to_owned(), args.first.display().to_string(), args.second.display().to_string()];
     let section = |name: &str, rows: Vec<[String; 3]>| match rows.is_empty() {
         true => format!("{name}: no difference\n"),
         false => {
-            let all: Vec<Vec<String>> = std::iter::once(heading(name)).chain(rows).map(|row| row.to_vec()).collect();
+            let all: Vec<Vec<String>> =
+                std::iter::once(heading(name)).chain(rows).map(|row| row.to_vec()).collect();
             output::table(&all)
         }
     };
@@ -254,7 +261,9 @@ pub fn table(folders: &[String], rule: Rule) -> Result<Table> {
     let seeds = groups.iter().map(|(_, figures, _)| figures.wanted).max().unwrap_or(0);
     let (rows, cells) = groups
         .into_iter()
-        .map(|(_, figures, name)| (name, vec![Some(Entry { ours: Some(figures), paper: None, waits: None, best: false })]))
+        .map(|(_, figures, name)| {
+            (name, vec![Some(Entry { ours: Some(figures), paper: None, waits: None, best: false })])
+        })
         .unzip();
     Ok(Table::plain("Runs.", rows, vec!["top-1".into()], cells, rule, seeds))
 }

@@ -19,15 +19,16 @@ const PAIRS: usize = 3;
 /// The pairs of a run's picture never change, so that pictures of two epochs or two runs can be compared.
 pub const SEED: u64 = 2;
 
-/// Writes the picture of a run: every mixer of its recipe. Without mixers there is nothing to draw.
-pub fn write(session: &mut Session, dataset: &Dataset, path: &Path) -> Result<()> {
+/// Writes the picture of a run: every mixer of its recipe. False without mixers: then there is nothing to draw.
+pub fn write(session: &mut Session, dataset: &Dataset, path: &Path) -> Result<bool> {
     let mixers: Vec<String> = session.world().mixers.iter().map(|mixer| mixer.name.clone()).collect();
     let mixers = shown(session, &mixers)?;
     if mixers.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     let pairs = choose_pairs(dataset, PAIRS, &mut draws(SEED, "pairs"))?;
-    save(&grid(session, dataset, &mixers, &pairs, &LAMBDAS, SEED)?.render(), path, true)
+    save(&grid(session, dataset, &mixers, &pairs, &LAMBDAS, SEED)?.render(), path, true)?;
+    Ok(true)
 }
 
 /// The mixers that are drawn for these names, each once: in place of a choice those that it picks from.

@@ -53,12 +53,17 @@ pub fn submit(
     if left == 0 {
         return output::print("all runs are done; nothing is submitted");
     }
-    std::fs::create_dir_all(&runs.out).with_context(|| format!("cannot make the folder {}", runs.out.display()))?;
+    std::fs::create_dir_all(&runs.out)
+        .with_context(|| format!("cannot make the folder {}", runs.out.display()))?;
     let path = runs.out.join(format!("{}.sbatch", plan.experiment.name));
     let text = script(args, experiment, runs, plan, (left, jobs))?;
     output::save(&path, text.as_bytes(), true).with_context(|| format!("cannot write {}", path.display()))?;
     if args.no_submit {
-        return output::print(&format!("{} is written: submit it with sbatch {}", path.display(), path.display()));
+        return output::print(&format!(
+            "{} is written: submit it with sbatch {}",
+            path.display(),
+            path.display()
+        ));
     }
     let told = Command::new("sbatch").arg(&path).output().map_err(|error| {
         bad_input(format!(

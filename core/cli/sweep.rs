@@ -85,7 +85,10 @@ pub fn sweep(args: &SweepArgs) -> Result<()> {
         return slurm::submit(&args.slurm, &args.experiment, &args.runs, &plan, jobs);
     }
     let stop = Arc::<AtomicI32>::default();
-    signals::watch(&stop, "stopping every run after its step; a second signal ends this program alone, and the runs then save too")?;
+    signals::watch(
+        &stop,
+        "stopping every run after its step; a second signal ends this program alone, and the runs then save too",
+    )?;
     let options = Options {
         program: std::env::current_exe().context("cannot find this program")?,
         devices,
@@ -143,7 +146,10 @@ fn commands(plan: &Plan, device: &str, more: &[String]) -> String {
             let json = vec!["--format".into(), "json".into()];
             put(with(&[vec!["eval".into(), folder], evaluation.arguments(), json].concat()));
             text.truncate(text.trim_end().len());
-            text.push_str(&format!(" > {}\n", quoted(&run.folder.join(evaluation.file()).display().to_string())));
+            text.push_str(&format!(
+                " > {}\n",
+                quoted(&run.folder.join(evaluation.file()).display().to_string())
+            ));
         }
     }
     text
@@ -152,7 +158,11 @@ fn commands(plan: &Plan, device: &str, more: &[String]) -> String {
 /// A word as a shell takes it.
 pub fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.into() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    if !word.is_empty() && word.chars().all(plain) {
+        word.into()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 /// How far all runs are.

@@ -102,7 +102,19 @@ fn step_ms(arguments: &[String], device: &str) -> Result<f64, String> {
         let told = Command::new(program)
             .args(["bench", "step"])
             .args(own)
-            .args(["--synthetic", "--steps", "3", "--warmup", "1", "--watched", "1", "--format", "json", "--device", device])
+            .args([
+                "--synthetic",
+                "--steps",
+                "3",
+                "--warmup",
+                "1",
+                "--watched",
+                "1",
+                "--format",
+                "json",
+                "--device",
+                device,
+            ])
             .args(libraries::flags())
             .output()?;
         if !told.status.success() {

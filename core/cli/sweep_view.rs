@@ -78,7 +78,8 @@ impl View {
                 }
                 match &mut self.bars {
                     Some(bars) => {
-                        let bar = ProgressBar::new(0).with_style(style("  {bar:10} {pos}/{len}  {wide_msg} {eta} left"));
+                        let bar = ProgressBar::new(0)
+                            .with_style(style("  {bar:10} {pos}/{len}  {wide_msg} {eta} left"));
                         bar.set_message(run.name.clone());
                         bars.runs.insert(run.folder.clone(), bars.all.add(bar));
                     }
@@ -111,7 +112,9 @@ impl View {
                 let heads = event.get("heads").and_then(Value::as_object);
                 // Of several the last in order is that of the momentum network.
                 let last = heads.and_then(|heads| heads.iter().next_back());
-                if let Some((name, top1)) = last.and_then(|(name, head)| Some((name, head.get("top1")?.as_f64()?))) {
+                if let Some((name, top1)) =
+                    last.and_then(|(name, head)| Some((name, head.get("top1")?.as_f64()?)))
+                {
                     let told = format!("{name} {}", percent(top1, 1));
                     if let Some(bar) = bar {
                         bar.set_message(format!("{}  {told}", run.name));

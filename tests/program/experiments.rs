@@ -22,8 +22,12 @@ fn list(place: &Place) -> Value {
 fn every_cell_of_the_papers_tables_is_there_and_each_recipe_is_resolved() {
     let place = Place::new();
     let listed = list(&place);
-    let names: Vec<&str> =
-        listed["experiments"].as_array().expect("a list").iter().map(|one| one["name"].as_str().expect("a name")).collect();
+    let names: Vec<&str> = listed["experiments"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|one| one["name"].as_str().expect("a name"))
+        .collect();
     assert_eq!(names, scripts());
     assert_eq!(listed["cells"], 300);
     for name in names {
@@ -43,9 +47,12 @@ fn figures_that_the_paper_prints_twice_are_the_same() {
         let table: Value = serde_json::from_str(&told.stdout).expect("JSON");
         let text = |value: &Value| value.as_str().expect("a title").to_owned();
         let cells = table["cells"].as_array().expect("cells").iter();
-        cells.filter_map(|cell| Some(((text(&cell["row"]), text(&cell["column"])), cell["paper"].as_f64()?))).collect()
+        cells
+            .filter_map(|cell| Some(((text(&cell["row"]), text(&cell["column"])), cell["paper"].as_f64()?)))
+            .collect()
     };
-    let has = |table: &BTreeMap<(String, String), f64>, figure: f64| table.values().any(|value| *value == figure);
+    let has =
+        |table: &BTreeMap<(String, String), f64>, figure: f64| table.values().any(|value| *value == figure);
     for (figure, tables) in [
         (68.56, ["table3", "table8", "table1"]),
         (67.33, ["table3", "table8", "table3"]),

@@ -7,6 +7,7 @@ mod crashes;
 mod detection;
 mod diverging;
 mod errors;
+mod event_files;
 mod experiments;
 mod exports;
 mod fake_cuda;

@@ -115,7 +115,7 @@ fn probes_have_settings_and_their_figures_are_read_from_the_run_folder() {
             serde_json::from_str::<Value>(line).expect(line)["event"].as_str().expect(line).to_string()
         })
         .collect();
-    let wanted = ["evaluated", "progress", "saved", "started", "train"];
+    let wanted = ["ended", "evaluated", "pictured", "progress", "saved", "started", "train"];
     assert_eq!(kinds, wanted.map(String::from).into());
     for (bad, parts) in [
         ("probes: [Knn(k: 0)]", &["r.ron:", "`evaluate.probes`", "k is 0", "a whole number from 1"][..]),

@@ -14,7 +14,8 @@ use crate::toy_size;
 pub fn bundled() -> Vec<(String, String, String)> {
     let root = repository().join("configs");
     let experiments = root.join("experiments");
-    let is_script = |file: &Path| file.starts_with(&experiments) && file.extension().is_some_and(|e| e == "rhai");
+    let is_script =
+        |file: &Path| file.starts_with(&experiments) && file.extension().is_some_and(|e| e == "rhai");
     let files = files_below(&root).into_iter().filter(|file| !is_script(file));
     let recipes = files.flat_map(|file| {
         let inside = file.strip_prefix(&root).expect("below configs").with_extension("");

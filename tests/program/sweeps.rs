@@ -34,7 +34,8 @@ fn sweep(place: &Place, more: &[&str]) -> Outcome {
 
 /// The run folders, sorted.
 fn folders(place: &Place) -> Vec<PathBuf> {
-    let of = |path: PathBuf| path.ends_with("run.json").then(|| path.parent().expect("a folder").to_path_buf());
+    let of =
+        |path: PathBuf| path.ends_with("run.json").then(|| path.parent().expect("a folder").to_path_buf());
     files_below(&place.path("runs")).into_iter().filter_map(of).collect()
 }
 
@@ -108,7 +109,10 @@ fn a_sweep_trains_each_run_once_and_the_table_has_its_figures() {
     assert_eq!(cell(&second, "mixed"), (Some(59.0), None, Some("1 of 2 seeds: 1 not run".into())));
     assert_eq!(cell(&second, "plain"), (None, None, Some("1 failed, 1 not finished".into())));
     // More seeds, another length: other runs, and the title says so.
-    assert_eq!(cell(&table(&place, &["--seeds", "3"]), "mixed").2.as_deref(), Some("1 of 3 seeds: 2 not run"));
+    assert_eq!(
+        cell(&table(&place, &["--seeds", "3"]), "mixed").2.as_deref(),
+        Some("1 of 3 seeds: 2 not run")
+    );
     let longer = table(&place, &["--set", "epochs=3"]);
     assert_eq!(longer["title"], "Two weights. At 3 epochs instead of 2.");
     assert_eq!(cell(&longer, "mixed").2.as_deref(), Some("not run"));
@@ -126,12 +130,17 @@ fn finished_runs_are_passed_over_and_interrupted_ones_go_on() {
     sweep(&place, &[]).good();
     assert_eq!(fs::read(folder.join("metrics.jsonl")).expect("a file"), before, "trained once");
     assert_eq!(folders(&place).len(), 4);
-    let left = files_below(&place.path("runs")).into_iter().filter(|path| path.extension().is_some_and(|e| e == "claim"));
+    let left = files_below(&place.path("runs"))
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|e| e == "claim"));
     assert_eq!(left.count(), 0);
     // The settings of the reported runs, and what differs between two.
     let listed = place.admix(&["runs", "--format", "json"]).good();
     let listed: Vec<Value> = serde_json::from_str(&listed.stdout).expect("JSON");
-    assert!(listed.len() == 4 && listed.iter().all(|run| run["state"] == "done" && run["epoch"] == 2), "{listed:?}");
+    assert!(
+        listed.len() == 4 && listed.iter().all(|run| run["state"] == "done" && run["epoch"] == 2),
+        "{listed:?}"
+    );
     let names: Vec<&str> = listed.iter().map(|run| run["folder"].as_str().expect("a name")).collect();
     let same_key = |name: &str| names.iter().position(|other| *other == name).expect("a run") / 2;
     let (a, b) = (names[0], names.iter().find(|name| same_key(name) != same_key(names[0])).expect("another"));
@@ -157,7 +166,12 @@ fn a_run_that_fails_ends_alone_and_is_named() {
     let told = sweep(&place, &[]);
     assert_eq!(told.code, Some(1), "{}", told.stderr);
     assert!(told.stderr.contains("error: 2 of 4 runs failed"), "{}", told.stderr);
-    for part in ["failed: missing, seed 0: ", "`cifar10`", "failed: diverges, seed 0: ", "1 of 4 runs are done, 1 are left"] {
+    for part in [
+        "failed: missing, seed 0: ",
+        "`cifar10`",
+        "failed: diverges, seed 0: ",
+        "1 of 4 runs are done, 1 are left",
+    ] {
         assert!(told.stdout.contains(part), "{part}: {}", told.stdout);
     }
     let rows = table(&place, &[]);
@@ -174,20 +188,30 @@ fn a_full_disk_ends_one_run_alone() {
     let place = place(TWO);
     // A limit of each process: no checkpoint fits, every small file does.
     let starter = ["sh", "-c", "ulimit -f 8; exec \"$0\" \"$@\""];
-    let told = finish(place.command_through(&starter, &[&SWEEP[..], &["--seeds", "1"]].concat()).spawn().expect("sh"));
+    let told = finish(
+        place.command_through(&starter, &[&SWEEP[..], &["--seeds", "1"]].concat()).spawn().expect("sh"),
+    );
     assert_eq!(told.code, Some(1), "{}", told.stderr);
-    assert_eq!(told.stdout.matches("ulimit -f").count(), 4, "each is told when it happens and at the end: {}", told.stdout);
+    assert_eq!(
+        told.stdout.matches("ulimit -f").count(),
+        4,
+        "each is told when it happens and at the end: {}",
+        told.stdout
+    );
     assert!(sweep(&place, &["--seeds", "1"]).good().stdout.contains("2 of 2 runs are done"));
 }
 
 #[test]
 fn two_workers_share_a_sweep_and_each_run_is_trained_once() {
     let place = place(TWO);
-    let start = || place.command(&[&SWEEP[..], &["--format", "json", "--seeds", "3"]].concat()).spawn().expect("started");
+    let start = || {
+        place.command(&[&SWEEP[..], &["--format", "json", "--seeds", "3"]].concat()).spawn().expect("started")
+    };
     let (first, second) = (start(), start());
     let (first, second) = (finish(first).good(), finish(second).good());
     let started = |told: &Outcome| told.stdout.matches(r#""event":"started","run":"#).count();
-    let told = |outcome: &Outcome| outcome.stdout.lines().filter(|line| line.contains(r#""what":"train""#)).count();
+    let told =
+        |outcome: &Outcome| outcome.stdout.lines().filter(|line| line.contains(r#""what":"train""#)).count();
     assert_eq!(told(&first) + told(&second), 6, "{}\n{}", first.stdout, second.stdout);
     assert!(started(&first) > 0 && started(&second) > 0, "{}\n{}", first.stdout, second.stdout);
     assert_eq!(folders(&place).len(), 6);
@@ -235,7 +259,11 @@ fn a_signal_saves_every_run_and_the_sweep_goes_on_later() {
     assert!(worker.until(|line| line.contains("\"evaluated\"")), "it trains");
     let told = worker.signal("INT");
     assert_eq!(told.code, Some(130), "{}", told.stderr);
-    assert!(told.stderr.contains("the state of every run is saved: go on with `admix sweep two.rhai`"), "{}", told.stderr);
+    assert!(
+        told.stderr.contains("the state of every run is saved: go on with `admix sweep two.rhai`"),
+        "{}",
+        told.stderr
+    );
     assert!(told.stdout.contains(r#""state":"stopped""#), "{}", told.stdout);
     let text = place.admix(&["table", "two.rhai"]).good().stdout;
     assert!(text.contains("1 not finished"), "{text}");
@@ -255,7 +283,8 @@ fn what_is_printed_is_what_a_scheduler_can_run() {
         }
     "#;
     let place = place(script);
-    let printed = place.admix(&["sweep", "two.rhai", "--print", "--devices", "cpu", "--threads", "1"]).good().stdout;
+    let printed =
+        place.admix(&["sweep", "two.rhai", "--print", "--devices", "cpu", "--threads", "1"]).good().stdout;
     assert_eq!(printed.lines().count(), 3, "{printed}");
     for line in printed.lines() {
         let line = line.replacen("admix", env!("CARGO_BIN_EXE_admix"), 1);
@@ -264,13 +293,33 @@ fn what_is_printed_is_what_a_scheduler_can_run() {
     }
     assert_eq!(place.admix(&["sweep", "two.rhai", "--print"]).good().stdout.trim(), "");
     let told = sweep(&place, &[]).good();
-    assert!(told.stdout.contains("2 of 2 runs are done") && !told.stdout.contains("train on"), "{}", told.stdout);
+    assert!(
+        told.stdout.contains("2 of 2 runs are done") && !told.stdout.contains("train on"),
+        "{}",
+        told.stdout
+    );
     let rows = table(&place, &[]);
     assert!(cell(&rows, "a").0.is_some() && cell(&rows, "b").0.is_some(), "{rows}");
-    let slurm = ["sweep", "two.rhai", "--launcher", "slurm", "--no-submit", "--partition", "gpu", "--set", "epochs=3"];
+    let slurm = [
+        "sweep",
+        "two.rhai",
+        "--launcher",
+        "slurm",
+        "--no-submit",
+        "--partition",
+        "gpu",
+        "--set",
+        "epochs=3",
+    ];
     place.admix(&slurm).good();
     let text = fs::read_to_string(place.path("runs/two.sbatch")).expect("a script");
-    for part in ["#SBATCH --array=1-2%1\n", "#SBATCH --partition=gpu\n", "--set epochs=3", "--at-most 1", "scontrol requeue"] {
+    for part in [
+        "#SBATCH --array=1-2%1\n",
+        "#SBATCH --partition=gpu\n",
+        "--set epochs=3",
+        "--at-most 1",
+        "scontrol requeue",
+    ] {
         assert!(text.contains(part), "{part}: {text}");
     }
 }
@@ -283,7 +332,10 @@ fn what_is_wrong_in_an_experiment_is_told_before_anything_starts() {
         (with(r#"x.run("a", "tinny.ron", #{});"#), "no recipe `tinny.ron`"),
         (with(r#"x.run("a", "tiny.ron", #{ colum: "b" });"#), "Did you mean `column`?"),
         (with(r#"x.run("a", "tiny.ron", #{}); x.run("a", "tiny.ron", #{ row: "b" });"#), "is there twice"),
-        (with(r#"x.run("a", "tiny.ron", #{}); x.run("b", "tiny.ron", #{ row: "a" });"#), "is filled by `a` already"),
+        (
+            with(r#"x.run("a", "tiny.ron", #{}); x.run("b", "tiny.ron", #{ row: "a" });"#),
+            "is filled by `a` already",
+        ),
         (with(r#"x.run("a", "tiny.ron", #{ init: "b" });"#), "`init` names the run `b`"),
         (with(r#"x.run("a", "tiny.ron", #{ set: ["epochs"] });"#), "`epochs` is not path=value"),
         (with(r#"x.run("a", "tiny.ron", #{ paper: "x" });"#), "`paper` is x, expected a number"),

@@ -255,8 +255,8 @@ fn inline_code(document: &str) -> Vec<(usize, String)> {
 
 #[test]
 fn every_command_and_flag_in_the_text_exists() {
-    /// Of cargo and of what is not built yet.
-    const OTHERS: [&str; 1] = ["--open"];
+    /// Of cargo, of TensorBoard and of what is not built yet.
+    const OTHERS: [&str; 2] = ["--open", "--logdir"];
     let place = Place::new();
     let (code, help) = place.run("admix --help");
     assert_eq!(code, 0, "{help}");

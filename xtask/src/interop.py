@@ -5,12 +5,17 @@ write FOLDER [WORDS]   writes random networks: the state of each as NAME.safeten
                        zeros would hide layers. With words only the networks whose names have one of them.
 read FOLDER            loads what is written here for these networks, NAME.ours.*, and compares the logits.
 pictures FOLDER        draws a set of pictures of three classes.
+events RUN             reads the event files of a run that was resumed, as TensorBoard does, and compares with `metrics.jsonl`.
 score FOLDER FILE SAID names the class of each picture by an exported ResNet-18, and compares with what `admix predict` said.
 """
+import io
 import json
 import os
 import sys
+import time
 
+import numpy
+import tensorboard
 import timm
 import torch
 import torchvision
@@ -276,5 +281,100 @@ def score(folder, file, said):
         sys.exit("error: PyTorch says something else of a picture")
 
 
-COMMANDS = {"write": write_all, "read": read_all, "pictures": pictures, "score": score}
+def curves(run):
+    """The curves of a run, by `metrics.jsonl`: (step, value) by tag."""
+    wanted = {}
+    with open(os.path.join(run, "metrics.jsonl")) as f:
+        for row in map(json.loads, f):
+            if row["event"] == "train":
+                groups = ("loss", "losses"), ("logged", "logged"), ("lr", "lr")
+                values = {f"{tag}/{name}": value for tag, key in groups for name, value in row[key].items()}
+                alone = ("momentum", "images_per_s", "data_wait", "skipped")
+                values |= {f"train/{name}": row[name] for name in alone if row.get(name) is not None}
+            else:
+                values = {f"test/{what}/{head}": figures[what]
+                          for head, figures in row["heads"].items() for what in ("top1", "top5", "loss")}
+                values["report/top1"] = row["heads"]["one_q"]["top1"]
+            for tag, value in values.items():
+                wanted.setdefault(tag, []).append((row["step"], numpy.float32(value)))
+    return wanted
+
+
+def served(run):
+    """The curves that the page gets from the data server of `tensorboard --logdir`, and its table of hyperparameters."""
+    from tensorboard import context
+    from tensorboard.data import provider, server_ingester
+    from tensorboard.plugins import base_plugin
+    from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
+    from tensorboard.util import grpc_util
+
+    server = server_ingester.SubprocessServerDataIngester(
+        server_binary=server_ingester.get_server_binary(), logdir=run, reload_interval=0,
+        channel_creds_type=grpc_util.ChannelCredsType.LOCAL)
+    server.start()
+    data, ctx = server.data_provider, context.RequestContext()
+    # It reads on its own time.
+    deadline = time.monotonic() + 60
+    tags = {}
+    while "report/top1" not in tags and time.monotonic() < deadline:
+        time.sleep(0.1)
+        tags = data.list_scalars(ctx, experiment_id="", plugin_name="scalars").get("tensorboard", {})
+    found = data.read_scalars(ctx, experiment_id="", plugin_name="scalars", downsample=10 ** 6,
+                              run_tag_filter=provider.RunTagFilter(tags=list(tags)))
+    scalars = {tag: [(datum.step, numpy.float32(datum.value)) for datum in values]
+               for tag, values in found["tensorboard"].items()}
+    page = backend_context.Context(base_plugin.TBContext(data_provider=data))
+    hparams = page.hparams_metadata(ctx, "")
+    experiment = page.experiment_from_metadata(ctx, "", True, hparams, [])
+    columns = [api_pb2.ColParams(metric=info.name) for info in experiment.metric_infos]
+    request = api_pb2.ListSessionGroupsRequest(
+        start_index=0, slice_size=10, col_params=columns, include_metrics=True,
+        allowed_statuses=[api_pb2.STATUS_SUCCESS])
+    handler = list_session_groups.Handler(request_context=ctx, backend_context=page, experiment_id="", request=request)
+    return scalars, experiment, handler.run().session_groups
+
+
+def events(run):
+    """A run that was resumed: no step twice, none that was given up, and every value."""
+    from tensorboard.backend.event_processing import event_accumulator
+    from tensorboard.util import tensor_util
+
+    everything = {kind: 0 for kind in (event_accumulator.SCALARS, event_accumulator.IMAGES, event_accumulator.TENSORS)}
+    read = event_accumulator.EventAccumulator(os.path.join(run, "tensorboard"), size_guidance=everything)
+    read.Reload()
+    wanted = curves(run)
+    steps = [step for step, _ in wanted["lr/net"]]
+    assert steps == list(range(1, len(steps) + 1)), steps
+    scalars = {tag: [(event.step, numpy.float32(event.value)) for event in read.Scalars(tag)]
+               for tag in read.Tags()["scalars"]}
+    assert scalars == wanted, (scalars, wanted)
+
+    samples = read.Images("samples")
+    drawn = sorted(os.listdir(os.path.join(run, "samples")))
+    assert [event.step for event in samples] == [step for step, _ in wanted["report/top1"]], samples
+    for event, name in zip(samples, drawn, strict=True):
+        picture = Image.open(io.BytesIO(event.encoded_image_string))
+        picture.load()
+        with open(os.path.join(run, "samples", name), "rb") as f:
+            assert (picture.size, f.read()) == ((event.width, event.height), event.encoded_image_string), name
+    for tag, file in ("recipe", "recipe.ron"), ("method", "method.rhai"):
+        texts = [tensor_util.make_ndarray(event.tensor_proto).item().decode() for event in read.Tensors(tag)]
+        with open(os.path.join(run, file)) as f:
+            code = "".join(f"    {line}\n" for line in f.read().splitlines())
+        assert texts == [code, code], (tag, texts)
+
+    scalars, experiment, groups = served(run)
+    assert scalars == wanted, (scalars, wanted)
+    assert [info.name.tag for info in experiment.metric_infos] == ["report/top1"], experiment.metric_infos
+    [group] = groups
+    hparams = {name: getattr(value, value.WhichOneof("kind")) for name, value in group.hparams.items()}
+    assert (hparams["optimizer.lr"], hparams["epochs"], hparams["method"]) == (0.02, 2, "mixup"), hparams
+    assert {info.name for info in experiment.hparam_infos} == set(hparams), experiment
+    [metric] = group.metric_values
+    assert (metric.training_step, numpy.float32(metric.value)) == wanted["report/top1"][-1], metric
+    print(f"TensorBoard {tensorboard.__version__}, its reader and its data server: {len(wanted)} curves of {len(steps)} steps, "
+          f"{len(samples)} pictures, {len(hparams)} hyperparameters with the metric {metric.value:.2f} %")
+
+
+COMMANDS = {"write": write_all, "read": read_all, "pictures": pictures, "score": score, "events": events}
 COMMANDS[sys.argv[1]](*sys.argv[2:])

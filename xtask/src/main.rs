@@ -12,7 +12,7 @@
 //! | `fashion_mnist.rs` | `fixtures fashion-mnist`: makes the embedded dataset |
 //! | `fuzz.rs` | `fuzz` |
 //! | `golden.rs` | `golden`: copies the reference vectors |
-//! | `interop.rs, interop.py` | `interop`: networks against those of torchvision and timm |
+//! | `interop.rs, interop.py` | `interop`: networks against those of torchvision and timm, event files in TensorBoard |
 //! | `libtorch.rs, wheels.rs` | what a usable libtorch is, and making one from wheels |
 //! | `measure.rs` | what every measurement shares |
 //! | `metrics.rs` | what run folders say |

@@ -52,7 +52,7 @@ mod world;
 pub use choice::Weights;
 pub use clusterers::{Clusterer, ClustererConfig, Odc, OdcClusterer, Reweight, k_means};
 pub use error::{Error, Result};
-pub use loggers::{Event, JsonLines, Logger, LoggerConfig, Loggers, Opening, Record};
+pub use loggers::{Event, JsonLines, Logger, LoggerConfig, Loggers, Opening, Record, TensorBoard};
 pub use method::{
     CaptureReport, Clock, CudaRecorder, Fixed, GraphRecorder, Line, Method, MixReport, Scheduled, StepReport,
     Takes, VERBS, Verb, Work, lines,
@@ -66,13 +66,14 @@ pub use recipe::{
     Origin, Override, PairConfig, Prefix, Recipe, RecipeText, Variant, When, describe, tidy, variants,
 };
 pub use run::{
-    Accuracy, AfterEpoch, Checkpoint, Features, FolderState, HeadAccuracy, Header, History, Images, Knn, Linear,
-    LinearAugment, LinearCached, LinearPreset, Look, Measured, MixerReport, Prepared, Probe, ProbeChoice,
-    Run, RunContext, RunFacts, RunFolder, RunOptions, StartedFrom, Status, Summary, TrainPass, check,
-    evaluate, measure, method_of, mixer_report, prepare, probes, reestimate, reestimates, session_of,
+    Accuracy, AfterEpoch, Checkpoint, Features, FolderState, HeadAccuracy, Header, History, Images, Knn,
+    Linear, LinearAugment, LinearCached, LinearPreset, Look, Measured, MixerReport, Prepared, Probe,
+    ProbeChoice, Run, RunContext, RunFacts, RunFolder, RunOptions, StartedFrom, Status, Summary, TrainPass,
+    check, evaluate, measure, method_of, mixer_report, prepare, probes, reestimate, reestimates, session_of,
 };
 pub use script::{
-    Dialect, Script, ScriptKind, ScriptText, ScriptedLoss, ScriptedMixer, registry, script_entry, script_plugins,
+    Dialect, Script, ScriptKind, ScriptText, ScriptedLoss, ScriptedMixer, registry, script_entry,
+    script_plugins,
 };
 pub use session::{Execution, Session, StepOptions};
 pub use trained::{Answers, Card, Export, Pick, Target, answers, card};
@@ -82,5 +83,5 @@ admix_api::register! {
     Sgd, AdamW,
     Odc,
     Knn, Linear, LinearCached,
-    JsonLines
+    JsonLines, TensorBoard
 }

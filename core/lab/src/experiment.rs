@@ -69,7 +69,6 @@ impl Figure {
             Self::Time => "Accuracy against training time",
         }
     }
-
 }
 
 /// A recipe with settings, run once for each seed.

@@ -88,7 +88,10 @@ impl Plan {
     pub fn of(experiment: Experiment, ask: &Ask<'_>) -> Result<Self> {
         let mut resolved: Vec<Resolved> = Vec::new();
         for variant in &experiment.runs {
-            let init = variant.init.as_ref().and_then(|init| experiment.runs.iter().position(|run| run.name == *init));
+            let init = variant
+                .init
+                .as_ref()
+                .and_then(|init| experiment.runs.iter().position(|run| run.name == *init));
             let one = resolve(variant, init.map(|at| resolved[at].key.as_str()), ask);
             resolved.push(one.map_err(|error| at_line(&experiment.file, variant, &error))?);
         }
@@ -101,7 +104,10 @@ impl Plan {
                 if !chosen[variant] || seed >= seeds(run, &experiment, ask) {
                     continue;
                 }
-                let init = run.init.as_ref().and_then(|init| experiment.runs.iter().position(|run| run.name == *init));
+                let init = run
+                    .init
+                    .as_ref()
+                    .and_then(|init| experiment.runs.iter().position(|run| run.name == *init));
                 let after = init.and_then(|init| at.get(&(init, seed)).copied());
                 let mut arguments = vec![run.recipe.clone()];
                 let all = run.set.iter().chain(ask.set);
@@ -137,7 +143,11 @@ fn chosen(experiment: &Experiment, only: Option<&str>) -> Result<Vec<bool>> {
     if let Some(pattern) = only.filter(|_| !chosen.contains(&true)) {
         let names: Vec<&str> = experiment.runs.iter().map(|run| run.name.as_str()).collect();
         let hint = admix_api::did_you_mean(pattern, names.iter().copied());
-        let message = format!("--only {pattern}: no run of {} has such a name{hint}; there are {}", experiment.file, names.join(", "));
+        let message = format!(
+            "--only {pattern}: no run of {} has such a name{hint}; there are {}",
+            experiment.file,
+            names.join(", ")
+        );
         return Err(Error::Input(message).into());
     }
     for at in (0..chosen.len()).rev() {
@@ -178,7 +188,9 @@ fn resolve(variant: &Variant, init: Option<&str>, ask: &Ask<'_>) -> Result<Resol
     }
     let mut hash = blake3::Hasher::new();
     let scripts = recipe.scripts.iter().map(|script| script.text.as_str());
-    for part in [settings.to_string().as_str(), method.text(), init.unwrap_or_default()].into_iter().chain(scripts) {
+    for part in
+        [settings.to_string().as_str(), method.text(), init.unwrap_or_default()].into_iter().chain(scripts)
+    {
         hash.update(&(part.len() as u64).to_le_bytes());
         hash.update(part.as_bytes());
     }
@@ -200,7 +212,9 @@ mod tests {
 
     #[test]
     fn a_star_stands_for_any_text() {
-        for (pattern, name) in [("*", ""), ("a*", "a"), ("*/k*", "tiny/k100"), ("a**b", "a/b"), ("sl/*", "sl/é")] {
+        for (pattern, name) in
+            [("*", ""), ("a*", "a"), ("*/k*", "tiny/k100"), ("a**b", "a/b"), ("sl/*", "sl/é")]
+        {
             assert!(fits(pattern, name), "{pattern} {name}");
         }
         for (pattern, name) in [("a", "ab"), ("a*c", "ab"), ("", "a"), ("*b", "ba")] {

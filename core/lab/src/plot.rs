@@ -95,7 +95,10 @@ impl Chart {
         }
         chart.series.retain(|series| !series.points.is_empty());
         if chart.series.is_empty() {
-            return Err(anyhow!("no run of {} has a figure yet: run `admix sweep` first", plan.experiment.file));
+            return Err(anyhow!(
+                "no run of {} has a figure yet: run `admix sweep` first",
+                plan.experiment.file
+            ));
         }
         Ok(chart)
     }
@@ -189,7 +192,8 @@ fn curves_of(plan: &Plan) -> Vec<Series> {
     let mut all = Vec::new();
     for (index, variant) in plan.experiment.runs.iter().enumerate() {
         let cell = variant.cells.first();
-        let report = cell.and_then(|cell| cell.report.clone()).or_else(|| plan.resolved[index].recipe.reported());
+        let report =
+            cell.and_then(|cell| cell.report.clone()).or_else(|| plan.resolved[index].recipe.reported());
         let Some(report) = report else { continue };
         let mut by_epoch: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
         for run in plan.of_variant(index) {
@@ -224,7 +228,8 @@ fn curves_of(plan: &Plan) -> Vec<Series> {
 fn over_time(plan: &Plan, table: &Table) -> Vec<Series> {
     let rows = by_row(table, |_| Some(0.0)).into_iter();
     let timed = rows.map(|series| {
-        let of_row = |variant: &crate::experiment::Variant| variant.cells.iter().any(|cell| cell.row == series.name);
+        let of_row =
+            |variant: &crate::experiment::Variant| variant.cells.iter().any(|cell| cell.row == series.name);
         let variant = plan.experiment.runs.iter().position(of_row);
         let runs = variant.map(|variant| plan.of_variant(variant)).into_iter().flatten();
         let hours: Vec<f64> = runs
@@ -253,7 +258,8 @@ mod tests {
     #[test]
     fn every_figure_is_drawn_with_its_names_as_svg_and_png() {
         let point = |x: f64| (x, 60.0 + x, 1.5);
-        let series = |name: &str| Series { name: name.into(), points: (0..3).map(|x| point(f64::from(x))).collect() };
+        let series =
+            |name: &str| Series { name: name.into(), points: (0..3).map(|x| point(f64::from(x))).collect() };
         for (_, figure) in Figure::ALL {
             let chart = Chart {
                 title: "A title <of> it".into(),

@@ -65,7 +65,10 @@ impl Report {
     /// A folder cannot be read, or a figure not be drawn.
     pub fn of(plans: &[Plan], folders: &[(PathBuf, Vec<(String, String)>)]) -> Result<Self> {
         let experiments = plans.iter().map(Summary::of).collect::<Result<Vec<_>>>()?;
-        let runs = folders.iter().map(|(folder, settings)| Told::of(folder, settings)).collect::<Result<Vec<_>>>()?;
+        let runs = folders
+            .iter()
+            .map(|(folder, settings)| Told::of(folder, settings))
+            .collect::<Result<Vec<_>>>()?;
         let title = match (&experiments[..], &runs[..]) {
             ([one], _) => one.table.title.clone(),
             ([], [one]) => one.name.clone(),

@@ -163,9 +163,9 @@ fn waits(context: NativeCallContext, to: &mut Named, options: Map, what: &str) -
 fn place(to: &mut Lists, cell: &Cell, at: Position) -> Refused<()> {
     let same = |other: &&Cell| other.row == cell.row && other.column == cell.column;
     let filled = to.runs.iter().find(|run| run.cells.iter().any(|other| same(&other)));
-    let by = filled.map(|run| run.name.as_str()).or_else(|| {
-        to.waiting.iter().map(|(other, _)| other).find(same).map(|_| "a cell that waits")
-    });
+    let by = filled
+        .map(|run| run.name.as_str())
+        .or_else(|| to.waiting.iter().map(|(other, _)| other).find(same).map(|_| "a cell that waits"));
     if let Some(by) = by {
         let message = format!("row `{}`, column `{}` is filled by `{by}` already", cell.row, cell.column);
         return Err(error(at, message));
@@ -266,7 +266,11 @@ impl Options {
             return Ok(Some(Evaluation { protocol, flags: BTreeMap::new() }));
         }
         let Some(map) = value.clone().try_cast::<Map>() else {
-            return self.refuse("measure", "a protocol, or a map such as #{ protocol: \"linear\", epochs: 100 }", &value);
+            return self.refuse(
+                "measure",
+                "a protocol, or a map such as #{ protocol: \"linear\", epochs: 100 }",
+                &value,
+            );
         };
         let mut inner = Self::of(map, self.at);
         let protocol = inner.text("protocol")?.ok_or_else(|| {

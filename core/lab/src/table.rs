@@ -110,7 +110,9 @@ impl Table {
         let at = |titles: &[String], title: &String| titles.iter().position(|other| other == title);
         let mut cells = vec![vec![None; experiment.columns.len()]; experiment.rows.len()];
         let mut put = |cell: &crate::experiment::Cell, entry: Entry| {
-            if let (Some(row), Some(column)) = (at(&experiment.rows, &cell.row), at(&experiment.columns, &cell.column)) {
+            if let (Some(row), Some(column)) =
+                (at(&experiment.rows, &cell.row), at(&experiment.columns, &cell.column))
+            {
                 cells[row][column] = Some(entry);
             }
         };
@@ -175,9 +177,9 @@ impl Table {
         let of = |figure: &dyn Fn(usize, usize) -> Option<f64>, column: usize| {
             let row = self.rows.iter().position(|row| row == title)?;
             let others = (0..self.rows.len()).filter(|other| *other != row);
-            let best = others.filter_map(|other| figure(other, column)).fold(None, |best: Option<f64>, value| {
-                Some(best.map_or(value, |best| best.max(value)))
-            })?;
+            let best = others
+                .filter_map(|other| figure(other, column))
+                .fold(None, |best: Option<f64>, value| Some(best.map_or(value, |best| best.max(value))))?;
             Some(figure(row, column)? - best)
         };
         let columns = 0..self.columns.len();
@@ -208,8 +210,12 @@ fn title(plan: &Plan) -> String {
     if let Some(one) = differ {
         title.push_str(&format!(" At {} epochs instead of {}.", one.recipe.epochs, one.epochs));
     }
-    let others: Vec<String> =
-        plan.set.iter().filter(|set| set.path != "epochs").map(|set| format!("{}={}", set.path, set.value)).collect();
+    let others: Vec<String> = plan
+        .set
+        .iter()
+        .filter(|set| set.path != "epochs")
+        .map(|set| format!("{}={}", set.path, set.value))
+        .collect();
     if !others.is_empty() {
         title.push_str(&format!(" With {}.", others.join(", ")));
     }

@@ -106,11 +106,17 @@ type Line = (usize, Option<String>);
 ///
 /// # Errors
 /// The folder of the runs cannot be written, or no process can be started. What fails in a run ends that run alone.
-pub fn work(plan: &Plan, root: &Path, options: &Options<'_>, tell: &mut dyn FnMut(News<'_>)) -> Result<Outcome> {
+pub fn work(
+    plan: &Plan,
+    root: &Path,
+    options: &Options<'_>,
+    tell: &mut dyn FnMut(News<'_>),
+) -> Result<Outcome> {
     fs::create_dir_all(root).with_context(|| format!("cannot make the folder {}", root.display()))?;
     let started = now_on(root)?;
     let (sender, lines) = channel();
-    let mut worker = Worker { plan, options, started, sender, lines, jobs: Vec::new(), taken: 0, told_waiting: 0 };
+    let mut worker =
+        Worker { plan, options, started, sender, lines, jobs: Vec::new(), taken: 0, told_waiting: 0 };
     let outcome = worker.go(tell);
     worker.end_all(tell);
     outcome?;
@@ -235,7 +241,13 @@ impl Worker<'_> {
         }
     }
 
-    fn start(&mut self, at: usize, claim: Claim, progress: &Progress, tell: &mut dyn FnMut(News<'_>)) -> Result<()> {
+    fn start(
+        &mut self,
+        at: usize,
+        claim: Claim,
+        progress: &Progress,
+        tell: &mut dyn FnMut(News<'_>),
+    ) -> Result<()> {
         let run = &self.plan.runs[at];
         let slot = (0..).find(|slot| self.jobs.iter().all(|job| job.slot != *slot)).unwrap_or(0);
         let device = &self.options.devices[slot % self.options.devices.len()];
@@ -281,7 +293,15 @@ impl Worker<'_> {
             self.taken += 1;
         }
         tell(News::Started { run, what, device, taken_from: claim.from.as_deref() });
-        self.jobs.push(Job { run: at, slot, child, claim, measures, output: Vec::new(), asked_to_stop: false });
+        self.jobs.push(Job {
+            run: at,
+            slot,
+            child,
+            claim,
+            measures,
+            output: Vec::new(),
+            asked_to_stop: false,
+        });
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use admix_api::contract::{Check, Ledger, Promise, Test, ensure};
 
 use super::event::{Event, Record};
 use super::logger::{LoggerConfig, Opening};
-use crate::run::{Accuracy, StartedFrom};
+use crate::run::{Accuracy, StartedFrom, Status};
 use crate::{Error, Result};
 
 const TAKES: &str = "every event is taken";
@@ -56,8 +56,10 @@ pub(super) fn events() -> Vec<Event> {
             skipped: 1,
         },
         Event::Evaluated { step: 8, epoch: 2, heads: BTreeMap::from([("one_q".into(), accuracy)]) },
+        Event::Pictured { step: 8, epoch: 2, path: "runs/x/samples/epoch-002.png".into() },
         Event::Saved { path: "runs/x/checkpoints/step-8.safetensors".into(), step: 8 },
         Event::Warning { message: "odd \"text\"\nof two lines".into() },
+        Event::Ended { step: 8, status: Status::Done },
     ]
 }
 
@@ -71,7 +73,8 @@ pub(super) fn check(config: &dyn LoggerConfig, at: &str, ledger: &mut Ledger) {
 fn feed(config: &dyn LoggerConfig, outer: &tempfile::TempDir, resumed: Option<u64>) -> Result<()> {
     let root = outer.path().join("run");
     std::fs::create_dir_all(&root).map_err(|source| Error::file("make the folder", &root, source))?;
-    let mut logger = config.open(&Opening { folder: &root, resumed, report: Some("one_q") })?;
+    let opening = Opening { resumed, report: Some("one_q"), ..Opening::at(&root) };
+    let mut logger = config.open(&opening)?;
     events().into_iter().try_for_each(|event| logger.take(&Record::now(event)))
 }
 

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::run::{Accuracy, StartedFrom};
+use crate::run::{Accuracy, StartedFrom, Status};
 
 /// Something that happened in a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -77,12 +77,28 @@ pub enum Event {
         /// By head and network: "mix_k".
         heads: BTreeMap<String, Accuracy>,
     },
+    /// A picture was drawn after an evaluation.
+    Pictured {
+        /// Optimiser steps done.
+        step: u64,
+        /// Epochs done.
+        epoch: u64,
+        /// Its file, a PNG.
+        path: PathBuf,
+    },
     /// A checkpoint was written.
     Saved {
         /// Which.
         path: PathBuf,
         /// Steps done.
         step: u64,
+    },
+    /// Training ends, for now or for good.
+    Ended {
+        /// Optimiser steps done.
+        step: u64,
+        /// How.
+        status: Status,
     },
     /// Something odd.
     Warning {
@@ -112,9 +128,13 @@ pub struct Record {
 impl Record {
     /// An event that happens now.
     pub fn now(event: Event) -> Self {
-        let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
-        Self { event, time }
+        Self { event, time: now() }
     }
+}
+
+/// Seconds since 1970.
+pub(super) fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
 /// Numbers by name; JSON has `null` where one is not finite.

@@ -115,9 +115,7 @@ mod tests {
         let place = tempfile::tempdir().expect("a folder");
         let folder = RunFolder::existing(place.path());
         let open = |resumed| {
-            JsonLines::metrics()
-                .open(&Opening { folder: &folder.root, resumed, report: None })
-                .expect("a logger")
+            JsonLines::metrics().open(&Opening { resumed, ..Opening::at(&folder.root) }).expect("a logger")
         };
         let mut logger = open(None);
         for event in events() {

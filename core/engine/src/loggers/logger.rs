@@ -48,6 +48,19 @@ pub struct Opening<'a> {
     pub resumed: Option<u64>,
     /// The head or probe whose accuracy is shown first.
     pub report: Option<&'a str>,
+    /// The text of the recipe, as in `recipe.ron`.
+    pub recipe: &'a str,
+    /// The text of the method's script.
+    pub method: &'a str,
+    /// Every setting of the recipe with its value, defaults included: ("optimizer.lr", 0.1).
+    pub settings: &'a [(String, Json)],
+}
+
+impl<'a> Opening<'a> {
+    /// For a run in this folder of which nothing else is known.
+    pub fn at(folder: &'a Path) -> Self {
+        Self { folder, resumed: None, report: None, recipe: "", method: "", settings: &[] }
+    }
 }
 
 /// Settings of a logger.
@@ -56,8 +69,7 @@ pub struct Opening<'a> {
 /// use admix_engine::{Event, JsonLines, LoggerConfig, Opening, Record};
 ///
 /// let folder = tempfile::tempdir().expect("a folder");
-/// let opening = Opening { folder: folder.path(), resumed: None, report: None };
-/// let mut logger = JsonLines::default().open(&opening)?;
+/// let mut logger = JsonLines::default().open(&Opening::at(folder.path()))?;
 /// logger.take(&Record::now(Event::Warning { message: "odd".into() }))?;
 /// let text = std::fs::read_to_string(folder.path().join("events.jsonl")).expect("a file");
 /// assert!(text.contains("odd"));

@@ -5,7 +5,9 @@ mod event;
 mod json_lines;
 mod kind;
 mod logger;
+mod tensorboard;
 
 pub use event::{Event, Record};
 pub use json_lines::JsonLines;
 pub use logger::{Logger, LoggerConfig, Loggers, Opening};
+pub use tensorboard::TensorBoard;

@@ -3,6 +3,7 @@
 mod choices;
 mod complaint;
 mod locate;
+mod log_to;
 mod overrides;
 mod read;
 #[allow(clippy::module_inception, reason = "the file of the struct of this name")]
@@ -18,5 +19,6 @@ pub use sections::{
     CheckpointConfig, EmbeddingHeadConfig, EvaluateConfig, GroupConfig, HeadStart, InitConfig, InitPart,
     PairConfig, Prefix, When,
 };
+pub(crate) use show::settings;
 pub use show::{Origin, describe};
 pub use variants::{RecipeText, Variant, tidy, variants};

@@ -38,6 +38,13 @@ impl Recipe {
     }
 }
 
+/// How recipes are written.
+pub(super) fn options() -> ron::Options {
+    ron::Options::default()
+        .with_default_extension(Extensions::UNWRAP_VARIANT_NEWTYPES | Extensions::IMPLICIT_SOME)
+        .with_recursion_limit(64)
+}
+
 fn parse(
     text: &str,
     file: &str,
@@ -61,11 +68,8 @@ fn parse(
     let folder = Path::new(file).parent().map_or_else(PathBuf::new, Path::to_path_buf);
     let reading = Reading::beside(folder, scripts);
     let with_scripts = reading.registry(registry);
-    let options = ron::Options::default()
-        .with_default_extension(Extensions::UNWRAP_VARIANT_NEWTYPES | Extensions::IMPLICIT_SOME)
-        .with_recursion_limit(64);
     let (readable, added) = locate::with_bodies(&edited, "evaluate.probes");
-    let read = |text: &str| options.from_str_seed(text, With::<Recipe>::new(&with_scripts));
+    let read = |text: &str| options().from_str_seed(text, With::<Recipe>::new(&with_scripts));
     let mut read = read(&readable).map_err(|error| {
         let mut complaint = Complaint::with_names(&error, &readable, |text| read(text).err());
         complaint.offset -= 2 * added.iter().filter(|end| **end <= complaint.offset).count();

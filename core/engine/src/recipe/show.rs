@@ -1,5 +1,7 @@
 //! A recipe with every value resolved, and where each comes from.
 
+use serde_json::Value as Json;
+
 use super::locate;
 use super::recipe::Recipe;
 use crate::{Error, Result};
@@ -30,11 +32,7 @@ impl std::fmt::Display for Origin {
 /// # Errors
 /// A value that cannot be written.
 pub fn describe(recipe: &Recipe, source: &str) -> Result<Vec<(String, String, Origin)>> {
-    let all = serde_json::to_value(recipe)
-        .map_err(|error| Error::Input(format!("the recipe cannot be written: {error}")))?;
-    let mut rows = Vec::new();
-    flatten("", &all, &mut rows);
-    Ok(rows
+    Ok(settings(recipe)?
         .into_iter()
         .map(|(path, value)| {
             // `optimizer.Sgd.lr` is written `optimizer: Sgd(lr: ...)`: the variant is no field.
@@ -60,9 +58,21 @@ pub fn describe(recipe: &Recipe, source: &str) -> Result<Vec<(String, String, Or
                     None => Origin::Default,
                 }
             };
-            (path, value, origin)
+            (path, value.to_string(), origin)
         })
         .collect())
+}
+
+/// Every value of a recipe with its path, defaults included.
+///
+/// # Errors
+/// A value that cannot be written.
+pub(crate) fn settings(recipe: &Recipe) -> Result<Vec<(String, Json)>> {
+    let all = serde_json::to_value(recipe)
+        .map_err(|error| Error::Input(format!("the recipe cannot be written: {error}")))?;
+    let mut rows = Vec::new();
+    flatten("", &all, &mut rows);
+    Ok(rows)
 }
 
 /// Elements of `pairs` (`pairs.0.from`) are found as far as their list, those of other lists by their own fields.
@@ -76,13 +86,13 @@ fn listed(source: &str, path: &str) -> Option<std::ops::Range<usize>> {
     }
 }
 
-fn flatten(path: &str, value: &serde_json::Value, rows: &mut Vec<(String, String)>) {
+fn flatten(path: &str, value: &Json, rows: &mut Vec<(String, Json)>) {
     let under = |name: &str| if path.is_empty() { name.to_string() } else { format!("{path}.{name}") };
     match value {
-        serde_json::Value::Object(map) => map.iter().for_each(|(name, v)| flatten(&under(name), v, rows)),
-        serde_json::Value::Array(list) if list.iter().any(serde_json::Value::is_object) => {
+        Json::Object(map) => map.iter().for_each(|(name, v)| flatten(&under(name), v, rows)),
+        Json::Array(list) if list.iter().any(Json::is_object) => {
             list.iter().enumerate().for_each(|(i, v)| flatten(&under(&i.to_string()), v, rows));
         }
-        other => rows.push((path.to_string(), other.to_string())),
+        other => rows.push((path.to_string(), other.clone())),
     }
 }

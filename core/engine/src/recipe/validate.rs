@@ -19,7 +19,9 @@ impl Recipe {
         self.validate_networks()?;
         self.validate_pairs()?;
         self.validate_evaluation()?;
-        self.validate_loggers()?;
+        if let Some(why) = self.unfit_loggers() {
+            return Err(self.field_error("loggers", why));
+        }
         self.validate_mixers()?;
         for (name, choice) in &self.losses {
             let field = format!("losses.{name}");
@@ -251,19 +253,19 @@ impl Recipe {
         Ok(())
     }
 
-    fn validate_loggers(&self) -> Result<()> {
-        for (at, logger) in self.loggers.iter().enumerate() {
-            let file = logger.config.resolved()["file"].clone();
-            let same = |other: &Choice<dyn Logger>| other.config.resolved()["file"] == file;
-            if !file.is_null() && self.loggers[..at].iter().any(same) {
-                let message = format!("has two that write {file}; give each a `file` of its own");
-                return Err(self.field_error("loggers", message));
-            }
-            logger.validate().map_err(|error| {
-                self.field_error("loggers", format!("has `{}` with a bad setting: {error}", logger.plugin))
-            })?;
-        }
-        Ok(())
+    /// What is wrong with the loggers, behind the name of their field.
+    pub(super) fn unfit_loggers(&self) -> Option<String> {
+        self.loggers.iter().enumerate().find_map(|(at, logger)| {
+            let twice = ["file", "folder"].into_iter().find_map(|setting| {
+                let place = logger.config.resolved()[setting].clone();
+                let same = |other: &Choice<dyn Logger>| other.config.resolved()[setting] == place;
+                let taken = !place.is_null() && self.loggers[..at].iter().any(same);
+                taken.then(|| format!("has two that write {place}; give each a `{setting}` of its own"))
+            });
+            let bad =
+                || Some(format!("has `{}` with a bad setting: {}", logger.plugin, logger.validate().err()?));
+            twice.or_else(bad)
+        })
     }
 
     fn validate_mixers(&self) -> Result<()> {

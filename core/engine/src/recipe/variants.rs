@@ -3,6 +3,7 @@
 //! The text of one of them is that of the file with all that is not its own blanked out, so that a value stays in its line
 //! and column: messages, `show` and `--set` know no variants.
 
+use std::borrow::Cow;
 use std::fs;
 use std::io::ErrorKind;
 use std::ops::Range;
@@ -171,6 +172,13 @@ fn key_start(text: &str, key: &str, value: usize) -> usize {
 fn after_comma(text: &str, value: usize, end: usize) -> usize {
     let comma = locate::skip_space(text, value);
     if comma < end && text[comma..].starts_with(',') { comma + 1 } else { value }
+}
+
+impl Recipe {
+    /// Its text, which holds for itself even where the recipe is one of several of a file.
+    pub(crate) fn text_alone(&self) -> Cow<'_, str> {
+        if self.variant.is_some() { tidy(&self.text).into() } else { (&self.text).into() }
+    }
 }
 
 /// The text of a recipe for people: without the lines that were blanked out, its fields at one indentation.

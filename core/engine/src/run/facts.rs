@@ -12,18 +12,7 @@ use crate::precision::Precision;
 use crate::run::Run;
 use crate::run::metrics::Summary;
 use crate::run::started_from::StartedFrom;
-
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Status {
-    /// All epochs are done.
-    Done,
-    /// It was stopped, by a number of steps or a signal; it can go on.
-    Stopped,
-    /// It failed.
-    Failed,
-}
+use crate::run::status::Status;
 
 /// The facts about a run. Written when it ends, however it ends.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -9,11 +9,12 @@ use admix_torch::Device;
 
 use crate::loggers::Record;
 use crate::method::Method;
-use crate::recipe::{Recipe, tidy};
+use crate::recipe::Recipe;
 use crate::run::checkpoint::Checkpoint;
-use crate::run::facts::{RunFacts, Status};
+use crate::run::facts::RunFacts;
 use crate::run::header::Header;
 use crate::run::lock::Lock;
+use crate::run::status::Status;
 use crate::run::whole::write_whole;
 use crate::session::Session;
 use crate::{Error, Result};
@@ -157,8 +158,7 @@ impl RunFolder {
     /// # Errors
     /// The folder cannot be written.
     pub fn write_inputs(&self, recipe: &Recipe, method: &Method) -> Result<()> {
-        let text = if recipe.variant.is_some() { &tidy(&recipe.text) } else { &recipe.text };
-        self.replace("recipe.ron", text.as_bytes())?;
+        self.replace("recipe.ron", recipe.text_alone().as_bytes())?;
         self.replace("method.rhai", method.text().as_bytes())?;
         for script in &recipe.scripts {
             let folder = self.root.join(&script.table);

@@ -15,6 +15,7 @@ mod pending;
 mod probe;
 mod shown;
 mod started_from;
+mod status;
 mod train;
 mod whole;
 
@@ -29,7 +30,7 @@ use admix_torch::trail::{self, Fact};
 use crate::loggers::{Event, JsonLines, LoggerConfig, Opening};
 use crate::method::{Clock, Method};
 use crate::precision::Precision;
-use crate::recipe::{Override, Recipe, RecipeText};
+use crate::recipe::{Override, Recipe, RecipeText, settings};
 use crate::session::Session;
 use crate::world::Shape;
 use crate::{Error, Result, bundled};
@@ -38,7 +39,7 @@ pub use accuracy::{Accuracy, HeadAccuracy};
 pub use checkpoint::Checkpoint;
 pub use context::RunContext;
 pub use evaluate::{MixerReport, evaluate, mixer_report, reestimate, reestimates};
-pub use facts::{RunFacts, Status};
+pub use facts::RunFacts;
 pub use folder::{FolderState, RunFolder};
 pub use header::Header;
 pub use images::Images;
@@ -48,6 +49,7 @@ pub use probe::{
     ProbeChoice, TrainPass, measure, probes,
 };
 pub use started_from::StartedFrom;
+pub use status::Status;
 pub(crate) use whole::write_whole;
 
 /// What to run.
@@ -71,8 +73,9 @@ pub struct RunOptions {
     pub capture: bool,
 }
 
-/// Looks at a run between two steps, say to draw pictures. What it changes in the session changes the run.
-pub type Look = Box<dyn FnMut(&mut Session, &Dataset, &RunFolder) -> Result<()>>;
+/// Looks at a run between two steps, say to draw a picture, whose file it names. What it changes in the session changes the
+/// run.
+pub type Look = Box<dyn FnMut(&mut Session, &Dataset, &RunFolder) -> Result<Option<PathBuf>>>;
 
 /// A run that is ready to train.
 pub struct Run {
@@ -409,7 +412,14 @@ impl Run {
         folder.check_room()?;
         let report = recipe.reported();
         let resumed = options.resume.as_ref().map(|_| session.clock().step);
-        let opening = Opening { folder: &folder.root, resumed, report: report.as_deref() };
+        let opening = Opening {
+            folder: &folder.root,
+            resumed,
+            report: report.as_deref(),
+            recipe: &recipe.text_alone(),
+            method: session.method().text(),
+            settings: &settings(&recipe)?,
+        };
         context.loggers.add(JsonLines::metrics().open(&opening)?)?;
         for logger in &recipe.loggers {
             context.loggers.add(logger.config.open(&opening)?)?;

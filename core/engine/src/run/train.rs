@@ -11,12 +11,13 @@ use crate::loggers::Event;
 use crate::method::Clock;
 use crate::run::Run;
 use crate::run::evaluate::evaluate;
-use crate::run::facts::{RunFacts, Status, describe};
+use crate::run::facts::{RunFacts, describe};
 use crate::run::header::Header;
 use crate::run::images::Images;
 use crate::run::metrics::Summary;
 use crate::run::pending::{Pending, last_good};
 use crate::run::probe::probes;
+use crate::run::status::Status;
 use crate::session::{Execution, StepOptions};
 use crate::{Error, Result};
 
@@ -37,8 +38,9 @@ pub(super) fn train(run: &mut Run) -> Result<Summary> {
         run.folder.replace("run.json", text.as_bytes())?;
         Ok(facts.summary)
     });
+    let told = run.context.loggers.tell(Event::Ended { step: run.session.clock().step, status });
     // What ended the run is the error that counts, not that a full disk holds no facts about it.
-    outcome.and(written)
+    outcome.and(told).and(written)
 }
 
 /// Trains; tells whether all epochs are done.
@@ -297,8 +299,10 @@ fn evaluation(run: &mut Run) -> Result<bool> {
     run.context.loggers.tell(event)?;
     let reported = run.recipe.reported();
     run.history.evaluations.push((clock.epoch, heads));
-    if let Some(look) = &mut run.after_evaluation {
-        look(&mut run.session, &run.dataset, &run.folder)?;
+    if let Some(look) = &mut run.after_evaluation
+        && let Some(path) = look(&mut run.session, &run.dataset, &run.folder)?
+    {
+        run.context.loggers.tell(Event::Pictured { step: clock.step, epoch: clock.epoch, path })?;
     }
     let best = reported.and_then(|name| run.history.heads().get(&name).map(|head| head.last >= head.best));
     Ok(best.unwrap_or(false))

@@ -41,7 +41,10 @@ pub(super) fn draw<B: DrawingBackend>(chart: &Chart, root: &DrawingArea<B, Shift
         let spread = series.points.iter().filter(|(_, _, deviation)| *deviation > 0.0);
         area.draw_series(spread.map(|(x, mean, deviation)| {
             let middle = left(*x) + 0.46 * width;
-            PathElement::new(vec![(middle, mean - deviation), (middle, mean + deviation)], INK.stroke_width(1))
+            PathElement::new(
+                vec![(middle, mean - deviation), (middle, mean + deviation)],
+                INK.stroke_width(1),
+            )
         }))?;
     }
     area.configure_series_labels()

@@ -6,7 +6,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, RGBColor};
 
 use super::Chart;
-use super::style::{Failed, PAPER, INK, shade, text};
+use super::style::{Failed, INK, PAPER, shade, text};
 
 /// Room for titles of rows and of columns, in pixels.
 const MARGIN: (i32, i32) = (190, 60);

@@ -68,14 +68,9 @@ fn short(value: &f64) -> String {
 }
 
 /// Names a series.
-pub(super) fn legend<B: DrawingBackend>(
-    anno: &mut SeriesAnno<'_, B>,
-    series: &Series,
-    number: usize,
-) {
-    anno.label(&series.name).legend(move |(x, y)| {
-        PathElement::new(vec![(x, y), (x + 18, y)], colour(number).stroke_width(3))
-    });
+pub(super) fn legend<B: DrawingBackend>(anno: &mut SeriesAnno<'_, B>, series: &Series, number: usize) {
+    anno.label(&series.name)
+        .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 18, y)], colour(number).stroke_width(3)));
 }
 
 /// Draws the names of all series.

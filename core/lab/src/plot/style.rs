@@ -51,12 +51,19 @@ pub(super) fn register_font() -> Result<()> {
 /// From dark blue over green to yellow, each step lighter than the one before: 0 to 1.
 pub(super) fn shade(value: f64) -> RGBColor {
     // Five points of the viridis map of matplotlib.
-    const POINTS: [[f64; 3]; 5] =
-        [[68.0, 1.0, 84.0], [59.0, 82.0, 139.0], [33.0, 145.0, 140.0], [94.0, 201.0, 98.0], [253.0, 231.0, 37.0]];
+    const POINTS: [[f64; 3]; 5] = [
+        [68.0, 1.0, 84.0],
+        [59.0, 82.0, 139.0],
+        [33.0, 145.0, 140.0],
+        [94.0, 201.0, 98.0],
+        [253.0, 231.0, 37.0],
+    ];
     let at = value.clamp(0.0, 1.0) * (POINTS.len() - 1) as f64;
     let low = (at as usize).min(POINTS.len() - 2);
     let share = at - low as f64;
-    let mix = |channel: usize| (POINTS[low][channel] * (1.0 - share) + POINTS[low + 1][channel] * share).round() as u8;
+    let mix = |channel: usize| {
+        (POINTS[low][channel] * (1.0 - share) + POINTS[low + 1][channel] * share).round() as u8
+    };
     RGBColor(mix(0), mix(1), mix(2))
 }
 

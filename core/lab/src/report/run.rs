@@ -87,10 +87,12 @@ impl Told {
 fn logged(root: &Path) -> Vec<String> {
     let log = fs::read(root.with_extension("log")).unwrap_or_default();
     let log = String::from_utf8_lossy(&log).into_owned();
-    let mut all: Vec<String> = log.lines().filter_map(|line| Some(line.strip_prefix("warning: ")?.to_owned())).collect();
+    let mut all: Vec<String> =
+        log.lines().filter_map(|line| Some(line.strip_prefix("warning: ")?.to_owned())).collect();
     let events = fs::read_to_string(root.join("events.jsonl")).unwrap_or_default();
     for line in events.lines() {
-        if let Ok(admix_engine::Record { event: Event::Warning { message }, .. }) = serde_json::from_str(line) {
+        if let Ok(admix_engine::Record { event: Event::Warning { message }, .. }) = serde_json::from_str(line)
+        {
             all.push(message);
         }
     }
@@ -160,7 +162,8 @@ fn pictures(root: &Path) -> Vec<(String, Vec<u8>)> {
     chosen
         .filter_map(|at| {
             let path = &all[at];
-            let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().replace('-', " "));
+            let name =
+                path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().replace('-', " "));
             Some((name, fs::read(path).ok()?))
         })
         .collect()

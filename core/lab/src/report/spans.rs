@@ -67,7 +67,8 @@ mod tests {
             event("step", 2000.0, 500.0),
         ];
         let spans = of(&format!(r#"{{"traceEvents":[{}]}}"#, events.join(",")));
-        let told: Vec<(&str, f64, u64)> = spans.iter().map(|span| (span.name.as_str(), span.own_ms, span.count)).collect();
+        let told: Vec<(&str, f64, u64)> =
+            spans.iter().map(|span| (span.name.as_str(), span.own_ms, span.count)).collect();
         assert_eq!(told, [("step", 0.5, 2), ("learn", 0.4, 1), ("stage", 0.4, 2), ("pass", 0.2, 1)]);
         assert!(of("no JSON").is_empty());
     }

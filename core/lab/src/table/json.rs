@@ -24,7 +24,8 @@ pub(super) fn write(table: &Table) -> String {
             }));
         }
     }
-    let gain = table.gain.as_ref().map(|gain| json!({ "row": gain.row, "ours": gain.ours, "paper": gain.paper }));
+    let gain =
+        table.gain.as_ref().map(|gain| json!({ "row": gain.row, "ours": gain.ours, "paper": gain.paper }));
     let whole = json!({
         "title": table.title, "rows": table.rows, "columns": table.columns, "cells": cells, "gain": gain, "notes": table.notes,
     });

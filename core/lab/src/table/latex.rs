@@ -5,7 +5,8 @@ use super::{Entry, Table, figure, signed, with_deviation};
 pub(super) fn write(table: &Table) -> String {
     let row = |cells: &[String]| format!("{} \\\\\n", cells.join(" & "));
     let titles: Vec<String> = table.columns.iter().map(|title| escaped(title)).collect();
-    let mut text = format!("% {}\n\\begin{{tabular}}{{l{}}}\n\\hline\n", table.title, "c".repeat(titles.len()));
+    let mut text =
+        format!("% {}\n\\begin{{tabular}}{{l{}}}\n\\hline\n", table.title, "c".repeat(titles.len()));
     text.push_str(&row(&[vec![String::new()], titles].concat()));
     text.push_str("\\hline\n");
     for (title, entries) in table.rows.iter().zip(&table.cells) {
@@ -15,7 +16,11 @@ pub(super) fn write(table: &Table) -> String {
     text.push_str("\\hline\n");
     if let Some(gain) = &table.gain {
         let signed = |value: &Option<f64>| value.map_or("--".into(), |value| format!("${}$", signed(value)));
-        let cells = gain.ours.iter().zip(&gain.paper).map(|(ours, paper)| format!("{} ({})", signed(ours), signed(paper)));
+        let cells = gain
+            .ours
+            .iter()
+            .zip(&gain.paper)
+            .map(|(ours, paper)| format!("{} ({})", signed(ours), signed(paper)));
         text.push_str(&row(&[vec![format!("gain of {}", escaped(&gain.row))], cells.collect()].concat()));
         text.push_str("\\hline\n");
     }

@@ -5,7 +5,9 @@ use super::{Entry, Table, figure, signed, with_deviation};
 pub(super) fn write(table: &Table) -> String {
     let row = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
     let mut text = format!("{}\n\n", table.title);
-    text.push_str(&row(&[vec![String::new()], table.columns.iter().map(|title| escaped(title)).collect()].concat()));
+    text.push_str(&row(
+        &[vec![String::new()], table.columns.iter().map(|title| escaped(title)).collect()].concat()
+    ));
     text.push_str(&row(&vec!["---".to_string(); table.columns.len() + 1]));
     for (title, entries) in table.rows.iter().zip(&table.cells) {
         let cells = entries.iter().map(|entry| entry.as_ref().map(cell).unwrap_or_default());
@@ -13,10 +15,16 @@ pub(super) fn write(table: &Table) -> String {
     }
     if let Some(gain) = &table.gain {
         let signed = |value: &Option<f64>| value.map_or("-".into(), signed);
-        let cells = gain.ours.iter().zip(&gain.paper).map(|(ours, paper)| format!("{} ({})", signed(ours), signed(paper)));
+        let cells = gain
+            .ours
+            .iter()
+            .zip(&gain.paper)
+            .map(|(ours, paper)| format!("{} ({})", signed(ours), signed(paper)));
         text.push_str(&row(&[vec![format!("gain of {}", escaped(&gain.row))], cells.collect()].concat()));
     }
-    text.push_str("\nOurs, and in brackets the published figure and the difference; bold is the best of ours.\n");
+    text.push_str(
+        "\nOurs, and in brackets the published figure and the difference; bold is the best of ours.\n",
+    );
     for note in &table.notes {
         text.push_str(&format!("{note}\n"));
     }

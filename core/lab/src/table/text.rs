@@ -9,7 +9,8 @@ pub(super) fn write(table: &Table) -> String {
         let mut line = vec![title.clone()];
         for (column, entry) in table.columns.iter().zip(entries) {
             line.push(entry.as_ref().map(cell).unwrap_or_default());
-            let figures = entry.as_ref().filter(|entry| entry.ours.as_ref().is_some_and(|ours| ours.mean().is_some()));
+            let figures =
+                entry.as_ref().filter(|entry| entry.ours.as_ref().is_some_and(|ours| ours.mean().is_some()));
             if let Some(note) = figures.and_then(Entry::note) {
                 notes.push(format!("{title}, {column}: {note}"));
             }
