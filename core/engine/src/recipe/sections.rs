@@ -62,7 +62,7 @@ pub struct GroupConfig {
 #[serde(deny_unknown_fields)]
 pub struct InitConfig {
     /// A weight file: a path, `torchvision:NAME`, `hf:OWNER/NAME` or an `https://` address. It may be safetensors, a file of
-    /// `torch.save`, or a checkpoint of a run.
+    /// `torch.save`, or a checkpoint of a run; of a run folder the newest is taken.
     pub from: String,
     /// Of a checkpoint of a run: the network to take. Default: the trained one.
     #[serde(default)]

@@ -6,6 +6,7 @@ use admix_weights::{Located, Match, Matching, NORMALISATION, Normalisation, Own,
 
 use crate::recipe::{HeadStart, InitConfig, InitPart, Prefix, Recipe};
 use crate::run::header::Header;
+use crate::run::folder::RunFolder;
 use crate::run::started_from::StartedFrom;
 use crate::session::Session;
 use crate::world::{Net, Shape};
@@ -25,7 +26,8 @@ pub(crate) fn apply(
     progress: &dyn Fn(u64, u64),
 ) -> Result<Option<StartedFrom>> {
     let Some(config) = &recipe.init else { return Ok(None) };
-    let located = admix_weights::locate(&config.from, &recipe.folder(), progress)
+    let from = newest_of_run(&config.from).unwrap_or_else(|| config.from.clone());
+    let located = admix_weights::locate(&from, &recipe.folder(), progress)
         .map_err(|error| recipe.weights_error("init.from", error))?;
     let file = WeightFile::open(&located.path).map_err(|error| recipe.weights_error("init.from", error))?;
     let start = Start { recipe, config, file: &file };
@@ -33,6 +35,13 @@ pub(crate) fn apply(
     let origin = start.fill(&world.nets, &located, here)?;
     world.start_followers()?;
     Ok(Some(origin))
+}
+
+/// The newest checkpoint, if this is a run folder.
+fn newest_of_run(from: &str) -> Option<String> {
+    let folder = RunFolder::existing(from);
+    let newest = folder.is_run().then(|| folder.checkpoints().into_iter().next())??;
+    newest.to_str().map(str::to_owned)
 }
 
 /// A start of networks.
