@@ -30,6 +30,7 @@
 //! | `report.rs` | `admix report` |
 //! | `run.rs` | `admix run` |
 //! | `runs.rs` | `admix runs`, `admix diff`: run folders side by side |
+//! | `shell.rs` | commands for a shell |
 //! | `show.rs` | `admix show` |
 //! | `signals.rs` | signals that ask to stop |
 //! | `slurm.rs` | a sweep as an array of jobs |
@@ -74,6 +75,7 @@ mod run;
 mod runs;
 mod samples;
 mod settings;
+mod shell;
 mod show;
 mod signals;
 mod slurm;

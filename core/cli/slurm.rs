@@ -11,7 +11,7 @@ use crate::experiments::ExperimentArgs;
 use crate::failure::bad_input;
 use crate::libraries;
 use crate::output;
-use crate::sweep::quoted;
+use crate::shell::quoted;
 
 /// What Slurm is asked for.
 #[derive(Args)]

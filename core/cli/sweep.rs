@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::experiments::ExperimentArgs;
 use crate::failure::Stopped;
 use crate::output::{self, Format};
+use crate::shell::quoted;
 use crate::sweep_estimate::estimate;
 use crate::sweep_view::View;
 use crate::{libraries, signals, slurm};
@@ -153,16 +154,6 @@ fn commands(plan: &Plan, device: &str, more: &[String]) -> String {
         }
     }
     text
-}
-
-/// A word as a shell takes it.
-pub fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.into()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
 }
 
 /// How far all runs are.

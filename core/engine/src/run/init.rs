@@ -5,8 +5,8 @@ use admix_torch::Tensor;
 use admix_weights::{Located, Match, Matching, NORMALISATION, Normalisation, Own, WeightFile};
 
 use crate::recipe::{HeadStart, InitConfig, InitPart, Prefix, Recipe};
-use crate::run::header::Header;
 use crate::run::folder::RunFolder;
+use crate::run::header::Header;
 use crate::run::started_from::StartedFrom;
 use crate::session::Session;
 use crate::world::{Net, Shape};
