@@ -18,6 +18,7 @@ use crate::libraries;
 use crate::output::{self, Format};
 use crate::recipes::Changes;
 use crate::samples;
+use crate::signals::ParentArgs;
 
 /// Protocols that measure no features. Every probe of the registry is one as well.
 const PROTOCOLS: [(&str, &str); 2] = [
@@ -43,6 +44,8 @@ pub struct EvalArgs {
     changes: Changes,
     #[command(flatten)]
     device: DeviceArgs,
+    #[command(flatten)]
+    parent: ParentArgs,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
@@ -122,6 +125,7 @@ impl ProbeArgs {
 
 /// Measures a trained run.
 pub fn eval(args: &EvalArgs) -> Result<()> {
+    args.parent.heed()?;
     let device = args.device.open()?;
     let registry = libraries::registry()?;
     let probe_entry = registry.of::<dyn Probe>().find(|entry| same_name(&entry.name, &args.protocol));

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use admix_api::did_you_mean;
-use admix_engine::{Override, RecipeText};
+use admix_engine::Override;
 use admix_lab::{Ask, Experiment, Plan};
 use admix_torch::{Wanted, open_cuda};
 use anyhow::Result;
@@ -39,22 +39,42 @@ impl ExperimentArgs {
         open_cuda(Wanted::Cpu)?;
         let registry = libraries::registry()?;
         let experiment = read(name)?;
-        let folder = Path::new(&experiment.file).parent().map_or_else(PathBuf::new, Path::to_path_buf);
-        let find = |recipe: &str| {
-            // As a method's script beside a recipe: what lies beside the experiment comes first.
-            let beside =
-                Path::new(name).is_file().then(|| RecipeText::open(&folder.join(recipe))).transpose()?;
-            beside.flatten().map_or_else(|| recipes::find(recipe), Ok)
-        };
+        let beside = Path::new(name).is_file().then(|| Path::new(name).parent()).flatten();
         let ask = Ask {
             root: &self.out,
             set: &self.set,
             seeds: self.seeds,
             only: self.only.as_deref(),
-            find: &find,
+            folder: beside,
+            find: &recipes::find,
             registry: &registry,
         };
         Plan::of(experiment, &ask)
+    }
+}
+
+impl ExperimentArgs {
+    /// The flags, as they are given again.
+    pub fn words(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        if self.out.as_os_str() != "runs" {
+            words.extend(["--out".into(), self.out.display().to_string()]);
+        }
+        words.extend(self.set.iter().flat_map(|set| ["--set".into(), format!("{}={}", set.path, set.value)]));
+        words.extend(self.only.iter().flat_map(|only| ["--only".into(), only.clone()]));
+        words.extend(self.seeds.iter().flat_map(|seeds| ["--seeds".into(), seeds.to_string()]));
+        words
+    }
+
+    /// Refuses flags that mean nothing for run folders.
+    ///
+    /// # Errors
+    /// Some are given.
+    pub fn refuse_for_runs(&self) -> Result<()> {
+        match self.words().first() {
+            Some(flag) => Err(bad_input(format!("{flag} belongs to an experiment, not to run folders"))),
+            None => Ok(()),
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use admix_lab::Report;
+use admix_engine::RunFolder;
+use admix_lab::{Report, Told};
 use admix_torch::{Wanted, open_cuda};
 use anyhow::{Context, Result};
 use clap::Args;
@@ -30,23 +31,34 @@ pub fn report(args: &ReportArgs) -> Result<()> {
     let (mut plans, mut folders) = (Vec::new(), Vec::new());
     for name in &args.what {
         let path = Path::new(name);
-        if path.is_dir() {
-            folders.push((path.to_path_buf(), settings(path)?));
+        let mut add = |name: &str, folder: &Path| -> Result<()> {
+            // Two experiments, and two variants, may share a run.
+            if !folders.iter().any(|told: &Told| told.folder == folder) {
+                folders.push(Told::of(name, folder, &settings(folder)?)?);
+            }
+            Ok(())
+        };
+        if RunFolder::existing(path).is_run() {
+            add(name, path)?;
             continue;
         }
         let plan = args.runs.plan(name)?;
         for run in plan.runs.iter().filter(|run| run.folder.join("recipe.ron").is_file()) {
-            folders.push((run.folder.clone(), settings(&run.folder)?));
+            add(&run.name, &run.folder)?;
         }
         plans.push(plan);
     }
-    let page = Report::of(&plans, &folders)?.html();
+    if plans.is_empty() {
+        args.runs.refuse_for_runs()?;
+    }
+    let count = folders.len();
+    let page = Report::of(&plans, folders)?.html();
     output::save(&args.output, page.as_bytes(), true)
         .with_context(|| format!("cannot write {}", args.output.display()))?;
     output::print(&format!(
-        "{}: {} runs, {}",
+        "{}: {} run(s), {}",
         args.output.display(),
-        folders.len(),
+        count,
         output::bytes(page.len() as u64)
     ))
 }

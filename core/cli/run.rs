@@ -8,7 +8,6 @@ use admix_engine::{Precision, Prepared, Recipe, Run, RunContext, RunFolder, RunO
 use admix_torch::Device;
 use anyhow::{Context, Result};
 use clap::Args;
-use rustix::process;
 use serde_json::{Value, json};
 
 use crate::checkpoints;
@@ -69,9 +68,8 @@ pub struct RunArgs {
     /// Do everything up to the first batch, and write nothing.
     #[arg(long)]
     dry_run: bool,
-    /// The process that started this one: when it ends, the state is saved and the run stops.
-    #[arg(long, value_name = "PROCESS", hide = true)]
-    ends_with: Option<i32>,
+    #[command(flatten)]
+    parent: signals::ParentArgs,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
@@ -85,7 +83,7 @@ impl RunArgs {
 
 /// Trains a recipe. `profiler` is the one that the flags asked for, already listening.
 pub fn run(args: &RunArgs, profiler: Option<&Profiler>) -> Result<()> {
-    args.ends_with.map_or(Ok(()), end_with)?;
+    args.parent.heed()?;
     let device = args.device.open()?;
     let precision = args.precision.open(device)?;
     let registry = Rc::new(libraries::registry()?);
@@ -128,6 +126,7 @@ pub fn run(args: &RunArgs, profiler: Option<&Profiler>) -> Result<()> {
     signals::watch(
         &run.context.stop,
         "stopping after this step; a second signal ends the program without saving",
+        args.parent.is_alone(),
     )?;
     let outcome = run.train();
     output::end_bar();
@@ -160,16 +159,6 @@ pub fn run(args: &RunArgs, profiler: Option<&Profiler>) -> Result<()> {
             output::print(&text)
         }
     }
-}
-
-/// Asks for SIGTERM at the end of the process that started this one.
-fn end_with(parent: i32) -> Result<()> {
-    #[cfg(target_os = "linux")]
-    process::set_parent_process_death_signal(Some(process::Signal::TERM))?;
-    if process::getppid().is_none_or(|now| now.as_raw_nonzero().get() != parent) {
-        return Err(bad_input("--ends-with: the process that started this one has ended"));
-    }
-    Ok(())
 }
 
 /// What `--out` and `--resume` mean together: the run folder, and the checkpoint if it is not just its newest.

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use admix_engine::{FolderState, Recipe, RecipeText, RunFolder, describe};
 use admix_lab::{Entry, Figures, Rule, Table, of_head};
 use admix_torch::{Wanted, open_cuda};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -52,8 +52,10 @@ struct Found {
 /// Lists the runs below a folder.
 pub fn runs(args: &RunsArgs) -> Result<()> {
     let mut folders = Vec::new();
-    collect(&args.folder, &mut folders)
-        .with_context(|| format!("cannot look into {}", args.folder.display()))?;
+    if !args.folder.is_dir() {
+        return Err(bad_input(format!("there is no folder {}", args.folder.display())));
+    }
+    collect(&args.folder, &mut folders);
     folders.sort();
     let found: Vec<Found> = folders.into_iter().map(look).collect();
     if args.format == Format::Json {
@@ -83,19 +85,23 @@ pub fn runs(args: &RunsArgs) -> Result<()> {
     output::print(&output::table(&rows))
 }
 
-fn collect(folder: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
+fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
     if RunFolder::existing(folder).is_run() {
         found.push(folder.to_path_buf());
-        return Ok(());
+        return;
     }
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) => {
+            return output::note(&format!("warning: cannot look into {}: {error}", folder.display()));
+        }
+    };
+    for entry in entries.flatten() {
         // Links are not followed: they may lead round in a circle.
-        if entry.file_type()?.is_dir() {
-            collect(&entry.path(), found)?;
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            collect(&entry.path(), found);
         }
     }
-    Ok(())
 }
 
 fn look(folder: PathBuf) -> Found {
@@ -119,7 +125,8 @@ fn look(folder: PathBuf) -> Found {
     let recipe = facts.as_ref().map(|facts| facts.recipe.clone());
     let written = ["run.json", "metrics.jsonl", "recipe.ron"]
         .iter()
-        .find_map(|name| fs::metadata(folder.join(name)).and_then(|facts| facts.modified()).ok());
+        .filter_map(|name| fs::metadata(folder.join(name)).and_then(|facts| facts.modified()).ok())
+        .max();
     let age =
         written.and_then(|at| SystemTime::now().duration_since(at).ok()).map_or(0.0, |age| age.as_secs_f64());
     let state = match state {
@@ -265,5 +272,5 @@ pub fn table(folders: &[String], rule: Rule) -> Result<Table> {
             (name, vec![Some(Entry { ours: Some(figures), paper: None, waits: None, best: false })])
         })
         .unzip();
-    Ok(Table::plain("Runs.", rows, vec!["top-1".into()], cells, rule, seeds))
+    Ok(Table::plain("Runs.", rows, vec!["accuracy".into()], cells, rule, seeds))
 }

@@ -5,14 +5,45 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use admix_torch::ForbidExit;
 use anyhow::{Context, Result};
+use rustix::process;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
+use crate::failure::bad_input;
 use crate::output;
 
-/// Puts the number of the first signal into `stop`; the second ends the program at once, whatever it does.
-pub fn watch(stop: &Arc<AtomicI32>, told: &'static str) -> Result<()> {
+/// A process that ends with this one's parent.
+#[derive(clap::Args, Debug, Clone, Copy)]
+pub struct ParentArgs {
+    /// The process that started this one: when it ends, so does this one, after it saved its state.
+    #[arg(long, value_name = "PROCESS", hide = true)]
+    ends_with: Option<i32>,
+}
+
+impl ParentArgs {
+    /// Asks for SIGTERM at the end of the process that started this one.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn heed(self) -> Result<()> {
+        let Some(parent) = self.ends_with else { return Ok(()) };
+        #[cfg(target_os = "linux")]
+        process::set_parent_process_death_signal(Some(process::Signal::TERM))?;
+        if process::getppid().is_none_or(|now| now.as_raw_nonzero().get() != parent) {
+            return Err(bad_input("--ends-with: the process that started this one has ended"));
+        }
+        Ok(())
+    }
+
+    /// Whether a second signal ends the program at once. One from the parent and one for its end are no second wish.
+    pub fn is_alone(self) -> bool {
+        self.ends_with.is_none()
+    }
+}
+
+/// Puts the number of the first signal into `stop`. If `at_once`, the second ends the program, whatever it does.
+pub fn watch(stop: &Arc<AtomicI32>, told: &'static str, at_once: bool) -> Result<()> {
     const WATCHED: &str = "cannot watch for signals";
     let mut watched = vec![SIGINT, SIGTERM];
     if !hangup_is_ignored() {
@@ -23,7 +54,9 @@ pub fn watch(stop: &Arc<AtomicI32>, told: &'static str) -> Result<()> {
     for signal in &watched {
         // In this order, so that the first signal finds `came` still false. Both act in the signal's handler: no thread
         // that waits, no step and no destructor of libtorch holds the second one up.
-        flag::register_conditional_shutdown(*signal, 128 + signal, Arc::clone(&came)).context(WATCHED)?;
+        if at_once {
+            flag::register_conditional_shutdown(*signal, 128 + signal, Arc::clone(&came)).context(WATCHED)?;
+        }
         flag::register(*signal, Arc::clone(&came)).context(WATCHED)?;
     }
     let mut signals = Signals::new(watched).context(WATCHED)?;

@@ -9,7 +9,6 @@ use clap::Args;
 
 use crate::experiments::ExperimentArgs;
 use crate::failure::bad_input;
-use crate::libraries;
 use crate::output;
 use crate::shell::quoted;
 
@@ -37,13 +36,39 @@ pub struct SlurmArgs {
     no_submit: bool,
 }
 
+impl SlurmArgs {
+    /// Cores of a job.
+    pub fn cpus(&self) -> Option<u16> {
+        self.cpus
+    }
+
+    /// Refuses these flags where Slurm is not asked for.
+    ///
+    /// # Errors
+    /// Some are given.
+    pub fn refuse(&self) -> Result<()> {
+        let given = [
+            (self.partition.is_some(), "partition"),
+            (self.time.is_some(), "time"),
+            (self.gpus != 1, "gpus"),
+            (self.cpus.is_some(), "cpus"),
+            (!self.sbatch.is_empty(), "sbatch"),
+            (self.no_submit, "no-submit"),
+        ];
+        match given.iter().find(|(given, _)| *given) {
+            Some((_, flag)) => Err(bad_input(format!("--{flag} belongs to --launcher slurm"))),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Writes the script of the job array, and submits it.
 pub fn submit(
     args: &SlurmArgs,
     experiment: &str,
     runs: &ExperimentArgs,
     plan: &Plan,
-    jobs: usize,
+    (jobs, more): (Option<u16>, &[String]),
 ) -> Result<()> {
     let open = |run: &&admix_lab::Planned| {
         let evaluation = plan.experiment.runs[run.variant].evaluation.as_ref();
@@ -56,13 +81,13 @@ pub fn submit(
     std::fs::create_dir_all(&runs.out)
         .with_context(|| format!("cannot make the folder {}", runs.out.display()))?;
     let path = runs.out.join(format!("{}.sbatch", plan.experiment.name));
-    let text = script(args, experiment, runs, plan, (left, jobs))?;
+    let text = script(args, experiment, runs, plan, (left, jobs, more))?;
     output::save(&path, text.as_bytes(), true).with_context(|| format!("cannot write {}", path.display()))?;
     if args.no_submit {
         return output::print(&format!(
             "{} is written: submit it with sbatch {}",
             path.display(),
-            path.display()
+            quoted(&path.display().to_string())
         ));
     }
     let told = Command::new("sbatch").arg(&path).output().map_err(|error| {
@@ -85,7 +110,7 @@ fn script(
     experiment: &str,
     runs: &ExperimentArgs,
     plan: &Plan,
-    (left, jobs): (usize, usize),
+    (left, jobs, more): (usize, Option<u16>, &[String]),
 ) -> Result<String> {
     let program = std::env::current_exe().context("cannot find this program")?;
     let here = std::env::current_dir().context("cannot tell the current folder")?;
@@ -93,9 +118,9 @@ fn script(
     let mut text = String::from("#!/bin/bash\n");
     let mut option = |line: String| text.push_str(&format!("#SBATCH {line}\n"));
     option(format!("--job-name=admix-{}", plan.experiment.name));
-    option(format!("--array=1-{left}%{jobs}"));
-    option(format!("--output={}", logs.display()));
-    option(format!("--chdir={}", here.display()));
+    option(format!("--array=1-{left}{}", jobs.map_or(String::new(), |jobs| format!("%{jobs}"))));
+    option(format!("--output=\"{}\"", logs.display()));
+    option(format!("--chdir=\"{}\"", here.display()));
     if args.gpus > 0 {
         option(format!("--gpus={}", args.gpus));
     }
@@ -110,12 +135,8 @@ fn script(
     args.sbatch.iter().for_each(|line| option(line.clone()));
     let device = if args.gpus > 0 { "cuda" } else { "cpu" };
     let mut words = vec![program.display().to_string(), "sweep".into(), experiment.into()];
-    words.extend(libraries::flags());
-    words.extend(["--out".into(), runs.out.display().to_string()]);
-    words.extend(runs.set.iter().flat_map(|set| ["--set".into(), format!("{}={}", set.path, set.value)]));
-    words.extend(runs.only.iter().flat_map(|only| ["--only".into(), only.clone()]));
-    words.extend(runs.seeds.iter().flat_map(|seeds| ["--seeds".into(), seeds.to_string()]));
-    words.extend(args.cpus.iter().flat_map(|cpus| ["--threads".into(), cpus.to_string()]));
+    words.extend(runs.words());
+    words.extend(more.iter().cloned());
     words.extend(["--at-most", "1", "--jobs", "1", "--devices", device].map(String::from));
     let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
     text.push_str(&format!(

@@ -1,10 +1,12 @@
 //! `admix sweep`: trains what is missing of an experiment.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI32;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
+use admix_engine::RunFolder;
 use admix_lab::{Options, Plan, Progress, work};
 use anyhow::{Context, Result, anyhow};
 use clap::{Args, ValueEnum};
@@ -29,7 +31,13 @@ pub struct SweepArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
     /// Devices, taken in turn: cpu, cuda, or cuda:0,cuda:1. Default: auto.
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "auto")]
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "auto",
+        conflicts_with = "launcher"
+    )]
     devices: Vec<crate::device::Choice>,
     /// Threads of each run. Default: the cores, shared by the runs that go on at a time.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -42,10 +50,10 @@ pub struct SweepArgs {
     at_most: Option<u16>,
     /// List the runs with their steps, and how long those that are missing would take by a few steps of each on random
     /// images. Nothing is trained.
-    #[arg(long, conflicts_with = "print")]
+    #[arg(long, conflicts_with_all = ["print", "launcher"])]
     dry_run: bool,
     /// Print the command of each run that is missing, for a scheduler of your own.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "launcher")]
     print: bool,
     /// Who runs the processes: this machine, or Slurm as an array of jobs.
     #[arg(long, value_enum, default_value_t)]
@@ -78,17 +86,23 @@ pub fn sweep(args: &SweepArgs) -> Result<()> {
     if args.dry_run {
         return estimate(&plan, &devices[0], args.format);
     }
+    if args.launcher == Launcher::Slurm {
+        let mut more = libraries::flags();
+        let threads = args.threads.or(args.slurm.cpus());
+        more.extend(threads.iter().flat_map(|threads| ["--threads".into(), threads.to_string()]));
+        more.extend(args.max_hours.iter().flat_map(|hours| ["--max-hours".into(), hours.to_string()]));
+        return slurm::submit(&args.slurm, &args.experiment, &args.runs, &plan, (args.jobs, &more));
+    }
+    args.slurm.refuse()?;
     let more = more(args, jobs);
     if args.print {
         return output::print(&commands(&plan, &devices[0], &more));
-    }
-    if args.launcher == Launcher::Slurm {
-        return slurm::submit(&args.slurm, &args.experiment, &args.runs, &plan, jobs);
     }
     let stop = Arc::<AtomicI32>::default();
     signals::watch(
         &stop,
         "stopping every run after its step; a second signal ends this program alone, and the runs then save too",
+        true,
     )?;
     let options = Options {
         program: std::env::current_exe().context("cannot find this program")?,
@@ -108,7 +122,11 @@ pub fn sweep(args: &SweepArgs) -> Result<()> {
     match (outcome.signal, failed) {
         (0, 0) => Ok(()),
         (0, failed) => Err(anyhow!("{failed} of {} runs failed", outcome.progress.len())),
-        (signal, _) => Err(Stopped { signal, again: format!("admix sweep {}", args.experiment) }.into()),
+        (signal, _) => {
+            let words = [vec![args.experiment.clone()], args.runs.words()].concat();
+            let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+            Err(Stopped { signal, again: format!("admix sweep {}", words.join(" ")) }.into())
+        }
     }
 }
 
@@ -125,28 +143,30 @@ fn more(args: &SweepArgs, jobs: usize) -> Vec<String> {
 
 fn commands(plan: &Plan, device: &str, more: &[String]) -> String {
     let mut text = String::new();
+    let mut seen: Vec<&Path> = Vec::new();
     for run in &plan.runs {
         let evaluation = plan.experiment.runs[run.variant].evaluation.as_ref();
-        let folder = run.folder.display().to_string();
-        let mut put = |words: Vec<String>| {
-            let quoted: Vec<String> = words.iter().map(|word| quoted(word)).collect();
-            text.push_str(&format!("admix {}\n", quoted.join(" ")));
-        };
-        let with = |words: &[String]| [words, &["--device".into(), device.into()], more].concat();
         let progress = run.progress(evaluation);
-        if matches!(progress, Progress::Done(_)) {
+        // Two variants may be one run.
+        if matches!(progress, Progress::Done(_) | Progress::Running) || seen.contains(&run.folder.as_path()) {
             continue;
         }
+        seen.push(&run.folder);
+        let folder = run.folder.display().to_string();
+        let told = |words: Vec<String>| {
+            let all = [words, vec!["--device".into(), device.into()], more.to_vec()].concat();
+            let quoted: Vec<String> = all.iter().map(|word| quoted(word)).collect();
+            format!("admix {}", quoted.join(" "))
+        };
         if progress != Progress::Trained {
-            let resume: &[&str] = if progress == Progress::Missing { &[] } else { &["--resume"] };
-            let resume: Vec<String> = resume.iter().map(ToString::to_string).collect();
-            let out = vec!["--out".into(), folder.clone()];
-            put(with(&[vec!["run".into()], run.arguments.clone(), resume, out].concat()));
+            let resume = RunFolder::existing(&run.folder).is_run().then(|| "--resume".to_owned());
+            let ends = [resume.into_iter().collect(), vec!["--out".into(), folder.clone()]].concat();
+            text.push_str(&told([vec!["run".into()], run.arguments.clone(), ends].concat()));
+            text.push('\n');
         }
         if let Some(evaluation) = evaluation {
-            let json = vec!["--format".into(), "json".into()];
-            put(with(&[vec!["eval".into(), folder], evaluation.arguments(), json].concat()));
-            text.truncate(text.trim_end().len());
+            let ends = vec!["--format".into(), "json".into()];
+            text.push_str(&told([vec!["eval".into(), folder], evaluation.arguments(), ends].concat()));
             text.push_str(&format!(
                 " > {}\n",
                 quoted(&run.folder.join(evaluation.file()).display().to_string())

@@ -14,7 +14,9 @@ use crate::output::{self, Format, percent};
 pub struct View {
     format: Format,
     bars: Option<Bars>,
-    /// The reported figure of each run that goes on, by folder.
+    /// The head that each variant reports.
+    heads: Vec<Option<String>>,
+    /// The last figure of each run that goes on, by folder.
     reported: BTreeMap<PathBuf, String>,
     left: usize,
     all: usize,
@@ -40,7 +42,8 @@ impl View {
             let whole = bars.add(whole.with_style(style("{bar:10} {pos}/{len} runs  {elapsed}  {msg}")));
             Bars { all: bars, whole, runs: BTreeMap::new() }
         });
-        let view = Self { format, bars, reported: BTreeMap::new(), left, all };
+        let heads = plan.resolved.iter().map(|one| one.recipe.reported()).collect();
+        let view = Self { format, bars, heads, reported: BTreeMap::new(), left, all };
         if format == Format::Text {
             view.say(&format!("{}: {left} of {all} runs are left", plan.experiment.file));
         }
@@ -88,7 +91,9 @@ impl View {
             }
             News::Event { run, event } => self.event(run, event),
             News::Ended { run, progress } => self.ended(run, progress),
-            News::Waiting { runs } => self.say(&format!("waiting for {runs} runs of other workers")),
+            News::Waiting { runs } => {
+                self.say(&format!("waiting for other workers: {runs} of their runs are left"))
+            }
         }
     }
 
@@ -108,21 +113,25 @@ impl View {
                     bar.set_position(step);
                 }
             }
-            Some("evaluated") => {
-                let heads = event.get("heads").and_then(Value::as_object);
-                // Of several the last in order is that of the momentum network.
-                let last = heads.and_then(|heads| heads.iter().next_back());
+            Some("warning") => {
+                let message = event.get("message").and_then(Value::as_str).unwrap_or_default();
+                self.say(&format!("{}: warning: {message}", run.name));
+            }
+            // Of training the reported head, of a measurement its only one.
+            _ => {
+                let Some(heads) = event.get("heads").and_then(Value::as_object) else { return };
+                let reported = self.heads[run.variant].as_ref().and_then(|name| heads.get_key_value(name));
+                let head = reported.or_else(|| heads.iter().next_back());
                 if let Some((name, top1)) =
-                    last.and_then(|(name, head)| Some((name, head.get("top1")?.as_f64()?)))
+                    head.and_then(|(name, head)| Some((name, head.get("top1")?.as_f64()?)))
                 {
-                    let told = format!("{name} {}", percent(top1, 1));
+                    let told = format!("{name} {}", percent(top1, 2));
                     if let Some(bar) = bar {
                         bar.set_message(format!("{}  {told}", run.name));
                     }
                     self.reported.insert(run.folder.clone(), told);
                 }
             }
-            _ => {}
         }
     }
 
@@ -137,11 +146,8 @@ impl View {
         let line = match progress {
             Progress::Done(facts) => {
                 self.left = self.left.saturating_sub(1);
-                let figure = facts.summary.report.as_ref().and_then(|report| {
-                    Some(format!("{report} {}", percent(facts.summary.heads.get(report)?.median_last_10, 2)))
-                });
-                let figure = figure.or(told).unwrap_or_else(|| "measured".into());
-                format!("done, {figure}, {}", seconds(facts.wall_s))
+                let figure = told.map_or_else(String::new, |told| format!(", {told}"));
+                format!("done{figure}, trained in {}", seconds(facts.wall_s))
             }
             Progress::Failed(why) => {
                 self.left = self.left.saturating_sub(1);

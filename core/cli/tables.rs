@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use admix_engine::RunFolder;
 use admix_lab::{Form, Rule, Table};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -24,8 +25,8 @@ pub struct TableArgs {
     #[command(flatten)]
     runs: ExperimentArgs,
     /// Of run folders: how the figure of a run is read.
-    #[arg(long, value_enum, default_value_t)]
-    rule: RuleArg,
+    #[arg(long, value_enum)]
+    rule: Option<RuleArg>,
     /// How the table is written.
     #[arg(long, value_enum, default_value_t)]
     format: FormArg,
@@ -75,13 +76,23 @@ pub fn table(args: &TableArgs) -> Result<()> {
     if args.list {
         return list(args.format);
     }
-    let is_run = |name: &String| std::path::Path::new(name).is_dir();
+    let is_run = |name: &String| RunFolder::existing(name).is_run();
     let table = match &args.what[..] {
-        folders if folders.iter().all(is_run) => runs::table(folders, args.rule.rule())?,
+        folders if folders.iter().all(is_run) => {
+            args.runs.refuse_for_runs()?;
+            runs::table(folders, args.rule.unwrap_or_default().rule())?
+        }
+        [_] if args.rule.is_some() => {
+            return Err(bad_input(
+                "--rule belongs to run folders: an experiment says itself how its figures are read",
+            ));
+        }
         [experiment] => Table::of(&args.runs.plan(experiment)?),
         several => {
             let not = several.iter().find(|name| !is_run(name)).map_or("", String::as_str);
-            return Err(bad_input(format!("give one experiment, or run folders alone; {not} is no folder")));
+            return Err(bad_input(format!(
+                "give one experiment, or run folders alone; {not} is no run folder"
+            )));
         }
     };
     let form = match args.format {

@@ -209,6 +209,11 @@ pub fn bundled_session(name: &str) -> Session {
         "co_mixup" => built(&plain(name, r#"mixers: {"mix": CoMixup(part: 4)}"#)),
         "moco" | "amix_i" | "amix_c" => contrast::session_of(name, script, "bn_groups: 2,"),
         "code/amix_i" => contrast::session_of("amix_i", script, ""),
+        "ablation/amix_sl" => built(AMIX),
+        "ablation/amix_cl" => contrast::session_of("amix_c", script, ""),
+        "ablation/moco_classes" => {
+            contrast::built(&contrast::text("moco", "").replace("MixUp(", "InterIntra("), script)
+        }
         // It tells its mixer the clusters.
         "code/amix_c" => {
             let text = contrast::text("amix_c", "");
@@ -226,10 +231,16 @@ pub fn bundled_session(name: &str) -> Session {
     }
 }
 
+/// Whether a bundled method trains on two views of each image.
+pub fn takes_two_views(method: &str) -> bool {
+    let prefixes = ["moco", "amix_", "code/", "ablation/amix_cl", "ablation/moco"];
+    prefixes.iter().any(|prefix| method.starts_with(prefix))
+}
+
 #[test]
 fn captured_steps_of_every_bundled_method_end_with_the_bits_of_direct_ones() {
     for name in bundled::script_names() {
-        let views = ["moco", "amix_", "code/"].iter().any(|prefix| name.starts_with(prefix));
+        let views = takes_two_views(name);
         let batches: &dyn Fn(i64) -> Vec<Batch> = if views { &two_views } else { &one };
         // The third step is captured and replayed. Co-Mixup's solver works on the host.
         let wanted = if name == "co_mixup" { (0, 0) } else { (1, 5) };

@@ -6,15 +6,14 @@ use admix_data::Batch;
 use admix_engine::{Execution, Precision, Session, StepOptions, StepReport, bundled};
 use admix_torch::Tensor;
 
-use super::capture::{bundled_session, capture_by_stand_in, one, plain, two_views};
+use super::capture::{bundled_session, capture_by_stand_in, one, plain, takes_two_views, two_views};
 use super::{differing, session};
 
 /// Steps before the bad one: two as recorded, two that are replayed.
 const GOOD: i64 = 4;
 
 fn batches(method: &str, number: i64) -> Vec<Batch> {
-    let views = ["moco", "amix_", "code/"].iter().any(|prefix| method.starts_with(prefix));
-    if views { two_views(number) } else { one(number) }
+    if takes_two_views(method) { two_views(number) } else { one(number) }
 }
 
 /// The same batch with other images.

@@ -51,6 +51,20 @@ fn no_step_of_any_bundled_method_and_mixer_reads_anything_back() {
             watch(&name, &text, &more);
         }
     }
+    for (name, _, text) in bundled() {
+        let method = match name.as_str() {
+            "cifar10/r18/amix" => "ablation/amix_sl",
+            "cifar10/r18/amix_c" => "ablation/amix_cl",
+            "cifar10/r18/moco_inter_intra" => "ablation/moco_classes",
+            _ => continue,
+        };
+        watch(
+            &name,
+            &text,
+            &[&format!("method=\"{method}\""), "clusterers={}"]
+                [..if method.ends_with("classes") { 2 } else { 1 }],
+        );
+    }
     let all: BTreeSet<String> = scripts::script_names().map(String::from).collect();
     assert_eq!(seen, all, "every method was watched");
 }

@@ -279,7 +279,7 @@ fn what_is_printed_is_what_a_scheduler_can_run() {
         fn experiment() { #{ title: "Two." } }
         fn runs(x) {
             x.run("a b", "tiny.ron", #{ measure: #{ protocol: "knn", k: 5 }, cells: [#{ row: "a", column: "knn" }] });
-            x.run("b", "tiny.ron", #{ init: "a b", set: ["seed=7"], cells: [#{ row: "b" }] });
+            x.run("b", "tiny.ron", #{ init: "a b", set: ["log_every=7"], cells: [#{ row: "b" }] });
         }
     "#;
     let place = place(script);
@@ -300,21 +300,12 @@ fn what_is_printed_is_what_a_scheduler_can_run() {
     );
     let rows = table(&place, &[]);
     assert!(cell(&rows, "a").0.is_some() && cell(&rows, "b").0.is_some(), "{rows}");
-    let slurm = [
-        "sweep",
-        "two.rhai",
-        "--launcher",
-        "slurm",
-        "--no-submit",
-        "--partition",
-        "gpu",
-        "--set",
-        "epochs=3",
-    ];
+    let slurm = ["sweep", "two.rhai", "--launcher", "slurm", "--no-submit", "--partition", "gpu"];
+    let slurm = [&slurm[..], &["--set", "epochs=3", "--jobs", "4"]].concat();
     place.admix(&slurm).good();
     let text = fs::read_to_string(place.path("runs/two.sbatch")).expect("a script");
     for part in [
-        "#SBATCH --array=1-2%1\n",
+        "#SBATCH --array=1-2%4\n",
         "#SBATCH --partition=gpu\n",
         "--set epochs=3",
         "--at-most 1",
@@ -343,6 +334,14 @@ fn what_is_wrong_in_an_experiment_is_told_before_anything_starts() {
         ("fn runs(x) {}".into(), "needs a function `experiment()`"),
         (with(r#"x.rum("a", "tiny.ron", #{});"#), "Did you mean `run`?"),
         (with("loop {}"), "operations in one call"),
+        (with(r#"x.run("a", "tiny.ron", #{ set: ["seed=3"] });"#), "numbers its seeds from 0"),
+        (with(r#"x.run("a", "tiny.ron", #{ set: ["params.bogus=1"] });"#), "has no parameter `bogus`"),
+        (with(r#"x.run("a", "tiny.ron", #{ measure: "lineer" });"#), "Did you mean `linear`?"),
+        (with(r#"x.run("a", "tiny.ron", #{ measure: #{ protocol: "linear", k: 3 } });"#), "no setting `k`"),
+        (
+            with(r#"x.run("a", "tiny.ron", #{}); x.run("b", "tiny.ron", #{ init: "a", seeds: 2 });"#),
+            "has 2 seeds, but the run that it starts from has 1",
+        ),
     ];
     for (script, part) in cases {
         let place = place(&script);
@@ -353,4 +352,55 @@ fn what_is_wrong_in_an_experiment_is_told_before_anything_starts() {
     sweep(&place, &["--only", "miksed"]).refused(2, &["--only miksed", "Did you mean `mixed`?"]);
     place.admix(&["table", "thre"]).refused(2, &["no experiment `thre`"]);
     sweep(&place, &["--max-hours", "0"]).bad_flag(&["--max-hours"]);
+    sweep(&place, &["--set", "seed=3"]).refused(2, &["--seeds"]);
+    sweep(&place, &["--partition", "gpu"]).refused(2, &["--partition belongs to --launcher slurm"]);
+    place.admix(&["table", "two.rhai", "--rule", "best"]).refused(2, &["--rule belongs to run folders"]);
+    place.admix(&["runs", "nowhere"]).refused(2, &["there is no folder nowhere"]);
+}
+
+#[test]
+fn recipes_and_scripts_beside_an_experiment_are_found_and_the_report_and_the_figure_have_its_runs() {
+    let place = Place::new();
+    place.write("grid/tiny.ron", TINY.replace("epochs: 2", "epochs: 2, loggers: [JsonLines()]"));
+    let method = fs::read_to_string(super::repository().join("scripts/amix.rhai")).expect("a script");
+    place.write("grid/mine.rhai", method);
+    place.write(
+        "grid/two.rhai",
+        r#"
+        fn experiment() { #{ title: "Two <b>runs</b>", seeds: 2, figure: "bars" } }
+        fn runs(x) {
+            x.run("plain & simple", "tiny.ron", #{ script: "mine.rhai", set: ["weights.mix=0.0"] });
+            x.run("mixed", "tiny.ron", #{ paper: 60 });
+        }
+    "#,
+    );
+    let told = place.admix(&["sweep", "grid/two.rhai", "--devices", "cpu", "--threads", "1"]).good();
+    assert!(told.stdout.contains("4 of 4 runs are done"), "{}", told.stdout);
+    place.admix(&["report", "grid/two.rhai", "-o", "report.html"]).good();
+    let page = fs::read_to_string(place.path("report.html")).expect("a page");
+    for part in [
+        "<h1>Two &lt;b&gt;runs&lt;/b&gt;</h1>",
+        "plain &amp; simple, seed 1",
+        "published 60.00",
+        "weights.mix",
+        "Learning rate",
+        "data:image/png;base64,",
+        "mixup_cross_entropy",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    // Nothing is fetched, and nothing is executed.
+    for part in ["<script", "<link", "@import", "url(", "src=\"http", "href=\"http"] {
+        assert!(!page.contains(part), "{part}");
+    }
+    for name in ["figure.svg", "figure.png"] {
+        place.admix(&["plot", "grid/two.rhai", "-o", name]).good();
+    }
+    let svg = fs::read_to_string(place.path("figure.svg")).expect("a figure");
+    assert!(svg.contains("plain &amp; simple") && svg.contains("mixed"));
+    image::open(place.path("figure.png")).expect("a PNG");
+    place.admix(&["plot", "grid/two.rhai", "-o", "figure.gif"]).refused(2, &["NAME.svg or NAME.png"]);
+    place
+        .admix(&["plot", "grid/two.rhai", "-o", "x.svg", "--kind", "lines"])
+        .refused(2, &["holds no number"]);
 }

@@ -6,22 +6,26 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, test_kill_process};
 
 /// A worker says so often that it lives.
-pub const HEARTBEAT: Duration = Duration::from_secs(10);
+const HEARTBEAT: Duration = Duration::from_secs(10);
 /// A worker that said nothing for so long is dead.
 const DEAD_AFTER: Duration = Duration::from_secs(90);
 
 /// The right to train a run, until this is dropped.
 #[derive(Debug)]
-pub struct Claim {
+pub(crate) struct Claim {
     path: PathBuf,
     text: String,
+    /// Its end stops the heartbeat, which must not wait for what the worker waits for.
+    _alive: Sender<()>,
     /// The dead worker that it was taken over from.
-    pub from: Option<String>,
+    pub(crate) from: Option<String>,
 }
 
 impl Claim {
@@ -29,7 +33,7 @@ impl Claim {
     ///
     /// # Errors
     /// The folder cannot be written.
-    pub fn take(path: &Path) -> io::Result<Option<Self>> {
+    pub(crate) fn take(path: &Path) -> io::Result<Option<Self>> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
@@ -44,31 +48,35 @@ impl Claim {
         let mut from = None;
         if !make()? {
             let Some(owner) = dead_owner(path)? else { return Ok(None) };
-            if !set_aside(path, &owner)? || !make()? {
+            if !take_over(path, &owner, &text)? {
                 return Ok(None);
             }
             from = Some(owner.trim().replace('\n', ", "));
         }
-        Ok(Some(Self { path: path.into(), text, from }))
+        let (alive, ended) = channel();
+        let (file, owner) = (path.to_path_buf(), text.clone());
+        thread::spawn(move || {
+            while ended.recv_timeout(HEARTBEAT) == Err(RecvTimeoutError::Timeout) && is_of(&file, &owner) {
+                // A missed beat costs nothing; the next one is near.
+                let _ = fs::write(&file, &owner);
+            }
+        });
+        Ok(Some(Self { path: path.into(), text, _alive: alive, from }))
     }
+}
 
-    /// Says that its owner lives.
-    pub fn beat(&self) {
-        // A missed beat costs nothing; the next one is near.
-        let _ = fs::write(&self.path, &self.text);
-    }
+/// Whether a claim is still this owner's: one that was silent for too long has lost it.
+fn is_of(path: &Path, owner: &str) -> bool {
+    fs::read_to_string(path).is_ok_and(|text| text == owner)
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // One that stays is taken over when its owner is gone.
-        let _ = fs::remove_file(&self.path);
+        if is_of(&self.path, &self.text) {
+            // One that stays is taken over when its owner is gone.
+            let _ = fs::remove_file(&self.path);
+        }
     }
-}
-
-/// Whether a living worker has claimed this.
-pub fn is_claimed(path: &Path) -> bool {
-    path.exists() && matches!(dead_owner(path), Ok(None))
 }
 
 /// What a claim says, if its owner is dead.
@@ -88,7 +96,11 @@ fn dead_owner(path: &Path) -> io::Result<Option<String>> {
     {
         return Ok(Some(text));
     }
-    Ok((age(path)? > DEAD_AFTER).then_some(text))
+    match age(path) {
+        Ok(age) => Ok((age > DEAD_AFTER).then_some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// How long ago a file was written, by the clock of its file system: those of two machines may differ.
@@ -100,25 +112,40 @@ fn age(path: &Path) -> io::Result<Duration> {
     Ok(now.duration_since(File::open(path)?.metadata()?.modified()?).unwrap_or_default())
 }
 
-/// Removes the claim of a dead owner. False if another worker was faster.
-fn set_aside(path: &Path, owner: &str) -> io::Result<bool> {
-    let aside = path.with_extension(format!("dead-{}-{}", host(), std::process::id()));
-    match fs::rename(path, &aside) {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+/// Puts a claim in the place of a dead owner's. False if another worker was faster.
+fn take_over(path: &Path, dead: &str, text: &str) -> io::Result<bool> {
+    // One at a time: what was read before may be another's by now.
+    let turn = path.with_extension("turn");
+    match OpenOptions::new().write(true).create_new(true).open(&turn) {
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            // Whoever had it died within a moment.
+            if age(&turn).is_ok_and(|age| age > DEAD_AFTER) {
+                fs::remove_file(&turn)?;
+            }
+            return Ok(false);
+        }
         Err(error) => return Err(error),
     }
-    let same = fs::read_to_string(&aside)? == *owner;
-    if !same {
-        // Another worker had taken it over already: it gets its claim back, if no third one made a new one.
-        let _ = fs::hard_link(&aside, path);
-    }
-    fs::remove_file(&aside)?;
-    Ok(same)
+    let replace = || -> io::Result<bool> {
+        if !is_of(path, dead) {
+            return Ok(false);
+        }
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let mut ours = tempfile::NamedTempFile::new_in(folder)?;
+        ours.write_all(text.as_bytes())?;
+        ours.persist(path)?;
+        Ok(true)
+    };
+    let replaced = replace();
+    fs::remove_file(&turn)?;
+    replaced
 }
 
+/// The machine, and on it the space of process numbers: a container has its own.
 fn host() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+    let space = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    format!("{} {}", rustix::system::uname().nodename().to_string_lossy(), space.display())
 }
 
 #[cfg(test)]
@@ -132,10 +159,8 @@ mod tests {
         let place = tempfile::tempdir().expect("a folder");
         let path = place.path().join("a/seed-0.claim");
         let first = Claim::take(&path).expect("a folder").expect("free");
-        assert!(Claim::take(&path).expect("a folder").is_none() && is_claimed(&path));
-        first.beat();
+        assert!(Claim::take(&path).expect("a folder").is_none());
         drop(first);
-        assert!(!is_claimed(&path));
         assert!(Claim::take(&path).expect("a folder").expect("free").from.is_none());
     }
 
@@ -161,9 +186,13 @@ mod tests {
         let place = tempfile::tempdir().expect("a folder");
         let path = place.path().join("seed-0.claim");
         fs::write(&path, "host: elsewhere.invalid\nprocess: 1\n").expect("written");
-        assert!(is_claimed(&path));
+        assert!(Claim::take(&path).expect("a folder").is_none());
         let file = File::options().write(true).open(&path).expect("a file");
         file.set_modified(SystemTime::now() - DEAD_AFTER * 2).expect("a time");
-        assert!(!is_claimed(&path) && Claim::take(&path).expect("a folder").is_some());
+        let taken = Claim::take(&path).expect("a folder").expect("dead");
+        // The owner that was only slow neither says that it lives nor gives the run back.
+        fs::write(&path, "host: another\nprocess: 2\n").expect("written");
+        drop(taken);
+        assert!(path.exists());
     }
 }

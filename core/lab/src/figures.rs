@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use admix_engine::{Accuracy, HeadAccuracy};
-use serde_json::Value;
-
 use crate::experiment::{Cell, Variant};
 use crate::plan::{Plan, Planned};
 use crate::rule::Rule;
 use crate::status::Progress;
+use admix_engine::{Accuracy, HeadAccuracy};
 
 /// What the runs of a cell came to.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -26,17 +24,18 @@ pub struct Figures {
 }
 
 impl Figures {
+    fn spread(&self) -> Option<(f64, Option<f64>)> {
+        spread(&self.values.values().copied().collect::<Vec<_>>())
+    }
+
     /// The mean over seeds.
     pub fn mean(&self) -> Option<f64> {
-        let count = self.values.len();
-        (count > 0).then(|| self.values.values().sum::<f64>() / count as f64)
+        self.spread().map(|(mean, _)| mean)
     }
 
     /// The standard deviation of a sample: of two seeds and more.
     pub fn deviation(&self) -> Option<f64> {
-        let (mean, count) = (self.mean()?, self.values.len());
-        let squares = || self.values.values().map(|value| (value - mean).powi(2)).sum::<f64>();
-        (count > 1).then(|| (squares() / (count - 1) as f64).sqrt())
+        self.spread()?.1
     }
 
     /// Of a cell of a plan.
@@ -51,7 +50,7 @@ impl Figures {
                 Progress::Done(facts) => {
                     let of_run = |head: &str| facts.summary.heads.get(head).map(|head| rule.read(head));
                     let figure = match &asked.evaluation {
-                        Some(_) => measured(run, asked, cell),
+                        Some(_) => measured(run, asked, cell, reported.as_ref()),
                         None => cell.report.clone().or(reported.clone()).and_then(|head| of_run(&head)),
                     };
                     match figure.filter(|value| value.is_finite()) {
@@ -68,16 +67,26 @@ impl Figures {
     }
 }
 
-/// What `admix eval` told: the head that the cell names, or the only one.
-fn measured(run: &Planned, asked: &Variant, cell: &Cell) -> Option<f64> {
+/// What `admix eval` told: of the head that the cell or the recipe names, or of the only one.
+fn measured(run: &Planned, asked: &Variant, cell: &Cell, reported: Option<&String>) -> Option<f64> {
     let told = run.measured(asked.evaluation.as_ref()?)?;
-    let heads: BTreeMap<String, Accuracy> = serde_json::from_value(told.get("heads")?.clone()).ok()?;
-    match &cell.report {
-        Some(name) => heads.get(name),
-        None => heads.values().next(),
+    if cell.rule == Some(Rule::Best)
+        && let Some(best) = told.get("best_top1")
+    {
+        return best.as_f64();
     }
-    .map(|accuracy| accuracy.top1)
-    .or_else(|| told.get("best_top1").and_then(Value::as_f64).filter(|_| cell.rule == Some(Rule::Best)))
+    let heads: BTreeMap<String, Accuracy> = serde_json::from_value(told.get("heads")?.clone()).ok()?;
+    let named = cell.report.as_ref().or(reported.filter(|name| heads.contains_key(*name)));
+    let head = named.map_or_else(|| heads.values().next(), |name| heads.get(name));
+    head.map(|accuracy| accuracy.top1)
+}
+
+/// Mean and standard deviation of a sample; the deviation of one value is none.
+pub(crate) fn spread(values: &[f64]) -> Option<(f64, Option<f64>)> {
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let squares = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
+    (!values.is_empty()).then(|| (mean, (count > 1.0).then(|| (squares / (count - 1.0)).sqrt())))
 }
 
 /// The figure of a run outside of an experiment.

@@ -8,15 +8,16 @@
 //! | `plan.rs` | every run with its settings resolved and its folder |
 //! | `status.rs` | how far a run is |
 //! | `claim.rs` | one run, one worker |
-//! | `worker.rs` | trains what is missing |
+//! | `job.rs`, `worker.rs` | a process, and what starts what is missing |
 //! | `figures.rs` | the figures of a cell |
 //! | `table.rs`, `table/` | the table, and its forms |
 //! | `plot.rs`, `plot/` | the figure, and its kinds |
 //! | `report.rs`, `report/` | the page |
 
-pub mod claim;
+mod claim;
 mod experiment;
 mod figures;
+mod job;
 mod plan;
 mod plot;
 mod report;
@@ -28,10 +29,10 @@ mod worker;
 
 pub use experiment::{Cell, Evaluation, Experiment, Figure, Variant};
 pub use figures::{Figures, of_head};
-pub use plan::{Ask, Plan, Planned, Resolved};
-pub use plot::{Chart, Point, Series};
-pub use report::{Report, Summary, Told};
+pub use plan::{Ask, Plan, Planned};
+pub use plot::Chart;
+pub use report::{Report, Told};
 pub use rule::Rule;
 pub use status::Progress;
 pub use table::{Entry, Form, Gain, Table, aligned};
-pub use worker::{News, Options, Outcome, claimed, work};
+pub use worker::{News, Options, Outcome, work};

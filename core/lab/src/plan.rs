@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use admix_api::Registry;
-use admix_engine::{Error, Override, Recipe, RecipeText, RunFolder, method_of};
-use anyhow::Result;
+use admix_api::{Registry, did_you_mean, same_name};
+use admix_engine::{Error, Override, Probe, Recipe, RecipeText, RunFolder, method_of};
+use anyhow::{Result, anyhow};
 use serde_json::Value;
 
 use crate::experiment::{Experiment, Variant};
@@ -37,6 +37,10 @@ pub struct Planned {
 /// A variant with its recipe resolved.
 #[derive(Debug, Clone)]
 pub struct Resolved {
+    /// How `admix run` finds the recipe, and the script in place of the recipe's.
+    pub place: String,
+    /// The script, likewise.
+    pub script: Option<String>,
     /// The recipe, with the settings of the variant and those from outside.
     pub recipe: Recipe,
     /// Epochs of the variant itself, without settings from outside.
@@ -68,6 +72,8 @@ pub struct Ask<'a> {
     pub seeds: Option<u64>,
     /// Only variants whose name fits, with `*` for anything.
     pub only: Option<&'a str>,
+    /// The folder of the experiment's file, if it is one: recipes and scripts may lie beside it.
+    pub folder: Option<&'a Path>,
     /// How a recipe is found by its name.
     pub find: &'a dyn Fn(&str) -> Result<RecipeText>,
     /// What recipes may name.
@@ -86,14 +92,23 @@ impl Plan {
     /// # Errors
     /// No such recipe, or one whose settings do not fit, at the line of the script that names it; a pattern that fits no run.
     pub fn of(experiment: Experiment, ask: &Ask<'_>) -> Result<Self> {
+        if ask.set.iter().any(|set| set.path == "seed") {
+            return Err(Error::Input(
+                "--set seed: a sweep numbers its seeds from 0; choose how many with --seeds".into(),
+            )
+            .into());
+        }
         let mut resolved: Vec<Resolved> = Vec::new();
         for variant in &experiment.runs {
-            let init = variant
-                .init
-                .as_ref()
-                .and_then(|init| experiment.runs.iter().position(|run| run.name == *init));
+            let init = start_of(variant, &experiment);
             let one = resolve(variant, init.map(|at| resolved[at].key.as_str()), ask);
             resolved.push(one.map_err(|error| at_line(&experiment.file, variant, &error))?);
+            let of = |run: &Variant| seeds(run, &experiment, ask);
+            let (own, before) = (of(variant), init.map(|at| of(&experiment.runs[at])));
+            if let Some(before) = before.filter(|before| *before < own) {
+                let error = anyhow!("has {own} seeds, but the run that it starts from has {before}");
+                return Err(at_line(&experiment.file, variant, &error));
+            }
         }
         let chosen = chosen(&experiment, ask.only)?;
         let most = experiment.runs.iter().map(|run| seeds(run, &experiment, ask)).max().unwrap_or(0);
@@ -109,10 +124,11 @@ impl Plan {
                     .as_ref()
                     .and_then(|init| experiment.runs.iter().position(|run| run.name == *init));
                 let after = init.and_then(|init| at.get(&(init, seed)).copied());
-                let mut arguments = vec![run.recipe.clone()];
+                let Resolved { place, script, .. } = &resolved[variant];
+                let mut arguments = vec![place.clone()];
                 let all = run.set.iter().chain(ask.set);
                 arguments.extend(all.flat_map(|set| ["--set".into(), format!("{}={}", set.path, set.value)]));
-                arguments.extend(run.script.iter().flat_map(|script| ["--script".into(), script.clone()]));
+                arguments.extend(script.iter().flat_map(|script| ["--script".into(), script.clone()]));
                 if let Some(after) = after {
                     arguments.extend(["--init".into(), runs[after].folder.display().to_string()]);
                 }
@@ -132,6 +148,12 @@ impl Plan {
     }
 }
 
+/// The variant that this one starts from.
+fn start_of(run: &Variant, experiment: &Experiment) -> Option<usize> {
+    let init = run.init.as_ref()?;
+    experiment.runs.iter().position(|other| other.name == *init)
+}
+
 fn seeds(run: &Variant, experiment: &Experiment, ask: &Ask<'_>) -> u64 {
     ask.seeds.or(run.seeds).unwrap_or(experiment.seeds)
 }
@@ -142,7 +164,7 @@ fn chosen(experiment: &Experiment, only: Option<&str>) -> Result<Vec<bool>> {
         experiment.runs.iter().map(|run| only.is_none_or(|pattern| fits(pattern, &run.name))).collect();
     if let Some(pattern) = only.filter(|_| !chosen.contains(&true)) {
         let names: Vec<&str> = experiment.runs.iter().map(|run| run.name.as_str()).collect();
-        let hint = admix_api::did_you_mean(pattern, names.iter().copied());
+        let hint = did_you_mean(pattern, names.iter().copied());
         let message = format!(
             "--only {pattern}: no run of {} has such a name{hint}; there are {}",
             experiment.file,
@@ -151,9 +173,7 @@ fn chosen(experiment: &Experiment, only: Option<&str>) -> Result<Vec<bool>> {
         return Err(Error::Input(message).into());
     }
     for at in (0..chosen.len()).rev() {
-        let init = experiment.runs[at].init.as_ref();
-        let init = init.and_then(|init| experiment.runs.iter().position(|run| run.name == *init));
-        if let (true, Some(init)) = (chosen[at], init) {
+        if let (true, Some(init)) = (chosen[at], start_of(&experiment.runs[at], experiment)) {
             chosen[init] = true;
         }
     }
@@ -173,11 +193,27 @@ fn fits(pattern: &str, name: &str) -> bool {
 }
 
 fn resolve(variant: &Variant, init: Option<&str>, ask: &Ask<'_>) -> Result<Resolved> {
-    let text = (ask.find)(&variant.recipe)?;
+    let beside = |name: &str| ask.folder.map(|folder| folder.join(name));
+    let found = beside(&variant.recipe).map(|path| RecipeText::open(&path)).transpose()?.flatten();
+    let (text, place) = match (found, beside(&variant.recipe)) {
+        (Some(text), Some(path)) => (text, path.display().to_string()),
+        _ => ((ask.find)(&variant.recipe)?, variant.recipe.clone()),
+    };
+    let script = variant.script.as_ref().map(|script| {
+        beside(script)
+            .filter(|path| path.is_file())
+            .map_or_else(|| script.clone(), |path| path.display().to_string())
+    });
     let epochs = text.read(&variant.set, ask.registry)?.epochs;
     let all: Vec<Override> = variant.set.iter().chain(ask.set).cloned().collect();
     let recipe = text.read(&all, ask.registry)?;
-    let method = method_of(&recipe, variant.script.as_ref().map(PathBuf::from).as_ref())?;
+    let method = method_of(&recipe, script.as_ref().map(PathBuf::from).as_ref())?;
+    let known = method.params()?;
+    if let Some(name) = recipe.params.keys().find(|name| !known.contains_key(*name)) {
+        let hint = did_you_mean(name, known.keys().map(String::as_str));
+        return Err(anyhow!("{} has no parameter `{name}`{hint}", method.file()));
+    }
+    check_measurement(variant, ask.registry)?;
     let mut settings = serde_json::to_value(&recipe)?;
     if let Some(fields) = settings.as_object_mut() {
         fields.retain(|name, _| !BESIDE_THE_RESULT.contains(&name.as_str()));
@@ -196,7 +232,30 @@ fn resolve(variant: &Variant, init: Option<&str>, ask: &Ask<'_>) -> Result<Resol
     }
     let name = RunFolder::name_of(&recipe);
     let key = format!("{name}-{}", &hash.finalize().to_hex().as_str()[..8]);
-    Ok(Resolved { recipe, epochs, key })
+    Ok(Resolved { place, script, recipe, epochs, key })
+}
+
+/// Refuses a measurement that there is not, or flags that it does not have, before anything is trained for it.
+fn check_measurement(variant: &Variant, registry: &Registry) -> Result<()> {
+    let Some(evaluation) = &variant.evaluation else { return Ok(()) };
+    if evaluation.protocol == "test" {
+        return Ok(());
+    }
+    let known = || registry.of::<dyn Probe>();
+    let Some(entry) = known().find(|entry| same_name(&entry.name, &evaluation.protocol)) else {
+        let hint =
+            did_you_mean(&evaluation.protocol, known().map(|entry| entry.name.as_str()).chain(["test"]));
+        return Err(anyhow!(
+            "`measure` names `{}`, and there is no such protocol{hint}",
+            evaluation.protocol
+        ));
+    };
+    let settings = (entry.schema)();
+    let has = |flag: &str| flag == "net" || !settings["properties"][flag].is_null();
+    match evaluation.flags.keys().find(|flag| !has(flag)) {
+        Some(flag) => Err(anyhow!("`measure`: {} has no setting `{flag}`", evaluation.protocol)),
+        None => Ok(()),
+    }
 }
 
 /// An error of a recipe, with the line of the experiment that names it.

@@ -9,13 +9,14 @@ mod time;
 
 use std::collections::BTreeMap;
 
-use admix_engine::{Event, RunFolder};
+use admix_engine::{Event, FolderState, RunFolder};
 use anyhow::{Result, anyhow};
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use plotters::coord::Shift;
 use plotters::prelude::{BitMapBackend, DrawingArea, DrawingBackend, IntoDrawingArea, SVGBackend};
 
 use crate::experiment::Figure;
+use crate::figures::spread;
 use crate::plan::Plan;
 use crate::table::Table;
 
@@ -181,10 +182,11 @@ fn by_row(table: &Table, x: impl Fn(usize) -> Option<f64>) -> Vec<Series> {
     series.collect()
 }
 
-/// The first number in a title: 0.5 of "alpha 0.5".
+/// A title that is a number, or the first number in it: 0.5 of "alpha 0.5".
 fn number_in(title: &str) -> Option<f64> {
-    let words = title.split(|c: char| !(c.is_ascii_digit() || ".-".contains(c)));
-    words.filter(|word| !word.is_empty()).find_map(|word| word.parse().ok())
+    let words = title.split(|c: char| !(c.is_ascii_digit() || c == '.'));
+    let whole = title.trim().parse().ok().filter(|number: &f64| number.is_finite());
+    whole.or_else(|| words.filter(|word| !word.is_empty()).find_map(|word| word.parse().ok()))
 }
 
 /// Accuracy over epochs of the reported head of each variant, over its seeds.
@@ -208,11 +210,9 @@ fn curves_of(plan: &Plan) -> Vec<Series> {
         // A run that was cut short must not bend the end of the curve.
         let most = by_epoch.values().map(Vec::len).max().unwrap_or(0);
         let points = by_epoch.into_iter().filter(|(_, values)| values.len() == most);
-        let points = points.map(|(epoch, values)| {
-            let mean = values.iter().sum::<f64>() / values.len() as f64;
-            let squares = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
-            let deviation = if values.len() > 1 { (squares / (values.len() - 1) as f64).sqrt() } else { 0.0 };
-            (epoch as f64, mean, deviation)
+        let points = points.filter_map(|(epoch, values)| {
+            let (mean, deviation) = spread(&values)?;
+            Some((epoch as f64, mean, deviation.unwrap_or(0.0)))
         });
         let name = match cell {
             Some(cell) if plan.experiment.columns.len() > 1 => format!("{}, {}", cell.row, cell.column),
@@ -233,7 +233,10 @@ fn over_time(plan: &Plan, table: &Table) -> Vec<Series> {
         let variant = plan.experiment.runs.iter().position(of_row);
         let runs = variant.map(|variant| plan.of_variant(variant)).into_iter().flatten();
         let hours: Vec<f64> = runs
-            .filter_map(|run| Some(RunFolder::existing(&run.folder).facts().ok()?.wall_s / 3600.0))
+            .filter_map(|run| match RunFolder::existing(&run.folder).state() {
+                FolderState::Done(facts) => Some(facts.wall_s / 3600.0),
+                _ => None,
+            })
             .collect();
         let mean = hours.iter().sum::<f64>() / hours.len().max(1) as f64;
         let points = series.points.iter().take(usize::from(!hours.is_empty()));
@@ -249,7 +252,9 @@ mod tests {
 
     #[test]
     fn a_number_is_found_in_a_title() {
-        for (title, number) in [("0.5", 0.5), ("alpha 2", 2.0), ("k=100", 100.0), ("-1", -1.0)] {
+        for (title, number) in
+            [("0.5", 0.5), ("alpha 2", 2.0), ("k=100", 100.0), ("-1", -1.0), ("R-18", 18.0)]
+        {
             assert_eq!(number_in(title), Some(number), "{title}");
         }
         assert_eq!(number_in("top"), None);

@@ -4,8 +4,6 @@ mod page;
 mod run;
 mod spans;
 
-use std::path::PathBuf;
-
 use anyhow::Result;
 
 pub use run::Told;
@@ -59,16 +57,12 @@ impl Summary {
 }
 
 impl Report {
-    /// Of plans and run folders.
+    /// Of plans and runs.
     ///
     /// # Errors
-    /// A folder cannot be read, or a figure not be drawn.
-    pub fn of(plans: &[Plan], folders: &[(PathBuf, Vec<(String, String)>)]) -> Result<Self> {
+    /// A figure cannot be drawn.
+    pub fn of(plans: &[Plan], runs: Vec<Told>) -> Result<Self> {
         let experiments = plans.iter().map(Summary::of).collect::<Result<Vec<_>>>()?;
-        let runs = folders
-            .iter()
-            .map(|(folder, settings)| Told::of(folder, settings))
-            .collect::<Result<Vec<_>>>()?;
         let title = match (&experiments[..], &runs[..]) {
             ([one], _) => one.table.title.clone(),
             ([], [one]) => one.name.clone(),

@@ -60,7 +60,7 @@ impl Experiment {
         let at = script.place_of("experiment");
         let mut about = Options::of(about, at);
         let of_about = |error: Box<EvalAltResult>| refused(&script, &error);
-        let title = about.text("title").map_err(of_about)?;
+        let title = about.title("title").map_err(of_about)?;
         let seeds = about.count("seeds").map_err(of_about)?.unwrap_or(1);
         let rule = about.word("rule", &Rule::ALL).map_err(of_about)?.unwrap_or_default();
         let figure = about.word("figure", &Figure::ALL).map_err(of_about)?.unwrap_or_default();
@@ -211,10 +211,11 @@ impl Options {
     /// A row or column: a text, or a number as it is written.
     fn title(&mut self, name: &'static str) -> Refused<Option<String>> {
         let Some(value) = self.take(name) else { return Ok(None) };
-        if value.is_int() || value.is_float() || value.is_string() {
-            return Ok(Some(value.to_string()));
+        let text = value.to_string();
+        if (value.is_int() || value.is_float() || value.is_string()) && !text.contains(char::is_control) {
+            return Ok(Some(text));
         }
-        self.refuse(name, "a text or a number", &value)
+        self.refuse(name, "a text of one line or a number", &value)
     }
 
     fn number(&mut self, name: &'static str) -> Refused<Option<f64>> {
@@ -255,7 +256,11 @@ impl Options {
             let text = entry.to_string();
             text.parse::<Override>().map_err(|why| error(self.at, format!("`{name}`: {why}")))
         };
-        list.into_iter().map(read).collect()
+        let all: Vec<Override> = list.into_iter().map(read).collect::<Refused<_>>()?;
+        match all.iter().any(|set| set.path == "seed") {
+            true => Err(error(self.at, format!("`{name}` sets the seed: a sweep numbers its seeds from 0"))),
+            false => Ok(all),
+        }
     }
 
     /// `"linear"`, or `#{ protocol: "linear", epochs: 100 }` with the flags of `admix eval`.
@@ -306,7 +311,7 @@ impl Options {
 
     fn cell(&mut self, name: &str) -> Refused<Cell> {
         let row = self.title("row")?.unwrap_or_else(|| name.to_string());
-        let column = self.title("column")?.unwrap_or_else(|| "top-1".into());
+        let column = self.title("column")?.unwrap_or_else(|| "accuracy".into());
         let report = self.text("report")?;
         let rule = self.word("rule", &Rule::ALL)?;
         Ok(Cell { row, column, report, rule, paper: self.number("paper")? })

@@ -1,6 +1,7 @@
 //! How far a planned run is, by what lies on the disk.
 
 use std::fs;
+use std::path::PathBuf;
 
 use admix_engine::{FolderState, RunFacts, RunFolder};
 use serde_json::Value;
@@ -30,13 +31,13 @@ impl Planned {
     pub fn progress(&self, evaluation: Option<&Evaluation>) -> Progress {
         let folder = RunFolder::existing(&self.folder);
         match folder.state() {
-            FolderState::None => self.failure().map_or(Progress::Missing, Progress::Failed),
+            FolderState::None => self.failure(None).map_or(Progress::Missing, Progress::Failed),
             FolderState::Running => Progress::Running,
-            FolderState::Stopped => self.failure().map_or(Progress::Interrupted, Progress::Failed),
-            FolderState::Failed(why) => Progress::Failed(self.failure().unwrap_or(why)),
+            FolderState::Stopped => self.failure(None).map_or(Progress::Interrupted, Progress::Failed),
+            FolderState::Failed(why) => Progress::Failed(self.failure(None).unwrap_or(why)),
             FolderState::Done(facts) => match evaluation {
                 Some(evaluation) if self.measured(evaluation).is_none() => {
-                    self.failure().map_or(Progress::Trained, Progress::Failed)
+                    self.failure(Some(evaluation)).map_or(Progress::Trained, Progress::Failed)
                 }
                 _ => Progress::Done(facts),
             },
@@ -50,12 +51,16 @@ impl Planned {
     }
 
     /// A file beside the run folder: `seed-0.log`.
-    pub fn beside(&self, ending: &str) -> std::path::PathBuf {
+    pub fn beside(&self, ending: &str) -> PathBuf {
         self.folder.with_extension(ending)
     }
 
-    /// Why a worker gave it up.
-    fn failure(&self) -> Option<String> {
-        fs::read_to_string(self.beside("failed")).ok()
+    /// Where a worker notes why it gave up the run, or what is measured after it.
+    pub(crate) fn note(&self, evaluation: Option<&Evaluation>) -> PathBuf {
+        self.beside(&evaluation.map_or("failed".into(), |evaluation| format!("{}.failed", evaluation.file())))
+    }
+
+    fn failure(&self, evaluation: Option<&Evaluation>) -> Option<String> {
+        fs::read_to_string(self.note(evaluation)).ok()
     }
 }

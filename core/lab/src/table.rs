@@ -206,9 +206,18 @@ impl Table {
 /// The experiment's title, with what differs from it.
 fn title(plan: &Plan) -> String {
     let mut title = plan.experiment.title.clone();
-    let differ = plan.resolved.iter().find(|one| one.recipe.epochs != one.epochs);
-    if let Some(one) = differ {
-        title.push_str(&format!(" At {} epochs instead of {}.", one.recipe.epochs, one.epochs));
+    let mut lengths: Vec<(u64, u64)> =
+        plan.resolved.iter().map(|one| (one.recipe.epochs, one.epochs)).collect();
+    lengths.sort_unstable();
+    lengths.dedup();
+    let differ: Vec<String> = lengths
+        .iter()
+        .filter(|(ours, own)| ours != own)
+        .map(|(ours, own)| format!("{ours} epochs instead of {own}"))
+        .collect();
+    let end = |title: &str| if title.ends_with('.') { "" } else { "." };
+    if !differ.is_empty() {
+        title.push_str(&format!("{} At {}.", end(&title), differ.join(", ")));
     }
     let others: Vec<String> = plan
         .set
@@ -217,28 +226,42 @@ fn title(plan: &Plan) -> String {
         .map(|set| format!("{}={}", set.path, set.value))
         .collect();
     if !others.is_empty() {
-        title.push_str(&format!(" With {}.", others.join(", ")));
+        title.push_str(&format!("{} With {}.", end(&title), others.join(", ")));
     }
     title
 }
 
+/// How the figures of each column are read.
 fn notes(plan: &Plan) -> Vec<String> {
     let experiment = &plan.experiment;
-    let mut epochs: Vec<u64> = plan.runs.iter().map(|run| plan.resolved[run.variant].recipe.epochs).collect();
-    epochs.sort_unstable();
-    epochs.dedup();
-    let seeds = plan.runs.iter().map(|run| run.seed + 1).max().unwrap_or(0);
-    let list: Vec<String> = epochs.iter().map(u64::to_string).collect();
-    let measured = experiment.runs.iter().find_map(|run| run.evaluation.as_ref());
-    let rule = match measured {
-        Some(evaluation) => format!("`admix eval --protocol {}`", evaluation.protocol),
-        None => experiment.rule.told().into(),
-    };
-    let epochs = match &list[..] {
-        [one] => format!("{one} epochs"),
-        more => format!("{} epochs", more.join(", ")),
-    };
-    vec![format!("Top-1 in percent: {rule}, {}, {epochs}.", over(seeds))]
+    let mut ways: Vec<(String, Vec<&str>)> = Vec::new();
+    for (index, variant) in experiment.runs.iter().enumerate() {
+        let epochs = plan.resolved[index].recipe.epochs;
+        let seeds = plan.of_variant(index).count() as u64;
+        for cell in variant.cells.iter().filter(|_| seeds > 0) {
+            let rule = match (&variant.evaluation, cell.rule) {
+                (Some(evaluation), Some(Rule::Best)) => {
+                    format!("best of `admix eval {}`", evaluation.arguments().join(" "))
+                }
+                (Some(evaluation), _) => format!("`admix eval {}`", evaluation.arguments().join(" ")),
+                (None, rule) => rule.unwrap_or(experiment.rule).told().into(),
+            };
+            let plural = if epochs == 1 { "" } else { "s" };
+            let way = format!("{rule}, {}, {epochs} epoch{plural}", over(seeds));
+            match ways.iter_mut().find(|(other, _)| *other == way) {
+                Some((_, columns)) if columns.contains(&cell.column.as_str()) => {}
+                Some((_, columns)) => columns.push(&cell.column),
+                None => ways.push((way, vec![&cell.column])),
+            }
+        }
+    }
+    match &ways[..] {
+        [(way, _)] => vec![format!("Top-1 in percent: {way}.")],
+        several => several
+            .iter()
+            .map(|(way, columns)| format!("Top-1 in percent, {}: {way}.", columns.join(", ")))
+            .collect(),
+    }
 }
 
 fn over(seeds: u64) -> String {

@@ -1,9 +1,9 @@
 //! A worker: trains what is missing of a plan, each run as a process of its own.
 
-use std::fs::{self, OpenOptions};
-use std::io::{BufRead, BufReader};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -11,11 +11,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use admix_engine::RunFolder;
 use anyhow::{Context, Result};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::claim::{self, Claim, HEARTBEAT};
+use crate::claim::Claim;
 use crate::experiment::Evaluation;
+use crate::job::{Job, Line, Start};
 use crate::plan::{Plan, Planned};
 use crate::status::Progress;
 
@@ -23,6 +23,8 @@ use crate::status::Progress;
 const LOOK: Duration = Duration::from_millis(100);
 /// How often it looks for runs of other workers that have ended.
 const LOOK_AROUND: Duration = Duration::from_secs(2);
+/// How long the last words of a process that has ended are waited for.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// How a worker runs.
 #[derive(Debug)]
@@ -37,7 +39,7 @@ pub struct Options<'a> {
     pub more: Vec<String>,
     /// No run starts after this time, and those that go on are stopped and saved.
     pub until: Option<Instant>,
-    /// The most runs that this worker takes.
+    /// The most runs that this worker trains. It then waits for no other worker.
     pub at_most: Option<usize>,
     /// A signal that asks to stop; 0 for none.
     pub stop: &'a AtomicI32,
@@ -87,25 +89,10 @@ pub struct Outcome {
     pub signal: i32,
 }
 
-/// A process and what it is for.
-struct Job {
-    run: usize,
-    slot: usize,
-    child: Child,
-    claim: Claim,
-    /// Of a measurement: where its outcome goes.
-    measures: Option<PathBuf>,
-    output: Vec<String>,
-    asked_to_stop: bool,
-}
-
-/// A line of a process's stdout, or its end.
-type Line = (usize, Option<String>);
-
 /// Trains and measures until nothing is left to do.
 ///
 /// # Errors
-/// The folder of the runs cannot be written, or no process can be started. What fails in a run ends that run alone.
+/// The folder of the runs cannot be written. What fails in a run ends that run alone.
 pub fn work(
     plan: &Plan,
     root: &Path,
@@ -115,8 +102,8 @@ pub fn work(
     fs::create_dir_all(root).with_context(|| format!("cannot make the folder {}", root.display()))?;
     let started = now_on(root)?;
     let (sender, lines) = channel();
-    let mut worker =
-        Worker { plan, options, started, sender, lines, jobs: Vec::new(), taken: 0, told_waiting: 0 };
+    let (jobs, given_up, done) = (Vec::new(), BTreeMap::new(), RefCell::default());
+    let mut worker = Worker { plan, options, started, sender, lines, jobs, taken: 0, given_up, done };
     let outcome = worker.go(tell);
     worker.end_all(tell);
     outcome?;
@@ -139,24 +126,20 @@ struct Worker<'a> {
     lines: Receiver<Line>,
     jobs: Vec<Job>,
     taken: usize,
-    told_waiting: usize,
+    /// Why runs failed, also where it could not be written down.
+    given_up: BTreeMap<usize, String>,
+    /// Runs that are done stay so: their files are read once.
+    done: RefCell<BTreeMap<usize, Progress>>,
 }
 
 impl Worker<'_> {
     fn go(&mut self, tell: &mut dyn FnMut(News<'_>)) -> Result<()> {
-        let mut beat = Instant::now();
-        let mut look = None::<Instant>;
+        let (mut look, mut told) = (None::<Instant>, 0);
         loop {
             self.hear(tell);
             let ended = self.reap(tell)?;
-            if beat.elapsed() > HEARTBEAT {
-                self.jobs.iter().for_each(|job| job.claim.beat());
-                beat = Instant::now();
-            }
-            let stopping = self.options.stop.load(Ordering::Relaxed) != 0
-                || self.options.until.is_some_and(|until| Instant::now() >= until);
-            if stopping {
-                self.ask_to_stop();
+            if self.is_stopping() {
+                self.jobs.iter_mut().for_each(Job::ask_to_stop);
                 if self.jobs.is_empty() {
                     return Ok(());
                 }
@@ -165,16 +148,21 @@ impl Worker<'_> {
             {
                 let waiting = self.fill(tell)?;
                 look = Some(Instant::now());
-                if self.jobs.is_empty() && waiting == 0 {
+                if self.jobs.is_empty() && (waiting == 0 || self.options.at_most.is_some()) {
                     return Ok(());
                 }
-                if self.jobs.is_empty() && waiting != self.told_waiting {
+                if self.jobs.is_empty() && waiting != told {
                     tell(News::Waiting { runs: waiting });
-                    self.told_waiting = waiting;
+                    told = waiting;
                 }
             }
             thread::sleep(LOOK);
         }
+    }
+
+    fn is_stopping(&self) -> bool {
+        let late = self.options.until.is_some_and(|until| Instant::now() >= until);
+        late || self.options.stop.load(Ordering::Relaxed) != 0
     }
 
     fn evaluation(&self, run: &Planned) -> Option<&Evaluation> {
@@ -182,24 +170,44 @@ impl Worker<'_> {
     }
 
     fn progress(&self, at: usize) -> Progress {
+        if let Some(progress) = self.done.borrow().get(&at) {
+            return progress.clone();
+        }
+        if let Some(why) = self.given_up.get(&at) {
+            return Progress::Failed(why.clone());
+        }
         let run = &self.plan.runs[at];
-        run.progress(self.evaluation(run))
+        let progress = run.progress(self.evaluation(run));
+        if matches!(progress, Progress::Done(_)) {
+            self.done.borrow_mut().insert(at, progress.clone());
+        }
+        progress
     }
 
-    /// Starts what can be started. Returns how many runs are in the hands of others.
+    /// Starts what can be started: runs that have failed before come last. Returns how many are in the hands of others.
     fn fill(&mut self, tell: &mut dyn FnMut(News<'_>)) -> Result<usize> {
         let mut elsewhere = 0;
-        for at in 0..self.plan.runs.len() {
-            if self.jobs.len() >= self.options.jobs
-                || self.options.at_most.is_some_and(|most| self.taken >= most)
-            {
+        let (failed, fresh): (Vec<usize>, Vec<usize>) =
+            (0..self.plan.runs.len()).partition(|at| matches!(self.progress(*at), Progress::Failed(_)));
+        for at in fresh.into_iter().chain(failed) {
+            if self.jobs.len() >= self.options.jobs {
                 break;
             }
             // Runs of two experiments, and of two variants, may be one.
             let run = &self.plan.runs[at];
-            let ours = self.jobs.iter().any(|job| self.plan.runs[job.run].folder == run.folder);
-            if ours || !self.is_open(at)? {
+            if self.jobs.iter().any(|job| self.plan.runs[job.run].folder == run.folder) {
                 continue;
+            }
+            match self.progress(at) {
+                Progress::Done(_) => continue,
+                Progress::Running => {
+                    elsewhere += 1;
+                    continue;
+                }
+                Progress::Failed(_) if self.is_given_up(at) => continue,
+                Progress::Trained => {}
+                _ if self.options.at_most.is_some_and(|most| self.taken >= most) => continue,
+                _ => {}
             }
             if let Some(after) = run.after {
                 match self.progress(after) {
@@ -211,98 +219,64 @@ impl Worker<'_> {
                     }
                 }
             }
-            let Some(claim) = Claim::take(&run.beside("claim")).with_context(|| cannot_claim(run))? else {
-                elsewhere += 1;
-                continue;
+            let claim = match Claim::take(&run.beside("claim")) {
+                Ok(Some(claim)) => claim,
+                Ok(None) => {
+                    elsewhere += 1;
+                    continue;
+                }
+                Err(error) => {
+                    let why = format!("cannot write {}: {error}", run.beside("claim").display());
+                    self.give_up(at, why, tell);
+                    continue;
+                }
             };
             // It may have ended between the look and the claim.
             match self.progress(at) {
-                _ if !self.is_open(at)? => {}
+                Progress::Done(_) => {}
                 Progress::Running => elsewhere += 1,
-                progress => self.start(at, claim, &progress, tell)?,
+                _ => self.start(at, claim, tell),
             }
         }
         Ok(elsewhere)
     }
 
-    /// Whether there is something to do for a run: one that failed is tried again by a worker that starts after that.
-    fn is_open(&self, at: usize) -> Result<bool> {
+    /// Whether a run failed since this worker began: it is tried again by one that begins later.
+    fn is_given_up(&self, at: usize) -> bool {
         let run = &self.plan.runs[at];
-        match self.progress(at) {
-            Progress::Done(_) => Ok(false),
-            Progress::Failed(_) => {
-                let told = fs::metadata(run.beside("failed")).and_then(|facts| facts.modified());
-                if told.is_ok_and(|at| at >= self.started) {
-                    return Ok(false);
-                }
-                Ok(true)
-            }
-            _ => Ok(true),
-        }
+        let trained = RunFolder::existing(&run.folder).state().is_done();
+        let note = run.note(self.evaluation(run).filter(|_| trained));
+        let told = fs::metadata(note).and_then(|facts| facts.modified());
+        self.given_up.contains_key(&at) || told.is_ok_and(|at| at >= self.started)
     }
 
-    fn start(
-        &mut self,
-        at: usize,
-        claim: Claim,
-        progress: &Progress,
-        tell: &mut dyn FnMut(News<'_>),
-    ) -> Result<()> {
+    fn give_up(&mut self, at: usize, why: String, tell: &mut dyn FnMut(News<'_>)) {
+        let progress = Progress::Failed(why.clone());
+        self.given_up.insert(at, why);
+        tell(News::Ended { run: &self.plan.runs[at], progress: &progress });
+    }
+
+    fn start(&mut self, at: usize, claim: Claim, tell: &mut dyn FnMut(News<'_>)) {
         let run = &self.plan.runs[at];
         let slot = (0..).find(|slot| self.jobs.iter().all(|job| job.slot != *slot)).unwrap_or(0);
         let device = &self.options.devices[slot % self.options.devices.len()];
-        let mut command = Command::new(&self.options.program);
         let trained = RunFolder::existing(&run.folder).state().is_done();
-        let measures = self.evaluation(run).filter(|_| trained).map(|evaluation| {
-            command.arg("eval").arg(&run.folder).args(evaluation.arguments());
-            run.folder.join(evaluation.file())
-        });
-        if measures.is_none() {
-            command.arg("run").args(&run.arguments);
-            if RunFolder::existing(&run.folder).is_run() {
-                if claim.from.is_some() {
-                    RunFolder::existing(&run.folder).forget_owner();
-                }
-                command.arg("--resume");
+        let measures = self.evaluation(run).filter(|_| trained);
+        let start = Start {
+            program: &self.options.program,
+            device,
+            more: &self.options.more,
+            lines: self.sender.clone(),
+        };
+        match Job::start((at, run, slot), measures, claim, start) {
+            Ok(job) => {
+                let what = if job.measures.is_some() { "measure" } else { "train" };
+                self.taken += usize::from(job.measures.is_none());
+                tell(News::Started { run, what, device, taken_from: job.taken_from() });
+                self.jobs.push(job);
             }
-            command.arg("--out").arg(&run.folder).args(["--ends-with", &std::process::id().to_string()]);
+            Err(error) => self.give_up(at, format!("{error:#}"), tell),
         }
-        command.args(["--device", device, "--format", "json"]).args(&self.options.more);
-        let log_path = run.beside("log");
-        let log = OpenOptions::new().create(true).append(true).open(&log_path);
-        let log = log.with_context(|| format!("cannot write {}", log_path.display()))?;
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
-        group(&mut command);
-        let mut child =
-            command.spawn().with_context(|| format!("cannot start {}", self.options.program.display()))?;
-        // What failed before is tried again.
-        let _ = fs::remove_file(run.beside("failed"));
-        if let Some(stdout) = child.stdout.take() {
-            let sender = self.sender.clone();
-            thread::spawn(move || {
-                for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                    if sender.send((at, Some(line))).is_err() {
-                        return;
-                    }
-                }
-                let _ = sender.send((at, None));
-            });
-        }
-        let what = if measures.is_some() { "measure" } else { "train" };
-        if *progress != Progress::Trained {
-            self.taken += 1;
-        }
-        tell(News::Started { run, what, device, taken_from: claim.from.as_deref() });
-        self.jobs.push(Job {
-            run: at,
-            slot,
-            child,
-            claim,
-            measures,
-            output: Vec::new(),
-            asked_to_stop: false,
-        });
-        Ok(())
     }
 
     /// Passes on what the processes have said.
@@ -314,12 +288,13 @@ impl Worker<'_> {
 
     fn heard(&mut self, at: usize, line: Option<String>, tell: &mut dyn FnMut(News<'_>)) {
         let Some(line) = line else { return };
-        if let Ok(event) = serde_json::from_str(&line) {
-            tell(News::Event { run: &self.plan.runs[at], event: &event });
+        let run = &self.plan.runs[at];
+        let event: Value = serde_json::from_str(&line).unwrap_or_default();
+        let warning = event["message"].as_str().filter(|_| event["event"] == "warning");
+        if let Some(job) = self.jobs.iter_mut().find(|job| job.run == at) {
+            job.heard(line, warning, run);
         }
-        if let Some(job) = self.jobs.iter_mut().find(|job| job.run == at && job.measures.is_some()) {
-            job.output.push(line);
-        }
+        tell(News::Event { run, event: &event });
     }
 
     /// Takes note of the processes that have ended. Whether there were some.
@@ -327,14 +302,17 @@ impl Worker<'_> {
         let mut at = 0;
         let mut any = false;
         while at < self.jobs.len() {
-            let Some(status) = self.jobs[at].child.try_wait()? else {
+            let Some(status) = self.jobs[at].ended()? else {
                 at += 1;
                 continue;
             };
             any = true;
             // Its last words may still be in the pipe.
             let number = self.jobs[at].run;
-            while let Ok((run, line)) = self.lines.recv_timeout(Duration::from_secs(5)) {
+            let until = Instant::now() + LAST_WORDS;
+            while let Ok((run, line)) =
+                self.lines.recv_timeout(until.saturating_duration_since(Instant::now()))
+            {
                 let end = run == number && line.is_none();
                 self.heard(run, line, tell);
                 if end {
@@ -342,40 +320,19 @@ impl Worker<'_> {
                 }
             }
             let job = self.jobs.remove(at);
-            let run = &self.plan.runs[job.run];
-            if let (Some(file), true) = (&job.measures, status.success()) {
-                let whole = job.output.join("\n");
-                let saved = RunFolder::existing(&run.folder)
-                    .replace(&file.file_name().unwrap_or_default().to_string_lossy(), whole.as_bytes());
-                if let Err(error) = saved {
-                    give_up(run, &error.to_string());
-                }
+            let run = &self.plan.runs[number];
+            if let Some(why) = job.end(status, run) {
+                self.given_up.insert(number, why);
             }
-            let stopped = job.asked_to_stop && !status.success();
-            if !status.success() && !stopped && !was_stopped(status) {
-                give_up(run, &last_words(run).unwrap_or_else(|| format!("ended with {status}")));
-            }
-            let progress = self.progress(job.run);
-            drop(job.claim);
+            let progress = self.progress(number);
             tell(News::Ended { run, progress: &progress });
         }
         Ok(any)
     }
 
-    /// Asks every process once to save and stop.
-    fn ask_to_stop(&mut self) {
-        for job in self.jobs.iter_mut().filter(|job| !job.asked_to_stop) {
-            job.asked_to_stop = true;
-            if let Some(process) = i32::try_from(job.child.id()).ok().and_then(Pid::from_raw) {
-                // One that has just ended needs no signal.
-                let _ = kill_process(process, Signal::TERM);
-            }
-        }
-    }
-
     /// Waits for what still runs after an error of the worker itself.
     fn end_all(&mut self, tell: &mut dyn FnMut(News<'_>)) {
-        self.ask_to_stop();
+        self.jobs.iter_mut().for_each(Job::ask_to_stop);
         while !self.jobs.is_empty() {
             self.hear(tell);
             if self.reap(tell).is_err() {
@@ -384,39 +341,4 @@ impl Worker<'_> {
             thread::sleep(LOOK);
         }
     }
-}
-
-/// A signal to the worker's group, as Ctrl-C sends it, shall reach the worker alone: it asks each process once.
-#[cfg(unix)]
-fn group(command: &mut Command) {
-    use std::os::unix::process::CommandExt;
-    command.process_group(0);
-}
-
-/// Whether a run says by its exit code that a signal stopped it and its state is saved.
-fn was_stopped(status: std::process::ExitStatus) -> bool {
-    matches!(status.code(), Some(129 | 130 | 143))
-}
-
-fn cannot_claim(run: &Planned) -> String {
-    format!("cannot write {}", run.beside("claim").display())
-}
-
-/// Notes why a run failed, for every worker and for the table.
-fn give_up(run: &Planned, why: &str) {
-    // Without the note, another worker tries it once more.
-    let _ = fs::write(run.beside("failed"), why);
-}
-
-/// The last line that a process wrote to its log.
-fn last_words(run: &Planned) -> Option<String> {
-    let text = fs::read(run.beside("log")).ok()?;
-    let text = String::from_utf8_lossy(&text);
-    let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
-    Some(line.strip_prefix("error: ").unwrap_or(line).to_owned())
-}
-
-/// How many runs of a plan other workers train now.
-pub fn claimed(plan: &Plan) -> usize {
-    plan.runs.iter().filter(|run| claim::is_claimed(&run.beside("claim"))).count()
 }

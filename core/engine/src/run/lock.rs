@@ -4,6 +4,8 @@ use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use time::OffsetDateTime;
 
@@ -57,7 +59,7 @@ impl Lock {
             .truncate(false)
             .open(&path)
             .map_err(failed)?;
-        let granted = match file.try_lock() {
+        let granted = match patient(&file) {
             Ok(()) => true,
             Err(TryLockError::WouldBlock) => return Err(in_use(root, Owner::of(root).as_ref())),
             Err(TryLockError::Error(_)) => false,
@@ -120,6 +122,17 @@ impl Drop for Lock {
         // If this fails, the next run says that it takes the folder over.
         let _ = self.file.set_len(MARK.len() as u64);
     }
+}
+
+/// Takes the lock of a file, also from who only looks whether it is held: that takes no time.
+fn patient(file: &File) -> Result<(), TryLockError> {
+    for _ in 0..10 {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(20)),
+            other => return other,
+        }
+    }
+    file.try_lock()
 }
 
 /// Who writes into a run folder.

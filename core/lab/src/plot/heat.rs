@@ -31,8 +31,8 @@ pub(super) fn draw<B: DrawingBackend>(chart: &Chart, root: &DrawingArea<B, Shift
             let value = if high > low { (mean - low) / (high - low) } else { 0.5 };
             let fill = shade(value);
             root.draw(&Rectangle::new([(left, top), (left + across - 2, top + down - 2)], fill.filled()))?;
-            // The upper part of the map is light.
-            let ink = if value > 0.6 { INK } else { PAPER };
+            // The upper part of the map is light. A page that colours black letters leaves these alone.
+            let ink = if value > 0.6 { RGBColor(17, 17, 17) } else { PAPER };
             let place = (left + across / 2, top + down / 2);
             root.draw(&Text::new(format!("{mean:.2}"), place, centred(ink, 15)))?;
         }

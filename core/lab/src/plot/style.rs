@@ -15,8 +15,8 @@ pub(super) const INK: RGBColor = RGBColor(0, 0, 0);
 /// Lines behind the figure.
 pub(super) const GRID: RGBColor = RGBColor(200, 200, 200);
 
-/// Okabe and Ito's colours, which people with any kind of colour vision tell apart, and three more.
-const COLOURS: [RGBColor; 10] = [
+/// Okabe and Ito's colours, which people with any kind of colour vision tell apart, and six more.
+const COLOURS: [RGBColor; 12] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
@@ -27,9 +27,11 @@ const COLOURS: [RGBColor; 10] = [
     RGBColor(130, 60, 180),
     RGBColor(120, 120, 120),
     RGBColor(190, 30, 45),
+    RGBColor(20, 70, 60),
+    RGBColor(150, 200, 60),
 ];
 
-/// The colour of the series of this number. Beyond ten they come again.
+/// The colour of the series of this number. Beyond twelve they come again.
 pub(super) fn colour(number: usize) -> RGBColor {
     COLOURS[number % COLOURS.len()]
 }

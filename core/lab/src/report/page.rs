@@ -109,7 +109,7 @@ fn cell(entry: &Entry) -> Markup {
 }
 
 fn figure(title: &str, svg: &str) -> Markup {
-    // A drawing is one picture for those who cannot see it: its numbers stand in the tables.
+    // A drawing is one picture for those who cannot see it: what it comes to stands in the tables.
     let labelled = svg.replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{}\" ", escaped(title)), 1);
     html! { figure { (PreEscaped(labelled)) } }
 }
@@ -195,7 +195,7 @@ fn run(number: usize, told: &Told) -> Markup {
             h2 { (told.name) }
             @if let Some(facts) = &told.facts {
                 p {
-                    (told.state) ", " (facts.summary.epoch) " epochs, " (facts.summary.step) " steps, "
+                    code { (told.folder.display()) } ": " (told.state) ", " (facts.summary.epoch) " epochs, " (facts.summary.step) " steps, "
                     (format!("{:.2}", facts.wall_s / 3600.0)) " hours on " (facts.device) ", " (facts.data) " with "
                     (facts.train_images) " training and " (facts.test_images) " test images, seed " (facts.seed)
                     ", Admix " (facts.version) ", libtorch " (facts.libtorch)

@@ -44,11 +44,11 @@ pub struct Told {
 }
 
 impl Told {
-    /// Of a run folder. `settings` are those of its recipe.
+    /// Of a run folder, under this name. `settings` are those of its recipe.
     ///
     /// # Errors
     /// A figure cannot be drawn.
-    pub fn of(root: &Path, settings: &[(String, String)]) -> Result<Self> {
+    pub fn of(name: &str, root: &Path, settings: &[(String, String)]) -> Result<Self> {
         let folder = RunFolder::existing(root);
         let text = |name: &str| fs::read_to_string(root.join(name)).unwrap_or_default();
         let state = folder.state();
@@ -63,7 +63,7 @@ impl Told {
         let profile = fs::read_to_string(root.join("profile.json")).ok();
         Ok(Self {
             folder: root.to_path_buf(),
-            name: root.display().to_string(),
+            name: name.into(),
             state: match state {
                 FolderState::None => "no run",
                 FolderState::Running => "running",

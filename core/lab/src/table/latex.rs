@@ -38,10 +38,12 @@ fn cell(entry: &Entry) -> String {
         Some(ours) => ours,
         None => "--".into(),
     };
-    match entry.paper {
-        Some(paper) => format!("{ours} ({})", figure(paper)),
-        None => ours,
-    }
+    // A figure of fewer seeds must not pass for one of all.
+    let part = entry.ours.as_ref().filter(|figures| (figures.values.len() as u64) < figures.wanted);
+    let part = part.filter(|figures| !figures.values.is_empty());
+    let part = part.map(|figures| format!("{} of {} seeds", figures.values.len(), figures.wanted));
+    let beside: Vec<String> = entry.paper.map(figure).into_iter().chain(part).collect();
+    if beside.is_empty() { ours } else { format!("{ours} ({})", beside.join(", ")) }
 }
 
 fn escaped(text: &str) -> String {

@@ -44,9 +44,10 @@ fn cell(entry: &Entry) -> String {
         }
         None => note.unwrap_or("-".into()),
     };
-    if parts.is_empty() { escaped(&ours) } else { escaped(&format!("{ours} ({})", parts.join(", "))) }
+    let beside = if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) };
+    escaped(&format!("{ours}{beside}"))
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('|', "\\|")
+    text.replace('\\', "\\\\").replace('|', "\\|").replace('<', "&lt;")
 }

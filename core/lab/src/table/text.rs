@@ -9,9 +9,11 @@ pub(super) fn write(table: &Table) -> String {
         let mut line = vec![title.clone()];
         for (column, entry) in table.columns.iter().zip(entries) {
             line.push(entry.as_ref().map(cell).unwrap_or_default());
-            let figures =
-                entry.as_ref().filter(|entry| entry.ours.as_ref().is_some_and(|ours| ours.mean().is_some()));
-            if let Some(note) = figures.and_then(Entry::note) {
+            // What is short stands in the cell itself.
+            let told = |entry: &&Entry| {
+                entry.waits.is_some() || entry.ours.as_ref().is_some_and(|ours| ours.mean().is_some())
+            };
+            if let Some(note) = entry.as_ref().filter(told).and_then(Entry::note) {
                 notes.push(format!("{title}, {column}: {note}"));
             }
         }
@@ -26,6 +28,10 @@ pub(super) fn write(table: &Table) -> String {
     }
     let mut text = format!("{}\n\n{}\n", table.title, aligned(&rows));
     text.push_str("Each cell: ours | published | difference; * marks the best of ours.\n");
+    // One thing that many cells wait for is said once.
+    notes.dedup_by(|a, b| {
+        a.split_once(": ").map(|(_, note)| note) == b.split_once(": ").map(|(_, note)| note)
+    });
     for note in table.notes.iter().chain(&notes) {
         text.push_str(note);
         text.push('\n');
@@ -37,6 +43,7 @@ fn cell(entry: &Entry) -> String {
     let ours = entry.ours.as_ref().and_then(|figures| with_deviation(figures, " ± "));
     let ours = match ours {
         Some(ours) => format!("{ours}{}", if entry.best { "*" } else { "" }),
+        None if entry.waits.is_some() => "waits".into(),
         None => entry.note().unwrap_or("-".into()),
     };
     match (entry.paper, entry.difference()) {
