@@ -1,6 +1,7 @@
 //! The program itself, as people and scripts meet it: started as a process, judged by its files, output and exit code.
 
 mod benches;
+mod browser;
 mod choice;
 mod clusters;
 mod crashes;

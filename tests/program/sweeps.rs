@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::resume::Watched;
-use super::{Outcome, Place, TINY, files_below, finish};
+use super::{Outcome, Place, TINY, browser, files_below, finish};
 
 /// Two policies, two seeds each; every run has some milliseconds of steps.
 const TWO: &str = r#"
@@ -392,6 +392,21 @@ fn recipes_and_scripts_beside_an_experiment_are_found_and_the_report_and_the_fig
     // Nothing is fetched, and nothing is executed.
     for part in ["<script", "<link", "@import", "url(", "src=\"http", "href=\"http"] {
         assert!(!page.contains(part), "{part}");
+    }
+    // Who cannot see it hears what each picture is, and the parts follow each other.
+    assert_eq!(page.matches("<img ").count(), page.matches("<img alt=\"Mixed samples").count());
+    assert_eq!(page.matches("<svg ").count(), page.matches("<svg role=\"img\" aria-label=").count());
+    assert!(
+        page.contains("<html lang=\"en\">")
+            && page.matches("<h1>").count() == 1
+            && page.contains("<main id=\"main\">")
+    );
+    match browser::shown(&place.path("report.html")) {
+        Some((dom, console)) => {
+            assert_eq!(console, Vec::<String>::new());
+            assert_eq!(dom.matches("<section").count(), page.matches("<section").count());
+        }
+        None => println!("the page was not looked at: there is no Chromium here"),
     }
     for name in ["figure.svg", "figure.png"] {
         place.admix(&["plot", "grid/two.rhai", "-o", name]).good();
