@@ -9,7 +9,7 @@ use admix_engine::{Error, Method, Override, Recipe, registry};
 
 use crate::program::repository;
 
-const MUTANTS: u64 = 12;
+const MUTANTS: u64 = 16;
 const WORDS: [&str; 22] = [
     "(",
     ")",
