@@ -28,6 +28,7 @@ pub fn shown(page: &Path) -> Option<(String, Vec<String>)> {
 }
 
 #[test]
+#[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn a_page_with_an_error_is_told_apart_from_one_without() {
     let place = Place::new();
     let page = |script: &str| {
@@ -36,7 +37,7 @@ fn a_page_with_an_error_is_told_apart_from_one_without() {
     place.write("good.html", page("document.title = 'seen'"));
     place.write("bad.html", page("nothing.at.all()"));
     let Some((dom, console)) = shown(&place.path("good.html")) else {
-        println!("skipped: there is no Chromium here");
+        eprintln!("skipped: no Chromium is found; Debian's package is `chromium`");
         return;
     };
     assert!(dom.contains("<title>seen</title>") && console.is_empty(), "{console:?}");

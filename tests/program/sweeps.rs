@@ -359,6 +359,7 @@ fn what_is_wrong_in_an_experiment_is_told_before_anything_starts() {
 }
 
 #[test]
+#[allow(clippy::print_stderr, reason = "a part of a test that is skipped says so")]
 fn recipes_and_scripts_beside_an_experiment_are_found_and_the_report_and_the_figure_have_its_runs() {
     let place = Place::new();
     place.write("grid/tiny.ron", TINY.replace("epochs: 2", "epochs: 2, loggers: [JsonLines()]"));
@@ -406,7 +407,7 @@ fn recipes_and_scripts_beside_an_experiment_are_found_and_the_report_and_the_fig
             assert_eq!(console, Vec::<String>::new());
             assert_eq!(dom.matches("<section").count(), page.matches("<section").count());
         }
-        None => println!("the page was not looked at: there is no Chromium here"),
+        None => eprintln!("the page was not looked at: no Chromium is found; Debian's package is `chromium`"),
     }
     for name in ["figure.svg", "figure.png"] {
         place.admix(&["plot", "grid/two.rhai", "-o", name]).good();
