@@ -7,7 +7,7 @@ use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use admix_engine::RunFolder;
-use admix_lab::{Options, Plan, Progress, work};
+use admix_lab::{Evaluation, Options, Plan, Progress, work};
 use anyhow::{Context, Result, anyhow};
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -143,22 +143,24 @@ fn more(args: &SweepArgs, jobs: usize) -> Vec<String> {
 
 fn commands(plan: &Plan, device: &str, more: &[String]) -> String {
     let mut text = String::new();
-    let mut seen: Vec<&Path> = Vec::new();
+    let mut seen: Vec<(&Path, Option<&Evaluation>)> = Vec::new();
     for run in &plan.runs {
         let evaluation = plan.experiment.runs[run.variant].evaluation.as_ref();
         let progress = run.progress(evaluation);
-        // Two variants may be one run.
-        if matches!(progress, Progress::Done(_) | Progress::Running) || seen.contains(&run.folder.as_path()) {
+        // Two variants may be one run, measured in two ways.
+        let known = (run.folder.as_path(), evaluation);
+        if matches!(progress, Progress::Done(_) | Progress::Running) || seen.contains(&known) {
             continue;
         }
-        seen.push(&run.folder);
+        let is_trained = seen.iter().any(|(folder, _)| *folder == run.folder);
+        seen.push(known);
         let folder = run.folder.display().to_string();
         let told = |words: Vec<String>| {
             let all = [words, vec!["--device".into(), device.into()], more.to_vec()].concat();
             let quoted: Vec<String> = all.iter().map(|word| quoted(word)).collect();
             format!("admix {}", quoted.join(" "))
         };
-        if progress != Progress::Trained {
+        if progress != Progress::Trained && !is_trained {
             let resume = RunFolder::existing(&run.folder).is_run().then(|| "--resume".to_owned());
             let ends = [resume.into_iter().collect(), vec!["--out".into(), folder.clone()]].concat();
             text.push_str(&told([vec!["run".into()], run.arguments.clone(), ends].concat()));

@@ -119,11 +119,7 @@ impl Plan {
                 if !chosen[variant] || seed >= seeds(run, &experiment, ask) {
                     continue;
                 }
-                let init = run
-                    .init
-                    .as_ref()
-                    .and_then(|init| experiment.runs.iter().position(|run| run.name == *init));
-                let after = init.and_then(|init| at.get(&(init, seed)).copied());
+                let after = start_of(run, &experiment).and_then(|init| at.get(&(init, seed)).copied());
                 let Resolved { place, script, .. } = &resolved[variant];
                 let mut arguments = vec![place.clone()];
                 let all = run.set.iter().chain(ask.set);

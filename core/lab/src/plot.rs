@@ -156,8 +156,8 @@ impl Chart {
             (low.min(mean - deviation), high.max(mean + deviation))
         });
         let room = if high > low { (high - low) * 0.08 } else { high.abs().max(0.01) * 0.1 };
-        // No deviation reaches below nothing.
         let most = if self.y == PERCENT { high.max(100.0) } else { f64::MAX };
+        // What is never negative has no axis below zero.
         ((low - room).max(low.min(0.0)), (high + room).min(most))
     }
 

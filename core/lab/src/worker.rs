@@ -146,7 +146,7 @@ impl Worker<'_> {
             } else if self.jobs.len() < self.options.jobs
                 && (ended || look.is_none_or(|look| look.elapsed() > LOOK_AROUND))
             {
-                let waiting = self.fill(tell)?;
+                let waiting = self.fill(tell);
                 look = Some(Instant::now());
                 if self.jobs.is_empty() && (waiting == 0 || self.options.at_most.is_some()) {
                     return Ok(());
@@ -185,7 +185,7 @@ impl Worker<'_> {
     }
 
     /// Starts what can be started: runs that have failed before come last. Returns how many are in the hands of others.
-    fn fill(&mut self, tell: &mut dyn FnMut(News<'_>)) -> Result<usize> {
+    fn fill(&mut self, tell: &mut dyn FnMut(News<'_>)) -> usize {
         let mut elsewhere = 0;
         let (failed, fresh): (Vec<usize>, Vec<usize>) =
             (0..self.plan.runs.len()).partition(|at| matches!(self.progress(*at), Progress::Failed(_)));
@@ -238,7 +238,7 @@ impl Worker<'_> {
                 _ => self.start(at, claim, tell),
             }
         }
-        Ok(elsewhere)
+        elsewhere
     }
 
     /// Whether a run failed since this worker began: it is tried again by one that begins later.
