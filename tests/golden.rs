@@ -23,14 +23,22 @@ mod contrastive;
 mod ema;
 #[path = "golden_checks/fields.rs"]
 mod fields;
+#[path = "golden_checks/imix.rs"]
+mod imix;
+#[path = "golden_checks/levels.rs"]
+mod levels;
 #[path = "golden_checks/losses.rs"]
 mod losses;
 #[path = "golden_checks/masks.rs"]
 mod masks;
+#[path = "golden_checks/mochi.rs"]
+mod mochi;
 #[path = "golden_checks/pairs.rs"]
 mod pairs;
 #[path = "golden_checks/pastes.rs"]
 mod pastes;
+#[path = "golden_checks/peers.rs"]
+mod peers;
 #[path = "golden_checks/puzzles.rs"]
 mod puzzles;
 #[path = "golden_checks/saliency.rs"]
@@ -43,6 +51,8 @@ mod ssl;
 mod ssl_code;
 #[path = "golden_checks/steps.rs"]
 mod steps;
+#[path = "golden_checks/swav.rs"]
+mod swav;
 
 macro_rules! checks {
     ($($stem:ident: $check:path,)*) => {
@@ -87,6 +97,13 @@ checks! {
     ssl_step_i_pairfixed: ssl_code::ssl_step_i_pairfixed,
     ssl_step_c_code: ssl_code::ssl_step_c_code,
     ssl_step_c_pairfixed: ssl_code::ssl_step_c_pairfixed,
+    unmix: peers::unmix,
+    imix: imix::imix,
+    bsim: peers::bsim,
+    wbsim: peers::wbsim,
+    mochi: mochi::mochi,
+    swav_sinkhorn: swav::swav_sinkhorn,
+    swav_step: swav::swav_step,
     supervised_step_automix: steps::supervised_step_automix,
     supervised_step_amix: steps::supervised_step_amix,
     supervised_step_default: steps::supervised_step_default,
@@ -98,6 +115,17 @@ pub const UNUSED: &[(&str, &str, &str)] = &[
     ("ssl_step_i_pairfixed", "bn_shuffle_*", "the same"),
     ("ssl_step_c_code", "bn_shuffle_*", "the same"),
     ("ssl_step_c_pairfixed", "bn_shuffle_*", "the same"),
+    ("unmix", "bn_shuffle", "an order of samples that cancels on one device"),
+    (
+        "unmix",
+        "demo.*",
+        "another form, which scores mixtures against keys of the view that they show: not built",
+    ),
+    ("unmix", "f64.demo.*", "the same"),
+    ("swav_step", "net.*", "steps with views of two sizes, under SGD and LARC: not built"),
+    ("swav_step", "f64.net.*", "the same"),
+    ("imix", "latent_cutmix.*", "a box in the maps of a stage: not built"),
+    ("imix", "f64.latent_cutmix.*", "the same"),
     ("mixers_puzzlemix_64", "mean", "only differences of images count"),
     ("mixers_puzzlemix_mask", "mean", "only differences of images count"),
 ];

@@ -200,6 +200,10 @@ pub fn bundled_session(name: &str) -> Session {
     let (script, _) = bundled::script(name).expect("a bundled method");
     let built = |text: &str| session(text, script, 12).unwrap_or_else(|error| panic!("{name}: {error}"));
     let clusters = r#"clusterers: {"odc": Odc(k: 3, min_size: 1)},"#;
+    let peer = |mixer: &str, more: &str| {
+        let text = contrast::text("moco", more).replace("MixUp(partner: Derangement)", mixer);
+        contrast::built(&text, script)
+    };
     match name {
         "amix" => built(AMIX),
         "mixup" => built(&plain(name, r#"mixers: {"mix": CutMix(per: Sample)}"#)),
@@ -208,6 +212,24 @@ pub fn bundled_session(name: &str) -> Session {
         }
         "co_mixup" => built(&plain(name, r#"mixers: {"mix": CoMixup(part: 4)}"#)),
         "moco" | "amix_i" | "amix_c" => contrast::session_of(name, script, "bn_groups: 2,"),
+        "unmix" => peer("MixUp(partner: Flip)", ""),
+        "bsim" | "wbsim" => peer("CutMix(partner: Derangement)", ""),
+        "imix" => peer(
+            r#"MixUp(per: Sample, fold: true, partner: Derangement), "input": MixUp(per: Sample, fold: true)"#,
+            r#"bn_groups: 2, losses: {"info_nce": InfoNce(candidates: BatchAndQueue)},"#,
+        ),
+        "swav" => {
+            let heads = r#"embedding_heads: {"prototypes": (out: 6, prototypes: true)},"#;
+            let queues = r#""store0": (length: 24), "store1": (length: 24)"#;
+            let params = r#"params: {"stored": true, "stored_from": 0.0, "frozen": 0.0},"#;
+            let text = contrast::text("swav", &format!("bn_groups: 2, {heads} {params}"));
+            contrast::built(&text.replace(r#""keys": (length: 24)"#, queues), script)
+        }
+        "mochi" => {
+            let params = r#"params: {"hard": 12.0, "pairs": 6.0, "with_query": 4.0, "warm": 0.0},"#;
+            let losses = r#"losses: {"info_nce": InfoNce(candidates: QueueAndNegatives)},"#;
+            contrast::built(&contrast::text("mochi", &format!("{params} {losses}")), script)
+        }
         "code/amix_i" => contrast::session_of("amix_i", script, ""),
         "ablation/amix_sl" => built(AMIX),
         "ablation/amix_cl" => contrast::session_of("amix_c", script, ""),
@@ -233,7 +255,19 @@ pub fn bundled_session(name: &str) -> Session {
 
 /// Whether a bundled method trains on two views of each image.
 pub fn takes_two_views(method: &str) -> bool {
-    let prefixes = ["moco", "amix_", "code/", "ablation/amix_cl", "ablation/moco"];
+    let prefixes = [
+        "moco",
+        "amix_",
+        "code/",
+        "ablation/amix_cl",
+        "ablation/moco",
+        "unmix",
+        "imix",
+        "bsim",
+        "wbsim",
+        "mochi",
+        "swav",
+    ];
     prefixes.iter().any(|prefix| method.starts_with(prefix))
 }
 

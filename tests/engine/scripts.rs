@@ -107,7 +107,7 @@ fn scripted_mixers_and_losses_have_the_gradients_of_their_formulas() {
     let features =
         (uniform_field(&Tensor::from(3i64), &[3, 4, 2, 3]).expect("features") + 0.1).to_kind(Kind::Double);
     let images = images(3).to_kind(Kind::Double);
-    for name in ["mixers/cutmix", "mixers/stripes", "mixers/attentive"] {
+    for name in ["mixers/cutmix", "mixers/stripes", "mixers/attentive", "mixers/inputmix"] {
         let script = bundled_mixer(name);
         let plan =
             script.plan(&ask(3, Per::Sample), &mut Streams::new(2).draws("mix", "a", 0, 0)).expect("a plan");
@@ -410,6 +410,7 @@ fn a_recipe_says_which_script_is_wrong_and_where() {
 fn the_words_for_images_compute_what_they_say() {
     let mut script = mixer(
         "fn plan(d) { #{ key: d.field_key(), structure: 3 } }
+         fn where_last(plane) { whole(zeros_like(narrow(flatten(plane), 1, 0, 2)) + 3.9) }
          fn mix(m) {
              let x = m.images;
              let plane = narrow(x, 1, 0, 1);
@@ -421,6 +422,8 @@ fn the_words_for_images_compute_what_they_say() {
                  where_top: top_k_indices(reshape(plane, [m.batch, -1]), 2),
                  blurred: blur(ones_like(x), 3),
                  clamped: clamp(floor(x * 4.0), 1, 2),
+                 whole: whole(x * 4.0),
+                 picked: select(flatten(plane), where_last(plane)),
                  both: (rows(x) == 0 | columns(x) != 0) & !(rows(x) > 3),
                  small: resize_like(x, narrow(plane, 2, 0, 3)),
              }
@@ -441,6 +444,12 @@ fn the_words_for_images_compute_what_they_say() {
     assert!(flat.gather(1, &extra("where_top"), false).equal(&extra("top")));
     assert!(extra("blurred").equal(&x.ones_like()), "the border counts what lies in the image");
     assert!(extra("clamped").equal(&(&x * 4.0).floor().clamp(1.0, 2.0)));
+    assert!(extra("whole").equal(&(&x * 4.0).floor().to_kind(Kind::Int64)));
+    let last = flat.narrow(0, 3, 1);
+    assert!(
+        extra("picked").equal(&last.unsqueeze(1).expand([4, 2, -1], false)),
+        "rows at indices of two axes"
+    );
     let both = extra("both");
     assert_eq!(
         (both.size(), both.to_kind(Kind::Int64).sum(Kind::Int64).int64_value(&[])),

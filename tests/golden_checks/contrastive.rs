@@ -1,7 +1,7 @@
 //! Contrastive losses, feature extension and the projection neck.
 
 use admix_api::{Loss, LossInput, Store, Streams, extend, unit};
-use admix_models::{Head, MlpNeck};
+use admix_models::{Head, MlpNeck, MlpNeckConfig};
 use admix_plugins::losses::{Bce, BceForm, InfoNce};
 use admix_torch::{Device, Kind, Tensor, grad_of};
 
@@ -69,7 +69,8 @@ pub fn contrastive(golden: &Golden) {
     let widths = golden.get("neck.fc0.weight").size();
     let outputs = golden.get("neck.fc1.weight").size()[0];
     let store = Store::new(Device::Cpu, Streams::new(0));
-    let neck = MlpNeck::new(&store.root(), widths[1], widths[0], outputs).expect("a neck");
+    let config = MlpNeckConfig { hidden: widths[0], out: outputs, norm: false };
+    let neck = MlpNeck::new(&store.root(), widths[1], &config).expect("a neck");
     store.load(|name| golden.find(&format!("neck.{name}"))).expect("the neck's weights");
     let found = neck.forward(&golden.get("neck.feature"), true).expect("embeddings");
     golden.check("neck.out", &found, EMBEDDING);

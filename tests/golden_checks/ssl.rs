@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use admix_api::{Ask, MixInput, Plan, Registry, Streams, Value, unit};
+use admix_api::{Ask, MixInput, Plan, Streams, Value, unit};
 use admix_data::Batch;
 use admix_engine::{
     Clock, Execution, Method, Queue, Recipe, Scheduled, Session, Shape, StepOptions, StepReport, bundled,
@@ -157,39 +157,23 @@ fn session(golden: &Golden, method: &str) -> Session {
 
 /// A session of the file's networks, neck and queue with these fields of a recipe, in the file's first state.
 pub fn filled(golden: &Golden, method: &str, view: &Tensor, fields: &str, samples: usize) -> Session {
-    admix_torch::set_threads(1);
     let widths: Vec<i64> = (1..)
         .map_while(|i| golden.find(&format!("init.q.conv{i}.weight")))
         .map(|weight| weight.size()[0])
         .collect();
     let strides = vec![2; widths.len()];
-    let neck = golden.get("init.neck_q.fc1.weight").size();
-    let copy = match golden.has("init.head_clst.fc.weight") {
-        true => ", (from: \"online\", to: \"offline\", when: BeforeStep, copy: true)",
-        false => "",
+    let width = |layer: &str| Some(golden.find(&format!("init.neck_q.{layer}.weight"))?.size()[0]);
+    let hidden = width("fc0").expect("a neck");
+    let neck = match width("fc1") {
+        Some(out) => format!("Mlp(hidden: {hidden}, out: {out}, norm: {})", width("bn0").is_some()),
+        None => format!("Linear(out: {hidden})"),
     };
-    let recipe = format!(
-        "(
-            epochs: 1, method: \"{method}\", heads: [], batch: {},
-            model: ConvNet(widths: {widths:?}, strides: {strides:?}),
-            neck: Mlp(hidden: {}, out: {}),
-            queues: {{\"keys\": (length: {})}},
-            pairs: [(from: \"q\", to: \"k\", when: BeforeStep){copy}],
-            {fields}
-        )",
-        view.size()[0],
-        neck[1],
-        neck[0],
-        golden.get("init.queue").size()[1],
+    let length = golden.get("init.queue").size()[1];
+    let fields = format!(
+        "epochs: 1, model: ConvNet(widths: {widths:?}, strides: {strides:?}), neck: {neck},
+         queues: {{\"keys\": (length: {length})}}, {fields}"
     );
-    let registry = Registry::linked().expect("a registry");
-    let recipe = Recipe::parse(&recipe, "golden", &[], &registry).unwrap_or_else(|e| panic!("{e}\n{recipe}"));
-    let (script, file) = bundled::script(method).expect("the bundled script");
-    let method = Method::compile(script, file).expect("a method");
-    let shape = Shape { samples, ..Shape::new(view.size()[1], 2) };
-    let clock = Clock { step: 0, steps: 2, epoch: 0, epochs: 1 };
-    let mut session =
-        Session::build(&recipe, method, &registry, shape, clock, Device::Cpu).expect("a session");
+    let mut session = bare(method, view, &fields, samples);
     let mut state: BTreeMap<String, Tensor> =
         session.tensors().into_iter().map(|(name, tensor)| (name, tensor.copy())).collect();
     for (own, tensor) in &mut state {
@@ -204,6 +188,33 @@ pub fn filled(golden: &Golden, method: &str, view: &Tensor, fields: &str, sample
     }
     session.load(&state).expect("the file's state");
     session
+}
+
+/// A session of a bundled method on two views like this one, q and k in it, with these fields of a recipe.
+pub fn bare(method: &str, view: &Tensor, fields: &str, samples: usize) -> Session {
+    admix_torch::set_threads(1);
+    let key = r#"(from: "q", to: "k", when: BeforeStep)"#;
+    let pairs = match (fields.contains("pairs:"), fields.contains("\"offline\"")) {
+        (true, _) => String::new(),
+        (_, true) => {
+            format!(r#"pairs: [{key}, (from: "online", to: "offline", when: BeforeStep, copy: true)],"#)
+        }
+        _ => format!("pairs: [{key}],"),
+    };
+    let recipe = format!(
+        "(
+            method: \"{method}\", heads: [], batch: {},
+            {pairs} {fields}
+        )",
+        view.size()[0],
+    );
+    let registry = admix_engine::registry().expect("a registry");
+    let recipe = Recipe::parse(&recipe, "golden", &[], &registry).unwrap_or_else(|e| panic!("{e}\n{recipe}"));
+    let (script, file) = bundled::script(method).expect("the bundled script");
+    let method = Method::compile(script, file).expect("a method");
+    let shape = Shape { samples, ..Shape::new(view.size()[1], 2) };
+    let clock = Clock { step: 0, steps: 2, epoch: 0, epochs: 1 };
+    Session::build(&recipe, method, &registry, shape, clock, Device::Cpu).expect("a session")
 }
 
 /// The mixer's own plan values with the file's lambda and partners.

@@ -27,6 +27,12 @@ const CLUSTERS: &str = r#"clusterers: {"odc": Odc(k: 3, min_size: 4)},"#;
 const PUZZLE: &str =
     r#"embedding_heads: {"online": ()}, losses: {"cluster": CrossEntropy(class_weight: WeightedMean)},"#;
 
+const PROTOTYPES: &str = r#"embedding_heads: {"prototypes": (out: 5, prototypes: true)}, params: {"large": 3.0},
+    mixers: {"#;
+const MOCHI: &str = r#"losses: {"info_nce": InfoNce(candidates: QueueAndNegatives)},
+    params: {"warm": 0.0, PARAMS},
+    mixers: {"#;
+
 /// The recipe with parts of its text replaced.
 #[track_caller]
 fn edited(edits: &[(&str, &str)]) -> Place {
@@ -146,6 +152,34 @@ fn what_a_run_without_labels_lacks_is_told_with_field_and_remedy() {
             &[("pairs: [(from: \"q\", to: \"k\", when: BeforeStep, momentum: 0.9)],", "")],
             &["moco.rhai:", "no network named `k`", "`q`"],
         ),
+        // Negatives that are mixed from more than there are.
+        (
+            &[("method: \"moco\"", "method: \"mochi\""), ("mixers: {", MOCHI), ("PARAMS", "\"hard\": 17.0")],
+            &["mochi.rhai:", "`top_k_indices` is asked for the 17 largest of 16 values", "1 to 16"],
+        ),
+        (
+            &[
+                ("method: \"moco\"", "method: \"mochi\""),
+                ("mixers: {", MOCHI),
+                ("PARAMS", "\"hard\": 4.0, \"pairs\": 17.0"),
+            ],
+            &["mochi.rhai:", "`narrow` is asked for 17 places from 0 on", ", 16]"],
+        ),
+        (
+            &[("method: \"moco\"", "method: \"swav\""), ("mixers: {", PROTOTYPES)],
+            &["swav.rhai:", "params.large is 3", "data.views gives 2 views"],
+        ),
+        // The loss as it is for MoCo.
+        (
+            &[("method: \"moco\"", "method: \"imix\"")],
+            &["imix.rhai:", "loss `info_nce` takes", "(4 given)", "`losses`"],
+        ),
+        (
+            &[("method: \"moco\"", "method: \"unmix\""), (mix, "MixUp()")],
+            &["unmix.rhai:", "may pair an image with itself"],
+        ),
+        (&[("out: 8", "out: 8, nrom: true")], &["r.ron:7:", "nrom", "`norm`"]),
+        (&[("Mlp(hidden: 16, out: 8)", "Linear(out: 0)")], &["neck", "out", "a width from 1"]),
         (&[("method: \"moco\"", "method: \"mixup\"")], &["mixup.rhai:", "no head named `one`"]),
         (
             &[("optimizer:", "params: {\"pipeline\": \"crossed\"}, optimizer:")],

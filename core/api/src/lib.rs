@@ -29,6 +29,7 @@
 //! | `section.rs` | sections of a recipe, each field written once |
 //! | `served.rs` | settings that the host serves, taken out while an entry is read |
 //! | `settings.rs` | settings of an entry, written once and shown in full |
+//! | `sinkhorn.rs` | codes of samples that use all prototypes alike |
 //! | `spans.rs` | where the time of a step goes |
 
 pub mod abi;
@@ -58,6 +59,7 @@ mod registry;
 mod section;
 mod served;
 mod settings;
+mod sinkhorn;
 pub mod spans;
 
 pub use admix_torch::{Autocast, SyncCounter, rng_fingerprint, threads};
@@ -84,6 +86,7 @@ pub use registry::{Registry, StaticPlugin};
 pub use section::{FromRecipe, Named, OtherFields, With, key as section_key, unknown_among as unknown_field};
 pub use served::{Served, ServedSetting};
 pub use settings::Settings;
+pub use sinkhorn::sinkhorn;
 
 #[doc(hidden)]
 pub use {erased_serde, inventory, schemars, serde, serde_json};

@@ -1,15 +1,21 @@
 //! Scripts that come with the program.
 
 /// Path below `scripts/` and text of each bundled script: methods, then mixers and losses in folders of their own.
-const SCRIPTS: [(&str, &str); 18] = [
+const SCRIPTS: [(&str, &str); 25] = [
     ("amix.rhai", include_str!("../../../scripts/amix.rhai")),
     ("amix_c.rhai", include_str!("../../../scripts/amix_c.rhai")),
     ("amix_i.rhai", include_str!("../../../scripts/amix_i.rhai")),
+    ("bsim.rhai", include_str!("../../../scripts/bsim.rhai")),
     ("co_mixup.rhai", include_str!("../../../scripts/co_mixup.rhai")),
+    ("imix.rhai", include_str!("../../../scripts/imix.rhai")),
     ("mixup.rhai", include_str!("../../../scripts/mixup.rhai")),
+    ("mochi.rhai", include_str!("../../../scripts/mochi.rhai")),
     ("moco.rhai", include_str!("../../../scripts/moco.rhai")),
     ("moco_puzzlemix.rhai", include_str!("../../../scripts/moco_puzzlemix.rhai")),
     ("puzzlemix.rhai", include_str!("../../../scripts/puzzlemix.rhai")),
+    ("swav.rhai", include_str!("../../../scripts/swav.rhai")),
+    ("unmix.rhai", include_str!("../../../scripts/unmix.rhai")),
+    ("wbsim.rhai", include_str!("../../../scripts/wbsim.rhai")),
     ("ablation/amix_cl.rhai", include_str!("../../../scripts/ablation/amix_cl.rhai")),
     ("ablation/amix_sl.rhai", include_str!("../../../scripts/ablation/amix_sl.rhai")),
     ("ablation/moco_classes.rhai", include_str!("../../../scripts/ablation/moco_classes.rhai")),
@@ -17,6 +23,7 @@ const SCRIPTS: [(&str, &str); 18] = [
     ("code/amix_i.rhai", include_str!("../../../scripts/code/amix_i.rhai")),
     ("mixers/attentive.rhai", include_str!("../../../scripts/mixers/attentive.rhai")),
     ("mixers/cutmix.rhai", include_str!("../../../scripts/mixers/cutmix.rhai")),
+    ("mixers/inputmix.rhai", include_str!("../../../scripts/mixers/inputmix.rhai")),
     ("mixers/intra_inter.rhai", include_str!("../../../scripts/mixers/intra_inter.rhai")),
     ("mixers/stripes.rhai", include_str!("../../../scripts/mixers/stripes.rhai")),
     ("losses/focal.rhai", include_str!("../../../scripts/losses/focal.rhai")),

@@ -42,7 +42,7 @@ mod weights;
 pub use backbone::{Backbone, BackboneConfig};
 pub use backbones::*;
 pub use error::{Error, Result};
-pub use heads::{Head, LinearHead, MlpNeck, MlpNeckConfig, NeckConfig};
+pub use heads::{Head, LinearHead, LinearNeck, LinearNeckConfig, MlpNeck, MlpNeckConfig, NeckConfig};
 pub use kind::BackboneChoice;
 pub use layers::{BatchNorm2d, Conv2d, Conv2dConfig, LayerNorm, Linear};
 pub use map::{Grid, Map};

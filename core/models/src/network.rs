@@ -70,6 +70,27 @@ impl Network {
         }
     }
 
+    /// The embeddings `[N, D]` of the last stage's maps of several passes, as one batch: a norm in the neck sees all of them.
+    /// Takes what [`pooled`](Self::pooled) gave, joined.
+    ///
+    /// # Errors
+    /// Other channels.
+    pub fn embed_pooled(&self, pooled: &Tensor, train: bool) -> Result<Tensor> {
+        match &self.neck {
+            Some((neck, _)) => neck.forward(pooled, train),
+            None => global_average_pool(pooled),
+        }
+    }
+
+    /// What a neck sees of the last stage's map: the mean over its cells, or its class token, `[N, C, 1, 1]`.
+    ///
+    /// # Errors
+    /// A map of other channels.
+    pub fn pooled(&self, map: &Map) -> Result<Tensor> {
+        let rows = global_average_pool(&self.backbone.summary(map)?)?;
+        Ok(rows.f_unsqueeze(2)?.f_unsqueeze(3)?)
+    }
+
     /// Splits every train-mode batch of the trunk's BatchNorms into so many groups; see [`BatchNorm2d::set_groups`].
     pub fn set_batch_norm_groups(&self, groups: i64) {
         for norm in self.backbone.batch_norms() {

@@ -41,6 +41,20 @@ impl Contrast {
         Ok(self.embedding.f_matmul(&columns.f_to_kind(self.embedding.kind())?)?)
     }
 
+    /// The dot product of each embedding with each of the columns `[N, D, M]` that it has for itself, `[N, M]`.
+    pub(crate) fn against_own(&self, columns: &Tensor) -> Result<Tensor> {
+        let size = columns.size();
+        if size.len() != 3 || size[..2] != self.embedding.size()[..] {
+            return Err(Error::shape(
+                "the negatives of a contrastive loss",
+                size,
+                format!("[N, D, M] for embeddings of shape {:?}", self.embedding.size()),
+            ));
+        }
+        let columns = columns.f_to_kind(self.embedding.kind())?;
+        Ok(self.embedding.f_unsqueeze(1)?.f_matmul(&columns)?.f_squeeze_dim(1)?)
+    }
+
     /// Terms `[N, S]` weighted by their shares: the mean over samples.
     pub(crate) fn mean(&self, terms: &Tensor) -> Result<Tensor> {
         let samples = self.embedding.size()[0] as f64;

@@ -3,13 +3,15 @@
 //! Formula  mean over samples of sum_s share_s (-log(exp(z.k_s / T) / sum_c exp(z.c / T))), c over the candidates. Each
 //!          source of a mix has a softmax of its own: the other source's key is no candidate of it.
 //!          Candidates: `PositiveAndQueue` (default), k_s and the queue; `QueueOnly`, the queue alone, as the AMix paper
-//!          prints Eq. 4 (then the value may be negative); `BatchAndQueue`, the keys of the whole batch and the queue.
+//!          prints Eq. 4 (then the value may be negative); `BatchAndQueue`, the keys of the whole batch and the queue;
+//!          `QueueAndNegatives`, k_s, the queue, and negatives that each sample has for itself.
 //!          With `same_label: Leave`, queue entries of the label of source s are no candidates of it.
 //! Source   van den Oord et al. 2018, arXiv:1807.03748; He et al., CVPR 2020 (the queue); AMix paper, Eq. 4 (shares) and
-//!          Table 1, infoNCE (L) and (PL) (labels); Lee et al., ICLR 2021, i-Mix (keys of the batch).
+//!          Table 1, infoNCE (L) and (PL) (labels); Lee et al., ICLR 2021, i-Mix (keys of the batch);
+//!          Kalantidis et al., NeurIPS 2020, MoCHi (negatives of a sample's own).
 //! Input    `embedding [N, D]` and keys `[N, D]` or a mix's, all of unit length as a rule (the loss does not normalise);
 //!          `queue [D, K]`; for `BatchAndQueue` the batch's `batch_keys [M, D]`, those of the sources among them; for
-//!          `same_label: Leave` the labels `[N]` or a mix's target, and `queue_labels [K]`. Output: a scalar. Finite for
+//!          `QueueAndNegatives` these `negatives [N, D, M]`; for `same_label: Leave` the labels `[N]` or a mix's target, and `queue_labels [K]`. Output: a scalar. Finite for
 //!          finite inputs.
 
 use admix_api::loss;
@@ -28,6 +30,9 @@ pub enum Candidates {
     QueueOnly,
     /// The keys of the whole batch, and the queue. The loss takes one more argument, `batch_keys`.
     BatchAndQueue,
+    /// The key that is meant, the queue, and negatives that each sample has for itself, such as mixes of those that are
+    /// hardest to tell apart from it. The loss takes one more argument, `negatives [N, D, M]`.
+    QueueAndNegatives,
 }
 
 /// What becomes of queue entries of the label that is meant.
@@ -60,6 +65,9 @@ impl Loss for InfoNce {
         if self.candidates == Candidates::BatchAndQueue {
             all.push(Argument::Tensor("batch_keys"));
         }
+        if self.candidates == Candidates::QueueAndNegatives {
+            all.push(Argument::Tensor("negatives"));
+        }
         if self.same_label == SameLabel::Leave {
             all.extend([Argument::Target, Argument::Tensor("queue_labels")]);
         }
@@ -78,13 +86,19 @@ impl Loss for InfoNce {
                 let all = Tensor::f_cat(&[batch.f_mul_scalar(inverse)?, queue], 1)?;
                 all.f_logsumexp(1, true)?
             }
+            (Candidates::QueueAndNegatives, _) => {
+                let own = contrast.against_own(input.get("negatives")?)?.f_mul_scalar(inverse)?;
+                Tensor::f_cat(&[queue, own], 1)?.f_logsumexp(1, true)?
+            }
             (_, SameLabel::Keep) => queue.f_logsumexp(1, true)?,
             (_, SameLabel::Leave) => without(&queue, input)?,
         };
         let gap = others.f_sub(&meant)?;
         let each = match self.candidates {
             // log(exp(meant) + exp(others)) - meant
-            Candidates::PositiveAndQueue => gap.f_neg()?.f_log_sigmoid()?.f_neg()?,
+            Candidates::PositiveAndQueue | Candidates::QueueAndNegatives => {
+                gap.f_neg()?.f_log_sigmoid()?.f_neg()?
+            }
             Candidates::QueueOnly | Candidates::BatchAndQueue => gap,
         };
         contrast.mean(&each)
@@ -167,6 +181,26 @@ mod tests {
         let input = input(0.25).with("batch_keys", column(&[2.0, 6.0, 4.0]));
         let wanted = -(0.25 * (2.0f64 / 20.0).ln() + 0.75 * (6.0f64 / 20.0).ln());
         assert!((value(loss, &input) - wanted).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_sample_may_have_negatives_for_itself() {
+        let loss = || InfoNce { candidates: Candidates::QueueAndNegatives, ..InfoNce::default() };
+        // A second sample whose negatives weigh more: each meets its own.
+        let twice = |tensor: &Tensor| Tensor::cat(&[tensor, tensor], 0);
+        let one = input(0.25);
+        let input = LossInput::default()
+            .with("embedding", twice(one.get("embedding").unwrap()))
+            .with("contrast.keys", twice(one.get("contrast.keys").unwrap()))
+            .with("contrast.shares", twice(one.get("contrast.shares").unwrap()))
+            .with("queue", one.get("queue").unwrap().shallow_clone());
+        let negatives = Tensor::stack(&[column(&[4.0, 6.0]), column(&[8.0, 14.0])], 0).transpose(1, 2);
+        let wanted = |more: f64| -(0.25 * (2.0 / (10.0 + more)).ln() + 0.75 * (6.0 / (14.0 + more)).ln());
+        let found = value(loss(), &input.with("negatives", negatives));
+        assert!((found - (wanted(10.0) + wanted(22.0)) / 2.0).abs() < 1e-12, "{found}");
+        let wrong = one.with("negatives", column(&[4.0, 6.0]));
+        let message = loss().loss(&wrong).unwrap_err().to_string();
+        assert!(message.contains("negatives") && message.contains("[N, D, M]"), "{message}");
     }
 
     #[test]

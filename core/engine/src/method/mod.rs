@@ -3,6 +3,7 @@
 mod capture;
 mod cell;
 mod clock;
+mod cut;
 mod entry;
 mod execute;
 mod frame;

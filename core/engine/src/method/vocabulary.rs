@@ -4,6 +4,7 @@
 
 use admix_torch::{Kind, Tensor};
 
+use super::cut::{chunk, first_rows, narrow, select, top_k};
 use crate::{Error, Result};
 
 /// What a verb takes at one place of its call.
@@ -49,6 +50,7 @@ pub const VERBS: &[Verb] = &[
     verb("abs", &[T], "absolute value"),
     verb("sign", &[T], "-1, 0 or 1"),
     verb("floor", &[T], "the next whole number below"),
+    verb("whole", &[T], "floor(a) as whole numbers: indices for `select` and `gather`"),
     verb("clamp", &[T, N, N], "clamp(a, low, high): no smaller and no larger than these numbers"),
     verb("relu", &[T], "max(x, 0)"),
     verb("sigmoid", &[T], "1 / (1 + exp(-x))"),
@@ -74,6 +76,7 @@ pub const VERBS: &[Verb] = &[
         &[T, S, S, S],
         "chunk(a, parts, index, axis): one of several equal parts of an axis, from 0",
     ),
+    verb("first_rows", &[T, T], "first_rows(a, b): the first rows of a, as many as b has"),
     verb("top_k", &[T, S], "the k largest values of the last axis, largest first"),
     verb("top_k_indices", &[T, S], "where on the last axis the k largest values are"),
     verb("resize", &[T, S, S], "bilinear to (height, width), half-pixel centres"),
@@ -99,8 +102,14 @@ pub const VERBS: &[Verb] = &[
         "of a gradient [N, C, H, W]: sqrt of the mean over channels of its squares, [N, H, W] in float32, without a graph",
     ),
     verb("matmul", &[T, T], "matrix product"),
-    verb("select", &[T, T], "rows of the first at the indices of the second"),
+    verb("select", &[T, T], "rows of the first at the indices of the second, [..., D] for indices [...]"),
     verb("gather", &[T, T, S], "values along one axis at the indices of the second"),
+    verb(
+        "sinkhorn",
+        &[T, S],
+        "sinkhorn(scores, rounds): codes [N, P] of samples that use all prototypes alike, from scores divided by epsilon; \
+         without a graph",
+    ),
     verb("minimum", &[T, T], "the smaller of two, element by element"),
     verb("maximum", &[T, T], "the larger of two, element by element"),
     verb("where", &[T, T, T], "where(condition, a, b)"),
@@ -111,9 +120,11 @@ pub const VERBS: &[Verb] = &[
 
 /// Whether the result of a verb never has a graph.
 pub fn without_graph(verb: &str) -> bool {
-    const NONE: [&str; 17] = [
+    const NONE: [&str; 19] = [
         "detach",
         "sign",
+        "whole",
+        "sinkhorn",
         "saliency",
         "rows",
         "columns",
@@ -182,6 +193,7 @@ pub fn apply(verb: &str, operands: &[&Tensor], sizes: &[i64]) -> Result<Tensor> 
         "abs" => first.f_abs()?,
         "sign" => first.f_sign()?,
         "floor" => first.f_floor()?,
+        "whole" => first.f_floor()?.f_to_kind(Kind::Int64)?,
         "clamp" => first.f_clamp_tensor(Some(operand(1)?), Some(operand(2)?))?,
         "relu" => first.f_relu()?,
         "sigmoid" => first.f_sigmoid()?,
@@ -203,10 +215,11 @@ pub fn apply(verb: &str, operands: &[&Tensor], sizes: &[i64]) -> Result<Tensor> 
             first.f_upsample_bilinear2d(to, false, None, None)?
         }
         "reshape" => first.f_reshape(sizes)?,
-        "narrow" => first.f_narrow(size(0), size(1), size(2))?,
+        "narrow" => narrow(first, size(0), size(1), size(2))?,
+        "first_rows" => first_rows(first, operand(1)?)?,
         "chunk" => chunk(first, size(0), size(1), size(2))?,
-        "top_k" => first.f_topk(size(0), -1, true, true)?.0,
-        "top_k_indices" => first.f_topk(size(0), -1, true, true)?.1,
+        "top_k" => top_k(verb, first, size(0))?.0,
+        "top_k_indices" => top_k(verb, first, size(0))?.1,
         "blur" => blur(first, size(0))?,
         "rows" => {
             let height = extent(verb, first, 2)?;
@@ -228,8 +241,9 @@ pub fn apply(verb: &str, operands: &[&Tensor], sizes: &[i64]) -> Result<Tensor> 
         }
         "lerp" => first.f_lerp_tensor(operand(1)?, operand(2)?)?,
         "matmul" => first.f_matmul(operand(1)?)?,
-        "select" => first.f_index_select(0, operand(1)?)?,
+        "select" => select(first, operand(1)?)?,
         "gather" => first.f_gather(size(0), operand(1)?, false)?,
+        "sinkhorn" => admix_api::sinkhorn(first, size(0))?,
         "minimum" => first.f_minimum(operand(1)?)?,
         "maximum" => first.f_maximum(operand(1)?)?,
         "where" => operand(1)?.f_where_self(first, operand(2)?)?,
@@ -268,25 +282,6 @@ fn field(key: &Tensor, like: &Tensor) -> Result<Tensor> {
         )));
     }
     Ok(admix_api::uniform_field(key, &like.size())?)
-}
-
-/// The part `index` of `parts` equal ones along an axis, which may count from the end.
-fn chunk(first: &Tensor, parts: i64, index: i64, axis: i64) -> Result<Tensor> {
-    if parts < 1 || !(0..parts).contains(&index) {
-        return Err(Error::Input(format!(
-            "`chunk` is asked for the part {index} of {parts}; parts count from 0"
-        )));
-    }
-    let size = first.size();
-    let at = usize::try_from(if axis < 0 { axis + size.len() as i64 } else { axis }).unwrap_or(usize::MAX);
-    match size.get(at) {
-        Some(length) if length % parts == 0 => {
-            Ok(first.f_narrow(axis, index * (length / parts), length / parts)?)
-        }
-        _ => Err(Error::Input(format!(
-            "`chunk` cannot cut the axis {axis} of {size:?} into {parts} equal parts"
-        ))),
-    }
 }
 
 /// Applies an operation of a tensor and numbers that stay the same for good, as those of mixers and losses do.

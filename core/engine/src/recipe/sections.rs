@@ -43,6 +43,8 @@ impl Default for PairConfig {
 pub struct EmbeddingHeadConfig {
     /// Number of logits. Default: as many as the recipe's only clusterer has clusters.
     pub out: Option<i64>,
+    /// Whether it has prototypes: rows that are scaled to unit length before every step, and no bias. Default false.
+    pub prototypes: bool,
 }
 
 /// Optimiser settings of one mixer's parameters.

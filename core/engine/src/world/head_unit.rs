@@ -1,6 +1,6 @@
 //! The linear heads on embeddings.
 
-use admix_api::{Init, Store, Streams};
+use admix_api::{Hints, Init, Store, Streams};
 use admix_models::Linear;
 use admix_torch::{Device, Tensor};
 
@@ -13,10 +13,18 @@ use crate::world::part::{Parameter, Part, named, named_parameters};
 pub struct HeadUnit {
     /// Its name in scripts.
     pub name: String,
-    linear: Linear,
+    layer: Layer,
     pub(super) store: Store,
     /// False for a head that follows another.
     pub trained: bool,
+}
+
+#[derive(Debug)]
+enum Layer {
+    /// Weights and a bias.
+    Linear(Linear),
+    /// Rows of unit length as each step begins, `[P, D]`. What the optimiser makes of them stays until the next step.
+    Prototypes(Tensor),
 }
 
 impl HeadUnit {
@@ -25,22 +33,31 @@ impl HeadUnit {
     /// # Errors
     /// A head for a clusterer that the recipe does not have.
     pub(crate) fn all(recipe: &Recipe, width: i64, streams: &Streams, device: Device) -> Result<Vec<Self>> {
-        let build = |(name, config): (&String, _)| {
+        let build = |(name, config): (&String, &crate::EmbeddingHeadConfig)| {
             let store = Store::new(device, streams.fork(name));
             let outputs = recipe.head_outputs(name, config)?;
-            let linear = Linear::new(&store.root().sub("fc"), width, outputs, Init::Normal(0.01))?;
+            let (path, init) = (store.root().sub("fc"), Init::Normal(0.01));
+            let layer = match config.prototypes {
+                true => {
+                    Layer::Prototypes(path.parameter("weight", &[outputs, width], init, Hints::default())?)
+                }
+                false => Layer::Linear(Linear::new(&path, width, outputs, init)?),
+            };
             let trained = !recipe.pairs.iter().any(|pair| &pair.to == name);
-            Ok(Self { name: name.clone(), linear, store, trained })
+            Ok(Self { name: name.clone(), layer, store, trained })
         };
         recipe.embedding_heads.iter().map(build).collect()
     }
 
-    /// Embeddings `[N, D]` to logits `[N, K]`.
+    /// Embeddings `[N, D]` to logits `[N, K]`, or their products with the prototypes.
     ///
     /// # Errors
     /// Embeddings of another width.
     pub fn forward(&self, embedding: &Tensor) -> Result<Tensor> {
-        Ok(self.linear.forward(embedding)?)
+        match &self.layer {
+            Layer::Linear(linear) => Ok(linear.forward(embedding)?),
+            Layer::Prototypes(rows) => Ok(embedding.f_linear(rows, None::<Tensor>)?),
+        }
     }
 
     fn owner(&self) -> String {
@@ -56,5 +73,20 @@ impl Part for HeadUnit {
     fn parameters(&self) -> (Vec<Parameter>, Option<&str>) {
         let trained = self.trained.then(|| named_parameters(&self.owner(), &self.store));
         (trained.unwrap_or_default(), None)
+    }
+
+    fn early(&self) -> Vec<Tensor> {
+        match &self.layer {
+            Layer::Linear(_) => Vec::new(),
+            Layer::Prototypes(rows) => vec![rows.shallow_clone()],
+        }
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        if let Layer::Prototypes(rows) = &self.layer {
+            let _guard = admix_torch::no_grad();
+            rows.shallow_clone().f_copy_(&admix_api::unit(rows)?)?;
+        }
+        Ok(())
     }
 }

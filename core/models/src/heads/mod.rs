@@ -1,7 +1,9 @@
 mod linear_head;
+mod linear_neck;
 mod mlp_neck;
 
 pub use linear_head::LinearHead;
+pub use linear_neck::{LinearNeck, LinearNeckConfig};
 pub use mlp_neck::{MlpNeck, MlpNeckConfig};
 
 use admix_api::Path;
@@ -34,8 +36,10 @@ pub trait Head: std::fmt::Debug {
 /// What makes embeddings of the last map, as a recipe writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NeckConfig {
-    /// Pool, linear, ReLU, linear.
+    /// Pool, linear, ReLU, linear; with a BatchNorm before the ReLU if `norm` says so.
     Mlp(MlpNeckConfig),
+    /// Pool, linear.
+    Linear(LinearNeckConfig),
 }
 
 admix_api::plain!(NeckConfig);
@@ -48,6 +52,7 @@ impl NeckConfig {
     pub fn validate(&self) -> Result<()> {
         match self {
             Self::Mlp(mlp) => mlp.validate(),
+            Self::Linear(linear) => linear.validate(),
         }
     }
 
@@ -55,6 +60,7 @@ impl NeckConfig {
     pub fn width(&self) -> i64 {
         match self {
             Self::Mlp(mlp) => mlp.out,
+            Self::Linear(linear) => linear.out,
         }
     }
 
@@ -65,7 +71,8 @@ impl NeckConfig {
     pub fn build(&self, path: &Path, channels: i64) -> Result<Box<dyn Head>> {
         self.validate()?;
         match self {
-            Self::Mlp(mlp) => Ok(Box::new(MlpNeck::new(path, channels, mlp.hidden, mlp.out)?)),
+            Self::Mlp(mlp) => Ok(Box::new(MlpNeck::new(path, channels, mlp)?)),
+            Self::Linear(linear) => Ok(Box::new(LinearNeck::new(path, channels, linear.out)?)),
         }
     }
 }

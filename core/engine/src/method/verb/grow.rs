@@ -59,7 +59,7 @@ pub const ENTRY: Entry = Entry {
 
 /// How far a pass must have gone.
 #[derive(Debug, PartialEq, Eq, Hash)]
-enum Reach {
+pub enum Reach {
     /// The output of this stage.
     Stage(usize),
     /// The logits of this head.
@@ -87,7 +87,11 @@ fn stage_of(frame: &Frame, mixer: &str) -> Result<usize> {
     unit.needs.features.ok_or_else(none)
 }
 
-fn grow(frame: &mut Frame, pass: Id, to: Reach, at: Place) -> Result<Id> {
+/// Lets a pass run on until it has this.
+///
+/// # Errors
+/// No pass, or something that its network does not have.
+pub fn grow(frame: &mut Frame, pass: Id, to: Reach, at: Place) -> Result<Id> {
     let Some(&Pass { net, .. }) = frame.node(pass).get() else {
         return Err(Error::Input("expected a pass".into()));
     };

@@ -64,7 +64,7 @@ fn loss(frame: &mut Frame, name: &str, arguments: Vec<Id>, at: Place) -> Result<
         if unit.arguments.len() != arguments.len() {
             let wanted: Vec<String> = unit.arguments.iter().map(|a| a.describe()).collect();
             return Err(Error::Input(format!(
-                "loss `{name}` takes {} ({} given)",
+                "loss `{name}` takes {} ({} given); its settings in the recipe's `losses` may change that",
                 wanted.join(" and "),
                 arguments.len()
             )));

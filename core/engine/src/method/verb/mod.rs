@@ -8,6 +8,7 @@ mod bank;
 mod clock;
 mod contrast;
 mod draw;
+mod embed;
 mod freeze;
 mod gradient;
 mod grow;
@@ -35,11 +36,12 @@ use crate::method::handle::{self, TensorHandle};
 use crate::method::operand;
 
 /// Every verb; those of the tensor vocabulary are in [`VERBS`](crate::VERBS).
-const ALL: [Entry; 22] = [
+const ALL: [Entry; 23] = [
     input::ENTRY,
     queue::ENTRY,
     head::ENTRY,
     pass::ENTRY,
+    embed::ENTRY,
     leaf::ENTRY,
     gradient::ENTRY,
     draw::ENTRY,

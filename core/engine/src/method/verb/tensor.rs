@@ -2,8 +2,8 @@
 
 use crate::Result;
 use crate::method::handle::{Call, TensorHandle, tensor};
-use crate::method::vocabulary;
 use crate::method::{Cell, Executing, Id, Node, Op, Operand, Outcome, SlotId, refuse};
+use crate::method::{cut, vocabulary};
 use crate::world::World;
 use admix_torch::Tensor;
 
@@ -39,8 +39,10 @@ impl Operand for TensorHandle {
                 true => Vec::new(),
                 false => frame.with_graph(arguments.iter().copied()),
             };
+            let shapes: Vec<_> = arguments.iter().map(|id| frame.node(*id).shape).collect();
+            let shape = cut::shape_of(verb, &shapes, sizes);
             let applied = Applied { verb, arguments, numbers, sizes: sizes.to_vec() };
-            frame.push(Node::of(applied, at).after(parents))
+            frame.push(Node::of(applied, at).after(parents).shaped(shape))
         })
     }
 }
