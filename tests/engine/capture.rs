@@ -367,7 +367,7 @@ fn steps_that_are_not_finite_are_skipped_by_a_replay_too() {
             let factor = if t.step == 4 || t.step == 6 { 3.0e38 } else { 1.0 };
             t.learn(#{ loss: loss * factor * factor });
         }";
-    for optimizer in ["Sgd(lr: 0.05)", "AdamW(lr: 0.01)"] {
+    for optimizer in ["Sgd(lr: 0.05)", "AdamW(lr: 0.01)", "Lars(lr: 0.05)"] {
         let text = plain("mixup", "").replace("AdamW(lr: 0.01)", optimizer);
         let ran = alike(&|| session(&text, script, 9).expect("a session"), 9, &one, (1, 7), optimizer);
         let skipped =
