@@ -166,7 +166,7 @@ impl DataConfig {
 
     /// How the first view is made, by which images that are measured go, too.
     pub fn first_augment(&self) -> &AugmentChoice {
-        self.groups().first().map_or(&self.augment, |(_, augment)| augment)
+        self.groups().first().map_or(&self.augment, |&(_, augment)| augment)
     }
 
     /// The field that says how the views of a group are made.

@@ -29,7 +29,9 @@ impl Recipe {
             self.settings(&field, &choice.config.resolved())?;
         }
         self.data.validate().map_err(|error| self.data_error(error))?;
-        self.settings("data.augment", &self.data.augment.config.resolved())?;
+        for (group, (_, augment)) in self.data.groups().into_iter().enumerate() {
+            self.settings(&self.data.augment_field(group), &augment.config.resolved())?;
+        }
         for (name, param) in &self.params {
             if let Param::Number(number) = param {
                 self.number(&format!("params.{name}"), *number, true, "a finite number")?;
