@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::method::handle::{Call, TensorHandle, tensor};
 use crate::method::vocabulary;
-use crate::method::{Cell, Executing, Id, Node, Op, Operand, Outcome, SlotId, refuse};
+use crate::method::{Cell, Executing, Frame, Id, Node, Op, Operand, Outcome, SlotId, refuse};
 use crate::world::World;
 use admix_torch::Tensor;
 
@@ -39,10 +39,26 @@ impl Operand for TensorHandle {
                 true => Vec::new(),
                 false => frame.with_graph(arguments.iter().copied()),
             };
+            let shape = joined(frame, verb, &arguments, sizes);
             let applied = Applied { verb, arguments, numbers, sizes: sizes.to_vec() };
-            frame.push(Node::of(applied, at).after(parents))
+            frame.push(Node::of(applied, at).after(parents).shaped(shape))
         })
     }
+}
+
+/// The shape of batches of images of one size that are joined one behind the other, as for a pass of several views: its
+/// samples are dealt out to BatchNorm groups.
+fn joined(frame: &Frame, verb: &str, arguments: &[Id], sizes: &[i64]) -> Option<[i64; 4]> {
+    if verb != "cat" || sizes != [0] {
+        return None;
+    }
+    let mut shapes = arguments.iter().map(|id| frame.node(*id).shape);
+    let first = shapes.next()??;
+    shapes.try_fold(first, |[samples, own @ ..], shape| {
+        let [more, other @ ..] = shape?;
+        let [channels, height, width] = own;
+        (own == other).then_some([samples + more, channels, height, width])
+    })
 }
 
 impl Op for Applied {
