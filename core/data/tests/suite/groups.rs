@@ -231,8 +231,8 @@ fn groups_that_cannot_be_are_refused_at_their_field() {
         let wanted = "`data.views.1.augment.size` is 17, expected at most 16";
         assert!(text.starts_with(wanted) && text.contains("16x16"), "{text}");
     }
-    let grey = Toy { channels: 4, ..TOY };
-    let text = error(opened(&DataConfig { sets: grey.into(), ..one(&[(1, Shift {}.into()), (1, moco(8))]) }));
+    let wide = Toy { channels: 4, ..TOY };
+    let text = error(opened(&DataConfig { sets: wide.into(), ..one(&[(1, Shift {}.into()), (1, moco(8))]) }));
     assert!(text.starts_with("`data.views.1.augment` is") && text.contains("4 channels"), "{text}");
     let root = tempfile::tempdir().unwrap();
     let set = folder(root.path(), 4, &[(20, 30)]);
