@@ -50,8 +50,7 @@ pub fn random_batch(recipe: &Recipe, info: &Info, number: usize, device: Device)
     let key = Tensor::from(number as i64).f_to_device(device)?;
     let mut views = Vec::new();
     for (count, augment) in recipe.data.groups() {
-        let (height, width) =
-            augment.config.size().map_or((info.height, info.width), |size| (size, size));
+        let (height, width) = augment.config.size().map_or((info.height, info.width), |size| (size, size));
         let all = uniform_field(&key, &[count as i64 * n, info.channels, height, width])?;
         // Mean 0, variance 1, as of normalised images.
         let all = all.f_sub_scalar(0.5)?.f_mul_scalar(12f64.sqrt())?;

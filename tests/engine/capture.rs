@@ -405,7 +405,10 @@ fn views_of_two_sizes_are_captured_too_and_those_of_one_size_pass_together() {
         let text = contrast::text("moco", more).replace("Sgd(lr: 0.05)", optimizer);
         let ran = alike(&|| contrast::built(&text, CROPS), 6, &crops, (1, 4), optimizer);
         let losses = ran.reports.iter().flat_map(|report| &report.losses);
-        assert!(losses.clone().count() >= 12 && losses.clone().all(|(_, loss)| loss.double_value(&[]).is_finite()));
+        assert!(
+            losses.clone().count() >= 12
+                && losses.clone().all(|(_, loss)| loss.double_value(&[]).is_finite())
+        );
     }
 }
 

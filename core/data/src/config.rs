@@ -134,15 +134,20 @@ impl DataConfig {
     fn validate_views(&self) -> Result<()> {
         if let ViewsConfig::Groups(groups) = &self.views {
             if groups.is_empty() {
-                let wanted = "a number of views, or at least one group, such as [(count: 2, augment: Moco(size: 96))]";
+                let wanted =
+                    "a number of views, or at least one group, such as [(count: 2, augment: Moco(size: 96))]";
                 return Err(setting("data.views", "[]", wanted));
             }
             if self.augment != Self::default().augment {
-                let wanted = "left out beside groups of views: each group in `data.views` has an `augment` of its own";
+                let wanted = "none beside groups of views: each group in `data.views` has its own";
                 return Err(setting("data.augment", augment_name(&self.augment), wanted));
             }
             if let Some(at) = groups.iter().position(|group| group.count == 0) {
-                return Err(setting(format!("data.views.{at}.count"), 0, "at least 1 view, or no such group"));
+                return Err(setting(
+                    format!("data.views.{at}.count"),
+                    0,
+                    "at least 1 view, or no such group",
+                ));
             }
         }
         let groups = self.groups();

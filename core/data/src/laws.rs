@@ -11,6 +11,12 @@ pub(crate) struct Law {
     pub augmentation: Box<dyn Augmentation>,
 }
 
+impl Law {
+    fn own(&self) -> &dyn Augmentation {
+        self.augmentation.as_ref()
+    }
+}
+
 /// All groups, at least one.
 #[derive(Debug)]
 pub(crate) struct Laws {
@@ -29,7 +35,7 @@ impl Laws {
 
     /// What makes the first view.
     pub(crate) fn first(&self) -> &dyn Augmentation {
-        self.first.augmentation.as_ref()
+        self.first.own()
     }
 
     /// Views of each image in a batch.
@@ -45,13 +51,13 @@ impl Laws {
             end <= view
         });
         let last = || self.others.last().unwrap_or(&self.first);
-        own.next().unwrap_or_else(last).augmentation.as_ref()
+        own.next().unwrap_or_else(last).own()
     }
 
     /// The groups that make any of the first `views` views, each with those that it makes.
     pub(crate) fn shares(&self, views: usize) -> impl Iterator<Item = (&dyn Augmentation, Range<usize>)> {
         let shares = shares(self.iter().map(|law| law.views).collect(), views);
-        let all = self.iter().map(|law| law.augmentation.as_ref()).zip(shares);
+        let all = self.iter().map(Law::own).zip(shares);
         all.filter(|(_, share)| !share.is_empty())
     }
 }

@@ -18,12 +18,7 @@ impl Session {
     ///
     /// # Errors
     /// Whatever would fail in the run: unknown verbs, names, weights, wrong keys, spent graphs.
-    pub fn dry_run(
-        &mut self,
-        images: [i64; 2],
-        classes: i64,
-        views: &[(i64, i64)],
-    ) -> Result<Vec<String>> {
+    pub fn dry_run(&mut self, images: [i64; 2], classes: i64, views: &[(i64, i64)]) -> Result<Vec<String>> {
         let [samples, channels] = images;
         let device = self.world().device;
         let clock = self.clock();

@@ -106,7 +106,8 @@ impl Request {
             Make::Given(views) => views.len(),
         };
         let mut sheets = Vec::new();
-        for (group, share) in set.shares(views).into_iter().enumerate().filter(|(_, share)| !share.is_empty()) {
+        for (group, share) in set.shares(views).into_iter().enumerate().filter(|(_, share)| !share.is_empty())
+        {
             let Cut { cutter, size, .. } = &set.cuts[group];
             sheets.push(match (cutter, set.one_size) {
                 (Some(_), _) => {
@@ -192,14 +193,8 @@ impl Job {
             blocks.push((block, Vec::with_capacity(own.len() * n)));
             pictures.extend(own.into_iter().map(|picture| (number, picture)));
         }
-        let state = State {
-            slots,
-            blocks: Some(blocks),
-            views: Arc::default(),
-            left: n,
-            fault: None,
-            over: n == 0,
-        };
+        let state =
+            State { slots, blocks: Some(blocks), views: Arc::default(), left: n, fault: None, over: n == 0 };
         let (given_up, done) = (AtomicBool::new(false), Condvar::new());
         Ok(Self { set, request, pictures, given_up, state: Mutex::new(state), done })
     }

@@ -24,7 +24,8 @@ fn small(size: i64) -> AugmentChoice {
 }
 
 fn groups(groups: &[(usize, AugmentChoice)]) -> ViewsConfig {
-    let group = |(count, augment): &(usize, AugmentChoice)| ViewGroup { count: *count, augment: augment.clone() };
+    let group =
+        |(count, augment): &(usize, AugmentChoice)| ViewGroup { count: *count, augment: augment.clone() };
     ViewsConfig::Groups(groups.iter().map(group).collect())
 }
 
@@ -42,7 +43,9 @@ fn folder(root: &Path, train: u32, sizes: &[(u32, u32)]) -> DataConfig {
     let file = |split: &str, at: u32| {
         let (height, width) = sizes[at as usize % sizes.len()];
         let image = RgbImage::from_fn(width, height, |x, y| {
-            let wave = |step: f64| ((f64::from(x) * step + f64::from(y * (at + 1)) * 0.11).sin() * 90.0 + 120.0) as u8;
+            let wave = |step: f64| {
+                ((f64::from(x) * step + f64::from(y * (at + 1)) * 0.11).sin() * 90.0 + 120.0) as u8
+            };
             Rgb([wave(0.2), wave(0.37), wave(0.05)])
         });
         let class = if at.is_multiple_of(2) { "ant" } else { "bee" };
@@ -100,9 +103,7 @@ fn a_number_of_views_is_one_group_to_the_bit() {
 fn views_of_a_group_depend_on_their_numbers_and_on_no_other_group() {
     for streamed in [false, true] {
         let storage = if streamed { Storage::Stream } else { Storage::Device };
-        let views = |views: ViewsConfig| {
-            batch(&DataConfig { storage, workers: Some(2), ..toy(views) }).views
-        };
+        let views = |views: ViewsConfig| batch(&DataConfig { storage, workers: Some(2), ..toy(views) }).views;
         let all = views(groups(&[(2, moco(16)), (3, small(8))]));
         for other in [
             views(groups(&[(2, small(10)), (3, small(8))])),
@@ -217,7 +218,7 @@ fn groups_that_cannot_be_are_refused_at_their_field() {
         (one(&[(2, moco(16)), (0, moco(8))]), "`data.views.1.count` is 0"),
         (one(&[(9, moco(16)), (8, moco(8))]), "`data.views` is 17, expected 1 to 16 views"),
         (one(&[(2, moco(16)), (6, moco(3))]), "`data.views.1.augment.size` is 3"),
-        (beside, "`data.augment` is Moco, expected left out beside groups of views"),
+        (beside, "`data.augment` is Moco, expected none beside groups of views"),
         (DataConfig { flip: false, ..one(&[(2, moco(16))]) }, "`data.flip` is false"),
     ] {
         let text = error(config.validate());

@@ -223,7 +223,8 @@ fn measured_batches_do_not_depend_on_what_was_asked_for_before() {
 fn a_set_that_is_no_folder_can_be_streamed_too() {
     let toy = Toy { classes: 3, train: 40, test: 9, size: 16, channels: 3 };
     // Crops and flips alone are the same to the bit.
-    let set = DataConfig { sets: toy.into(), views: 2.into(), crop: Some(3), per_class: Some(9), ..config("toy") };
+    let set =
+        DataConfig { sets: toy.into(), views: 2.into(), crop: Some(3), per_class: Some(9), ..config("toy") };
     let streamed =
         |set: &DataConfig| open(&DataConfig { storage: Storage::Stream, workers: Some(3), ..set.clone() });
     let (ours, theirs) = (streamed(&set), open(&set));

@@ -76,9 +76,8 @@ impl Lars {
     /// The gradients that SGD then takes: those of adapted parameters are new ones.
     fn adapted(&self, bucket: &Bucket) -> Result<Vec<Tensor>> {
         let Bucket { parameters, gradients, weight_decay, .. } = bucket;
-        let chosen: Vec<usize> = (0..parameters.len())
-            .filter(|&at| self.adapt_vectors || parameters[at].dim() > 1)
-            .collect();
+        let chosen: Vec<usize> =
+            (0..parameters.len()).filter(|&at| self.adapt_vectors || parameters[at].dim() > 1).collect();
         let of = |all: &[Tensor]| chosen.iter().map(|&at| all[at].shallow_clone()).collect::<Vec<_>>();
         let options = TrustOptions { trust: self.trust, weight_decay: *weight_decay, eps: self.eps };
         let scaled = admix_torch::trust_scaled(&of(parameters), &of(gradients), &options)?;
@@ -128,7 +127,8 @@ mod tests {
     }
 
     fn gradients(step: usize) -> Vec<Tensor> {
-        let gradient = |(at, shape): (usize, &&[i64])| wild(shape, 2.0 + at as f64 + step as f64, Kind::Float);
+        let gradient =
+            |(at, shape): (usize, &&[i64])| wild(shape, 2.0 + at as f64 + step as f64, Kind::Float);
         SHAPES.iter().enumerate().map(gradient).collect()
     }
 
@@ -190,7 +190,8 @@ mod tests {
             rule.step(&bucket, &scalar(0.5), &scalar(0.0)).expect("a step");
             bucket.parameters
         };
-        let (excluded, adapted) = (run(&Lars::default()), run(&Lars { adapt_vectors: true, ..Lars::default() }));
+        let (excluded, adapted) =
+            (run(&Lars::default()), run(&Lars { adapt_vectors: true, ..Lars::default() }));
         let plain = &parameters()[1] - 0.5 * &gradients(0)[1];
         assert!(excluded[1].allclose(&plain, 1e-6, 1e-6, false));
         assert_ne!(excluded[1], adapted[1]);

@@ -3,9 +3,11 @@
 use std::fmt::Display;
 
 use admix_api::{Choice, Served};
+use admix_data::ViewsConfig;
 
 use serde_json::Value as Json;
 
+use super::locate;
 use super::recipe::Recipe;
 use super::sections::PairConfig;
 use crate::loggers::Logger;
@@ -27,6 +29,12 @@ impl Recipe {
             let field = format!("losses.{name}");
             choice.config.validate().map_err(|error| self.plugin_error(&field, error))?;
             self.settings(&field, &choice.config.resolved())?;
+        }
+        if matches!(self.data.views, ViewsConfig::Groups(_))
+            && locate::find(&self.text, "data.augment").is_some()
+        {
+            let wanted = "none beside groups of views: each group in `data.views` has its own";
+            return self.refuse("data.augment", &"given", wanted);
         }
         self.data.validate().map_err(|error| self.data_error(error))?;
         for (group, (_, augment)) in self.data.groups().into_iter().enumerate() {
