@@ -394,7 +394,7 @@ const CROPS: &str = r#"
 
 fn crops(number: i64) -> Vec<Batch> {
     let view = |(at, side): (i64, i64)| contrast::wave_of(number + 7 * at, 8, side);
-    let views = [(0, 12), (1, 12), (2, 6), (3, 6), (4, 6)].map(view).to_vec();
+    let views = [(0, 12), (1, 12), (2, 6), (3, 6), (4, 6)].map(view).into();
     let index = Tensor::arange(8, (Kind::Int64, Device::Cpu));
     vec![Batch::of_views(views, index.zeros_like(), index).expect("a batch")]
 }

@@ -67,7 +67,7 @@ pub(crate) fn shares(mut groups: Vec<usize>, views: usize) -> Vec<Range<usize>> 
     if let Some(last) = groups.last_mut() {
         *last = views;
     }
-    let mut start = 0;
+    let mut start = 0usize;
     let share = |count: usize| {
         let own = start..start.saturating_add(count).min(views);
         start = own.end;
