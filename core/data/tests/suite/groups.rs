@@ -199,8 +199,8 @@ fn groups_are_read_and_a_number_is_written_as_ever() {
     for (text, wanted) in [
         ("(views: -1)", "a number of views, or a list of groups"),
         ("(views: \"two\")", "a number of views, or a list of groups"),
-        ("(views: [(augment: Shift)])", "missing field `count`"),
-        ("(views: [(count: 2)])", "missing field `augment`"),
+        ("(views: [(augment: Shift)])", "missing field named `count`"),
+        ("(views: [(count: 2)])", "missing field named `augment`"),
         ("(views: [(count: 2, augment: Shift, size: 3)])", "size"),
         ("(views: [2])", "ViewGroup"),
     ] {
