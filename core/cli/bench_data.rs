@@ -42,8 +42,8 @@ struct Report {
     threads: usize,
     batch: usize,
     views: usize,
-    /// Height and width of a view.
-    view_size: (i64, i64),
+    /// Height and width of each view.
+    view_sizes: Vec<(i64, i64)>,
     batches: u32,
     /// Images, not views: batches made whole, on the device, normalised.
     images_per_s: f64,
@@ -160,7 +160,7 @@ fn time(args: &DataArgs, recipe: &Recipe, dataset: &Dataset, device: Device) -> 
         threads: threads(),
         batch: recipe.batch,
         views: dataset.views(),
-        view_size: dataset.view_size(),
+        view_sizes: dataset.view_sizes(),
         batches: args.batches,
         images_per_s: recipe.batch as f64 * f64::from(args.batches) / seconds,
         ms_per_batch: 1e3 * seconds / f64::from(args.batches),
@@ -190,10 +190,11 @@ fn streamed(before: Worked, after: Worked, wait: f64) -> Streamed {
 
 fn told(report: &Report) -> String {
     let row = |name: &str, value: String| vec![name.to_string(), value];
-    let (height, width) = report.view_size;
+    let groups = report.view_sizes.chunk_by(|a, b| a == b);
+    let told = groups.map(|group| format!("{} views of {}x{}", group.len(), group[0].0, group[0].1));
     let mut rows = vec![
         row("recipe", report.recipe.clone()),
-        row("data", format!("{}, {} views of {height}x{width}", report.data, report.views)),
+        row("data", format!("{}, {}", report.data, told.collect::<Vec<_>>().join(" and "))),
         row("device", format!("{} ({} threads)", report.device, report.threads)),
         row(
             "batches",

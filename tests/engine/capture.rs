@@ -13,7 +13,7 @@ use admix_engine::{
     CaptureReport, Clock, CudaRecorder, Error, Execution, Fixed, GraphRecorder, Result, Session, StepOptions,
     StepReport, Work, bundled, evaluate,
 };
-use admix_torch::{GraphId, SyncCounter, Tensor, copy_all};
+use admix_torch::{Device, GraphId, Kind, SyncCounter, Tensor, copy_all};
 
 use super::recorded::branching;
 use super::toy::Toy;
@@ -401,7 +401,7 @@ fn steps_that_are_not_finite_are_skipped_by_a_replay_too() {
             let factor = if t.step == 4 || t.step == 6 { 3.0e38 } else { 1.0 };
             t.learn(#{ loss: loss * factor * factor });
         }";
-    for optimizer in ["Sgd(lr: 0.05)", "AdamW(lr: 0.01)"] {
+    for optimizer in ["Sgd(lr: 0.05)", "AdamW(lr: 0.01)", "Lars(lr: 0.05)"] {
         let text = plain("mixup", "").replace("AdamW(lr: 0.01)", optimizer);
         let ran = alike(&|| session(&text, script, 9).expect("a session"), 9, &one, (1, 7), optimizer);
         let skipped =
@@ -409,6 +409,52 @@ fn steps_that_are_not_finite_are_skipped_by_a_replay_too() {
         let at: Vec<usize> = (0..9).filter(|step| skipped(&ran.reports[*step])).collect();
         assert_eq!(at, [4, 6], "{optimizer}");
     }
+}
+
+/// Two large views and three small ones, those of a size in one pass.
+const CROPS: &str = r#"
+    fn weights(t) { #{ large: 1.0, small: 1.0 } }
+    fn step(t) {
+        let queue = t.queue("keys");
+        let key = t.pass("k", t.views[1]).unit();
+        let large = t.pass("q", cat([t.views[0], t.views[1]], 0)).unit();
+        let small = t.pass("q", cat([t.views[2], t.views[3], t.views[4]], 0)).unit();
+        t.learn(#{
+            large: t.loss("info_nce", large, cat([key, key], 0), queue),
+            small: t.loss("info_nce", small, cat([key, key, key], 0), queue),
+        });
+        t.enqueue("keys", key);
+    }"#;
+
+fn crops(number: i64) -> Vec<Batch> {
+    let view = |(at, side): (i64, i64)| contrast::wave_of(number + 7 * at, 8, side);
+    let views = [(0, 12), (1, 12), (2, 6), (3, 6), (4, 6)].map(view).into();
+    let index = Tensor::arange(8, (Kind::Int64, Device::Cpu));
+    vec![Batch::of_views(views, index.zeros_like(), index).expect("a batch")]
+}
+
+#[test]
+fn views_of_two_sizes_are_captured_too_and_those_of_one_size_pass_together() {
+    for (more, optimizer) in [("", "Sgd(lr: 0.05)"), ("bn_groups: 2,", "Lars(lr: 0.5)")] {
+        let text = contrast::text("moco", more).replace("Sgd(lr: 0.05)", optimizer);
+        let ran = alike(&|| contrast::built(&text, CROPS), 6, &crops, (1, 4), optimizer);
+        let losses = ran.reports.iter().flat_map(|report| &report.losses);
+        assert!(
+            losses.clone().count() >= 12
+                && losses.clone().all(|(_, loss)| loss.double_value(&[]).is_finite())
+        );
+    }
+}
+
+#[test]
+fn a_dry_run_has_views_of_the_sizes_of_a_batch() {
+    let mut session = contrast::built(&contrast::text("moco", ""), CROPS);
+    let sizes = [(12, 12), (12, 12), (6, 6), (6, 6), (6, 6)];
+    assert_eq!(session.dry_run([8, 3], 5, &sizes).expect("a method that runs"), Vec::<String>::new());
+    let mut session = contrast::built(&contrast::text("moco", ""), CROPS);
+    let uneven = [(12, 12), (12, 12), (6, 6), (8, 8), (6, 6)];
+    let text = session.dry_run([8, 3], 5, &uneven).expect_err("views of two sizes").to_string();
+    assert!(text.starts_with("test.rhai:7") && text.contains("size 6 but got size 8"), "{text}");
 }
 
 #[test]

@@ -210,7 +210,7 @@ fn dry_calls_try_every_mixer_of_a_choice() {
     let of = r#"{"a": 1.0, "b": 1.0, "c": 1.0, "d": 1.0, "e": 1e-9}"#;
     let mut session =
         session(&recipe(&format!(r#"{five}, "mix": Choice(of: {of})"#)), script, 4).expect("a session");
-    let message = session.dry_run([4, 3, 16, 16], 5, 1).expect_err("MixUp has no mask").to_string();
+    let message = session.dry_run([4, 3], 5, &[(16, 16)]).expect_err("MixUp has no mask").to_string();
     assert!(message.contains("`mask`"), "{message}");
 }
 

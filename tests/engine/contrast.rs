@@ -59,8 +59,13 @@ fn bundled_session(method: &str, more: &str) -> Session {
 
 /// Images `[N, 3, 12, 12]` of their own for each number.
 fn wave(number: i64, n: i64) -> Tensor {
-    let ramp = Tensor::arange(n * 3 * 144, (Kind::Float, Device::Cpu)) * 0.37 + number as f64;
-    ramp.sin().reshape([n, 3, 12, 12])
+    wave_of(number, n, 12)
+}
+
+/// Images `[N, 3, side, side]` of their own for each number.
+pub fn wave_of(number: i64, n: i64, side: i64) -> Tensor {
+    let ramp = Tensor::arange(n * 3 * side * side, (Kind::Float, Device::Cpu)) * 0.37 + number as f64;
+    ramp.sin().reshape([n, 3, side, side])
 }
 
 /// Two views that differ.

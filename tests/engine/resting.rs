@@ -106,6 +106,6 @@ fn the_dry_calls_mix_by_every_option_of_a_choice_that_may_rest() {
     std::fs::write(&file, "fn mix(m) { throw \"broken on purpose\"; }").expect("written");
     let options = format!("\"a\": MixUp(), \"b\": Script({:?})", file.display().to_string());
     let mut session = of(&format!("Choice(of: {{\"a\": 1.0, \"b\": 1.0}}, prob: 0.5), {options}"));
-    let refused = session.dry_run([8, 3, 16, 16], 5, 1).expect_err("refused").to_string();
+    let refused = session.dry_run([8, 3], 5, &[(16, 16)]).expect_err("refused").to_string();
     assert!(refused.contains("broken on purpose"), "{refused}");
 }

@@ -5,6 +5,7 @@ mod browser;
 mod choice;
 mod clusters;
 mod crashes;
+mod crops;
 mod detection;
 mod diverging;
 mod errors;

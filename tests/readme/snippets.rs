@@ -105,8 +105,9 @@ fn every_script_in_the_documents_compiles_and_runs_dry() {
         }
         let mut session =
             session(STAGE, &whole_method(&block.text), 10).unwrap_or_else(|e| panic!("{}: {e}", block.at()));
-        let warnings =
-            session.dry_run([4, 3, 16, 16], 5, 2).unwrap_or_else(|error| panic!("{}: {error}", block.at()));
+        let warnings = session
+            .dry_run([4, 3], 5, &[(16, 16); 2])
+            .unwrap_or_else(|error| panic!("{}: {error}", block.at()));
         if block.text.contains("fn step(") {
             assert!(warnings.is_empty(), "{}: {warnings:?}", block.at());
         }

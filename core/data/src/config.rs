@@ -7,12 +7,13 @@ use admix_api::{Registry, section};
 use crate::augment::{AugmentChoice, Shift};
 use crate::datasets::SetSettings;
 use crate::error::{check_name, of_entry, setting};
+use crate::groups::ViewsConfig;
 use crate::import::{Channels, Exif};
 use crate::stream::{Asked, BrokenFiles, Reading, SIZE, Storage};
 use crate::{Result, TrainSplit};
 
 /// Most views of an image in a batch.
-const MOST_VIEWS: usize = 8;
+const MOST_VIEWS: usize = 16;
 
 section! {
     /// The `data` part of a recipe. By default the embedded set, under the CIFAR augmentation of the paper (spec: random crop
@@ -51,9 +52,12 @@ section! {
         pub test_resize: Option<i64> = None,
         /// Keep the first so many training images of each class, in the order of the files; a smaller class stays whole.
         pub per_class: Option<usize> = None,
-        /// Views of each training image in a batch, each augmented on its own, 1 to 8; self-supervised methods take 2.
-        pub views: usize = 1,
-        /// How every view of a training image is made: an augmentation, such as `Shift`, `ResizedCrop()` or `Moco()`.
+        /// Views of each training image in a batch, each augmented on its own, 1 to 16; self-supervised methods take 2. A list
+        /// of groups for views that are made in several ways: `[(count: 2, augment: Moco(size: 96)), (count: 6, augment:
+        /// Moco(size: 40, scale: (0.05, 0.14)))]`. Images that are measured go by the first group.
+        pub views: ViewsConfig = ViewsConfig::Count(1),
+        /// How every view of a training image is made: an augmentation, such as `Shift`, `ResizedCrop()` or `Moco()`. Groups of
+        /// views have their own.
         pub augment: AugmentChoice = Shift {}.into(),
         /// Flip half of the training images left to right; for augmentations that heed it, such as `Shift`.
         pub flip: bool = true,
@@ -89,13 +93,11 @@ impl DataConfig {
         if self.per_class == Some(0) {
             return Err(setting("data.per_class", "0", "at least 1, or None for all images"));
         }
-        if !(1..=MOST_VIEWS).contains(&self.views) {
-            return Err(setting("data.views", self.views, "1 to 8 views of each image"));
-        }
+        self.validate_views()?;
         self.validate_stream()?;
-        self.augment.validate().map_err(|error| of_entry("data.augment", error))?;
         let default = Self::default();
-        let heeds = self.augment.config.heeds();
+        let heeds: Vec<&str> =
+            self.groups().iter().flat_map(|(_, augment)| augment.config.heeds()).copied().collect();
         let unheeded = |field: &str, got: String| {
             let wanted =
                 "its default, as it acts under `augment: Shift` only; give the setting to `augment` itself";
@@ -128,6 +130,58 @@ impl DataConfig {
         self.sets.validate()
     }
 
+    /// Checks how many views there are and how they are made.
+    fn validate_views(&self) -> Result<()> {
+        if let ViewsConfig::Groups(groups) = &self.views {
+            if groups.is_empty() {
+                let wanted =
+                    "a number of views, or at least one group, such as [(count: 2, augment: Moco(size: 96))]";
+                return Err(setting("data.views", "[]", wanted));
+            }
+            if self.augment != Self::default().augment {
+                let wanted = "none beside groups of views: each group in `data.views` has its own";
+                return Err(setting("data.augment", augment_name(&self.augment), wanted));
+            }
+            if let Some(at) = groups.iter().position(|group| group.count == 0) {
+                return Err(setting(
+                    format!("data.views.{at}.count"),
+                    0,
+                    "at least 1 view, or no such group",
+                ));
+            }
+        }
+        let groups = self.groups();
+        let views = groups.iter().fold(0usize, |all, (count, _)| all.saturating_add(*count));
+        if !(1..=MOST_VIEWS).contains(&views) {
+            return Err(setting("data.views", views, &format!("1 to {MOST_VIEWS} views of each image")));
+        }
+        for (at, (_, augment)) in groups.into_iter().enumerate() {
+            augment.validate().map_err(|error| of_entry(&self.augment_field(at), error))?;
+        }
+        Ok(())
+    }
+
+    /// The groups of views: how many views each has, and how they are made. At least one group in valid settings.
+    pub fn groups(&self) -> Vec<(usize, &AugmentChoice)> {
+        match &self.views {
+            ViewsConfig::Count(count) => vec![(*count, &self.augment)],
+            ViewsConfig::Groups(groups) => groups.iter().map(|group| (group.count, &group.augment)).collect(),
+        }
+    }
+
+    /// How the first view is made, by which images that are measured go, too.
+    pub fn first_augment(&self) -> &AugmentChoice {
+        self.groups().first().map_or(&self.augment, |&(_, augment)| augment)
+    }
+
+    /// The field that says how the views of a group are made.
+    pub fn augment_field(&self, group: usize) -> String {
+        match self.views {
+            ViewsConfig::Count(_) => "data.augment".into(),
+            ViewsConfig::Groups(_) => format!("data.views.{group}.augment"),
+        }
+    }
+
     /// Checks what is about threads and about images that differ in size.
     fn validate_stream(&self) -> Result<()> {
         if let Some(workers) = self.workers.filter(|workers| !(1..=1024).contains(workers)) {
@@ -139,7 +193,7 @@ impl DataConfig {
             return Err(setting("data.broken.limit", limit, "a share of the files, 0 to 1"));
         }
         let Some(shorter) = self.test_resize else { return Ok(()) };
-        let size = self.augment.config.size().unwrap_or(SIZE);
+        let size = self.first_augment().config.size().unwrap_or(SIZE);
         if !(size..=4096).contains(&shorter) {
             let wanted =
                 format!("{size} to 4096 pixels, as {size}x{size} are cut out, or None for 256/224 of that");
@@ -174,10 +228,10 @@ impl DataConfig {
             None => Ok(()),
         }
     }
+}
 
-    /// The augmentation's name as recipes write it.
-    pub(crate) fn augment_name(&self) -> String {
-        let words = self.augment.plugin.split('_');
-        words.map(|word| word[..1].to_uppercase() + &word[1..]).collect()
-    }
+/// An augmentation's name as recipes write it.
+pub(crate) fn augment_name(augment: &AugmentChoice) -> String {
+    let words = augment.plugin.split('_');
+    words.map(|word| word[..1].to_uppercase() + &word[1..]).collect()
 }

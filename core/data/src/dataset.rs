@@ -3,11 +3,12 @@
 use admix_api::{Draws, Streams};
 use admix_torch::{Device, Kind, Tensor, upload_aside};
 
-use crate::augment::{Augmentation, AugmentationConfig, Setup, Views};
+use crate::augment::{AugmentationConfig, Setup, Views};
 use crate::batch::Batch;
 use crate::config::DataConfig;
 use crate::drawn::Drawn;
 use crate::error::of_entry;
+use crate::laws::{Law, Laws};
 use crate::resident::Resident;
 use crate::stream::{Broken, Done, Fit, Stream, Ticket, Worked};
 use crate::tensors::upload;
@@ -21,9 +22,8 @@ pub struct Dataset {
     /// The training images with labels, where `train` is another set.
     pub(crate) labelled: Option<Resident>,
     pub(crate) test: Resident,
-    pub(crate) views: usize,
     /// How training images become views.
-    pub(crate) law: Box<dyn Augmentation>,
+    pub(crate) laws: Laws,
     /// `[1, C, 1, 1]`: pixel * scale + shift is the normalised value.
     pub(crate) scale: Tensor,
     pub(crate) shift: Tensor,
@@ -40,15 +40,15 @@ impl Dataset {
     pub fn augmented_by(&self, augment: &dyn AugmentationConfig) -> Result<Self> {
         let DataConfig { flip, crop, .. } = DataConfig::default();
         augment.validate().map_err(|error| of_entry("data.augment", error))?;
-        let law = augment.build(&Setup { info: &self.info, device: self.device, flip, crop })?;
-        let stream = self.stream.as_ref().map(|stream| stream.under(law.as_ref()));
+        let augmentation = augment.build(&Setup { info: &self.info, device: self.device, flip, crop })?;
+        let laws = Laws::new(Law { views: 1, augmentation }, Vec::new());
+        let stream = self.stream.as_ref().map(|stream| stream.under(&laws));
         Ok(Self {
             info: self.info.clone(),
             train: self.train.shallow_clone(),
             labelled: self.labelled.as_ref().map(Resident::shallow_clone),
             test: self.test.shallow_clone(),
-            views: 1,
-            law,
+            laws,
             scale: self.scale.shallow_clone(),
             shift: self.shift.shallow_clone(),
             device: self.device,
@@ -102,12 +102,17 @@ impl Dataset {
 
     /// Views of each training image in a batch.
     pub fn views(&self) -> usize {
-        self.views
+        self.laws.views()
     }
 
-    /// Height and width of the views of training images.
+    /// Height and width of the first view of training images.
     pub fn view_size(&self) -> (i64, i64) {
-        self.law.size()
+        self.laws.first().size()
+    }
+
+    /// Height and width of each view of training images.
+    pub fn view_sizes(&self) -> Vec<(i64, i64)> {
+        (0..self.views()).map(|view| self.laws.of_view(view).size()).collect()
     }
 
     /// How images that are measured are made from their pictures.
@@ -116,7 +121,7 @@ impl Dataset {
         self.stream.as_ref().map_or(Fit::Whole { height, width }, Stream::fit)
     }
 
-    /// Draws what happens to each of `n` training images in one view.
+    /// Draws what happens to each of `n` training images in one view of the first group.
     ///
     /// # Errors
     /// The set is streamed and its images differ in size: what is drawn depends on it. [`Dataset::loader`] and
@@ -127,16 +132,17 @@ impl Dataset {
             let wanted = "images of one size: views are drawn as the images are read".into();
             return Err(Error::Shape { what: "an augmentation", got, wanted });
         }
-        Ok(self.drawn(n, draws))
+        Ok(self.drawn(0, n, draws))
     }
 
-    fn drawn(&self, n: usize, draws: &mut Draws) -> Views {
-        self.law.draw(&vec![(self.info.height, self.info.width); n], draws)
+    /// Draws the view of this number.
+    fn drawn(&self, view: usize, n: usize, draws: &mut Draws) -> Views {
+        self.laws.of_view(view).draw(&vec![(self.info.height, self.info.width); n], draws)
     }
 
     /// The names of the draws of each view: the first has no name, so that another number of views changes none of them.
     pub fn view_names(&self) -> Vec<String> {
-        (0..self.views).map(|view| if view == 0 { String::new() } else { view.to_string() }).collect()
+        (0..self.views()).map(|view| if view == 0 { String::new() } else { view.to_string() }).collect()
     }
 
     /// What the threads of a streamed set did so far; `None` for a resident one.
@@ -174,7 +180,8 @@ impl Dataset {
             return self.of_drawn(stream.ask_views(self.positions(index)?, drawn.clone())?, drawn);
         }
         let n = index.numel();
-        let views: Vec<Views> = drawn.draws().map(|mut draws| self.drawn(n, &mut draws)).collect();
+        let draws = drawn.draws().enumerate();
+        let views: Vec<Views> = draws.map(|(view, mut draws)| self.drawn(view, n, &mut draws)).collect();
         self.augmented_batch_of(split, index, &views)
     }
 
@@ -187,7 +194,7 @@ impl Dataset {
     }
 
     /// Training images `index` (`[N]` i64 on the device, each below `len(Split::Train)`) in one view for each of
-    /// `augmentations`, normalised.
+    /// `augmentations`, normalised: those of the first group of views, then those of the next.
     ///
     /// # Errors
     /// There is no augmentation, one of them differs in size from `index`, is of another law than the dataset's, or
@@ -216,7 +223,11 @@ impl Dataset {
         if let Some(stream) = &self.stream {
             return self.streamed_batch(stream, index, augmentations);
         }
-        let views = self.all_normalised(self.law.apply(&part.pixels, index, augmentations)?)?;
+        let mut views = Vec::with_capacity(augmentations.len());
+        for (law, share) in self.laws.shares(augmentations.len()) {
+            views.extend(law.apply(&part.pixels, index, &augmentations[share])?);
+        }
+        let views = self.all_normalised(views)?;
         let labels = part.labels.f_index_select(0, index)?;
         Batch::of_views(views, labels, index.shallow_clone()).ok_or_else(no_view)
     }
@@ -295,29 +306,33 @@ impl Dataset {
     /// A batch of drawn views, once the threads have made it.
     pub(crate) fn of_drawn(&self, ticket: Ticket, drawn: &Drawn) -> Result<Batch> {
         let mut done = ticket.wait()?;
-        if self.law.cropped().is_none() {
-            let n = done.images.len();
-            done.views = drawn.draws().map(|mut draws| self.drawn(n, &mut draws)).collect();
+        let n = done.images.len();
+        for ((view, mut draws), own) in drawn.draws().enumerate().zip(&mut done.views) {
+            if self.laws.of_view(view).cropped().is_none() {
+                *own = self.drawn(view, n, &mut draws);
+            }
         }
         self.finished(&done)
     }
 
     /// Training images in given views.
     fn streamed_batch(&self, stream: &Stream, index: &Tensor, views: &[Views]) -> Result<Batch> {
-        let ticket = stream.ask_given(self.positions(index)?, views)?;
-        self.finished(&Done { views: views.to_vec(), ..ticket.wait()? })
+        self.finished(&stream.ask_given(self.positions(index)?, views)?.wait()?)
     }
 
     /// The device's part of a training batch.
     fn finished(&self, done: &Done) -> Result<Batch> {
-        let bytes = self.uploaded(&done.bytes)?;
-        let views = match self.law.cropped() {
-            Some(cropped) => cropped.finish(&bytes, &done.views)?,
-            None => {
-                let all = Tensor::f_arange(done.images.len() as i64, (Kind::Int64, self.device))?;
-                self.law.apply(&bytes, &all, &done.views)?
-            }
-        };
+        let mut views = Vec::with_capacity(done.views.len());
+        for ((law, share), bytes) in self.laws.shares(done.views.len()).zip(&done.bytes) {
+            let (bytes, drawn) = (self.uploaded(bytes)?, &done.views[share]);
+            views.extend(match law.cropped() {
+                Some(cropped) => cropped.finish(&bytes, drawn)?,
+                None => {
+                    let all = Tensor::f_arange(done.images.len() as i64, (Kind::Int64, self.device))?;
+                    law.apply(&bytes, &all, drawn)?
+                }
+            });
+        }
         let views = self.all_normalised(views)?;
         let index: Vec<i64> = done.images.iter().map(|&at| at as i64).collect();
         let index = upload(&index, self.device)?;
@@ -328,14 +343,14 @@ impl Dataset {
     /// Images `start..start + n` of a split, which is known to be a part of it, as they are measured.
     fn streamed_clean(&self, stream: &Stream, split: Split, start: usize, n: usize) -> Result<Tensor> {
         let done = stream.clean((split, start, n), self.len(split))?;
-        self.normalised(&self.uploaded(&done.bytes)?)
+        self.normalised(&self.uploaded(done.measured()?)?)
     }
 
     /// Bytes `[n, C, H, W]` of images as they are measured.
     fn streamed_bytes(&self, stream: &Stream, split: Split, indices: &[i64]) -> Result<Tensor> {
         let images = self.checked(split, indices)?;
         let done = stream.ask_clean(split, images)?.wait()?;
-        self.uploaded(&done.bytes)
+        self.uploaded(done.measured()?)
     }
 
     /// Host bytes on the device, copied while it does what it was asked for before.

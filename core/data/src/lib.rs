@@ -7,6 +7,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `config.rs` | what a recipe says about its data |
+//! | `groups.rs` | how many views a batch holds, in groups that are made alike |
 //! | `datasets/` | the kind `dataset`: its trait and contract, and one file for each set |
 //! | `augment/` | the kind `augmentation`: its trait and contract, one file for each, and what they are made of |
 //! | `lookup.rs` | which dataset a name stands for |
@@ -18,6 +19,7 @@
 //! | `source.rs` | a whole set in host memory |
 //! | `info.rs` | what is known of a set that was read, and the names of splits |
 //! | `open.rs` | a set is opened: on the device, or behind threads |
+//! | `laws.rs` | the augmentations of a dataset, one for each group of views |
 //! | `dataset.rs` | the opened set and its batches |
 //! | `stand_in.rs` | a set without images, for checks where its files are not there |
 //! | `resident.rs` | one split on the device |
@@ -37,8 +39,10 @@ mod datasets;
 mod drawn;
 mod error;
 mod fetch;
+mod groups;
 mod import;
 mod info;
+mod laws;
 mod list;
 mod loader;
 mod lookup;
@@ -63,6 +67,7 @@ pub use datasets::{
 };
 pub use error::{Error, Malformed, Result};
 pub use fetch::{Fetched, GetOptions, GetReport};
+pub use groups::{ViewGroup, ViewsConfig};
 pub use import::{Arranged, Channels, Decoded, Exif, ImportOptions, ImportReport, Layout, Numbering, Planar};
 pub use info::{Info, Split, TrainSplit};
 pub use loader::{AHEAD, Loader, Pass};

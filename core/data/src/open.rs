@@ -6,16 +6,18 @@ use std::thread;
 use admix_api::{Registry, Streams};
 use admix_torch::{Device, Tensor};
 
-use crate::augment::{Augmentation, Setup};
-use crate::config::DataConfig;
+use crate::augment::Setup;
+use crate::config::{DataConfig, augment_name};
 use crate::dataset::Dataset;
 use crate::error::setting;
+use crate::groups::ViewsConfig;
+use crate::laws::{Law, Laws};
 use crate::lookup::Datasets;
 use crate::resident::Resident;
 use crate::source::Source;
 use crate::stream::{Clean, Folder, Images, SIZE, Storage, Stream, Unread};
 use crate::tensors::per_channel;
-use crate::{Info, Result, TrainSplit};
+use crate::{Error, Info, Result, TrainSplit};
 
 impl Dataset {
     /// Reads the dataset and moves it to the device, or lists its images and starts the threads that read them.
@@ -70,7 +72,7 @@ impl Dataset {
         };
         info.train = train.n;
         info.split = if labelled.is_some() { config.split } else { TrainSplit::of_classes(info.classes) };
-        let law = law(config, &info, device)?;
+        let laws = laws(config, &info, device, true)?;
         let (scale, shift) = normalisation(&info, device)?;
         tracing::info!(
             name = info.name,
@@ -81,8 +83,7 @@ impl Dataset {
             "dataset opened"
         );
         let test = Resident::new(&test, device)?;
-        let views = config.views;
-        Ok(Self { train, labelled, test, views, law, scale, shift, device, info, stream: None })
+        Ok(Self { train, labelled, test, laws, scale, shift, device, info, stream: None })
     }
 
     /// Images that threads read as they are needed.
@@ -94,11 +95,11 @@ impl Dataset {
         }
         own_normalisation(config, &mut unread.info)?;
         let info = unread.info.clone();
-        let law = law(config, &info, device)?;
+        let laws = laws(config, &info, device, matches!(unread.clean, Clean::Whole(_)))?;
         let labels = unread.labels.clone();
         let workers =
             config.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZero::get));
-        let stream = Stream::start(unread, law.as_ref(), workers, matches!(device, Device::Cuda(_)))?;
+        let stream = Stream::start(unread, &laws, workers, matches!(device, Device::Cuda(_)))?;
         let (scale, shift) = normalisation(&info, device)?;
         tracing::info!(
             name = info.name,
@@ -112,8 +113,7 @@ impl Dataset {
             train: Resident::without_pixels(&labels.0, &info, device)?,
             labelled: None,
             test: Resident::without_pixels(&labels.1, &info, device)?,
-            views: config.views,
-            law,
+            laws,
             scale,
             shift,
             device,
@@ -145,15 +145,17 @@ fn of_folder(config: &DataConfig, folder: Folder) -> Result<Unread> {
 
 /// The side of a view of a folder's images.
 pub(crate) fn of_folder_view(config: &DataConfig) -> Result<i64> {
-    if !config.augment.config.takes_any_size() {
-        let wanted = format!(
-            "`ResizedCrop(size: 224)` or `Moco(size: 224)`: the images of `{}` differ in size and are cropped as they are \
-             read",
-            config.name
-        );
-        return Err(setting("data.augment", config.augment_name(), &wanted));
+    for (at, (_, augment)) in config.groups().into_iter().enumerate() {
+        if !augment.config.takes_any_size() {
+            let wanted = format!(
+                "`ResizedCrop(size: 224)` or `Moco(size: 224)`: the images of `{}` differ in size and are cropped as they are \
+                 read",
+                config.name
+            );
+            return Err(setting(config.augment_field(at), augment_name(augment), &wanted));
+        }
     }
-    Ok(config.augment.config.size().unwrap_or(SIZE))
+    Ok(config.first_augment().config.size().unwrap_or(SIZE))
 }
 
 /// The shorter side of an image before the centre is cut out of it.
@@ -162,9 +164,31 @@ fn shorter(config: &DataConfig, view: i64) -> i64 {
     config.test_resize.unwrap_or((2 * view * 256 + 224) / (2 * 224))
 }
 
-/// Builds the recipe's augmentation for a dataset.
-pub(crate) fn law(config: &DataConfig, info: &Info, device: Device) -> Result<Box<dyn Augmentation>> {
-    config.augment.config.build(&Setup { info, device, flip: config.flip, crop: config.crop })
+/// Builds the recipe's augmentations for a dataset. `one_size`: its images have the size that `info` says.
+pub(crate) fn laws(config: &DataConfig, info: &Info, device: Device, one_size: bool) -> Result<Laws> {
+    let setup = Setup { info, device, flip: config.flip, crop: config.crop };
+    let mut laws = Vec::new();
+    for (at, (views, augment)) in config.groups().into_iter().enumerate() {
+        let (field, least) = (config.augment_field(at), info.height.min(info.width));
+        let grouped = matches!(config.views, ViewsConfig::Groups(_));
+        if let Some(size) = augment.config.size().filter(|size| grouped && one_size && *size > least) {
+            let (name, height, width) = (&info.name, info.height, info.width);
+            let wanted = format!("at most {least}, as the images of `{name}` have {height}x{width} pixels");
+            return Err(setting(format!("{field}.size"), size, &wanted));
+        }
+        let augmentation = augment.config.build(&setup).map_err(|error| match error {
+            Error::Setting { field: own, got, wanted } if own == "data.augment" => {
+                setting(field, got, &wanted)
+            }
+            other => other,
+        })?;
+        laws.push(Law { views, augmentation });
+    }
+    let others = laws.split_off(1.min(laws.len()));
+    match laws.pop() {
+        Some(first) => Ok(Laws::new(first, others)),
+        None => Err(setting("data.views", "[]", "at least one group")),
+    }
 }
 
 /// Puts the recipe's normalisation in place of the dataset's own.

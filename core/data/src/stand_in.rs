@@ -8,7 +8,7 @@ use crate::dataset::Dataset;
 use crate::datasets::About;
 use crate::info::IMAGENET;
 use crate::lookup::Datasets;
-use crate::open::{law, normalisation, of_folder_view, own_normalisation};
+use crate::open::{laws, normalisation, of_folder_view, own_normalisation};
 use crate::resident::Resident;
 use crate::{Info, Result, TrainSplit};
 
@@ -25,7 +25,9 @@ impl Dataset {
             // How many images a fold has, its files say.
             return Ok(None);
         }
-        let about = match sets.of_recipe(config) {
+        let set = sets.of_recipe(config);
+        let one_size = set.as_ref().is_some_and(|set| !set.is_streamed());
+        let about = match set {
             Some(set) if set.is_streamed() => {
                 sets.check_parts_of_files(config)?;
                 let (about, view) = (set.about(), of_folder_view(config)?);
@@ -38,13 +40,12 @@ impl Dataset {
         sets.check_parts(config, (about.unlabelled, about.folds))?;
         let mut info = info(about, config);
         own_normalisation(config, &mut info)?;
-        let law = law(config, &info, device)?;
+        let laws = laws(config, &info, device, one_size)?;
         let (scale, shift) = normalisation(&info, device)?;
         let split = |n: usize| Resident::without_pixels(&vec![0; n], &info, device);
         let labelled = if info.split.labelled() { None } else { Some(split(info.train)?) };
         let (train, test) = (split(info.train)?, split(info.test)?);
-        let views = config.views;
-        Ok(Some(Self { train, labelled, test, views, law, scale, shift, device, info, stream: None }))
+        Ok(Some(Self { train, labelled, test, laws, scale, shift, device, info, stream: None }))
     }
 }
 

@@ -14,11 +14,12 @@ impl Session {
     /// Calls the method at the start, the middle and the end of a run, on this session's state: a throw-away one. Every
     /// mixer that a choice picks from is tried, and every mixer makes many plans for its images. A further call leaves the
     /// batch unmixed where `prob` or `until` may.
-    /// `shape` is that of one view, `[N, C, H, W]`.
+    /// `images` is how many there are and how many channels they have, `views` the height and width of each of their views.
     ///
     /// # Errors
     /// Whatever would fail in the run: unknown verbs, names, weights, wrong keys, spent graphs.
-    pub fn dry_run(&mut self, shape: [i64; 4], classes: i64, views: usize) -> Result<Vec<String>> {
+    pub fn dry_run(&mut self, images: [i64; 2], classes: i64, views: &[(i64, i64)]) -> Result<Vec<String>> {
+        let [samples, channels] = images;
         let device = self.world().device;
         let clock = self.clock();
         // A weight of 0 at all times switches its term off: no slip.
@@ -37,20 +38,23 @@ impl Session {
                 let mut frame = self.frame.borrow_mut();
                 (frame.turn, frame.rests) = (Some(call), call == calls);
             }
-            let images = Tensor::f_ones(shape, (Kind::Float, device))?;
-            let ramp = Tensor::f_arange(images.numel() as i64, (Kind::Float, device))?.f_sin()?;
-            let images = images.f_mul(&ramp.f_reshape(shape)?)?;
-            let labels = Tensor::f_arange(shape[0], (Kind::Int64, device))?.f_remainder(classes.max(1))?;
-            let index = Tensor::f_arange(shape[0], (Kind::Int64, device))?;
+            let labels = Tensor::f_arange(samples, (Kind::Int64, device))?.f_remainder(classes.max(1))?;
+            let index = Tensor::f_arange(samples, (Kind::Int64, device))?;
             let on = self.weights()?.into_iter().filter(|(_, weight)| *weight != 0.0);
             weighed.extend(on.map(|(name, _)| name));
-            let views =
-                (0..views.max(1)).map(|view| images.f_add_scalar(view as f64)).collect::<Result<_, _>>()?;
+            let made = |(view, (height, width)): (usize, &(i64, i64))| {
+                let pixels = samples * channels * height * width;
+                let ramp = Tensor::f_arange(pixels, (Kind::Float, device))?.f_sin()?;
+                ramp.f_reshape([samples, channels, *height, *width])?.f_add_scalar(view as f64)
+            };
+            let views = views.iter().enumerate().map(made).collect::<Result<_, _>>()?;
             if let Some(batch) = Batch::of_views(views, labels, index) {
                 self.step(batch)?;
             }
         }
-        self.frame.borrow_mut().try_rest(shape)?;
+        if let Some((height, width)) = views.first() {
+            self.frame.borrow_mut().try_rest([samples, channels, *height, *width])?;
+        }
         let unlearned: Vec<String> = {
             let frame = self.frame.borrow();
             weighed.into_iter().filter(|name| !frame.learned.contains(name)).collect()

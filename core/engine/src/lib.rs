@@ -57,7 +57,7 @@ pub use method::{
     CaptureReport, Clock, CudaRecorder, Fixed, GraphRecorder, Line, Method, MixReport, Scheduled, StepReport,
     Takes, VERBS, Verb, Work, lines,
 };
-pub use optimizers::{AdamW, Bucket, OptimizerConfig, OptimizerRule, Sgd};
+pub use optimizers::{AdamW, Bucket, Lars, OptimizerConfig, OptimizerRule, Sgd};
 pub use param::Param;
 pub use precision::Precision;
 pub use queue::{Queue, QueueConfig};
@@ -80,7 +80,7 @@ pub use trained::{Answers, Card, Export, Pick, Target, answers, card};
 pub use world::{ClustererUnit, HeadUnit, LossUnit, MixerUnit, Net, Pair, QueueUnit, Shape, World};
 
 admix_api::register! {
-    Sgd, AdamW,
+    Sgd, AdamW, Lars,
     Odc,
     Knn, Linear, LinearCached,
     JsonLines, TensorBoard

@@ -1,4 +1,4 @@
-// Fused updates of lists of tensors: SGD, AdamW, the exponential moving average, copies.
+// Fused updates of lists of tensors: SGD, AdamW, the trust ratios of LARS, the exponential moving average, copies.
 //
 // libtorch's fused kernels walk raw memory: they are right only if every tensor of a row (parameter,
 // gradient, moments) has the same layout and no gaps, and the CPU ones do not check. `rows_like` and `dense`
@@ -9,6 +9,7 @@
 #include <ATen/ops/_foreach_add.h>
 #include <ATen/ops/_foreach_copy.h>
 #include <ATen/ops/_foreach_mul.h>
+#include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/_foreach_sub.h>
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/_fused_sgd.h>
@@ -16,6 +17,7 @@
 #include <ATen/ops/eq.h>
 #include <ATen/ops/ne.h>
 #include <ATen/ops/neg.h>
+#include <ATen/ops/stack.h>
 
 #include <optional>
 
@@ -212,6 +214,29 @@ char* admix_fused_adamw(
     write_back(params, p);
     write_back(exp_avgs, m);
     write_back(exp_avg_sqs, v);
+  });
+}
+
+// Fills `adapted` with `n` owned tensors: each gradient with its decay, times the trust ratio of its parameter.
+char* admix_trust_scaled(
+    size_t n, const Handle* params_in, const Handle* grads_in, double trust, double weight_decay, double eps,
+    Handle* adapted) {
+  return guarded([&] {
+    if (n == 0) return;
+    at::NoGradGuard no_grad;
+    const auto params = tensors(params_in, n), grads = tensors(grads_in, n);
+    check_params(params);
+    check_rows(grads, params, "gradients");
+    // Half-precision squares overflow: their norms are taken in float32.
+    const auto dtype = params[0].scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+    const auto p = at::stack(at::_foreach_norm(params, 2, dtype));
+    const auto g = at::stack(at::_foreach_norm(grads, 2, dtype));
+    const auto ratio = p.mul(trust).div_(p.mul(weight_decay).add_(g).add_(eps));
+    // A parameter of zeros has no scale of its own; where the gradient is zero, nothing moves.
+    const auto factors = ratio.masked_fill(p.eq(0), 1).masked_fill_(g.eq(0), 0).unbind();
+    const auto scaled = at::_foreach_add(grads, params, weight_decay);
+    at::_foreach_mul_(scaled, factors);
+    for (size_t i = 0; i < n; ++i) adapted[i] = owned(scaled[i]);
   });
 }
 

@@ -8,7 +8,7 @@ use std::ptr;
 
 use tch::Tensor;
 
-use crate::shim::{self, check, handle, handles};
+use crate::shim::{self, check, expect_owned, handle, handles};
 use crate::{Error, Result};
 
 /// Settings of [`fused_sgd`].
@@ -31,6 +31,41 @@ pub struct AdamWOptions {
     pub eps: f64,
     /// Decoupled decay: parameters shrink by `lr * weight_decay` a step.
     pub weight_decay: f64,
+}
+
+/// Settings of [`trust_scaled`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TrustOptions {
+    /// Share of a parameter's norm that a step of rate 1 moves.
+    pub trust: f64,
+    /// L2 penalty added to the gradient, >= 0.
+    pub weight_decay: f64,
+    /// Added to the denominator, > 0.
+    pub eps: f64,
+}
+
+/// New gradients `(g + wd p) * trust |p| / (|g| + wd |p| + eps)`, one for each parameter, with norms of whole tensors: the
+/// adaptation of LARS.
+///
+/// The gradient of a parameter of zeros stays as it is, and a gradient of zeros stays zero. The norms stay on the device.
+/// Errors: lists that do not fit, mixed devices or dtypes.
+pub fn trust_scaled(params: &[Tensor], grads: &[Tensor], options: &TrustOptions) -> Result<Vec<Tensor>> {
+    let n = same_length("gradients", params, grads)?;
+    let (params, grads) = (handles(params), handles(grads));
+    let mut adapted = vec![ptr::null_mut(); n];
+    // SAFETY: each list has the length passed with it; `adapted` has room for one pointer a parameter.
+    check(unsafe {
+        shim::admix_trust_scaled(
+            n,
+            params.as_ptr(),
+            grads.as_ptr(),
+            options.trust,
+            options.weight_decay,
+            options.eps,
+            adapted.as_mut_ptr(),
+        )
+    })?;
+    adapted.into_iter().map(expect_owned).collect()
 }
 
 /// One SGD step, in place: `g += wd p; b = momentum b + g; p -= lr (nesterov ? g + momentum b : b)`.

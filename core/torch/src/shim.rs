@@ -48,6 +48,15 @@ unsafe extern "C" {
         lr: Handle,
         found_inf: Handle,
     ) -> Fault;
+    pub(crate) fn admix_trust_scaled(
+        n: usize,
+        params: *const Handle,
+        grads: *const Handle,
+        trust: f64,
+        weight_decay: f64,
+        eps: f64,
+        adapted: *mut Handle,
+    ) -> Fault;
     pub(crate) fn admix_fused_adamw(
         n: usize,
         params: *const Handle,

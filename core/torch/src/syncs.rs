@@ -145,12 +145,14 @@ mod tests {
         let (moments, steps) = ([ones()], [scalar(0.0, Device::Cpu)]);
         let (lr, flag) = (scalar(0.1, Device::Cpu), scalar(0.0, Device::Cpu));
         let sgd = SgdOptions { momentum: 0.9, weight_decay: 0.1, nesterov: true };
+        let trust = crate::TrustOptions { trust: 0.001, weight_decay: 0.1, eps: 1e-8 };
         let adamw = AdamWOptions { betas: (0.9, 0.99), eps: 1e-8, weight_decay: 0.1 };
 
         let syncs = SyncCounter::start();
         nonfinite(&grads, &flag)?;
         drop(grad_norm(&grads)?);
         fused_sgd(&params, &grads, &state, &sgd, &lr, Some(&flag))?;
+        drop(crate::trust_scaled(&params, &grads, &trust)?);
         fused_adamw(&params, &grads, &state, &moments, &steps, &adamw, &lr, Some(&flag))?;
         ema(&params, &grads, &lr, Some(&flag))?;
         crate::copy_where(&params, &grads, &flag)?;

@@ -196,7 +196,8 @@ fn whole_numbers(view: &Tensor) -> Check {
 /// Batches of a whole dataset, resident and streamed.
 fn on_threads(choice: &AugmentChoice, shape: [i64; 3], at: &str, ledger: &mut Ledger) {
     let batch = |workers: Option<usize>| -> Result<Batch, String> {
-        let config = DataConfig { augment: choice.clone(), views: 2, workers, ..DataConfig::default() };
+        let config =
+            DataConfig { augment: choice.clone(), views: 2.into(), workers, ..DataConfig::default() };
         let source = told(made(shape))?;
         let dataset = told(match workers {
             None => Dataset::resident(&config, source, Device::Cpu),

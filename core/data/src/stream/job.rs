@@ -4,6 +4,7 @@
 //! stream of draws, as in resident sets. Once the last one is read, the views are drawn; then every image is decoded,
 //! cropped and resized on its own.
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -15,18 +16,30 @@ use super::images::{Images, Raw};
 use super::picture::{Cropper, Window};
 use crate::augment::{Crop, Cutter, Interpolation, Views};
 use crate::drawn::Drawn;
+use crate::laws::shares;
 use crate::{Result, Split};
 
 /// What threads know of a dataset.
 pub(crate) struct Set {
     pub train: Arc<Images>,
     pub test: Arc<Images>,
-    /// What views are drawn by; `None` where images stay whole.
-    pub cutter: Option<Arc<dyn Cutter>>,
-    /// Height and width of a view.
-    pub view: (i64, i64),
+    /// How the views of each group are made.
+    pub cuts: Vec<Cut>,
+    /// Height and width of the images, where all have the same.
+    pub one_size: Option<(i64, i64)>,
+    /// That of images that are measured.
     pub filter: Interpolation,
     pub channels: i64,
+}
+
+/// What threads do for the views of a group.
+pub(crate) struct Cut {
+    /// Views of the group.
+    pub views: usize,
+    /// What they are drawn by; `None` where images stay whole.
+    pub cutter: Option<Arc<dyn Cutter>>,
+    /// Height and width of a view.
+    pub size: (i64, i64),
 }
 
 impl Set {
@@ -36,6 +49,11 @@ impl Set {
             Split::Train | Split::Labelled => &self.train,
             Split::Test => &self.test,
         }
+    }
+
+    /// Which of so many views each group makes.
+    pub(crate) fn shares(&self, views: usize) -> Vec<Range<usize>> {
+        shares(self.cuts.iter().map(|cut| cut.views).collect(), views)
     }
 }
 
@@ -59,25 +77,70 @@ pub(crate) struct Request {
     pub make: Make,
 }
 
+/// A picture that is made of each image.
+#[derive(Clone, Copy)]
+enum Picture {
+    Whole,
+    Centre { shorter: i64, size: i64 },
+    View { group: usize, view: usize },
+}
+
+/// Pictures of one size.
+struct Sheet {
+    /// Height and width.
+    size: (i64, i64),
+    pictures: Vec<Picture>,
+}
+
 impl Request {
-    /// Pictures of each image.
-    fn pictures(&self) -> usize {
-        match &self.make {
-            Make::Whole(_) | Make::Centre { .. } => 1,
+    /// What is made of each image: for views, a sheet for each group that has any. A group whose images stay whole has them
+    /// once, however many views the device makes of them.
+    fn sheets(&self, set: &Set) -> Result<Vec<Sheet>> {
+        let views = match &self.make {
+            &Make::Whole(size) => return Ok(vec![Sheet { size, pictures: vec![Picture::Whole] }]),
+            &Make::Centre { shorter, size } => {
+                let pictures = vec![Picture::Centre { shorter, size }];
+                return Ok(vec![Sheet { size: (size, size), pictures }]);
+            }
             Make::Drawn(drawn) => drawn.views.len(),
             Make::Given(views) => views.len(),
+        };
+        let mut sheets = Vec::new();
+        for (group, share) in set.shares(views).into_iter().enumerate().filter(|(_, share)| !share.is_empty())
+        {
+            let Cut { cutter, size, .. } = &set.cuts[group];
+            sheets.push(match (cutter, set.one_size) {
+                (Some(_), _) => {
+                    let pictures = share.map(|view| Picture::View { group, view }).collect();
+                    Sheet { size: *size, pictures }
+                }
+                (None, Some(size)) => Sheet { size, pictures: vec![Picture::Whole] },
+                (None, None) => return Err(Fault::Internal("views of images that stay whole".into()).into()),
+            });
         }
+        Ok(sheets)
     }
 }
 
 /// A batch that is made.
 pub(crate) struct Done {
-    /// Bytes `[V * N, C, h, w]` in host memory: all images of the first view, then of the next.
-    pub bytes: Tensor,
-    /// What was drawn or given; nothing where images are not cropped to views.
+    /// For each group of views that has any, bytes `[V * N, C, h, w]` in host memory: all images of its first view, then of
+    /// the next; `[N, C, H, W]` of images that stay whole.
+    pub bytes: Vec<Tensor>,
+    /// What was drawn or given. Views of images that stay whole are not drawn here, but have their place.
     pub views: Vec<Views>,
     /// Positions in the split.
     pub images: Vec<usize>,
+}
+
+impl Done {
+    /// The bytes of images that are measured.
+    ///
+    /// # Errors
+    /// There are none.
+    pub(crate) fn measured(&self) -> Result<&Tensor> {
+        self.bytes.first().ok_or_else(|| Fault::Internal("a batch without pictures".into()).into())
+    }
 }
 
 /// One image of a job.
@@ -93,9 +156,9 @@ type Made = Result<Vec<HostPart>, Fault>;
 
 pub(crate) struct State {
     slots: Vec<Slot>,
-    block: Option<HostBlock>,
+    /// One for each sheet, with its parts that are filled; taken with the batch.
+    blocks: Option<Vec<(HostBlock, Vec<HostPart>)>>,
     views: Arc<Vec<Views>>,
-    filled: Vec<HostPart>,
     /// Images that the current stage has not done yet.
     left: usize,
     /// That of the first image that has one, so that the message does not depend on timing.
@@ -106,6 +169,8 @@ pub(crate) struct State {
 pub(crate) struct Job {
     set: Arc<Set>,
     request: Request,
+    /// What is made of each image, and the number of its sheet.
+    pictures: Vec<(usize, Picture)>,
     given_up: AtomicBool,
     state: Mutex<State>,
     done: Condvar,
@@ -114,30 +179,24 @@ pub(crate) struct Job {
 impl Job {
     /// A job and its host memory.
     pub(crate) fn new(set: Arc<Set>, request: Request, pinned: bool) -> Result<Self> {
-        let (n, pictures) = (request.images.len(), request.pictures());
-        let (height, width) = match &request.make {
-            Make::Whole(size) => *size,
-            Make::Centre { size, .. } => (*size, *size),
-            Make::Drawn(_) | Make::Given(_) => set.view,
-        };
-        let size = [(pictures * n) as i64, set.channels, height, width];
-        let (block, parts) = HostBlock::new(&size, pinned)?;
-        let mut slots: Vec<Slot> =
-            (0..n).map(|_| Slot { read: None, parts: Vec::with_capacity(pictures) }).collect();
-        for (at, part) in parts.into_iter().enumerate() {
-            slots[at % n].parts.push(part);
+        let n = request.images.len();
+        let mut slots: Vec<Slot> = (0..n).map(|_| Slot { read: None, parts: Vec::new() }).collect();
+        let (mut blocks, mut pictures) = (Vec::new(), Vec::new());
+        for (number, Sheet { size: (height, width), pictures: own }) in
+            request.sheets(&set)?.into_iter().enumerate()
+        {
+            let size = [(own.len() * n) as i64, set.channels, height, width];
+            let (block, parts) = HostBlock::new(&size, pinned)?;
+            for (at, part) in parts.into_iter().enumerate() {
+                slots[at % n].parts.push(part);
+            }
+            blocks.push((block, Vec::with_capacity(own.len() * n)));
+            pictures.extend(own.into_iter().map(|picture| (number, picture)));
         }
-        let state = State {
-            slots,
-            block: Some(block),
-            views: Arc::default(),
-            filled: Vec::with_capacity(pictures * n),
-            left: n,
-            fault: None,
-            over: n == 0,
-        };
+        let state =
+            State { slots, blocks: Some(blocks), views: Arc::default(), left: n, fault: None, over: n == 0 };
         let (given_up, done) = (AtomicBool::new(false), Condvar::new());
-        Ok(Self { set, request, given_up, state: Mutex::new(state), done })
+        Ok(Self { set, request, pictures, given_up, state: Mutex::new(state), done })
     }
 
     /// Number of images.
@@ -188,14 +247,19 @@ impl Job {
 
     /// The views of images of these sizes.
     fn views(&self, sizes: &[(i64, i64)]) -> Result<Vec<Views>, Fault> {
-        match (&self.request.make, &self.set.cutter) {
-            (Make::Given(views), _) => Ok(views.clone()),
-            (Make::Drawn(drawn), Some(cutter)) => {
-                Ok(drawn.draws().map(|mut draws| cutter.draw(sizes, &mut draws)).collect())
-            }
-            (Make::Drawn(_), None) => Err(Fault::Internal("views of images that stay whole".into())),
-            (Make::Whole(_) | Make::Centre { .. }, _) => Ok(Vec::new()),
+        let drawn = match &self.request.make {
+            Make::Given(views) => return Ok(views.clone()),
+            Make::Drawn(drawn) => drawn,
+            Make::Whole(_) | Make::Centre { .. } => return Ok(Vec::new()),
+        };
+        let (mut draws, mut views) = (drawn.draws(), Vec::with_capacity(drawn.views.len()));
+        for (cut, share) in self.set.cuts.iter().zip(self.set.shares(drawn.views.len())) {
+            views.extend(draws.by_ref().take(share.len()).map(|mut draws| match &cut.cutter {
+                Some(cutter) => cutter.draw(sizes, &mut draws),
+                None => Vec::<()>::new().into(),
+            }));
         }
+        Ok(views)
     }
 
     /// Decodes, crops and resizes image `at`.
@@ -209,13 +273,19 @@ impl Job {
             let (raw, size) = read.ok_or_else(|| Fault::Internal("an image was not read".into()))?;
             let picture = self.set.images(self.request.split).decode(raw, size)?;
             debug_assert_eq!(picture.channels() as i64, self.set.channels);
-            let filter = self.set.filter;
-            for (number, part) in parts.iter_mut().enumerate() {
-                let bytes = match &self.request.make {
-                    Make::Whole(_) => Ok(cropper.whole(&picture)),
-                    Make::Centre { shorter, size } => cropper.centre(&picture, *shorter, *size, filter),
-                    Make::Drawn(_) | Make::Given(_) => {
-                        let Crop { top, left, height, width } = self.crop(&views[number], at)?;
+            for ((_, what), part) in self.pictures.iter().zip(&mut parts) {
+                let bytes = match *what {
+                    Picture::Whole => Ok(cropper.whole(&picture)),
+                    Picture::Centre { shorter, size } => {
+                        cropper.centre(&picture, shorter, size, self.set.filter)
+                    }
+                    Picture::View { group, view } => {
+                        let Cut { cutter, size, .. } = &self.set.cuts[group];
+                        let whole = || Fault::Internal("crops of images that stay whole".into());
+                        let cutter = cutter.as_ref().ok_or_else(whole)?;
+                        let crop = cutter.crop(&views[view], at);
+                        let Crop { top, left, height, width } =
+                            crop.map_err(|error| Fault::Internal(error.to_string()))?;
                         let window = Window { top, left, height, width };
                         if !window.fits(picture.size) {
                             return Err(Fault::Crop {
@@ -223,7 +293,7 @@ impl Job {
                                 size: picture.size,
                             });
                         }
-                        cropper.crop(&picture, window, filter, self.set.view)
+                        cropper.crop(&picture, window, cutter.filter(), *size)
                     }
                 };
                 let bytes = bytes.map_err(Fault::Internal)?;
@@ -234,17 +304,17 @@ impl Job {
         Ok(parts)
     }
 
-    fn crop(&self, views: &Views, at: usize) -> Result<Crop, Fault> {
-        let cutter = self.set.cutter.as_ref();
-        let cutter = cutter.ok_or_else(|| Fault::Internal("crops of images that stay whole".into()))?;
-        cutter.crop(views, at).map_err(|error| Fault::Internal(error.to_string()))
-    }
-
     /// Takes the pictures of image `at`; with the last one, whoever waits for the batch goes on.
     pub(crate) fn take_made(&self, at: usize, made: Made) {
         let mut state = self.lock();
         match made {
-            Ok(mut parts) => state.filled.append(&mut parts),
+            Ok(parts) => {
+                for ((sheet, _), part) in self.pictures.iter().zip(parts) {
+                    if let Some(blocks) = &mut state.blocks {
+                        blocks[*sheet].1.push(part);
+                    }
+                }
+            }
             Err(fault) => state.blame(at, fault),
         }
         state.left -= 1;
@@ -281,13 +351,14 @@ impl Job {
         if let Some((_, fault)) = state.fault.take() {
             return Err(fault.into());
         }
-        let (parts, views) = (std::mem::take(&mut state.filled), std::mem::take(&mut state.views));
-        let Some(block) = state.block.take() else {
+        let views = std::mem::take(&mut state.views);
+        let Some(blocks) = state.blocks.take() else {
             return Err(Fault::Internal("a batch that was taken already".into()).into());
         };
         drop(state);
-        let views = Arc::unwrap_or_clone(views);
-        Ok(Done { bytes: block.join(parts)?, views, images: self.request.images.clone() })
+        let joined = blocks.into_iter().map(|(block, parts)| block.join(parts));
+        let bytes = joined.collect::<Result<_, _>>()?;
+        Ok(Done { bytes, views: Arc::unwrap_or_clone(views), images: self.request.images.clone() })
     }
 
     fn end(&self, mut state: MutexGuard<'_, State>) {

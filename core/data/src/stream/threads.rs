@@ -6,11 +6,12 @@ use super::broken::Found;
 use super::fit::Fit;
 use super::found_broken::Broken;
 use super::images::Images;
-use super::job::{Done, Job, Make, Request, Set};
+use super::job::{Cut, Done, Job, Make, Request, Set};
 use super::pool::{Pool, Worked};
 use super::ticket::Ticket;
-use crate::augment::{Augmentation, Interpolation, Views};
+use crate::augment::{Interpolation, Views};
 use crate::drawn::Drawn;
+use crate::laws::{Law, Laws};
 use crate::source::Source;
 use crate::{Error, Info, Result, Split};
 
@@ -57,8 +58,6 @@ pub(crate) struct Stream {
     ahead: Mutex<Option<(Range, Ticket)>>,
     /// Whether host memory is page-locked.
     pinned: bool,
-    /// Where all images have the size that the dataset names.
-    one_size: bool,
 }
 
 /// A stretch of a split.
@@ -84,20 +83,14 @@ impl Stream {
     ///
     /// # Errors
     /// The system refuses one.
-    pub(crate) fn start(
-        unread: Unread,
-        law: &dyn Augmentation,
-        workers: usize,
-        pinned: bool,
-    ) -> Result<Self> {
+    pub(crate) fn start(unread: Unread, laws: &Laws, workers: usize, pinned: bool) -> Result<Self> {
         let Unread { info, train, test, clean, .. } = unread;
         Ok(Self {
-            set: Arc::new(set(Arc::new(train), Arc::new(test), law, info.channels)),
+            set: Arc::new(set((Arc::new(train), Arc::new(test)), laws, clean, info.channels)),
             pool: Arc::new(Pool::start(workers)?),
             clean,
             ahead: Mutex::new(None),
             pinned,
-            one_size: matches!(clean, Clean::Whole(_)),
         })
     }
 
@@ -112,26 +105,17 @@ impl Stream {
 
     /// Asks for drawn views of training images.
     pub(crate) fn ask_views(&self, images: Vec<usize>, drawn: Drawn) -> Result<Ticket> {
-        let make = self.whole().unwrap_or(Make::Drawn(drawn));
-        self.ask(Request { split: Split::Train, images, make })
+        self.ask(Request { split: Split::Train, images, make: Make::Drawn(drawn) })
     }
 
     /// Asks for given views of training images.
     pub(crate) fn ask_given(&self, images: Vec<usize>, views: &[Views]) -> Result<Ticket> {
-        if let Some(cutter) = &self.set.cutter {
-            let drawn = views.iter().filter(|view| !view.is_empty());
+        for (group, share) in self.set.shares(views.len()).into_iter().enumerate() {
+            let Some(cutter) = &self.set.cuts[group].cutter else { continue };
+            let drawn = views[share].iter().filter(|view| !view.is_empty());
             drawn.map(|view| cutter.crop(view, 0)).collect::<Result<Vec<_>>>()?;
         }
-        let make = self.whole().unwrap_or_else(|| Make::Given(views.to_vec()));
-        self.ask(Request { split: Split::Train, images, make })
-    }
-
-    /// Where the threads make no crops: whole images.
-    fn whole(&self) -> Option<Make> {
-        match (&self.set.cutter, self.clean) {
-            (None, Clean::Whole(size)) => Some(Make::Whole(size)),
-            _ => None,
-        }
+        self.ask(Request { split: Split::Train, images, make: Make::Given(views.to_vec()) })
     }
 
     /// Asks for images as they are measured.
@@ -165,15 +149,14 @@ impl Stream {
     }
 
     /// The same images and threads under another augmentation.
-    pub(crate) fn under(&self, law: &dyn Augmentation) -> Self {
-        let (train, test) = (Arc::clone(&self.set.train), Arc::clone(&self.set.test));
+    pub(crate) fn under(&self, laws: &Laws) -> Self {
+        let images = (Arc::clone(&self.set.train), Arc::clone(&self.set.test));
         Self {
-            set: Arc::new(set(train, test, law, self.set.channels)),
+            set: Arc::new(set(images, laws, self.clean, self.set.channels)),
             pool: Arc::clone(&self.pool),
             clean: self.clean,
             ahead: Mutex::new(None),
             pinned: self.pinned,
-            one_size: self.one_size,
         }
     }
 
@@ -207,13 +190,22 @@ impl Stream {
     }
 
     pub(crate) fn one_size(&self) -> bool {
-        self.one_size
+        self.set.one_size.is_some()
     }
 }
 
-/// What the threads know of a dataset under an augmentation.
-fn set(train: Arc<Images>, test: Arc<Images>, law: &dyn Augmentation, channels: i64) -> Set {
-    let cutter = law.cropped().map(|cropped| cropped.cutter());
-    let filter = cutter.as_ref().map_or(Interpolation::Bilinear, |cutter| cutter.filter());
-    Set { train, test, cutter, view: law.size(), filter, channels }
+/// What the threads know of a dataset under its augmentations.
+fn set((train, test): (Arc<Images>, Arc<Images>), laws: &Laws, clean: Clean, channels: i64) -> Set {
+    let cut = |Law { views, augmentation }: &Law| {
+        let cutter = augmentation.cropped().map(|cropped| cropped.cutter());
+        Cut { views: *views, cutter, size: augmentation.size() }
+    };
+    let cuts: Vec<Cut> = laws.iter().map(cut).collect();
+    let cutter = cuts.first().and_then(|cut| cut.cutter.as_ref());
+    let filter = cutter.map_or(Interpolation::Bilinear, |cutter| cutter.filter());
+    let one_size = match clean {
+        Clean::Whole(size) => Some(size),
+        Clean::Centre { .. } => None,
+    };
+    Set { train, test, cuts, one_size, filter, channels }
 }

@@ -143,7 +143,7 @@ fn a_skipped_file_has_the_same_stand_in_for_any_number_of_threads() {
     let with = |broken, workers| DataConfig {
         root: root.path().into(),
         augment: Moco { size: Some(16), ..Moco::default() }.into(),
-        views: 2,
+        views: 2.into(),
         broken,
         workers: Some(workers),
         ..config("pictures")

@@ -6,6 +6,7 @@ mod augmentations;
 mod batches;
 mod contract;
 mod fine_grained;
+mod groups;
 mod hostile;
 mod importing;
 mod jpegs;

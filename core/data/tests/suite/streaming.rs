@@ -45,7 +45,7 @@ fn folder(root: &Path, train: usize, sizes: &[(u32, u32)]) -> PathBuf {
 const MIXED: [(u32, u32); 5] = [(40, 56), (64, 33), (50, 50), (24, 90), (61, 47)];
 
 fn pictures(root: &TempDir, augment: AugmentChoice) -> DataConfig {
-    DataConfig { root: root.path().into(), augment, views: 2, ..config("pictures") }
+    DataConfig { root: root.path().into(), augment, views: 2.into(), ..config("pictures") }
 }
 
 fn moco(size: i64) -> AugmentChoice {
@@ -223,7 +223,8 @@ fn measured_batches_do_not_depend_on_what_was_asked_for_before() {
 fn a_set_that_is_no_folder_can_be_streamed_too() {
     let toy = Toy { classes: 3, train: 40, test: 9, size: 16, channels: 3 };
     // Crops and flips alone are the same to the bit.
-    let set = DataConfig { sets: toy.into(), views: 2, crop: Some(3), per_class: Some(9), ..config("toy") };
+    let set =
+        DataConfig { sets: toy.into(), views: 2.into(), crop: Some(3), per_class: Some(9), ..config("toy") };
     let streamed =
         |set: &DataConfig| open(&DataConfig { storage: Storage::Stream, workers: Some(3), ..set.clone() });
     let (ours, theirs) = (streamed(&set), open(&set));

@@ -9,7 +9,7 @@ use crate::support::{Named, config, error, numbers, open, opened};
 const TOY: Toy = Toy { classes: 3, train: 60, test: 9, size: 16, channels: 3 };
 
 fn two_views(moco: Moco) -> DataConfig {
-    DataConfig { sets: TOY.into(), views: 2, augment: moco.into(), ..config("toy") }
+    DataConfig { sets: TOY.into(), views: 2.into(), augment: moco.into(), ..config("toy") }
 }
 
 fn index(n: i64) -> Tensor {
@@ -46,7 +46,7 @@ fn the_same_seed_gives_the_same_bits_and_any_other_key_others() {
 
 #[test]
 fn a_view_does_not_depend_on_the_number_of_views_nor_on_its_neighbours() {
-    let one = open(&DataConfig { views: 1, ..two_views(Moco::default()) });
+    let one = open(&DataConfig { views: 1.into(), ..two_views(Moco::default()) });
     let two = open(&two_views(Moco::default()));
     let first = one.train_views(&index(40), Streams::new(3), 0, 0).unwrap();
     let both = two.train_views(&index(40), Streams::new(3), 0, 0).unwrap();
@@ -126,8 +126,8 @@ fn settings_out_of_range_are_named() {
     let moco = |moco: Moco| two_views(moco);
     let d = Moco::default;
     for (config, field) in [
-        (DataConfig { views: 0, ..two_views(d()) }, "data.views"),
-        (DataConfig { views: 9, ..two_views(d()) }, "data.views"),
+        (DataConfig { views: 0.into(), ..two_views(d()) }, "data.views"),
+        (DataConfig { views: 17.into(), ..two_views(d()) }, "data.views"),
         (DataConfig { flip: false, ..two_views(d()) }, "data.flip"),
         (DataConfig { crop: None, ..two_views(d()) }, "data.crop"),
         (moco(Moco { size: Some(3), ..d() }), "data.augment.size"),

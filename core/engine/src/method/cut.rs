@@ -6,18 +6,25 @@ use crate::{Error, Result};
 
 /// The shape of the images that an operation makes of images, where it is known without executing it.
 pub fn shape_of(verb: &str, images: &[Option<[i64; 4]>], sizes: &[i64]) -> Option<[i64; 4]> {
-    let mut shape = images.first().copied().flatten()?;
+    let first = images.first().copied().flatten()?;
+    let mut shape = first;
     let size = |index: usize| sizes.get(index).copied();
     let axis = size(if verb == "chunk" { 2 } else { 0 })?;
     let axis = usize::try_from(if axis < 0 { axis + 4 } else { axis }).ok()?;
     let length = shape.get_mut(axis)?;
     match verb {
-        "cat" => *length = images.iter().map(|other| Some((*other)?[axis])).sum::<Option<i64>>()?,
+        "cat" => *length = images.iter().map(|other| along((*other)?, first, axis)).sum::<Option<i64>>()?,
         "narrow" => *length = size(2)?,
         "chunk" => *length /= size(0).filter(|parts| *parts > 0)?,
         _ => return None,
     }
     Some(shape)
+}
+
+/// The length along an axis of images that agree with others along all other axes.
+fn along(images: [i64; 4], mut others: [i64; 4], axis: usize) -> Option<i64> {
+    others[axis] = images[axis];
+    (images == others).then_some(images[axis])
 }
 
 /// The largest values of the last axis, and where they are.

@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn every_optimiser_keeps_the_contract() {
         let registry = Registry::linked().expect("entries");
-        assert!(registry.of::<dyn OptimizerRule>().count() >= 2);
+        assert!(registry.of::<dyn OptimizerRule>().count() >= 3);
         for entry in registry.of::<dyn OptimizerRule>() {
             let settings = [json!({}), json!({ "lr": 0.5 }), json!({ "weight_decay": 0.0 })];
             let verdicts = contract::check(entry, &settings);
@@ -156,6 +156,10 @@ mod tests {
         }
         let (entry, _) = registry.find::<dyn OptimizerRule>("sgd").expect("an entry");
         let more = [json!({ "momentum": 0.0 }), json!({ "nesterov": true })];
+        let verdicts = contract::check(entry, &more);
+        assert!(!verdicts.iter().any(contract::Verdict::is_broken), "{}", contract::table(&verdicts));
+        let (entry, _) = registry.find::<dyn OptimizerRule>("lars").expect("an entry");
+        let more = [json!({ "momentum": 0.0 }), json!({ "adapt_vectors": true, "trust": 0.1 })];
         let verdicts = contract::check(entry, &more);
         assert!(!verdicts.iter().any(contract::Verdict::is_broken), "{}", contract::table(&verdicts));
     }

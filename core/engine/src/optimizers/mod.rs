@@ -3,9 +3,11 @@
 mod adamw;
 mod contract;
 mod kind;
+mod lars;
 mod rule;
 mod sgd;
 
 pub use adamw::AdamW;
+pub use lars::Lars;
 pub use rule::{Bucket, OptimizerConfig, OptimizerRule};
 pub use sgd::Sgd;

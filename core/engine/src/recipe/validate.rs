@@ -3,9 +3,11 @@
 use std::fmt::Display;
 
 use admix_api::{Choice, Served};
+use admix_data::ViewsConfig;
 
 use serde_json::Value as Json;
 
+use super::locate;
 use super::recipe::Recipe;
 use super::sections::PairConfig;
 use crate::loggers::Logger;
@@ -28,8 +30,16 @@ impl Recipe {
             choice.config.validate().map_err(|error| self.plugin_error(&field, error))?;
             self.settings(&field, &choice.config.resolved())?;
         }
+        if matches!(self.data.views, ViewsConfig::Groups(_))
+            && locate::find(&self.text, "data.augment").is_some()
+        {
+            let wanted = "none beside groups of views: each group in `data.views` has its own";
+            return self.refuse("data.augment", &"given", wanted);
+        }
         self.data.validate().map_err(|error| self.data_error(error))?;
-        self.settings("data.augment", &self.data.augment.config.resolved())?;
+        for (group, (_, augment)) in self.data.groups().into_iter().enumerate() {
+            self.settings(&self.data.augment_field(group), &augment.config.resolved())?;
+        }
         for (name, param) in &self.params {
             if let Param::Number(number) = param {
                 self.number(&format!("params.{name}"), *number, true, "a finite number")?;

@@ -306,9 +306,7 @@ fn prepare_on(
     let info = dataset.info();
     // A multiple of the BatchNorm groups, with two samples in each where the batch has them.
     let samples = (2 * recipe.bn_groups).max(4).min(recipe.batch as i64);
-    let (height, width) = dataset.view_size();
-    let shape = [samples, info.channels, height, width];
-    let dry = toy.dry_run(shape, info.classes as i64, dataset.views());
+    let dry = toy.dry_run([samples, info.channels], info.classes as i64, &dataset.view_sizes());
     warnings.extend(dry.map_err(|error| match toy.refused_plan() {
         Some((mixer, why)) => recipe.plugin_error(&format!("mixers.{mixer}"), why),
         None => error,

@@ -98,7 +98,7 @@ fn draw(frame: &mut Frame, net: usize, input: Id) -> Result<()> {
     let mut plan = Plan::default();
     if groups > 1 {
         let [samples, ..] = frame.shape(input).ok_or_else(|| {
-            Error::Input("with `bn_groups`, a pass takes images, a view or a mix of them".into())
+            Error::Input("with `bn_groups`, a pass takes images, a view, views of one size joined by `cat([...], 0)`, or a mix of them".into())
         })?;
         let order = draws("bn_groups", &number).permutation(samples as usize);
         let mut back = vec![0; order.len()];

@@ -36,7 +36,7 @@ impl<'a> NetworkFeatures<'a> {
         recipe: &Recipe,
     ) -> Result<Self> {
         let net = probed(world, net)?;
-        let size = recipe.data.augment.config.size();
+        let size = recipe.data.first_augment().config.size();
         let (precision, streams, batch) = (world.precision, world.streams, recipe.evaluate.batch);
         let before = copies(net)?;
         Ok(Self { net, dataset, precision, streams, batch, size, before })
