@@ -53,6 +53,8 @@ mod ssl_code;
 mod steps;
 #[path = "golden_checks/swav.rs"]
 mod swav;
+#[path = "golden_checks/swav_net.rs"]
+mod swav_net;
 
 macro_rules! checks {
     ($($stem:ident: $check:path,)*) => {
@@ -122,8 +124,7 @@ pub const UNUSED: &[(&str, &str, &str)] = &[
         "another form, which scores mixtures against keys of the view that they show: not built",
     ),
     ("unmix", "f64.demo.*", "the same"),
-    ("swav_step", "net.*", "steps with views of two sizes, under SGD and LARC: not built"),
-    ("swav_step", "f64.net.*", "the same"),
+    ("swav_step", "f64.net.*", "a session computes in float32"),
     ("imix", "latent_cutmix.*", "a box in the maps of a stage: not built"),
     ("imix", "f64.latent_cutmix.*", "the same"),
     ("mixers_puzzlemix_64", "mean", "only differences of images count"),

@@ -326,10 +326,9 @@ fn the_online_head_moves_no_mixer() {
     let (script, _) = bundled::script("amix_c").expect("the script");
     assert!(!moves(script));
     // Both in one `learn`, as they then share a graph.
-    let term =
-        r#"online_mix: t.loss("cluster", t.head("online", detach(raw)), attempt.target(labels), rare),"#;
+    let term = r#"online_mix: cross_entropy(t, t.head("online", detach(raw)), target),"#;
     let attached = leaky("amix_c", term, "")
-        .replace("main: t.loss", &format!("{}\n        main: t.loss", term.replace("detach(raw)", "raw")));
+        .replace("main: main(", &format!("{}\n        main: main(", term.replace("detach(raw)", "raw")));
     assert!(moves(&attached));
 }
 

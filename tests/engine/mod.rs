@@ -11,6 +11,7 @@ mod freeze;
 mod gradients;
 mod hidden;
 mod method;
+mod mixer_losses;
 mod mutants;
 mod pairing;
 mod precision;
@@ -18,12 +19,14 @@ mod puzzlemix;
 mod recompute;
 mod recorded;
 mod resting;
+mod resumed;
 mod scripts;
 mod shares;
 mod skipped;
 mod syncs;
 mod tokens;
 mod toy;
+mod two_views;
 
 use std::collections::BTreeMap;
 

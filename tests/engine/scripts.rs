@@ -269,7 +269,10 @@ fn mistakes_in_mixers_are_told_with_their_place_and_the_remedy() {
         (mix("m.images"), &["m.rhai:1:1: `mix` must return a map `#{ ... }`, it returned a tensor"]),
         (mix("loop { }"), &["m.rhai:", "more than 1000000 operations", "a loop that does not end"]),
         (mix("mix(m)"), &["m.rhai:", "recursion that does not end"]),
-        (mix("#{ images: m.images + m.partner }"), &["m.rhai:2:", "must match the size"]),
+        (
+            mix("#{ images: m.images + m.partner }"),
+            &["m.rhai:2:", "`+` takes shapes whose sizes are equal or 1", "from the last one on: got ["],
+        ),
         (
             mix("#{ images: m.features }"),
             &["m.rhai:2:", "`features` was not given: ask for it in `fn needs()`: #{ features: STAGE }"],

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use admix_engine::bundled as scripts;
 use admix_torch::SyncCounter;
 
+use super::mixer_losses::{losses, settings};
 use super::toy::Toy;
 use crate::program::recipes::bundled;
 
@@ -56,18 +57,13 @@ fn no_step_of_any_bundled_method_and_mixer_reads_anything_back() {
         }
     }
     for (name, _, text) in bundled() {
-        let method = match name.as_str() {
-            "cifar10/r18/amix" => "ablation/amix_sl",
-            "cifar10/r18/amix_c" => "ablation/amix_cl",
-            "cifar10/r18/moco_inter_intra" => "ablation/moco_classes",
-            _ => continue,
-        };
-        watch(
-            &name,
-            &text,
-            &[&format!("method=\"{method}\""), "clusterers={}"]
-                [..if method.ends_with("classes") { 2 } else { 1 }],
-        );
+        for (loss, more) in losses(&name) {
+            let settings = settings(loss, &more);
+            watch(&name, &text, &settings.iter().map(String::as_str).collect::<Vec<_>>());
+        }
+        if name == "cifar10/r18/moco_inter_intra" {
+            watch(&name, &text, &[r#"params.labels="classes""#, "clusterers={}"]);
+        }
     }
     let all: BTreeSet<String> = scripts::script_names().map(String::from).collect();
     assert_eq!(seen, all, "every method was watched");

@@ -69,7 +69,7 @@ pub fn contrastive(golden: &Golden) {
     let widths = golden.get("neck.fc0.weight").size();
     let outputs = golden.get("neck.fc1.weight").size()[0];
     let store = Store::new(Device::Cpu, Streams::new(0));
-    let config = MlpNeckConfig { hidden: widths[0], out: outputs, norm: false };
+    let config = MlpNeckConfig { hidden: widths[0], out: outputs, ..MlpNeckConfig::default() };
     let neck = MlpNeck::new(&store.root(), widths[1], &config).expect("a neck");
     store.load(|name| golden.find(&format!("neck.{name}"))).expect("the neck's weights");
     let found = neck.forward(&golden.get("neck.feature"), true).expect("embeddings");

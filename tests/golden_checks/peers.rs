@@ -285,7 +285,7 @@ fn similar(golden: &Golden, method: &str, case: &str) {
             level.check_each("ce_plain", samples, |i| single(&loss, q, &key, &queue, i));
             let plain = plain(&loss, q, &key, &queue);
             level.check("loss.sim", &plain, LOSS);
-            total = total + plain * w_sim;
+            total += plain * w_sim;
         }
         level.check("loss.total", &total, LOSS);
         total.backward();

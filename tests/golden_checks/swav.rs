@@ -10,7 +10,7 @@ use admix_torch::{Device, Kind, Tensor, grad_of};
 
 use super::levels::{GRADIENTS, LOSS, Level, VALUES, decimal};
 use super::ssl::{bare, term};
-use super::{Golden, Tolerance};
+use super::{Golden, Tolerance, swav_net};
 
 const CODES: Tolerance = Tolerance::absolute(1e-5);
 /// Of what a script's own embeddings are made, by weights that are solved for.
@@ -51,17 +51,17 @@ fn shortest(number: f64) -> f64 {
 }
 
 /// The settings of a case.
-struct Settings {
-    temperature: f64,
-    epsilon: f64,
-    rounds: i64,
-    crops: i64,
-    large: i64,
-    samples: i64,
+pub struct Settings {
+    pub temperature: f64,
+    pub epsilon: f64,
+    pub rounds: i64,
+    pub crops: i64,
+    pub large: i64,
+    pub samples: i64,
 }
 
 impl Settings {
-    fn of(golden: &Golden) -> Self {
+    pub fn of(golden: &Golden) -> Self {
         Self {
             temperature: decimal(golden, "temperature"),
             epsilon: decimal(golden, "epsilon"),
@@ -97,37 +97,44 @@ pub fn swav_step(golden: &Golden) {
             scripted(golden, case, execution);
         }
     }
+    for execution in [Execution::Direct, Execution::Recorded] {
+        swav_net::steps(golden, execution);
+    }
+    swav_net::larc(golden);
 }
 
-/// The swapped prediction, written out.
-fn head(golden: &Golden, case: &str) {
-    let Settings { temperature, epsilon, rounds, crops, large, samples } = Settings::of(golden);
-    let (store, used) = stored(golden, case);
-    let shared = Level::both(golden, "head");
-    for (shared, level) in shared.iter().zip(Level::both(golden, &format!("head.{case}"))) {
-        let z = golden.get("head.z").to_kind(level.kind()).set_requires_grad(true);
-        let rows = unit(&golden.get("head.prototypes_raw").to_kind(level.kind())).expect("unit");
-        let rows = rows.set_requires_grad(true);
-        let embedding = unit(&z).expect("unit");
+/// The swapped prediction of embeddings and unit prototypes, written out.
+pub struct Swapped {
+    pub embedding: Tensor,
+    pub scores: Tensor,
+    pub codes: Tensor,
+    pub pairs: Tensor,
+    pub loss: Tensor,
+    /// Of the loss.
+    pub grad_scores: Tensor,
+}
+
+impl Swapped {
+    /// `store` is there if its features take part, `[large, L, D]`.
+    pub fn of(settings: &Settings, z: &Tensor, rows: &Tensor, store: Option<&Tensor>) -> Self {
+        let &Settings { temperature, epsilon, rounds, crops, large, samples } = settings;
+        let embedding = unit(z).expect("unit");
         let scores = embedding.matmul(&rows.transpose(0, 1));
-        shared.check("prototypes", &rows, VALUES);
-        shared.check("embedding", &embedding, VALUES);
-        shared.check("scores", &scores, VALUES);
-        // Leaves of their own show the gradients in between.
+        // A leaf of its own shows the gradient in between.
         let leaf = scores.detach().set_requires_grad(true);
         let of_crop = |scores: &Tensor, crop: i64| scores.narrow(0, crop * samples, samples);
         let (mut codes, mut pairs, mut terms) = (Vec::new(), Vec::new(), Vec::new());
         for own in 0..large {
             let mut all = of_crop(&scores, own).detach();
-            if let Some(store) = store.as_ref().filter(|_| used) {
-                let theirs = store.select(0, own).to_kind(level.kind()).matmul(&rows.transpose(0, 1));
+            if let Some(store) = store {
+                let theirs = store.select(0, own).to_kind(z.kind()).matmul(&rows.transpose(0, 1));
                 all = Tensor::cat(&[theirs.detach(), all], 0);
             }
             let code = sinkhorn(&(&all / epsilon), rounds).expect("codes");
             let code = code.narrow(0, code.size()[0] - samples, samples);
             for crop in 0..crops {
                 if crop == own {
-                    pairs.push(Tensor::zeros([0i64; 0], (level.kind(), Device::Cpu)));
+                    pairs.push(Tensor::zeros([0i64; 0], (z.kind(), Device::Cpu)));
                     continue;
                 }
                 let log = (of_crop(&leaf, crop) / temperature).log_softmax(1, None);
@@ -137,15 +144,32 @@ fn head(golden: &Golden, case: &str) {
             }
             codes.push(code);
         }
-        level.check("codes", &Tensor::stack(&codes, 0), CODES);
-        level.check("loss_pairs", &Tensor::stack(&pairs, 0).reshape([large, crops]), LOSS);
         let loss = Tensor::stack(&terms, 0).mean(None);
-        level.check("loss", &loss, LOSS);
         loss.backward();
-        let gradient = grad_of(&leaf).expect("a gradient");
-        level.check("grad.scores", &gradient, GRADIENTS);
-        level.check("grad.embedding", &gradient.matmul(&rows.detach()), GRADIENTS);
-        (scores * gradient).sum(None).backward();
+        let grad_scores = grad_of(&leaf).expect("a gradient");
+        let pairs = Tensor::stack(&pairs, 0).reshape([large, crops]);
+        Self { embedding, scores, codes: Tensor::stack(&codes, 0), pairs, loss, grad_scores }
+    }
+}
+
+fn head(golden: &Golden, case: &str) {
+    let settings = Settings::of(golden);
+    let (store, used) = stored(golden, case);
+    let shared = Level::both(golden, "head");
+    for (shared, level) in shared.iter().zip(Level::both(golden, &format!("head.{case}"))) {
+        let z = golden.get("head.z").to_kind(level.kind()).set_requires_grad(true);
+        let rows = unit(&golden.get("head.prototypes_raw").to_kind(level.kind())).expect("unit");
+        let rows = rows.set_requires_grad(true);
+        let found = Swapped::of(&settings, &z, &rows, store.as_ref().filter(|_| used));
+        shared.check("prototypes", &rows, VALUES);
+        shared.check("embedding", &found.embedding, VALUES);
+        shared.check("scores", &found.scores, VALUES);
+        level.check("codes", &found.codes, CODES);
+        level.check("loss_pairs", &found.pairs, LOSS);
+        level.check("loss", &found.loss, LOSS);
+        level.check("grad.scores", &found.grad_scores, GRADIENTS);
+        level.check("grad.embedding", &found.grad_scores.matmul(&rows.detach()), GRADIENTS);
+        (found.scores * found.grad_scores).sum(None).backward();
         level.check("grad.prototypes", &grad_of(&rows).expect("a gradient"), GRADIENTS);
         level.check("grad.z", &grad_of(&z).expect("a gradient"), GRADIENTS);
     }

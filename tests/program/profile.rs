@@ -34,7 +34,7 @@ fn a_profiled_run_tells_the_parts_of_a_step_and_ends_with_its_state_saved() {
         ("plan amix", Some(lesson), 1.0),
         ("mix amix as attempt", Some(line_of("t.mix(\"amix\"")), 1.0),
         ("loss mask", Some(line_of("t.loss(\"mask\"")), 1.0),
-        ("learn gen+mask", Some(line_of("gen:  t.loss") - 1), 1.0),
+        ("learn gen+mask", Some(line_of("gen: answer(")), 1.0),
         ("learn one", Some(line_of("t.learn(#{ one:")), 1.0),
         ("optimiser", None, 1.0),
         ("pair q to k", None, 1.0),

@@ -219,6 +219,7 @@ fn key(path: &str) -> &str {
     match parts[..] {
         [.., name, "plugin"] => name,
         ["pairs", ..] => "pairs",
+        ["data", "views", _, ..] => "count",
         [.., last] => last,
         [] => path,
     }

@@ -169,6 +169,45 @@ fn what_a_run_without_labels_lacks_is_told_with_field_and_remedy() {
             &[("method: \"moco\"", "method: \"swav\""), ("mixers: {", PROTOTYPES)],
             &["swav.rhai:", "params.large is 3", "data.views gives 2 views"],
         ),
+        (
+            &[
+                ("method: \"moco\"", "method: \"swav\""),
+                ("mixers: {", PROTOTYPES),
+                ("(out: 5,", "(out: 3,"),
+                ("\"large\": 3.0", "\"large\": 2.0"),
+            ],
+            &[
+                "`embedding_heads.prototypes.out",
+                "is 3",
+                "fewer prototypes than the 4 classes",
+                "write 4 or more",
+            ],
+        ),
+        (
+            &[
+                ("method: \"moco\"", "method: \"swav\""),
+                ("mixers: {", PROTOTYPES),
+                ("prototypes: true)", "prototypes: true, hidden: 4)"),
+            ],
+            &["`embedding_heads.prototypes", "`prototypes` and `hidden`"],
+        ),
+        (
+            &[
+                ("method: \"moco\"", "method: \"swav\""),
+                ("mixers: {", PROTOTYPES),
+                ("\"large\": 3.0", "\"epsilon\": 0.0"),
+            ],
+            &["swav.rhai:", "params.epsilon and params.temperature must be above 0"],
+        ),
+        (
+            &[
+                ("method: \"moco\"", "method: \"swav\""),
+                ("mixers: {", PROTOTYPES),
+                ("\"large\": 3.0", "\"stored\": true"),
+                ("\"keys\": (length: 16)", "\"store0\": (length: 4), \"store1\": (length: 4)"),
+            ],
+            &["store0", "length"],
+        ),
         // The loss as it is for MoCo.
         (
             &[("method: \"moco\"", "method: \"imix\"")],

@@ -26,48 +26,111 @@ struct Method {
     name: &'static str,
     /// The recipe.
     recipe: &'static str,
+    kind: Kind,
     /// What it overrides besides [`OVERRIDES`].
     more: &'static [&'static str],
+}
+
+/// What a method's recipe has.
+#[derive(Debug, PartialEq)]
+enum Kind {
+    /// A momentum encoder and a queue of its keys.
+    Queue,
+    /// Heads on clusters besides.
+    Clusters,
+    /// Neither.
+    Views,
 }
 
 /// A learning rate at which no weight moves: what is left are BatchNorms that know the data.
 const UNTRAINED: &[&str] = &["epochs=1", "optimizer.lr=1e-30", "evaluate.every=1"];
 
+const fn queue(name: &'static str, recipe: &'static str, more: &'static [&'static str]) -> Method {
+    Method { name, recipe, kind: Kind::Queue, more }
+}
+
+const fn views(name: &'static str, more: &'static [&'static str]) -> Method {
+    Method { name, recipe: name, kind: Kind::Views, more }
+}
+
 const METHODS: &[Method] = &[
-    Method { name: "untrained", recipe: "moco", more: UNTRAINED },
-    Method { name: "moco", recipe: "moco", more: &[] },
-    Method { name: "moco_mixup", recipe: "moco_mixup", more: &[] },
-    Method { name: "amix_i", recipe: "amix_i", more: &[] },
-    Method { name: "amix_c", recipe: "amix_c", more: &[] },
-    Method { name: "mix_only_cross_view", recipe: "moco_mixup", more: &["weights.moco=0.0"] },
-    Method {
-        name: "mix_only_same_view",
-        recipe: "moco_mixup",
-        more: &["weights.moco=0.0", "params.pipeline=\"same\""],
-    },
+    queue("untrained", "moco", UNTRAINED),
+    queue("moco", "moco", &[]),
+    queue("moco_mixup", "moco_mixup", &[]),
+    queue("amix_i", "amix_i", &[]),
+    Method { name: "amix_c", recipe: "amix_c", kind: Kind::Clusters, more: &[] },
+    queue("mix_only_cross_view", "moco_mixup", &["weights.moco=0.0"]),
+    queue("mix_only_same_view", "moco_mixup", &["weights.moco=0.0", "params.pipeline=\"same\""]),
+    queue(
+        "mochi",
+        "mochi",
+        &["params={\"hard\": 256.0, \"pairs\": 128.0, \"with_query\": 64.0, \"warm\": 2.0}"],
+    ),
+    queue("imix", "imix", &["neck.norm=true"]),
+    queue("unmix", "unmix", &[]),
+    queue("bsim", "bsim", &[]),
+    queue("wbsim", "wbsim", &[]),
+    // A batch of 64 is fewer than the prototypes, so that earlier embeddings take part in the codes.
+    views(
+        "swav",
+        &[
+            "neck=Mlp(hidden: 512, out: 128, norm: true)",
+            "embedding_heads={\"prototypes\": (out: 100, prototypes: true)}",
+            "queues={\"store0\": (length: 512), \"store1\": (length: 512)}",
+            "params={\"stored\": true, \"stored_from\": 1.0}",
+        ],
+    ),
+    views("simclr", &["neck=Mlp(hidden: 512, out: 128, norm: true)"]),
+    views(
+        "byol",
+        &[
+            "neck=Mlp(hidden: 512, out: 128, norm: true)",
+            "embedding_heads={\"predictor\": (out: 128, hidden: 512)}",
+        ],
+    ),
+    views(
+        "simsiam",
+        &[
+            "neck=Mlp(hidden: 512, out: 512, norm: true, out_norm: true)",
+            "embedding_heads={\"predictor\": (out: 512, hidden: 128)}",
+        ],
+    ),
+    views("barlow_twins", &["neck=Mlp(hidden: 512, out: 512, norm: true, layers: 3)"]),
 ];
 
-/// What every run overrides; the names in braces are options. The queue holds keys of less than an epoch, and k
-/// follows q within it.
+/// What every run overrides; the names in braces are options.
 const OVERRIDES: &[&str] = &[
     "model.width={width}",
     "epochs={epochs}",
     "data.per_class={per_class}",
     "batch={batch}",
-    "bn_groups={bn_groups}",
-    "neck=Mlp(hidden: 512, out: 128)",
-    "queues.keys.length=2048",
     "optimizer.lr={lr}",
     "evaluate.every={every}",
     "log_every=100",
 ];
-/// The pairs of a run, by whether it has heads on clusters.
-const PAIRS: [&str; 2] = [
-    "pairs=[(from: \"q\", to: \"k\", when: BeforeStep, momentum: 0.99)]",
-    "pairs=[(from: \"q\", to: \"k\", when: BeforeStep, momentum: 0.99), (from: \"online\", to: \"offline\", when: BeforeStep, copy: true)]",
-];
-/// Clusters of so few images.
-const CLUSTERS: &str = "clusterers.odc=Odc(k: 100, min_size: 10)";
+
+impl Kind {
+    /// What runs of this kind override too. The queue holds keys of less than an epoch, and k follows q within it; clusters
+    /// are of few images.
+    fn overrides(&self) -> &'static [&'static str] {
+        match self {
+            Self::Queue => &[
+                "bn_groups={bn_groups}",
+                "neck=Mlp(hidden: 512, out: 128)",
+                "queues.keys.length=2048",
+                "pairs=[(from: \"q\", to: \"k\", when: BeforeStep, momentum: 0.99)]",
+            ],
+            Self::Clusters => &[
+                "bn_groups={bn_groups}",
+                "neck=Mlp(hidden: 512, out: 128)",
+                "queues.keys.length=2048",
+                "pairs=[(from: \"q\", to: \"k\", when: BeforeStep, momentum: 0.99), (from: \"online\", to: \"offline\", when: BeforeStep, copy: true)]",
+                "clusterers.odc=Odc(k: 100, min_size: 10)",
+            ],
+            Self::Views => &[],
+        }
+    }
+}
 
 /// What one run may spend; equal for all.
 #[derive(Debug)]
@@ -84,7 +147,6 @@ struct Budget {
 impl Budget {
     /// All overrides of `method`, as `path=value`. Of two for one field the later one counts.
     fn overrides(&self, method: &Method) -> Vec<String> {
-        let clusters = method.recipe == "amix_c";
         let fill = |template: &&str| {
             template
                 .replace("{width}", &self.width.to_string())
@@ -95,14 +157,7 @@ impl Budget {
                 .replace("{bn_groups}", &self.bn_groups.to_string())
                 .replace("{every}", &self.every.to_string())
         };
-        let special: &[&str] = if clusters { &[CLUSTERS] } else { &[] };
-        OVERRIDES
-            .iter()
-            .chain([&PAIRS[usize::from(clusters)]])
-            .chain(special)
-            .chain(method.more)
-            .map(fill)
-            .collect()
+        OVERRIDES.iter().chain(method.kind.overrides()).chain(method.more).map(fill).collect()
     }
 }
 
@@ -253,8 +308,8 @@ mod tests {
     #[test]
     fn an_unknown_method_is_refused_with_those_known() {
         assert_eq!(methods(Some(&["moco".into(), "amix_i".into()])).unwrap().len(), 2);
-        let message = methods(Some(&["swav".into()])).unwrap_err().to_string();
-        assert!(message.contains("amix_c, ") && message.contains("`swav`"), "{message}");
+        let message = methods(Some(&["dino".into()])).unwrap_err().to_string();
+        assert!(message.contains("amix_c, ") && message.contains("`dino`"), "{message}");
     }
 
     #[test]

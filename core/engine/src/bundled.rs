@@ -1,11 +1,13 @@
 //! Scripts that come with the program.
 
 /// Path below `scripts/` and text of each bundled script: methods, then mixers and losses in folders of their own.
-const SCRIPTS: [(&str, &str); 25] = [
+const SCRIPTS: &[(&str, &str)] = &[
     ("amix.rhai", include_str!("../../../scripts/amix.rhai")),
     ("amix_c.rhai", include_str!("../../../scripts/amix_c.rhai")),
     ("amix_i.rhai", include_str!("../../../scripts/amix_i.rhai")),
+    ("barlow_twins.rhai", include_str!("../../../scripts/barlow_twins.rhai")),
     ("bsim.rhai", include_str!("../../../scripts/bsim.rhai")),
+    ("byol.rhai", include_str!("../../../scripts/byol.rhai")),
     ("co_mixup.rhai", include_str!("../../../scripts/co_mixup.rhai")),
     ("imix.rhai", include_str!("../../../scripts/imix.rhai")),
     ("mixup.rhai", include_str!("../../../scripts/mixup.rhai")),
@@ -13,12 +15,11 @@ const SCRIPTS: [(&str, &str); 25] = [
     ("moco.rhai", include_str!("../../../scripts/moco.rhai")),
     ("moco_puzzlemix.rhai", include_str!("../../../scripts/moco_puzzlemix.rhai")),
     ("puzzlemix.rhai", include_str!("../../../scripts/puzzlemix.rhai")),
+    ("simclr.rhai", include_str!("../../../scripts/simclr.rhai")),
+    ("simsiam.rhai", include_str!("../../../scripts/simsiam.rhai")),
     ("swav.rhai", include_str!("../../../scripts/swav.rhai")),
     ("unmix.rhai", include_str!("../../../scripts/unmix.rhai")),
     ("wbsim.rhai", include_str!("../../../scripts/wbsim.rhai")),
-    ("ablation/amix_cl.rhai", include_str!("../../../scripts/ablation/amix_cl.rhai")),
-    ("ablation/amix_sl.rhai", include_str!("../../../scripts/ablation/amix_sl.rhai")),
-    ("ablation/moco_classes.rhai", include_str!("../../../scripts/ablation/moco_classes.rhai")),
     ("code/amix_c.rhai", include_str!("../../../scripts/code/amix_c.rhai")),
     ("code/amix_i.rhai", include_str!("../../../scripts/code/amix_i.rhai")),
     ("mixers/attentive.rhai", include_str!("../../../scripts/mixers/attentive.rhai")),
@@ -42,10 +43,9 @@ fn names() -> impl Iterator<Item = &'static str> {
     SCRIPTS.iter().map(|(file, _)| file.strip_suffix(".rhai").unwrap_or(file))
 }
 
-/// Methods lie in the folder itself; those of the authors' code, kept for comparison, and those of ablations in folders of
-/// their own.
+/// Methods lie in the folder itself; those of the authors' code, kept for comparison, in one of their own.
 fn is_method(file: &str) -> bool {
-    !file.contains('/') || file.starts_with("code/") || file.starts_with("ablation/")
+    !file.contains('/') || file.starts_with("code/")
 }
 
 /// The bundled method of this name ("amix", "amix.rhai" or "scripts/amix.rhai"): text and file name.

@@ -224,9 +224,11 @@ char* admix_trust_scaled(
   return guarded([&] {
     if (n == 0) return;
     at::NoGradGuard no_grad;
-    const auto params = tensors(params_in, n), grads = tensors(grads_in, n);
-    check_params(params);
-    check_rows(grads, params, "gradients");
+    const auto given = tensors(params_in, n);
+    check_params(given);
+    check_rows(tensors(grads_in, n), given, "gradients");
+    // A sum is rounded in the order of memory, which a kernel's gradient may have another of on another device.
+    const auto params = dense(given), grads = rows_like(tensors(grads_in, n), params);
     // Half-precision squares overflow: their norms are taken in float32.
     const auto dtype = params[0].scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
     const auto p = at::stack(at::_foreach_norm(params, 2, dtype));

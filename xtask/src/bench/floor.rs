@@ -31,30 +31,73 @@ enum Pass {
 }
 use Pass::{Features, Forward, Input, Training};
 
-/// A method: `configs/bench/<name>.ron`, the bench recipe whose network its passes are timed on, and the passes of its
-/// step.
-type Made = (&'static str, &'static str, &'static [Pass]);
+/// A method: its recipe, the recipe whose network its passes are timed on, and the passes of its step.
+#[derive(Debug)]
+struct Made {
+    name: &'static str,
+    recipe: &'static str,
+    net: &'static str,
+    passes: &'static [Pass],
+    /// What both are told besides.
+    settings: &'static [&'static str],
+}
+
+/// What makes a recipe for CIFAR-10 the step of `configs/bench/moco.ron`.
+const AS_BENCH: &str = "data=(name: \"toy\", views: 2, flip: false, crop: None, toy: (classes: 100, train: 3200, test: 100, size: 32, channels: 3))";
+
+macro_rules! made {
+    (bench $name:literal, $net:literal, $passes:expr) => {
+        Made {
+            name: $name,
+            recipe: concat!("configs/bench/", $name, ".ron"),
+            net: concat!("configs/bench/", $net, ".ron"),
+            passes: $passes,
+            settings: &[],
+        }
+    };
+    (cifar $name:literal, $passes:expr $(, $more:literal)?) => {
+        Made {
+            name: $name,
+            recipe: concat!("configs/cifar10/r18/", $name, ".ron"),
+            net: concat!("configs/cifar10/r18/", $name, ".ron"),
+            passes: $passes,
+            settings: &[AS_BENCH, "bn_groups=1" $(, $more)?],
+        }
+    };
+}
 
 /// Every method of `bench floor`.
 const METHODS: &[Made] = &[
-    ("vanilla", "vanilla", &[Training]),
-    ("mixup", "vanilla", &[Training]),
-    ("cutmix", "vanilla", &[Training]),
+    made!(bench "vanilla", "vanilla", &[Training]),
+    made!(bench "mixup", "vanilla", &[Training]),
+    made!(bench "cutmix", "vanilla", &[Training]),
     // The saliency of the clean images.
-    ("puzzlemix", "vanilla", &[Input, Training]),
+    made!(bench "puzzlemix", "vanilla", &[Input, Training]),
     // Features of k, clean and mixed images through q, the attempt through k to the Mix Block.
-    ("automix", "vanilla", &[Features, Training, Training, Input]),
-    ("amix", "vanilla", &[Features, Training, Training, Input]),
+    made!(bench "automix", "vanilla", &[Features, Training, Training, Input]),
+    made!(bench "amix", "vanilla", &[Features, Training, Training, Input]),
     // The keys of the other view.
-    ("moco", "moco", &[Forward, Training]),
-    ("amix_i", "moco", &[Forward, Features, Training, Training, Input]),
+    made!(bench "moco", "moco", &[Forward, Training]),
+    made!(bench "amix_i", "moco", &[Forward, Features, Training, Training, Input]),
+    // With negatives that are mixed, which its first epochs are without.
+    made!(cifar "mochi", &[Forward, Training], "params.warm=0.0"),
+    made!(cifar "imix", &[Forward, Training]),
+    made!(cifar "bsim", &[Forward, Training]),
+    made!(cifar "unmix", &[Forward, Training, Training]),
+    made!(cifar "wbsim", &[Forward, Training, Training]),
+    // Two views through q, with BYOL two through k.
+    made!(cifar "swav", &[Training, Training]),
+    made!(cifar "simclr", &[Training, Training]),
+    made!(cifar "simsiam", &[Training, Training]),
+    made!(cifar "barlow_twins", &[Training, Training]),
+    made!(cifar "byol", &[Forward, Forward, Training, Training]),
 ];
 
 /// Flags of `bench floor`.
 #[derive(Debug, Args)]
 pub struct FloorArgs {
     /// The methods, separated by commas; all unless given.
-    #[arg(long, value_delimiter = ',', value_parser = PossibleValuesParser::new(METHODS.iter().map(|made| made.0)))]
+    #[arg(long, value_delimiter = ',', value_parser = PossibleValuesParser::new(METHODS.iter().map(|made| made.name)))]
     methods: Vec<String>,
     /// Images per step.
     #[arg(long, default_value_t = 32)]
@@ -78,10 +121,15 @@ pub struct Ask {
 }
 
 impl Ask {
-    /// All methods at this batch, with more flags and a limit.
+    /// The methods of the peer at this batch, with more flags and a limit.
     pub fn all(batch: usize, flags: &[&str], most: f64) -> Self {
         let flags = flags.iter().map(ToString::to_string).collect();
-        Self { methods: METHODS.iter().collect(), batch, flags, most: Some(most) }
+        Self {
+            methods: METHODS.iter().filter(|made| made.settings.is_empty()).collect(),
+            batch,
+            flags,
+            most: Some(most),
+        }
     }
 }
 
@@ -90,7 +138,7 @@ impl Ask {
 /// # Errors
 /// A build or a program fails.
 pub fn run(repo: &Repo, args: &FloorArgs) -> Result<()> {
-    let wanted = |made: &&Made| args.methods.is_empty() || args.methods.iter().any(|name| name == made.0);
+    let wanted = |made: &&Made| args.methods.is_empty() || args.methods.iter().any(|name| name == made.name);
     let methods = METHODS.iter().filter(wanted).collect();
     let ask = Ask { methods, batch: args.batch, flags: args.flags.clone(), most: None };
     setup::ensure_done(repo)?;
@@ -111,19 +159,21 @@ pub fn measure(
     ask: &Ask,
     clock: Clock,
 ) -> (String, Vec<limits::Row>) {
-    let recipe = |name: &str| format!("configs/bench/{name}.ron");
-    let finish = |name: &str, command: Vec<String>| {
-        let batch = ["--set".to_string(), format!("batch={}", ask.batch)];
-        let command = command.into_iter().chain(batch).chain(ask.flags.clone()).collect();
-        Side { name: name.into(), command, libtorch: Libtorch::Linked }
+    let finish = |made: &Made, command: Vec<String>| {
+        let batch = format!("batch={}", ask.batch);
+        let settings = made.settings.iter().map(ToString::to_string).chain([batch]);
+        let settings = settings.flat_map(|setting| ["--set".to_string(), setting]);
+        let command = command.into_iter().chain(settings).chain(ask.flags.clone()).collect();
+        Side { name: made.name.into(), command, libtorch: Libtorch::Linked }
     };
-    let floor = |name: &str| {
+    let floor = |made: &Made| {
         let fixed = ["floor", "--format", "json", "--rounds"].map(String::from);
-        let own = [options.steps.to_string(), "--threads".into(), options.threads.to_string(), recipe(name)];
-        finish(name, [bench.display().to_string()].into_iter().chain(fixed).chain(own).collect())
+        let own =
+            [options.steps.to_string(), "--threads".into(), options.threads.to_string(), made.net.into()];
+        finish(made, [bench.display().to_string()].into_iter().chain(fixed).chain(own).collect())
     };
-    let mut nets: Vec<&str> = ask.methods.iter().map(|(_, net, _)| *net).collect();
-    nets.dedup();
+    let mut nets: Vec<&Made> = ask.methods.clone();
+    nets.dedup_by_key(|made| made.net);
     let mut text =
         format!("floor: batch {}, {} threads, {} rounds\n", ask.batch, options.threads, options.rounds);
     let mut passes = vec![Vec::new(); nets.len()];
@@ -138,6 +188,7 @@ pub fn measure(
         }
         for (net, found) in nets.iter().zip(&mut passes) {
             let Some(facts) = facts(floor(net)) else { continue };
+            let net = net.name;
             if round == 0 {
                 // Writing to a string cannot fail.
                 let _ = writeln!(
@@ -148,8 +199,8 @@ pub fn measure(
             }
             found.extend(Passes::read(&facts).inspect_err(|error| eprintln!("{net}: {error:#}")));
         }
-        for ((name, ..), found) in ask.methods.iter().zip(&mut steps) {
-            let of = facts(finish(name, measure::step(admix, &recipe(name), options)));
+        for (made, found) in ask.methods.iter().zip(&mut steps) {
+            let of = facts(finish(made, measure::step(admix, made.recipe, options)));
             found.extend(of.and_then(|facts| facts["ms_per_step"].as_f64()));
         }
         eprintln!("floor, round {} of {}", round + 1, options.rounds);
@@ -158,11 +209,11 @@ pub fn measure(
         .methods
         .iter()
         .zip(&steps)
-        .map(|((name, net, made), steps)| {
-            let of_net = nets.iter().position(|own| own == net).unwrap_or(0);
-            let floors: Vec<f64> = passes[of_net].iter().map(|passes| passes.sum(made)).collect();
+        .map(|(made, steps)| {
+            let of_net = nets.iter().position(|own| own.net == made.net).unwrap_or(0);
+            let floors: Vec<f64> = passes[of_net].iter().map(|passes| passes.sum(made.passes)).collect();
             let ratios = steps.iter().zip(&floors).map(|(step, floor)| step / floor).collect();
-            Row { name, ratios, steps, floors }
+            Row { name: made.name, ratios, steps, floors }
         })
         .collect();
     let judged = rows.iter().map(|row| row.judged(ask.most)).collect();
@@ -202,13 +253,13 @@ impl Row<'_> {
 
 fn report(rows: &[Row<'_>]) -> String {
     let mut text = format!(
-        "{:<12}{:>12}{:>12}{:>14}{:>18}\n",
+        "{:<14}{:>12}{:>12}{:>14}{:>18}\n",
         "method", "step ms", "passes ms", "step / passes", "by round"
     );
     for row in rows {
         // Writing to a string cannot fail.
         let _ = match row.ratios.is_empty() {
-            true => writeln!(text, "{:<12}{:>12}", row.name, "none"),
+            true => writeln!(text, "{:<14}{:>12}", row.name, "none"),
             false => {
                 let (low, high) = range(&row.ratios);
                 writeln!(
@@ -235,7 +286,7 @@ mod tests {
         let facts =
             serde_json::json!({"forward_ms": 1.0, "features_ms": 0.75, "training_ms": 3.0, "input_ms": 2.0});
         let passes = Passes::read(&facts).unwrap();
-        let of = |name: &str| METHODS.iter().find(|(own, ..)| *own == name).expect("a method").2;
+        let of = |name: &str| METHODS.iter().find(|made| made.name == name).expect("a method").passes;
         assert_eq!(passes.sum(of("vanilla")), 3.0);
         assert_eq!(passes.sum(of("amix")), 8.75);
         assert_eq!(passes.sum(of("puzzlemix")), 5.0);

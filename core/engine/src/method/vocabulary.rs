@@ -160,6 +160,45 @@ fn extent(verb: &str, image: &Tensor, from_last: usize) -> Result<i64> {
 /// # Errors
 /// Shapes that do not fit.
 pub fn apply(verb: &str, operands: &[&Tensor], sizes: &[i64]) -> Result<Tensor> {
+    let done = executed(verb, operands, sizes);
+    let (Err(Error::Torch(_)), Some(sign), [first, second, ..]) = (&done, sign(verb), operands) else {
+        return done;
+    };
+    let (first, second) = (first.size(), second.size());
+    let agree = first
+        .iter()
+        .rev()
+        .zip(second.iter().rev())
+        .all(|(one, other)| one == other || *one == 1 || *other == 1);
+    if agree {
+        return done;
+    }
+    Err(Error::Input(format!(
+        "`{sign}` takes shapes whose sizes are equal or 1 axis by axis, from the last one on: got {first:?} and {second:?}"
+    )))
+}
+
+/// How scripts write an operation of two tensors that broadcast.
+fn sign(verb: &str) -> Option<&'static str> {
+    Some(match verb {
+        "add" => "+",
+        "sub" | "rsub" => "-",
+        "mul" => "*",
+        "div" | "rdiv" => "/",
+        "pow" => "**",
+        "less" => "<",
+        "greater" => ">",
+        "less_equal" => "<=",
+        "greater_equal" => ">=",
+        "equal" => "==",
+        "not_equal" => "!=",
+        "and" => "&",
+        "or" => "|",
+        _ => return None,
+    })
+}
+
+fn executed(verb: &str, operands: &[&Tensor], sizes: &[i64]) -> Result<Tensor> {
     let operand = |index: usize| -> Result<&Tensor> {
         operands
             .get(index)

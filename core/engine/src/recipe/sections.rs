@@ -37,7 +37,7 @@ impl Default for PairConfig {
     }
 }
 
-/// A linear head on embeddings, beside the networks.
+/// A head on embeddings, beside the networks: linear, prototypes, or a predictor of two layers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 pub struct EmbeddingHeadConfig {
@@ -45,6 +45,8 @@ pub struct EmbeddingHeadConfig {
     pub out: Option<i64>,
     /// Whether it has prototypes: rows that are scaled to unit length before every step, and no bias. Default false.
     pub prototypes: bool,
+    /// Width of a hidden layer before the last one, with a BatchNorm and a ReLU: a predictor. Default: none.
+    pub hidden: Option<i64>,
 }
 
 /// Optimiser settings of one mixer's parameters.

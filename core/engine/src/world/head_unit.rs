@@ -1,14 +1,14 @@
-//! The linear heads on embeddings.
+//! The heads on embeddings.
 
 use admix_api::{Hints, Init, Store, Streams};
-use admix_models::Linear;
+use admix_models::{Head, Linear, MlpNeck, MlpNeckConfig};
 use admix_torch::{Device, Tensor};
 
 use crate::Result;
 use crate::recipe::Recipe;
 use crate::world::part::{Parameter, Part, named, named_parameters};
 
-/// A linear head on embeddings.
+/// A head on embeddings.
 #[derive(Debug)]
 pub struct HeadUnit {
     /// Its name in scripts.
@@ -25,23 +25,49 @@ enum Layer {
     Linear(Linear),
     /// Rows of unit length as each step begins, `[P, D]`. What the optimiser makes of them stays until the next step.
     Prototypes(Tensor),
+    /// Two layers with a BatchNorm and a ReLU between them.
+    Predictor(MlpNeck),
 }
 
 impl HeadUnit {
-    /// The heads of a recipe on embeddings of this width.
+    /// The heads of a recipe on embeddings of this width of images of so many classes.
     ///
     /// # Errors
-    /// A head for a clusterer that the recipe does not have.
-    pub(crate) fn all(recipe: &Recipe, width: i64, streams: &Streams, device: Device) -> Result<Vec<Self>> {
+    /// A head for a clusterer that the recipe does not have, fewer prototypes than classes, or settings out of range.
+    pub(crate) fn all(
+        recipe: &Recipe,
+        (width, classes): (i64, i64),
+        streams: &Streams,
+        device: Device,
+    ) -> Result<Vec<Self>> {
         let build = |(name, config): (&String, &crate::EmbeddingHeadConfig)| {
             let store = Store::new(device, streams.fork(name));
             let outputs = recipe.head_outputs(name, config)?;
             let (path, init) = (store.root().sub("fc"), Init::Normal(0.01));
-            let layer = match config.prototypes {
-                true => {
+            let layer = match (config.prototypes, config.hidden) {
+                (true, None) if outputs < classes => {
+                    let wrong = format!(
+                        "is {outputs}: fewer prototypes than the {classes} classes of the data cannot tell them apart; \
+                         write {classes} or more"
+                    );
+                    return Err(recipe.field_error(&format!("embedding_heads.{name}.out"), wrong));
+                }
+                (true, None) => {
                     Layer::Prototypes(path.parameter("weight", &[outputs, width], init, Hints::default())?)
                 }
-                false => Layer::Linear(Linear::new(&path, width, outputs, init)?),
+                (false, None) => Layer::Linear(Linear::new(&path, width, outputs, init)?),
+                (false, Some(hidden)) => {
+                    let form = MlpNeckConfig { hidden, out: outputs, norm: true, ..MlpNeckConfig::default() };
+                    form.validate().map_err(|error| {
+                        recipe.field_error(&format!("embedding_heads.{name}"), error.to_string())
+                    })?;
+                    Layer::Predictor(MlpNeck::new(&store.root(), width, &form)?)
+                }
+                (true, Some(_)) => {
+                    let wrong =
+                        "has `prototypes` and `hidden`, but prototypes are one layer: leave one of them out";
+                    return Err(recipe.field_error(&format!("embedding_heads.{name}"), wrong));
+                }
             };
             let trained = !recipe.pairs.iter().any(|pair| &pair.to == name);
             Ok(Self { name: name.clone(), layer, store, trained })
@@ -49,7 +75,7 @@ impl HeadUnit {
         recipe.embedding_heads.iter().map(build).collect()
     }
 
-    /// Embeddings `[N, D]` to logits `[N, K]`, or their products with the prototypes.
+    /// Embeddings `[N, D]` to logits `[N, K]`, to their products with the prototypes, or to predictions.
     ///
     /// # Errors
     /// Embeddings of another width.
@@ -57,6 +83,10 @@ impl HeadUnit {
         match &self.layer {
             Layer::Linear(linear) => Ok(linear.forward(embedding)?),
             Layer::Prototypes(rows) => Ok(embedding.f_linear(rows, None::<Tensor>)?),
+            // Nothing but training reads heads.
+            Layer::Predictor(layers) => {
+                Ok(layers.forward(&embedding.f_unsqueeze(-1)?.f_unsqueeze(-1)?, true)?)
+            }
         }
     }
 
@@ -79,6 +109,7 @@ impl Part for HeadUnit {
         match &self.layer {
             Layer::Linear(_) => Vec::new(),
             Layer::Prototypes(rows) => vec![rows.shallow_clone()],
+            Layer::Predictor(_) => self.store.buffers().into_iter().map(|(_, buffer)| buffer).collect(),
         }
     }
 

@@ -124,7 +124,7 @@ impl World {
         let width = nets.first().map_or(0, Net::embedding_width);
         let clusterers = ClustererUnit::all(recipe, &shape, width, device)?;
         let queues = QueueUnit::all(recipe, width, &streams, device)?;
-        let heads = HeadUnit::all(recipe, width, &streams, device)?;
+        let heads = HeadUnit::all(recipe, (width, shape.classes), &streams, device)?;
         let pairs = Pair::all(recipe, &nets, &heads, device)?;
         let mut mixers = MixerUnit::all(recipe, registry, &shape, &nets, &streams, device)?;
         choice::link(recipe, &mut mixers)?;

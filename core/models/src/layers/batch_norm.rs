@@ -15,8 +15,8 @@ const MOMENTUM: f64 = 0.1;
 /// Batch normalisation: parameters `weight` and `bias`, buffers `running_mean` and `running_var`, all `[C]`.
 #[derive(Debug)]
 pub struct BatchNorm2d {
-    weight: Tensor,
-    bias: Tensor,
+    weight: Option<Tensor>,
+    bias: Option<Tensor>,
     running_mean: Tensor,
     running_var: Tensor,
     channels: i64,
@@ -38,10 +38,26 @@ impl BatchNorm2d {
     /// # Errors
     /// A name is taken.
     pub fn with_weight(path: &Path, channels: i64, weight: f64) -> Result<Self> {
+        let constant = |name: &str, value: f64| {
+            path.parameter(name, &[channels], Init::Constant(value), Hints::default())
+        };
+        Self::of(path, channels, Some((constant("weight", weight)?, constant("bias", 0.0)?)))
+    }
+
+    /// As [`BatchNorm2d::new`], without weight and bias.
+    ///
+    /// # Errors
+    /// A name is taken.
+    pub fn plain(path: &Path, channels: i64) -> Result<Self> {
+        Self::of(path, channels, None)
+    }
+
+    fn of(path: &Path, channels: i64, affine: Option<(Tensor, Tensor)>) -> Result<Self> {
         let shape = [channels];
+        let (weight, bias) = affine.unzip();
         Ok(Self {
-            weight: path.parameter("weight", &shape, Init::Constant(weight), Hints::default())?,
-            bias: path.parameter("bias", &shape, Init::Constant(0.0), Hints::default())?,
+            weight,
+            bias,
             running_mean: path.buffer("running_mean", &shape, 0.0)?,
             running_var: path.buffer("running_var", &shape, 1.0)?,
             channels,
@@ -83,8 +99,8 @@ impl BatchNorm2d {
             return self.grouped(x, groups);
         }
         Ok(x.f_batch_norm(
-            Some(&self.weight),
-            Some(&self.bias),
+            self.weight.as_ref(),
+            self.bias.as_ref(),
             Some(&self.running_mean),
             Some(&self.running_var),
             train,
@@ -102,8 +118,8 @@ impl BatchNorm2d {
         let each = x.f_split(x.size()[0] / groups, 0)?;
         let normalised = (0..).zip(&each).map(|(group, part)| -> Result<Tensor> {
             Ok(part.f_batch_norm(
-                Some(&self.weight),
-                Some(&self.bias),
+                self.weight.as_ref(),
+                self.bias.as_ref(),
                 Some(&means.f_select(0, group)?),
                 Some(&variances.f_select(0, group)?),
                 true,
