@@ -3,7 +3,8 @@
 use admix_engine::{Execution, StepOptions};
 
 use super::toy::Toy;
-use crate::program::recipes::bundled;
+use crate::program::Place;
+use crate::program::recipes::{bundled, small};
 
 const SECOND_VIEW: [&str; 2] = ["data.views=2", "mixers.amix.partner=Derangement"];
 const CLUSTERS: [&str; 2] = [r#"clusterers={"odc": Odc(k: 2, min_size: 1)}"#, r#"params.labels="clusters""#];
@@ -79,21 +80,38 @@ fn recorded_steps_with_each_loss_of_the_mixer_end_with_the_bits_of_direct_ones()
 }
 
 #[test]
-fn a_loss_that_the_script_does_not_know_is_refused_with_those_it_knows() {
-    for (recipe, known) in [
+fn what_the_script_does_not_know_is_refused_with_what_it_knows() {
+    let labels = [r#"params.labels="cluster""#];
+    let of_clusters = [&CLUSTERS[..], &[r#"params.loss="pbce""#]].concat();
+    for (recipe, settings, known) in [
         (
             "cifar10/r18/amix",
+            &[r#"params.loss="focal""#][..],
             r#"params.loss is "focal", expected "ce", "pbce", "bce", "info_nce" or "info_nce_apart""#,
+        ),
+        ("cifar10/r18/amix", &labels, r#"params.labels is "cluster", expected "classes" or "clusters""#),
+        (
+            "cifar10/r18/amix",
+            &of_clusters,
+            r#""pbce" reads the head of the classes: set params.labels to "classes""#,
         ),
         (
             "cifar10/r18/amix_c",
+            &[r#"params.loss="focal""#],
             r#"params.loss is "focal", expected "ce", "pbce", "ce+info_nce" or "info_nce_apart""#,
+        ),
+        ("cifar10/r18/amix_c", &labels, r#"params.labels is "cluster", expected "classes" or "clusters""#),
+        (
+            "cifar10/r18/moco_inter_intra",
+            &labels,
+            r#"params.labels is "cluster", expected "classes" or "clusters""#,
         ),
     ] {
         let text = bundled().into_iter().find(|(name, ..)| name == recipe).expect("a recipe").2;
-        let mut toy = Toy::new(recipe, &text, &[r#"params.loss="focal""#]);
-        let batch = toy.batch(0);
-        let told = toy.session.step(batch).expect_err("refused").to_string();
-        assert!(told.contains(known), "{told}");
+        let flags =
+            [small(&text), settings.iter().flat_map(|set| ["--set".into(), set.to_string()]).collect()];
+        let flags = flags.concat();
+        let all: Vec<&str> = ["check", recipe].into_iter().chain(flags.iter().map(String::as_str)).collect();
+        Place::new().compute(&all).refused(2, &[known]);
     }
 }

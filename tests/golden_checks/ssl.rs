@@ -155,22 +155,28 @@ fn session(golden: &Golden, method: &str) -> Session {
     filled(golden, method, &golden.get("step0.view_q"), &fields, samples)
 }
 
-/// A session of the file's networks, neck and queue with these fields of a recipe, in the file's first state.
-pub fn filled(golden: &Golden, method: &str, view: &Tensor, fields: &str, samples: usize) -> Session {
+/// The fields `model` and `neck` of the file's network, by its weights.
+pub fn network(golden: &Golden, backbone: &str, neck: &str) -> String {
     let widths: Vec<i64> = (1..)
-        .map_while(|i| golden.find(&format!("init.q.conv{i}.weight")))
+        .map_while(|i| golden.find(&format!("{backbone}conv{i}.weight")))
         .map(|weight| weight.size()[0])
         .collect();
     let strides = vec![2; widths.len()];
-    let width = |layer: &str| Some(golden.find(&format!("init.neck_q.{layer}.weight"))?.size()[0]);
+    let width = |layer: &str| Some(golden.find(&format!("{neck}{layer}.weight"))?.size()[0]);
     let hidden = width("fc0").expect("a neck");
     let neck = match width("fc1") {
         Some(out) => format!("Mlp(hidden: {hidden}, out: {out}, norm: {})", width("bn0").is_some()),
         None => format!("Linear(out: {hidden})"),
     };
+    format!("model: ConvNet(widths: {widths:?}, strides: {strides:?}), neck: {neck},")
+}
+
+/// A session of the file's networks, neck and queue with these fields of a recipe, in the file's first state.
+pub fn filled(golden: &Golden, method: &str, view: &Tensor, fields: &str, samples: usize) -> Session {
+    let network = network(golden, "init.q.", "init.neck_q.");
     let length = golden.get("init.queue").size()[1];
     let fields = format!(
-        "epochs: 1, model: ConvNet(widths: {widths:?}, strides: {strides:?}), neck: {neck},
+        "epochs: 1, {network}
          queues: {{\"keys\": (length: {length})}}, {fields}"
     );
     let mut session = bare(method, view, &fields, samples);

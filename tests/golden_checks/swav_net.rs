@@ -9,7 +9,7 @@ use admix_models::Pass;
 use admix_torch::{Kind, Tensor, grad_of};
 
 use super::levels::{GRADIENTS, LOSS, decimal};
-use super::ssl::{bare, looking, term};
+use super::ssl::{bare, looking, network, term};
 use super::swav::{Settings, Swapped};
 use super::{Golden, Tolerance};
 
@@ -41,17 +41,7 @@ fn views(golden: &Golden, step: usize) -> Vec<Tensor> {
 /// A session of the file's first state. An epoch is a step.
 fn session(golden: &Golden, optimizer: &str) -> Session {
     let Settings { temperature, epsilon, rounds, large, .. } = Settings::of(golden);
-    let widths: Vec<i64> = (1..)
-        .map_while(|i| golden.find(&format!("net.init.conv{i}.weight")))
-        .map(|weight| weight.size()[0])
-        .collect();
-    let strides = vec![2; widths.len()];
-    let width = |layer: &str| Some(golden.find(&format!("net.init.neck.{layer}.weight"))?.size()[0]);
-    let hidden = width("fc0").expect("a neck");
-    let neck = match width("fc1") {
-        Some(out) => format!("Mlp(hidden: {hidden}, out: {out}, norm: {})", width("bn0").is_some()),
-        None => format!("Linear(out: {hidden})"),
-    };
+    let network = network(golden, "net.init.", "net.init.neck.");
     let steps = steps_of(golden);
     let used = |step: &usize| golden.integers(&format!("net.step{step}.queue_used")) == [1];
     let from = (0..steps).find(used).unwrap_or(steps);
@@ -64,7 +54,7 @@ fn session(golden: &Golden, optimizer: &str) -> Session {
     let length = golden.integers("net.queue_length")[0];
     let stores: Vec<_> = (0..large).map(|crop| format!("\"store{crop}\": (length: {length})")).collect();
     let fields = format!(
-        "epochs: {steps}, model: ConvNet(widths: {widths:?}, strides: {strides:?}), neck: {neck}, pairs: [],
+        "epochs: {steps}, {network} pairs: [],
          queues: {{{}}}, embedding_heads: {{\"prototypes\": (out: {}, prototypes: true)}},
          params: {{\"large\": {large}.0, \"temperature\": {temperature:?}, \"epsilon\": {epsilon:?}, \"rounds\": {rounds}.0,
                    \"frozen\": {frozen}.0, \"stored\": true, \"stored_from\": {from}.0}},

@@ -208,6 +208,13 @@ fn what_a_run_without_labels_lacks_is_told_with_field_and_remedy() {
             ],
             &["store0", "length"],
         ),
+        (
+            &[
+                ("method: \"moco\"", "method: \"simclr\""),
+                ("optimizer:", "params: {\"temperature\": 0.0}, optimizer:"),
+            ],
+            &["simclr.rhai:", "params.temperature is 0", "expected a number above 0"],
+        ),
         // The loss as it is for MoCo.
         (
             &[("method: \"moco\"", "method: \"imix\"")],

@@ -11,8 +11,8 @@
 //!          Kalantidis et al., NeurIPS 2020, MoCHi (negatives of a sample's own).
 //! Input    `embedding [N, D]` and keys `[N, D]` or a mix's, all of unit length as a rule (the loss does not normalise);
 //!          `queue [D, K]`; for `BatchAndQueue` the batch's `batch_keys [M, D]`, those of the sources among them; for
-//!          `QueueAndNegatives` these `negatives [N, D, M]`; for `same_label: Leave` the labels `[N]` or a mix's target, and `queue_labels [K]`. Output: a scalar. Finite for
-//!          finite inputs.
+//!          `QueueAndNegatives` these `negatives [N, D, M]`; for `same_label: Leave` the labels `[N]` or a mix's target, and
+//!          `queue_labels [K]`. Output: a scalar. Finite for finite inputs.
 
 use admix_api::loss;
 use admix_api::prelude::*;

@@ -31,12 +31,12 @@ enum Pass {
 }
 use Pass::{Features, Forward, Input, Training};
 
-/// A method: its recipe, the recipe whose network its passes are timed on, and the passes of its step.
+/// A method: its recipe and that of the network whose passes are timed, both in one folder, and the passes of its step.
 #[derive(Debug)]
 struct Made {
     name: &'static str,
-    recipe: &'static str,
     net: &'static str,
+    folder: &'static str,
     passes: &'static [Pass],
     /// What both are told besides.
     settings: &'static [&'static str],
@@ -45,52 +45,45 @@ struct Made {
 /// What makes a recipe for CIFAR-10 the step of `configs/bench/moco.ron`.
 const AS_BENCH: &str = "data=(name: \"toy\", views: 2, flip: false, crop: None, toy: (classes: 100, train: 3200, test: 100, size: 32, channels: 3))";
 
-macro_rules! made {
-    (bench $name:literal, $net:literal, $passes:expr) => {
-        Made {
-            name: $name,
-            recipe: concat!("configs/bench/", $name, ".ron"),
-            net: concat!("configs/bench/", $net, ".ron"),
-            passes: $passes,
-            settings: &[],
-        }
-    };
-    (cifar $name:literal, $passes:expr $(, $more:literal)?) => {
-        Made {
-            name: $name,
-            recipe: concat!("configs/cifar10/r18/", $name, ".ron"),
-            net: concat!("configs/cifar10/r18/", $name, ".ron"),
-            passes: $passes,
-            settings: &[AS_BENCH, "bn_groups=1" $(, $more)?],
-        }
-    };
+const fn bench(name: &'static str, net: &'static str, passes: &'static [Pass]) -> Made {
+    Made { name, net, folder: "bench", passes, settings: &[] }
+}
+
+const fn cifar(name: &'static str, passes: &'static [Pass]) -> Made {
+    Made { name, net: name, folder: "cifar10/r18", passes, settings: &[AS_BENCH, "bn_groups=1"] }
+}
+
+impl Made {
+    fn path(&self, name: &str) -> String {
+        format!("configs/{}/{name}.ron", self.folder)
+    }
 }
 
 /// Every method of `bench floor`.
 const METHODS: &[Made] = &[
-    made!(bench "vanilla", "vanilla", &[Training]),
-    made!(bench "mixup", "vanilla", &[Training]),
-    made!(bench "cutmix", "vanilla", &[Training]),
+    bench("vanilla", "vanilla", &[Training]),
+    bench("mixup", "vanilla", &[Training]),
+    bench("cutmix", "vanilla", &[Training]),
     // The saliency of the clean images.
-    made!(bench "puzzlemix", "vanilla", &[Input, Training]),
+    bench("puzzlemix", "vanilla", &[Input, Training]),
     // Features of k, clean and mixed images through q, the attempt through k to the Mix Block.
-    made!(bench "automix", "vanilla", &[Features, Training, Training, Input]),
-    made!(bench "amix", "vanilla", &[Features, Training, Training, Input]),
+    bench("automix", "vanilla", &[Features, Training, Training, Input]),
+    bench("amix", "vanilla", &[Features, Training, Training, Input]),
     // The keys of the other view.
-    made!(bench "moco", "moco", &[Forward, Training]),
-    made!(bench "amix_i", "moco", &[Forward, Features, Training, Training, Input]),
+    bench("moco", "moco", &[Forward, Training]),
+    bench("amix_i", "moco", &[Forward, Features, Training, Training, Input]),
     // With negatives that are mixed, which its first epochs are without.
-    made!(cifar "mochi", &[Forward, Training], "params.warm=0.0"),
-    made!(cifar "imix", &[Forward, Training]),
-    made!(cifar "bsim", &[Forward, Training]),
-    made!(cifar "unmix", &[Forward, Training, Training]),
-    made!(cifar "wbsim", &[Forward, Training, Training]),
+    Made { settings: &[AS_BENCH, "bn_groups=1", "params.warm=0.0"], ..cifar("mochi", &[Forward, Training]) },
+    cifar("imix", &[Forward, Training]),
+    cifar("bsim", &[Forward, Training]),
+    cifar("unmix", &[Forward, Training, Training]),
+    cifar("wbsim", &[Forward, Training, Training]),
     // Two views through q, with BYOL two through k.
-    made!(cifar "swav", &[Training, Training]),
-    made!(cifar "simclr", &[Training, Training]),
-    made!(cifar "simsiam", &[Training, Training]),
-    made!(cifar "barlow_twins", &[Training, Training]),
-    made!(cifar "byol", &[Forward, Forward, Training, Training]),
+    cifar("swav", &[Training, Training]),
+    cifar("simclr", &[Training, Training]),
+    cifar("simsiam", &[Training, Training]),
+    cifar("barlow_twins", &[Training, Training]),
+    cifar("byol", &[Forward, Forward, Training, Training]),
 ];
 
 /// Flags of `bench floor`.
@@ -169,7 +162,7 @@ pub fn measure(
     let floor = |made: &Made| {
         let fixed = ["floor", "--format", "json", "--rounds"].map(String::from);
         let own =
-            [options.steps.to_string(), "--threads".into(), options.threads.to_string(), made.net.into()];
+            [options.steps.to_string(), "--threads".into(), options.threads.to_string(), made.path(made.net)];
         finish(made, [bench.display().to_string()].into_iter().chain(fixed).chain(own).collect())
     };
     let mut nets: Vec<&Made> = ask.methods.clone();
@@ -200,7 +193,7 @@ pub fn measure(
             found.extend(Passes::read(&facts).inspect_err(|error| eprintln!("{net}: {error:#}")));
         }
         for (made, found) in ask.methods.iter().zip(&mut steps) {
-            let of = facts(finish(made, measure::step(admix, made.recipe, options)));
+            let of = facts(finish(made, measure::step(admix, &made.path(made.name), options)));
             found.extend(of.and_then(|facts| facts["ms_per_step"].as_f64()));
         }
         eprintln!("floor, round {} of {}", round + 1, options.rounds);

@@ -4,7 +4,7 @@ use std::any::TypeId;
 
 use rhai::{Array, Dynamic, Engine, EvalAltResult, NativeCallContext, Position};
 
-use crate::method::vocabulary::{Takes, VERBS, Verb};
+use crate::method::vocabulary::{CONNECTIVES, OPERATORS, Takes, VERBS, Verb};
 
 /// What a function of the language gives.
 pub type Outcome<T> = Result<T, Box<EvalAltResult>>;
@@ -31,20 +31,6 @@ pub trait Operand: Clone + 'static {
 
 /// Registers all operators and verbs.
 pub fn register<T: Operand>(engine: &mut Engine) {
-    // Operator, verb, verb with the operands swapped (for a number on the left).
-    const OPERATORS: [(&str, &str, &str); 11] = [
-        ("+", "add", "add"),
-        ("-", "sub", "rsub"),
-        ("*", "mul", "mul"),
-        ("/", "div", "rdiv"),
-        ("<", "less", "greater"),
-        (">", "greater", "less"),
-        ("<=", "less_equal", "greater_equal"),
-        (">=", "greater_equal", "less_equal"),
-        ("==", "equal", "equal"),
-        ("!=", "not_equal", "not_equal"),
-        ("**", "pow", "pow"),
-    ];
     type C<'a> = NativeCallContext<'a>;
     for (operator, verb, swapped) in OPERATORS {
         engine.register_fn(operator, move |c: C<'_>, a: T, b: T| T::apply(&c, verb, &[a, b], &[], &[]));
@@ -59,7 +45,7 @@ pub fn register<T: Operand>(engine: &mut Engine) {
             T::apply(&c, swapped, &[b], &[a as f64], &[])
         });
     }
-    for (operator, verb) in [("&", "and"), ("|", "or")] {
+    for (operator, verb) in CONNECTIVES {
         engine.register_fn(operator, move |c: C<'_>, a: T, b: T| T::apply(&c, verb, &[a, b], &[], &[]));
     }
     for (operator, verb) in [("-", "neg"), ("!", "not")] {

@@ -118,6 +118,23 @@ pub const VERBS: &[Verb] = &[
     verb("stack", &[Takes::Tensors, S], "an array of tensors stacked along a new axis"),
 ];
 
+/// Operators of two tensors, or of a tensor and a number: how scripts write them, the operation, and the one for swapped sides.
+pub const OPERATORS: [(&str, &str, &str); 11] = [
+    ("+", "add", "add"),
+    ("-", "sub", "rsub"),
+    ("*", "mul", "mul"),
+    ("/", "div", "rdiv"),
+    ("<", "less", "greater"),
+    (">", "greater", "less"),
+    ("<=", "less_equal", "greater_equal"),
+    (">=", "greater_equal", "less_equal"),
+    ("==", "equal", "equal"),
+    ("!=", "not_equal", "not_equal"),
+    ("**", "pow", "pow"),
+];
+/// Operators of two tensors of conditions.
+pub const CONNECTIVES: [(&str, &str); 2] = [("&", "and"), ("|", "or")];
+
 /// Whether the result of a verb never has a graph.
 pub fn without_graph(verb: &str) -> bool {
     const NONE: [&str; 19] = [
@@ -180,22 +197,9 @@ pub fn apply(verb: &str, operands: &[&Tensor], sizes: &[i64]) -> Result<Tensor> 
 
 /// How scripts write an operation of two tensors that broadcast.
 fn sign(verb: &str) -> Option<&'static str> {
-    Some(match verb {
-        "add" => "+",
-        "sub" | "rsub" => "-",
-        "mul" => "*",
-        "div" | "rdiv" => "/",
-        "pow" => "**",
-        "less" => "<",
-        "greater" => ">",
-        "less_equal" => "<=",
-        "greater_equal" => ">=",
-        "equal" => "==",
-        "not_equal" => "!=",
-        "and" => "&",
-        "or" => "|",
-        _ => return None,
-    })
+    let as_it_is = OPERATORS.iter().map(|(sign, own, _)| (*sign, *own));
+    let swapped = OPERATORS.iter().map(|(sign, _, own)| (*sign, *own));
+    as_it_is.chain(CONNECTIVES).chain(swapped).find(|(_, own)| *own == verb).map(|(sign, _)| sign)
 }
 
 fn executed(verb: &str, operands: &[&Tensor], sizes: &[i64]) -> Result<Tensor> {
