@@ -75,12 +75,14 @@ fn a_sweep_trains_each_run_once_and_the_table_has_its_figures() {
             let text = fs::read_to_string(folder.join("recipe.ron")).expect("a recipe");
             text.contains("weights") == (policy == "plain") && folder.ends_with(format!("seed-{seed}"))
         };
-        all.iter().find(is).expect("a run")
+        all.iter().find(is).expect("a run").as_path()
     };
-    set_figure(of("mixed", 0), 59.0.into());
-    set_figure(of("mixed", 1), 61.0.into());
-    set_figure(of("plain", 0), 55.0.into());
-    set_figure(of("plain", 1), Value::Null);
+    // Found before any is removed: the folders are named by hashes, in no known order.
+    let (plain, mixed) = ([of("plain", 0), of("plain", 1)], [of("mixed", 0), of("mixed", 1)]);
+    set_figure(mixed[0], 59.0.into());
+    set_figure(mixed[1], 61.0.into());
+    set_figure(plain[0], 55.0.into());
+    set_figure(plain[1], Value::Null);
     let first = table(&place, &[]);
     let (mean, deviation, note) = cell(&first, "mixed");
     assert_eq!((mean, note), (Some(60.0), None));
@@ -98,13 +100,13 @@ fn a_sweep_trains_each_run_once_and_the_table_has_its_figures() {
         assert!(told.stdout.contains(part), "{format}: {}", told.stdout);
     }
     // A run that was stopped, one whose folder is gone, one that failed.
-    let mut stopped = facts(of("plain", 0));
+    let mut stopped = facts(plain[0]);
     stopped["status"] = "stopped".into();
-    fs::write(of("plain", 0).join("run.json"), stopped.to_string()).expect("written");
-    fs::remove_dir_all(of("mixed", 1)).expect("removed");
-    let mut failed = facts(of("plain", 1));
+    fs::write(plain[0].join("run.json"), stopped.to_string()).expect("written");
+    fs::remove_dir_all(mixed[1]).expect("removed");
+    let mut failed = facts(plain[1]);
     failed["status"] = "failed".into();
-    fs::write(of("plain", 1).join("run.json"), failed.to_string()).expect("written");
+    fs::write(plain[1].join("run.json"), failed.to_string()).expect("written");
     let second = table(&place, &[]);
     assert_eq!(cell(&second, "mixed"), (Some(59.0), None, Some("1 of 2 seeds: 1 not run".into())));
     assert_eq!(cell(&second, "plain"), (None, None, Some("1 failed, 1 not finished".into())));
