@@ -128,7 +128,7 @@ fn loader(recipe: &Recipe, dataset: &Dataset, epoch: u64) -> Result<Loader> {
         split: Split::Train,
         order: streams.draws("order", "", epoch, 0).permutation(total),
         batch: recipe.batch,
-        batches: 0..total / recipe.batch,
+        batches: (0..total / recipe.batch).collect(),
         streams,
         purpose: "augment".into(),
         views: dataset.view_names(),

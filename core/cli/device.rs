@@ -95,6 +95,21 @@ impl Choice {
 }
 
 impl DeviceArgs {
+    /// Opens the device for one of several processes: the GPU of its number on this machine, or its share of the cores.
+    ///
+    /// # Errors
+    /// As [`DeviceArgs::open`].
+    pub fn open_at(&self, local_rank: usize, local_processes: usize) -> Result<Device> {
+        let mut device = self.device.open()?;
+        if let Device::Cuda(first) = device {
+            device = Choice::Cuda(first + local_rank).open()?;
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = self.threads.map_or((cores / local_processes.max(1)).max(1), usize::from);
+        admix_torch::set_threads(threads);
+        Ok(device)
+    }
+
     /// Opens the device. Must come before any other call of libtorch.
     pub fn open(&self) -> Result<Device> {
         let device = self.device.open()?;

@@ -189,7 +189,7 @@ pub fn eval(args: &EvalArgs) -> Result<()> {
     if let Some(entry) = probe_entry {
         return probe(args, (entry, &registry), &session, &dataset, &recipe, facts, &title);
     }
-    let heads = evaluate(&mut session, &dataset, &recipe)?;
+    let heads = evaluate(&mut session, &dataset, &recipe, None)?;
     match args.format {
         Format::Json => output::print_json(&with(facts, "heads", &heads)?),
         Format::Text => output::print(&format!("{title}\n{}", head_table(&heads))),

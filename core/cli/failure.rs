@@ -39,6 +39,21 @@ impl std::fmt::Display for Stopped {
 
 impl std::error::Error for Stopped {}
 
+/// Processes that this one started have told why they ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// The exit code that says it.
+    pub code: u8,
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "a process ended with exit code {}", self.code)
+    }
+}
+
+impl std::error::Error for Ended {}
+
 /// An error of exit code 2.
 pub fn bad_input(message: impl Into<String>) -> anyhow::Error {
     BadInput(message.into()).into()
@@ -48,6 +63,9 @@ pub fn bad_input(message: impl Into<String>) -> anyhow::Error {
 pub fn tell(error: &anyhow::Error) -> ExitCode {
     if is_closed_pipe(error) {
         return ExitCode::SUCCESS;
+    }
+    if let Some(Ended { code }) = error.downcast_ref() {
+        return ExitCode::from(*code);
     }
     match error.downcast_ref() {
         Some(stopped @ admix_engine::Error::Interrupted { .. }) => output::note(&stopped.to_string()),

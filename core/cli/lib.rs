@@ -24,6 +24,7 @@
 //! | `plugin.rs, plugin_new.rs` | `admix plugin`: new plugins, and their contract |
 //! | `plugins.rs, settings.rs` | `admix plugins`: entries, and their settings in words |
 //! | `predict.rs` | `admix predict` |
+//! | `processes.rs` | several processes that train one run |
 //! | `profile.rs, profile_table.rs` | `admix run --profile`: spans, and the table |
 //! | `progress.rs` | what a run shows while it goes on |
 //! | `recipes.rs` | `admix recipes`, and finding a recipe |
@@ -66,6 +67,7 @@ mod plugin;
 mod plugin_new;
 mod plugins;
 mod predict;
+mod processes;
 mod profile;
 mod profile_table;
 mod progress;

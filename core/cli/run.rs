@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use admix_api::Registry;
 use admix_engine::{Precision, Prepared, Recipe, Run, RunContext, RunFolder, RunOptions, prepare};
-use admix_torch::Device;
+use admix_torch::{Device, Group};
 use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::{Value, json};
@@ -16,6 +16,7 @@ use crate::device::{Capture, DeviceArgs, PrecisionArgs};
 use crate::failure::bad_input;
 use crate::libraries;
 use crate::output::{self, Format};
+use crate::processes::{self, ProcessArgs};
 use crate::profile::Profiler;
 use crate::progress::{self, Progress};
 use crate::recipes::{RecipeArgs, change};
@@ -69,6 +70,8 @@ pub struct RunArgs {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
+    processes: ProcessArgs,
+    #[command(flatten)]
     parent: signals::ParentArgs,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -84,7 +87,37 @@ impl RunArgs {
 /// Trains a recipe. `profiler` is the one that the flags asked for, already listening.
 pub fn run(args: &RunArgs, profiler: Option<&Profiler>) -> Result<()> {
     args.parent.heed()?;
-    let device = args.device.open()?;
+    let launch = processes::launch()?;
+    if let Some(processes) = args.processes.to_start(launch.as_ref())? {
+        return processes::start(processes);
+    }
+    let device = match &launch {
+        None => args.device.open()?,
+        Some(launch) => args.device.open_at(launch.local_rank, launch.local_processes.unwrap_or(1))?,
+    };
+    let group = launch.map(|launch| args.processes.join(&launch, device)).transpose()?;
+    let outcome = train(args, profiler, device, group.clone());
+    let Some(group) = group else { return outcome };
+    match &outcome {
+        Err(error) if !is_interrupted(error) => group.stop(&error.to_string()),
+        // All have saved and stopped.
+        _ => Rc::into_inner(group).map_or(Ok(()), Group::leave)?,
+    }
+    outcome
+}
+
+fn is_interrupted(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(admix_engine::Error::Interrupted { .. }))
+}
+
+/// Trains in this process, alone or in a group.
+fn train(
+    args: &RunArgs,
+    profiler: Option<&Profiler>,
+    device: Device,
+    group: Option<Rc<Group>>,
+) -> Result<()> {
+    let tells = group.as_ref().is_none_or(|group| group.rank() == 0);
     let precision = args.precision.open(device)?;
     let registry = Rc::new(libraries::registry()?);
     let seed = args.seed.map(|seed| change("seed", seed));
@@ -106,8 +139,10 @@ pub fn run(args: &RunArgs, profiler: Option<&Profiler>) -> Result<()> {
         capture: args.capture == Capture::Auto && profiler.is_none(),
         ..RunOptions::default()
     };
-    let mut context = RunContext { out, progress: Rc::new(downloading()), ..RunContext::default() };
-    context.loggers.add(Box::new(Progress::new(args.format, recipe.reported().unwrap_or_default())))?;
+    let mut context = RunContext { out, group, progress: Rc::new(downloading()), ..RunContext::default() };
+    if tells {
+        context.loggers.add(Box::new(Progress::new(args.format, recipe.reported().unwrap_or_default())))?;
+    }
     let begun = Run::begin(recipe, &options, &registry, device, context);
     output::end_bar();
     let mut run = begun?;
@@ -133,6 +168,9 @@ pub fn run(args: &RunArgs, profiler: Option<&Profiler>) -> Result<()> {
     let summary = outcome?;
     let profile = profiler.map(|profiler| profiler.finish(&run.folder)).transpose()?;
 
+    if !tells {
+        return Ok(());
+    }
     let samples = newest_picture(&run.folder);
     match args.format {
         Format::Json => {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::{env, thread};
 
 /// Files that include libtorch headers: parsing them is the cost, so they are compiled side by side.
-const LIBTORCH_FILES: [&str; 6] = ["guards", "optim", "grads", "tensors", "syncs", "cuda"];
+const LIBTORCH_FILES: [&str; 7] = ["guards", "optim", "grads", "tensors", "syncs", "cuda", "group"];
 
 fn main() {
     println!("cargo:rerun-if-changed=shim");
@@ -44,6 +44,9 @@ fn libtorch_build() -> cc::Build {
         .warnings(false)
         .include(root.join("include"))
         .include(root.join("include/torch/csrc/api/include"))
+        // Stand-ins for the headers of Gloo: libtorch holds its code, the wheels lack its headers.
+        .include("shim")
+        .define("USE_C10D_GLOO", None)
         .define("_GLIBCXX_USE_CXX11_ABI", "1")
         // As libtorch was built: some of its classes have one member more without it.
         .define("NDEBUG", None);

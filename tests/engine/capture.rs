@@ -619,7 +619,7 @@ fn a_captured_evaluation_counts_what_a_direct_one_does() {
         for number in 0..4 {
             let batch = toy.batch(number);
             toy.session.step(batch).expect("a step");
-            found.push(evaluate(&mut toy.session, &toy.dataset, &toy.recipe).expect("accuracies"));
+            found.push(evaluate(&mut toy.session, &toy.dataset, &toy.recipe, None).expect("accuracies"));
         }
         (found, toy.session.captures(), toy.dataset.len(Split::Test), seen)
     };

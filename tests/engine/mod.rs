@@ -14,6 +14,7 @@ mod method;
 mod mixer_losses;
 mod mutants;
 mod pairing;
+mod parts;
 mod precision;
 mod puzzlemix;
 mod recompute;

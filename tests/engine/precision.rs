@@ -71,7 +71,7 @@ fn a_test_set_is_measured_in_the_precision_of_the_run() {
     let measure = |precision| {
         let mut toy = Toy::new(&name, &text, &[]);
         toy.session.set_precision(precision);
-        evaluate(&mut toy.session, &toy.dataset, &toy.recipe).expect("accuracies")
+        evaluate(&mut toy.session, &toy.dataset, &toy.recipe, None).expect("accuracies")
     };
     let (full, low) = (measure(Precision::Fp32), measure(Precision::Bf16));
     for (head, wanted) in &full {

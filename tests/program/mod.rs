@@ -28,6 +28,7 @@ mod pictures;
 mod predictions;
 mod pretraining;
 mod probes;
+mod processes;
 mod profile;
 pub mod recipes;
 pub mod resume;

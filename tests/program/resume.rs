@@ -91,9 +91,9 @@ impl Moments {
 
 /// A running program whose lines are read as they come.
 pub struct Watched {
-    child: Child,
+    pub child: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
-    said: String,
+    pub said: String,
 }
 
 impl Watched {

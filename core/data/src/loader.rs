@@ -23,8 +23,8 @@ pub struct Pass {
     pub order: Vec<i64>,
     /// Images of a batch; the last one takes what is left.
     pub batch: usize,
-    /// Which batches of the order: batch `i` begins at image `i * batch`.
-    pub batches: Range<usize>,
+    /// Which batches of the order, one after the other: batch `i` begins at image `i * batch`.
+    pub batches: Vec<usize>,
     /// All randomness of the run.
     pub streams: Streams,
     /// What the draws are for: "augment".
@@ -57,7 +57,7 @@ impl Pass {
 /// Hands out the batches of a [`Pass`]. Dropped, it gives up those that are on their way.
 pub struct Loader {
     pass: Pass,
-    /// The batch that is handed out next.
+    /// How many batches were handed out.
     next: usize,
     source: Supply,
     waited: Duration,
@@ -93,7 +93,7 @@ impl Loader {
                 Supply::Threads(VecDeque::with_capacity(AHEAD))
             }
         };
-        let mut loader = Self { next: pass.batches.start, pass, source, waited: Duration::ZERO };
+        let mut loader = Self { next: 0, pass, source, waited: Duration::ZERO };
         loader.ask(dataset)?;
         Ok(loader)
     }
@@ -103,8 +103,8 @@ impl Loader {
         let (Supply::Threads(tickets), Some(stream)) = (&mut self.source, &dataset.stream) else {
             return Ok(());
         };
-        while tickets.len() < AHEAD && self.next + tickets.len() < self.pass.batches.end {
-            let batch = self.next + tickets.len();
+        while tickets.len() < AHEAD {
+            let Some(&batch) = self.pass.batches.get(self.next + tickets.len()) else { break };
             let images = self.pass.order[self.pass.range(batch)].iter().map(|&at| at as usize).collect();
             tickets.push_back(stream.ask_views(images, self.pass.drawn(batch))?);
         }
@@ -116,10 +116,8 @@ impl Loader {
     /// # Errors
     /// An image of the batch cannot be read or decoded; libtorch's own.
     pub fn next_batch(&mut self, dataset: &Dataset) -> Result<Option<Batch>> {
-        if self.next >= self.pass.batches.end {
-            return Ok(None);
-        }
-        let (range, drawn) = (self.pass.range(self.next), self.pass.drawn(self.next));
+        let Some(&number) = self.pass.batches.get(self.next) else { return Ok(None) };
+        let (range, drawn) = (self.pass.range(number), self.pass.drawn(number));
         let batch = match &mut self.source {
             Supply::Device(order) => {
                 let index = order.f_narrow(0, range.start as i64, range.len() as i64)?;

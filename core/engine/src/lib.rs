@@ -8,6 +8,7 @@
 //! | `dry_run` | calls of a method before a run |
 //! | `error` | what can go wrong, and the exit codes |
 //! | `float32` | numbers that the device can hold |
+//! | `launch/` | which process of how many this one is: torchrun, Slurm
 //! | `loggers/` | the kind *logger*, the events of a run, one file for each logger |
 //! | `method/` | the script's verbs: recorded, executed, captured |
 //! | `mixing` | mixes outside of training, for people to look at |
@@ -32,6 +33,7 @@ mod clusterers;
 mod dry_run;
 mod error;
 mod float32;
+mod launch;
 mod loggers;
 mod method;
 mod mixing;
@@ -52,6 +54,7 @@ mod world;
 pub use choice::Weights;
 pub use clusterers::{Clusterer, ClustererConfig, Odc, OdcClusterer, Reweight, k_means};
 pub use error::{Error, Result};
+pub use launch::{Launch, Variables};
 pub use loggers::{Event, JsonLines, Logger, LoggerConfig, Loggers, Opening, Record, TensorBoard};
 pub use method::{
     CaptureReport, Clock, CudaRecorder, Fixed, GraphRecorder, Line, Method, MixReport, Scheduled, StepReport,

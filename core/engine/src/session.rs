@@ -174,6 +174,7 @@ impl Session {
     pub fn capture(&mut self) {
         let device = self.world().device;
         let reason = match device {
+            _ if self.world().group.is_some() => "its processes exchange gradients within a step".to_string(),
             Device::Cuda(index) => match CudaRecorder::open(index) {
                 Ok(recorder) => return self.capture_with(Box::new(recorder)),
                 Err(error) => error.to_string(),
@@ -213,6 +214,11 @@ impl Session {
         let mut weights = self.method.weights(&self.frame)?;
         weights.extend(self.weight_overrides.clone());
         Ok(weights)
+    }
+
+    /// Shares out the parts of each step to the processes of a group, of which this is one.
+    pub fn share(&mut self, group: &Rc<admix_torch::Group>) {
+        self.world_mut().group = Some(group.clone());
     }
 
     /// One training step on one batch: what the loop calls, with nothing fixed and no details.
@@ -260,6 +266,7 @@ impl Session {
             frame.given = options.plans.clone();
             frame.choices = scheduled.choices.clone();
         }
+        self.world_mut().expect_parts(batches.len())?;
         let format = |batch| self.world().formatted(batch);
         let batches = batches.into_iter().map(format).collect::<Result<Vec<_>>>()?;
         self.world().optimizer.set_rates(&rates)?;

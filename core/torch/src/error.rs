@@ -52,6 +52,9 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// From a group of processes.
+    #[error(transparent)]
+    Group(#[from] crate::group::GroupError),
     /// A figure of the operating system could not be read.
     #[error("cannot read {field} from /proc/self/status: {reason}")]
     ProcStatus {

@@ -19,6 +19,7 @@
 //! | `exit.rs` | an end of the process that only native code asked for |
 //! | `grads.rs` | the backward pass and gradients |
 //! | `graphs.rs` | CUDA graphs |
+//! | `group/` | processes that work together: collectives, and who is missing |
 //! | `guards.rs` | gradient mode and autocast as guards |
 //! | `handles.rs` | tensors as pointers that cross a plugin's boundary |
 //! | `host_block.rs` | host memory that threads fill and a device reads |
@@ -46,6 +47,7 @@ mod error;
 mod exit;
 mod grads;
 mod graphs;
+mod group;
 mod guards;
 pub mod handles;
 mod host_block;
@@ -74,6 +76,7 @@ pub use grads::{
     take_grads,
 };
 pub use graphs::{CudaGraphs, DeviceTimer, FailOnSyncs, GraphId, synchronize_cuda};
+pub use group::{Backend, Group, GroupError, LARGEST_BUCKET, Membership};
 pub use guards::{Autocast, GradGuard, ThreadState, grad_enabled, no_grad, with_grad};
 pub use host_block::{HostBlock, HostPart};
 pub use memory::{available_memory_bytes, peak_rss_bytes, rss_bytes, total_memory_bytes};

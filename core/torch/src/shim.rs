@@ -133,6 +133,32 @@ unsafe extern "C" {
     pub(crate) fn admix_forget_download(copied: *mut c_void);
     pub(crate) safe fn admix_set_tf32(allowed: bool) -> Fault;
     pub(crate) fn admix_tf32(allowed: *mut bool) -> Fault;
+
+    pub(crate) fn admix_store_open(
+        host: *const c_char,
+        port: u16,
+        serve: bool,
+        timeout_ms: i64,
+        prefix: *const c_char,
+        store: *mut *mut c_void,
+    ) -> Fault;
+    pub(crate) fn admix_store_close(store: *mut c_void);
+    pub(crate) fn admix_store_set(store: *mut c_void, key: *const c_char, text: *const c_char) -> Fault;
+    pub(crate) fn admix_store_add(store: *mut c_void, key: *const c_char, by: i64, sum: *mut i64) -> Fault;
+    pub(crate) fn admix_store_get(store: *mut c_void, key: *const c_char, text: *mut *mut c_char) -> Fault;
+    pub(crate) fn admix_gloo_join(
+        store: *mut c_void,
+        rank: c_int,
+        processes: c_int,
+        timeout_ms: i64,
+        loopback: bool,
+        group: *mut *mut c_void,
+    ) -> Fault;
+    pub(crate) fn admix_group_close(group: *mut c_void);
+    pub(crate) fn admix_group_all_reduce(group: *mut c_void, tensor: Handle, largest: bool) -> Fault;
+    pub(crate) fn admix_group_broadcast(group: *mut c_void, tensor: Handle, root: c_int) -> Fault;
+    pub(crate) fn admix_group_all_gather(group: *mut c_void, tensor: Handle, result: *mut Handle) -> Fault;
+    pub(crate) fn admix_group_barrier(group: *mut c_void) -> Fault;
 }
 
 /// Turns what a shim call returned into a `Result`.

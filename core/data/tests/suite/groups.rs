@@ -63,7 +63,7 @@ fn pass(data: &Dataset, from: usize) -> Vec<Batch> {
         split: Split::Train,
         order: streams.draws("order", "", 1, 0).permutation(total),
         batch: 4,
-        batches: from..total.div_ceil(4),
+        batches: (from..total.div_ceil(4)).collect(),
         streams,
         purpose: "augment".into(),
         views: data.view_names(),

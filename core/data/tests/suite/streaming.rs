@@ -68,7 +68,7 @@ fn pass(data: &Dataset, epoch: u64, batch: usize, from: usize) -> Pass {
         split: Split::Train,
         order: streams.draws("order", "", epoch, 0).permutation(total),
         batch,
-        batches: from..total.div_ceil(batch),
+        batches: (from..total.div_ceil(batch)).collect(),
         streams,
         purpose: "augment".into(),
         views: data.view_names(),

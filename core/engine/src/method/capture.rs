@@ -291,8 +291,9 @@ fn work(
     let world = &mut *world.borrow_mut();
     let low = world.open_step()?;
     let mut report = StepReport::default();
-    for part in parts.borrow_mut().iter_mut() {
+    for (number, part) in parts.borrow_mut().iter_mut().enumerate() {
         report.absorb(part.traced.execute(world, &mut part.slots, &part.traced.batch, false)?);
+        world.end_part(number)?;
     }
     drop(low);
     world.close_step()?;

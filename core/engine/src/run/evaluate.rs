@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use admix_data::{Dataset, Pass, Split};
-use admix_torch::{Kind, Reduction, Tensor};
+use admix_torch::{Group, Kind, Reduction, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::recipe::Recipe;
@@ -21,26 +21,32 @@ pub fn evaluate(
     session: &mut Session,
     dataset: &Dataset,
     recipe: &Recipe,
+    group: Option<&Group>,
 ) -> Result<BTreeMap<String, Accuracy>> {
     reestimate(session, dataset, recipe)?;
     let total = if recipe.heads.is_empty() { 0 } else { dataset.len(Split::Test) };
-    let mut counts: BTreeMap<String, Tensor> = BTreeMap::new();
-    let mut start = 0;
-    while start < total {
-        let n = recipe.evaluate.batch.min(total - start);
-        let batch = dataset.clean_batch(Split::Test, start, n)?;
+    let per = recipe.evaluate.batch;
+    let (rank, processes) = group.map_or((0, 1), |group| (group.rank(), group.processes()));
+    // Processes take batches in turns.
+    let batches = total.div_ceil(per);
+    let mut counts: BTreeMap<String, Vec<Tensor>> = BTreeMap::new();
+    for number in (rank..batches).step_by(processes) {
+        let start = number * per;
+        let batch = dataset.clean_batch(Split::Test, start, per.min(total - start))?;
         for (head, sums) in session.tally(&batch.images, &batch.labels)? {
-            let sum = match counts.remove(&head) {
-                Some(before) => before.f_add(&sums)?,
-                None => sums,
-            };
-            counts.insert(head, sum);
+            counts.entry(head).or_default().push(sums);
         }
-        start += n;
+    }
+    if let Some(group) = group {
+        exchange(group, session, &mut counts, batches)?;
     }
     counts
         .into_iter()
         .map(|(name, sums)| {
+            // In the order of batches, however many processes there are: the sum is the same to the last bit.
+            let mut sums = sums.into_iter();
+            let first = sums.next().ok_or_else(|| Error::Input("no batch was measured".into()))?;
+            let sums = sums.try_fold(first, |sum, next| sum.f_add(&next))?;
             let sums: [f64; 4] = Vec::<f64>::try_from(&sums.f_to_device(admix_torch::Device::Cpu)?)?
                 .try_into()
                 .map_err(|_| Error::Input("four sums per head".into()))?;
@@ -48,6 +54,30 @@ pub fn evaluate(
             Ok((name, accuracy))
         })
         .collect()
+}
+
+/// Makes the counts of each batch known to all processes.
+fn exchange(
+    group: &Group,
+    session: &Session,
+    counts: &mut BTreeMap<String, Vec<Tensor>>,
+    batches: usize,
+) -> Result<()> {
+    let most = batches.div_ceil(group.processes());
+    let nothing = Tensor::f_zeros([4i64], (Kind::Double, session.world().device))?;
+    // A process without a batch has no head in its map; process 0 has one if any has.
+    let heads = group.gather_text(&counts.keys().map(String::as_str).collect::<Vec<_>>().join("\n"))?;
+    for head in heads[0].lines() {
+        let own = counts.remove(head).unwrap_or_default();
+        let padded = own.into_iter().chain(std::iter::repeat_with(|| nothing.shallow_clone())).take(most);
+        let all = group.all_gather(&Tensor::f_stack(&padded.collect::<Vec<_>>(), 0)?)?;
+        let of = |batch: usize| {
+            let (at, rank) = (batch / group.processes(), batch % group.processes());
+            all.f_get((rank * most + at) as i64)
+        };
+        counts.insert(head.to_string(), (0..batches).map(of).collect::<std::result::Result<_, _>>()?);
+    }
+    Ok(())
 }
 
 /// Whether what is measured of this network has BatchNorms that are estimated anew, for which training images are needed.
@@ -80,7 +110,7 @@ pub fn reestimate(session: &Session, dataset: &Dataset, recipe: &Recipe) -> Resu
                 split: Split::Train,
                 order: draws.permutation(dataset.len(Split::Train)),
                 batch: per,
-                batches: 0..batches,
+                batches: (0..batches).collect(),
                 streams: world.streams,
                 purpose: "reestimate".into(),
                 views: vec![net.name.clone()],

@@ -46,6 +46,9 @@ pub struct RunFacts {
     pub channels_last: bool,
     /// Threads of libtorch.
     pub threads: usize,
+    /// How many processes trained together, of a run of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<usize>,
     /// The recipe's seed.
     pub seed: u64,
     /// The recipe's file.
@@ -104,6 +107,7 @@ impl RunFacts {
             tf32: world.device.is_cuda() && admix_torch::tf32()?,
             channels_last: world.channels_last,
             threads: admix_torch::threads(),
+            processes: Some(run.context.processes()).filter(|processes| *processes > 1),
             seed: run.recipe.seed,
             recipe: run.recipe.place(),
             script: run.session.method().file().into(),
@@ -126,7 +130,10 @@ pub(crate) fn waiting(run: &Run, waited: f64, seconds: f64) -> Option<f64> {
 /// The device, and the precision where it is not float32.
 pub(crate) fn describe(run: &Run) -> String {
     let world = run.session.world();
-    let device = describe_device(world.device);
+    let mut device = describe_device(world.device);
+    if run.context.processes() > 1 {
+        device = format!("{} processes, each on {device}", run.context.processes());
+    }
     match world.precision {
         Precision::Fp32 => device,
         lower => format!("{device}, {}", lower.name()),

@@ -24,6 +24,8 @@ use crate::{Error, Result};
 pub struct RunFolder {
     /// The folder.
     pub root: PathBuf,
+    /// Another process of the run writes there.
+    is_guest: bool,
     /// Keeps other runs out; `None` where the folder is only read.
     _lock: Option<Rc<Lock>>,
 }
@@ -100,7 +102,12 @@ impl RunFolder {
 
     /// A folder that exists, to read from.
     pub fn existing(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), _lock: None }
+        Self { root: root.into(), is_guest: false, _lock: None }
+    }
+
+    /// The folder of a run of several processes, of which another one writes: what this one would write is written already.
+    pub(crate) fn guest(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), is_guest: true, _lock: None }
     }
 
     fn default_root(recipe: &Recipe) -> PathBuf {
@@ -150,7 +157,7 @@ impl RunFolder {
             let path = root.join(sub);
             fs::create_dir_all(&path).map_err(|source| Error::file("make the folder", path, source))?;
         }
-        Ok(Self { root, _lock: Some(Rc::new(lock)) })
+        Ok(Self { root, is_guest: false, _lock: Some(Rc::new(lock)) })
     }
 
     /// Writes the recipe (with `--set` applied), the method, and the scripts of mixers and losses.
@@ -158,6 +165,9 @@ impl RunFolder {
     /// # Errors
     /// The folder cannot be written.
     pub fn write_inputs(&self, recipe: &Recipe, method: &Method) -> Result<()> {
+        if self.is_guest {
+            return Ok(());
+        }
         self.replace("recipe.ron", recipe.text_alone().as_bytes())?;
         self.replace("method.rhai", method.text().as_bytes())?;
         for script in &recipe.scripts {
@@ -191,6 +201,9 @@ impl RunFolder {
     /// # Errors
     /// The folder cannot be written.
     pub fn replace(&self, name: &str, content: &[u8]) -> Result<()> {
+        if self.is_guest {
+            return Ok(());
+        }
         write_whole(&self.root, name, content)
     }
 
@@ -302,6 +315,9 @@ impl RunFolder {
     pub fn save(&self, session: &Session, header: Header, keep: usize, best: bool) -> Result<PathBuf> {
         let folder = self.root.join("checkpoints");
         let path = folder.join(format!("step-{:08}.safetensors", header.clock.step));
+        if self.is_guest {
+            return Ok(path);
+        }
         let tensors = session.tensors();
         if best {
             // First, so that a run that is killed here goes on from the checkpoint before and writes both again.

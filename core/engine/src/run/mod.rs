@@ -16,6 +16,7 @@ mod probe;
 mod shown;
 mod started_from;
 mod status;
+mod together;
 mod train;
 mod whole;
 
@@ -27,7 +28,7 @@ use admix_data::{Broken, Dataset, Fit, Info, Split};
 use admix_torch::Device;
 use admix_torch::trail::{self, Fact};
 
-use crate::loggers::{Event, JsonLines, LoggerConfig, Opening};
+use crate::loggers::{Event, JsonLines, LoggerConfig, Loggers, Opening};
 use crate::method::{Clock, Method};
 use crate::precision::Precision;
 use crate::recipe::{Override, Recipe, RecipeText, settings};
@@ -180,16 +181,18 @@ pub fn session_of(
     info: &Info,
     device: Device,
 ) -> Result<Session> {
-    Session::build(recipe, method, registry, Shape::of(info), clock_of(recipe, info)?, device)
+    Session::build(recipe, method, registry, Shape::of(info), clock_of(recipe, info, 1)?, device)
 }
 
-fn clock_of(recipe: &Recipe, info: &Info) -> Result<Clock> {
-    let per_step = recipe.batch.saturating_mul(recipe.accumulate);
+/// The clock of a run at its start, whose steps are shared out to so many processes.
+fn clock_of(recipe: &Recipe, info: &Info, processes: usize) -> Result<Clock> {
+    let per_step = recipe.batch.saturating_mul(recipe.accumulate).saturating_mul(processes);
     if per_step > info.train {
+        let shared = if processes > 1 { format!(", times {processes} processes") } else { String::new() };
         return Err(recipe.field_error(
             "batch",
             format!(
-                "is {} (times `accumulate` {}), but `{}` has only {} training images",
+                "is {} (times `accumulate` {}{shared}), but `{}` has only {} training images",
                 recipe.batch, recipe.accumulate, info.name, info.train
             ),
         ));
@@ -204,8 +207,8 @@ fn clock_after(checkpoint: &Checkpoint, planned: Clock, recipe: &Recipe) -> Resu
     let per_epoch = |clock: Clock| clock.steps / clock.epochs.max(1);
     if per_epoch(done) != per_epoch(planned) {
         return Err(Error::Input(format!(
-            "{} makes {} steps an epoch, but {} made {}: keep `batch`, `accumulate` and `data` as they were, or start \
-             anew in another folder with --out",
+            "{} makes {} steps an epoch, but {} made {}: keep `batch` and `data` as they were, and `accumulate` times the \
+             number of processes, or start anew in another folder with --out",
             recipe.place(),
             per_epoch(planned),
             checkpoint.path.display(),
@@ -367,13 +370,33 @@ impl Run {
             Some(_) => None,
         };
         let Prepared { recipe, mut session, dataset, .. } = prepared;
+        session.set_clock(clock_of(&recipe, dataset.info(), context.processes())?);
+        if let Some(group) = &context.group {
+            together::same_work(group, &recipe, session.method(), registry)?;
+            session.share(group);
+        }
         let mut history = History::default();
         let (mut batch_in_epoch, mut resumed_from) = (0, None);
         let (out, loggers) = (context.out.as_deref(), &mut context.loggers);
+        let group = context.group.as_deref();
+        // Process 0 has the folder, the others know of it.
+        let opened = |loggers: &mut Loggers, open: &dyn Fn(&mut Loggers) -> Result<RunFolder>| match group {
+            None => open(loggers),
+            Some(group) => {
+                let own = if group.rank() == 0 { Some(open(loggers)?) } else { None };
+                let root = own.as_ref().map(|own| own.root.display().to_string()).unwrap_or_default();
+                let root = group.gather_text(&root)?.swap_remove(0);
+                Ok(own.unwrap_or_else(|| RunFolder::guest(root)))
+            }
+        };
         let folder = match &options.resume {
-            None => RunFolder::create(out, &recipe, &mut |message| loggers.warn(message))?,
+            None => opened(loggers, &|loggers| {
+                RunFolder::create(out, &recipe, &mut |message| loggers.warn(message))
+            })?,
             Some(from) => {
-                let folder = RunFolder::reopen(out, &recipe, &mut |message| loggers.warn(message))?;
+                let folder = opened(loggers, &|loggers| {
+                    RunFolder::reopen(out, &recipe, &mut |message| loggers.warn(message))
+                })?;
                 let found = match from {
                     Some(path) => Some(Checkpoint::read(path, device)?),
                     None => folder.newest_good(device, &mut |message| loggers.warn(message))?,
@@ -407,6 +430,9 @@ impl Run {
                 folder
             }
         };
+        if let Some(group) = group {
+            together::same_state(group, &session.tensors())?;
+        }
         folder.check_room()?;
         let report = recipe.reported();
         let resumed = options.resume.as_ref().map(|_| session.clock().step);
@@ -418,9 +444,11 @@ impl Run {
             method: session.method().text(),
             settings: &settings(&recipe)?,
         };
-        context.loggers.add(JsonLines::metrics().open(&opening)?)?;
-        for logger in &recipe.loggers {
-            context.loggers.add(logger.config.open(&opening)?)?;
+        if context.writes() {
+            context.loggers.add(JsonLines::metrics().open(&opening)?)?;
+            for logger in &recipe.loggers {
+                context.loggers.add(logger.config.open(&opening)?)?;
+            }
         }
         if resumed_from.is_none() {
             let (total, per) = (dataset.len(Split::Train), recipe.evaluate.batch);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use admix_torch::{Kind, Tensor};
+use admix_torch::{Group, Kind, Tensor};
 
 use crate::loggers::Event;
 use crate::method::{StepReport, verdict};
@@ -59,6 +59,27 @@ struct Read {
     warnings: Vec<String>,
 }
 
+impl Read {
+    /// Makes one of what all processes read. They skip the same steps.
+    fn join(&mut self, group: &Group) -> Result<()> {
+        for sums in [&mut self.losses, &mut self.logged] {
+            // As bits: text has no way to write what is not finite.
+            let own: Vec<_> = sums.iter().map(|(name, (sum, count))| (name, sum.to_bits(), count)).collect();
+            let all = group.gather_text(&serde_json::to_string(&own).unwrap_or_default())?;
+            let all = all
+                .iter()
+                .map(|text| serde_json::from_str::<Vec<(String, u64, u64)>>(text).unwrap_or_default());
+            let mut joined: BTreeMap<String, (f64, u64)> = BTreeMap::new();
+            for (name, bits, count) in all.flatten() {
+                let sum = joined.entry(name).or_default();
+                *sum = (sum.0 + f64::from_bits(bits), sum.1 + count);
+            }
+            *sums = joined;
+        }
+        Ok(())
+    }
+}
+
 impl Pending {
     /// Nothing waits, of a run that skipped so many steps before.
     pub(super) fn new(skipped: u64) -> Self {
@@ -90,7 +111,10 @@ impl Pending {
         let Some((_, last)) = self.reports.last() else { return Ok(()) };
         let (rates, momentum) = (last.rates.clone(), last.momentum);
         let clock = run.session.clock();
-        let read = self.read(clock.step, clock.epoch + 1, newest)?;
+        let mut read = self.read(clock.step, clock.epoch + 1, newest)?;
+        if let Some(group) = &run.context.group {
+            read.join(group)?;
+        }
         run.history.skipped += read.skipped;
         let seconds = self.since.map_or(0.0, |s| s.elapsed().as_secs_f64());
         let means = |sums: BTreeMap<String, (f64, u64)>| {

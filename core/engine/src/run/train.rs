@@ -18,6 +18,7 @@ use crate::run::metrics::Summary;
 use crate::run::pending::{Pending, last_good};
 use crate::run::probe::probes;
 use crate::run::status::Status;
+use crate::run::together;
 use crate::session::{Execution, StepOptions};
 use crate::{Error, Result};
 
@@ -25,6 +26,12 @@ use crate::{Error, Result};
 pub(super) fn train(run: &mut Run) -> Result<Summary> {
     let (begin, before) = (Instant::now(), run.history.seconds);
     let outcome = steps(run);
+    if let (Some(group), Err(error)) = (&run.context.group, &outcome)
+        && !matches!(error, Error::Interrupted { .. })
+    {
+        // The others wait for this process; they tell why it is gone.
+        group.stop(&error.to_string());
+    }
     // Also of a run that ends by an error.
     run.history.seconds = before + begin.elapsed().as_secs_f64();
     let status = match &outcome {
@@ -116,7 +123,7 @@ impl Training<'_> {
             let step = self.run.session.clock().step;
             let every = self.run.recipe.checkpoint.every_steps;
             let save = every.is_some_and(|every| step.is_multiple_of(every));
-            let (signal, enough) = (self.run.context.signal(), self.is_enough());
+            let (signal, enough) = (self.run.context.signal()?, self.is_enough());
             let last = self.run.batch_in_epoch == self.per_epoch;
             if save || signal != 0 || enough || last || step.is_multiple_of(self.run.recipe.log_every) {
                 let _timed = spans::part(|| "metrics".into(), 0);
@@ -154,6 +161,7 @@ impl Training<'_> {
         self.pending.waited(waited);
         self.run.history.waited += waited.as_secs_f64();
         let images: u64 = batches.iter().map(|b| b.images.size()[0] as u64).sum();
+        let images = images * self.run.context.processes() as u64;
         let report = self.run.session.step_with(batches, &self.options);
         let report = report.map_err(|error| self.failed(error))?;
         self.run.batch_in_epoch += 1;
@@ -172,7 +180,7 @@ impl Training<'_> {
         let due = epoch.is_multiple_of(self.run.recipe.evaluate.every) || epoch == self.run.recipe.epochs;
         let best = if due { evaluation(self.run).map_err(|error| self.unevaluated(error))? } else { false };
         self.save(best)?;
-        let signal = self.run.context.signal();
+        let signal = self.run.context.signal()?;
         if signal != 0 && !self.is_done() {
             return Err(self.interrupted(signal));
         }
@@ -182,13 +190,17 @@ impl Training<'_> {
     /// The batches of an epoch from where the run stands.
     fn loader(&self) -> Result<Loader> {
         let run = &*self.run;
-        let (parts, epoch) = (run.recipe.accumulate, run.session.clock().epoch);
+        let epoch = run.session.clock().epoch;
+        let (rank, processes) = (run.context.rank(), run.context.processes());
+        // A part of a step is a batch; the processes take them in turns.
+        let parts = run.batch_in_epoch as usize * run.recipe.accumulate
+            ..self.per_epoch as usize * run.recipe.accumulate;
         let streams = run.session.world().streams;
         Ok(run.dataset.loader(Pass {
             split: Split::Train,
             order: streams.draws("order", "", epoch, 0).permutation(run.dataset.len(Split::Train)),
             batch: run.recipe.batch,
-            batches: run.batch_in_epoch as usize * parts..self.per_epoch as usize * parts,
+            batches: parts.map(|part| part * processes + rank).collect(),
             streams,
             purpose: "augment".into(),
             views: run.dataset.view_names(),
@@ -202,6 +214,9 @@ impl Training<'_> {
         let run = &mut *self.run;
         run.history.seconds = self.before + self.begin.elapsed().as_secs_f64();
         run.history.broken = run.dataset.broken();
+        if let Some(group) = &run.context.group {
+            together::same_state(group, &run.session.tensors())?;
+        }
         let clock = run.session.clock();
         let header = Header {
             images: Some(Images::of(&run.dataset)),
@@ -228,6 +243,10 @@ impl Training<'_> {
 
     /// Saves the state that an error left whole, and says where it is.
     fn saved(&mut self, remedy: &str) -> String {
+        if self.run.context.group.is_some() {
+            // The other processes are in the middle of a step.
+            return self.older();
+        }
         // What waits belongs to steps that went well; what it says of them is not this error's business.
         let _ = self.pending.flush(self.run, self.newest.as_deref());
         match self.save(false) {
@@ -292,14 +311,15 @@ fn batches(run: &Run, loader: &mut Loader) -> Result<Vec<Batch>> {
 /// Evaluates; tells whether no evaluation before was better.
 fn evaluation(run: &mut Run) -> Result<bool> {
     let _here = trail::enter(format_args!("the evaluation after it"));
-    let mut heads = evaluate(&mut run.session, &run.dataset, &run.recipe)?;
+    let mut heads = evaluate(&mut run.session, &run.dataset, &run.recipe, run.context.group.as_deref())?;
     heads.extend(probes(&run.session, &run.dataset, &run.recipe)?);
     let clock = run.session.clock();
     let event = Event::Evaluated { step: clock.step, epoch: clock.epoch, heads: heads.clone() };
     run.context.loggers.tell(event)?;
     let reported = run.recipe.reported();
     run.history.evaluations.push((clock.epoch, heads));
-    if let Some(look) = &mut run.after_evaluation
+    if run.context.writes()
+        && let Some(look) = &mut run.after_evaluation
         && let Some(path) = look(&mut run.session, &run.dataset, &run.folder)?
     {
         run.context.loggers.tell(Event::Pictured { step: clock.step, epoch: clock.epoch, path })?;

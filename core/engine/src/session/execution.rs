@@ -8,21 +8,27 @@ use crate::method::{Mode, StepGraphs, StepReport, Traced, Turn, refusal};
 
 impl Session {
     /// Begins a part of a step: its own batch, its own draws.
+    ///
+    /// The parts of all processes are counted in turns: first the first one of each. So what processes join at each verb is in
+    /// the order of parts.
     fn begin(&self, batch: Batch, mode: Mode, detail: bool, (part, parts): (usize, usize)) {
         let mut frame = self.frame.borrow_mut();
+        let (rank, processes) = frame.world().place();
+        let (part, parts) = (part * processes + rank, parts * processes);
         frame.draw_step = self.clock.step * parts as u64 + part as u64;
         frame.begin(batch, mode, detail, parts);
     }
 
     /// Executes every verb as the script reaches it.
     pub(super) fn directly(&mut self, batches: Vec<Batch>, detail: bool) -> Result<StepReport> {
+        let parts = batches.len();
         let low = self.world_mut().open_step()?;
         let mut report = StepReport::default();
-        let parts = batches.len();
         for (part, batch) in batches.into_iter().enumerate() {
             self.begin(batch, Mode::Execute, detail, (part, parts));
             self.method.step(&self.frame)?;
             report.absorb(self.frame.borrow_mut().end());
+            self.world().end_part(part)?;
         }
         drop(low);
         self.close(report, detail)
@@ -46,10 +52,11 @@ impl Session {
             let frame = &mut *self.frame.borrow_mut();
             let world = frame.world_mut();
             let _low = world.open_step()?;
-            for part in traced {
+            for (number, part) in traced.iter().enumerate() {
                 let slots = self.recorded.entry(part.structure()).or_default();
                 part.fill(slots, world.device)?;
                 report.absorb(part.execute(world, slots, &part.batch, detail)?);
+                world.end_part(number)?;
             }
         }
         self.close(report, detail)

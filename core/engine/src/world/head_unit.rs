@@ -113,6 +113,10 @@ impl Part for HeadUnit {
         }
     }
 
+    fn running(&self) -> Vec<Tensor> {
+        self.store.buffers().into_iter().map(|(_, buffer)| buffer).collect()
+    }
+
     fn begin(&mut self) -> Result<()> {
         if let Layer::Prototypes(rows) = &self.layer {
             let _guard = admix_torch::no_grad();

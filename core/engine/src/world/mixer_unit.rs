@@ -163,6 +163,10 @@ impl Part for MixerUnit {
         self.store.tensors().into_iter().map(|(_, tensor)| tensor).collect()
     }
 
+    fn running(&self) -> Vec<Tensor> {
+        self.store.buffers().into_iter().map(|(_, buffer)| buffer).collect()
+    }
+
     fn is_on_host(&self) -> bool {
         !self.on_device()
     }

@@ -14,10 +14,12 @@ mod pair;
 mod part;
 mod plugin;
 mod queue_unit;
+mod running;
 mod saliency;
 mod shape;
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use admix_api::{Registry, Streams, spans};
 use admix_data::TrainSplit;
@@ -40,6 +42,7 @@ use crate::method::Clock;
 use crate::precision::Precision;
 use crate::recipe::Recipe;
 use part::{Parameter, Part};
+use running::Running;
 
 /// What a profile calls the work that lets a step be skipped.
 const SAFEGUARD: &str = "copies against bad steps";
@@ -82,6 +85,10 @@ pub struct World {
     pub normalisation: (Tensor, Tensor),
     /// 0-dim float32: not zero when this step must be skipped.
     pub found_inf: Tensor,
+    /// The processes that train together, if there are several.
+    pub(crate) group: Option<Rc<admix_torch::Group>>,
+    /// What passes move, of a step of several parts.
+    running: Option<Running>,
     /// What parts change before the verdict on a step.
     early: Vec<Early>,
     /// A step has begun and its optimiser has not moved.
@@ -155,6 +162,8 @@ impl World {
             recompute_stages: recipe.recompute_stages.clone(),
             normalisation,
             found_inf,
+            group: None,
+            running: None,
             early: Vec::new(),
             is_open: false,
             precision: Precision::default(),
@@ -198,6 +207,36 @@ impl World {
         Ok(())
     }
 
+    /// The number of this process, from 0, and how many train together.
+    pub(crate) fn place(&self) -> (usize, usize) {
+        self.group.as_ref().map_or((0, 1), |group| (group.rank(), group.processes()))
+    }
+
+    /// Makes ready for steps of so many parts in this process.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    pub(crate) fn expect_parts(&mut self, parts: usize) -> Result<()> {
+        let several = parts > 1 || self.group.is_some();
+        if several && self.running.as_ref().is_none_or(|running| running.parts() != parts) {
+            let live = self.parts().flat_map(Part::running);
+            let live = live.filter(|tensor| tensor.is_floating_point()).collect();
+            self.running = Some(Running::of(live, parts)?);
+        } else if !several {
+            self.running = None;
+        }
+        Ok(())
+    }
+
+    /// The passes of a part are done, counted from 0 in this process.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    pub(crate) fn end_part(&self, part: usize) -> Result<()> {
+        let _guard = admix_torch::no_grad();
+        self.running.as_ref().map_or(Ok(()), |running| running.end_part(part))
+    }
+
     /// What stands before the passes of a step: no gradients, momentum networks that follow first, nothing found yet. The
     /// rates and momenta are in their slots. The passes run under what is returned; it ends before weights change.
     ///
@@ -209,6 +248,7 @@ impl World {
             self.early.iter().try_for_each(|early| early.kept.keep())?;
         }
         self.is_open = true;
+        self.running.as_ref().map_or(Ok(()), Running::begin)?;
         self.parts_mut().try_for_each(Part::begin)?;
         let _ = self.found_inf.f_zero_()?;
         self.precision.enter(self.device)
@@ -221,6 +261,7 @@ impl World {
     /// # Errors
     /// A mixer or libtorch refused.
     pub(crate) fn close_step(&mut self) -> Result<()> {
+        self.unite()?;
         self.is_open = false;
         let found_inf = self.found_inf.shallow_clone();
         {
@@ -231,6 +272,32 @@ impl World {
         self.parts_mut().try_for_each(|part| part.close(&found_inf))?;
         let _timed = spans::part(|| SAFEGUARD.into(), 0);
         self.put_back(false)
+    }
+
+    /// Makes one of what each process has of a step: the sum of the gradients, the mean of the running values, and whether any
+    /// found a value that is not finite. Gradients are means already: weights of terms are divided by the number of parts.
+    fn unite(&mut self) -> Result<()> {
+        let (Some(group), Some(running)) = (&self.group, &self.running) else { return Ok(()) };
+        let _timed = spans::part(|| "gradients of all processes".into(), 0);
+        let _guard = admix_torch::no_grad();
+        let mut all = self.optimizer.gradients_of(|own| Ok(group.any(own)?))?;
+        let processes = group.processes() as f64;
+        for value in running.live() {
+            all.push(value.shallow_clone().f_div_scalar_(processes)?);
+        }
+        all.push(self.found_inf.shallow_clone());
+        Ok(group.all_reduce(&all)?)
+    }
+
+    /// The rows `[N, ..]` of all processes, `[P N, ..]`, in the order of parts.
+    ///
+    /// # Errors
+    /// A process is gone.
+    pub(crate) fn rows_of_all(&self, rows: &Tensor) -> Result<Tensor> {
+        match &self.group {
+            Some(group) => Ok(group.all_gather(rows)?),
+            None => Ok(rows.shallow_clone()),
+        }
     }
 
     /// What the host does at the end of a step.
@@ -293,6 +360,8 @@ impl World {
         all.push(("found_inf".into(), self.found_inf.shallow_clone()));
         let kept = self.early.iter().flat_map(|early| early.kept.copies()).enumerate();
         all.extend(kept.map(|(number, copy)| (format!("kept.{number}"), copy)));
+        let running = self.running.iter().flat_map(Running::copies).enumerate();
+        all.extend(running.map(|(number, copy)| (format!("running.{number}"), copy.shallow_clone())));
         all
     }
 

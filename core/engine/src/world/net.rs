@@ -102,4 +102,8 @@ impl Part for Net {
     fn early(&self) -> Vec<Tensor> {
         self.store.buffers().into_iter().map(|(_, buffer)| buffer).collect()
     }
+
+    fn running(&self) -> Vec<Tensor> {
+        self.early()
+    }
 }

@@ -242,6 +242,26 @@ impl Optimizer {
         Ok(())
     }
 
+    /// The gradients of the parameters that have one in any process, which `any` knows from who has one here. A parameter that
+    /// lacks it here gets one of zeros.
+    ///
+    /// # Errors
+    /// Those of `any`; libtorch refused.
+    pub fn gradients_of(&self, any: impl FnOnce(&[bool]) -> Result<Vec<bool>>) -> Result<Vec<Tensor>> {
+        let all: Vec<&Tensor> = self.parameters().map(|(_, tensor)| tensor).collect();
+        let own: Vec<bool> = all.iter().map(|tensor| admix_torch::grad_of(tensor).is_some()).collect();
+        let any = any(&own)?;
+        let mut gradients = Vec::new();
+        for ((tensor, own), any) in all.into_iter().zip(own).zip(any) {
+            if any && !own {
+                let _graph = admix_torch::with_grad();
+                admix_torch::backward(&tensor.f_mul_scalar(0.0)?.f_sum(None::<Kind>)?)?;
+            }
+            gradients.extend(admix_torch::grad_of(tensor));
+        }
+        Ok(gradients)
+    }
+
     /// Forgets all gradients.
     ///
     /// # Errors

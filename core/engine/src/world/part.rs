@@ -46,6 +46,12 @@ pub(crate) trait Part {
         Vec::new()
     }
 
+    /// Of [`early`](Self::early), what passes in train mode move, floats: a step of several parts ends with the mean of what
+    /// they made.
+    fn running(&self) -> Vec<Tensor> {
+        Vec::new()
+    }
+
     /// Whether values of [`early`](Self::early) that are not finite let the step be skipped.
     fn is_judged(&self) -> bool {
         true

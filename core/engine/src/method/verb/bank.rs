@@ -88,7 +88,8 @@ impl Op for Bank {
             }
             Ask::ClassWeight => Ok(Cell::Tensor(step.world.clusterers[self.bank].clusterer.class_weight()?)),
             Ask::Update { index, embeddings } => {
-                let (index, embeddings) = (step.tensor(index)?, step.tensor(embeddings)?);
+                let all = |id| step.world.rows_of_all(&step.tensor(id)?.f_detach()?);
+                let (index, embeddings) = (all(index)?, all(embeddings)?);
                 let unit = &mut step.world.clusterers[self.bank];
                 let changed = unit.clusterer.update(&index, &embeddings)?;
                 step.values.report.logged.push((format!("{}_changed", unit.name), changed));

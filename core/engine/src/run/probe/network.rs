@@ -100,7 +100,7 @@ impl Features for NetworkFeatures<'_> {
         let mut loader = dataset.loader(Pass {
             split: Split::Labelled,
             batch,
-            batches: 0..order.len().div_ceil(batch),
+            batches: (0..order.len().div_ceil(batch)).collect(),
             order,
             streams,
             purpose: "augment".into(),
