@@ -477,6 +477,14 @@ fn parts_of_an_accumulated_step_have_slots_of_their_own() {
 }
 
 #[test]
+fn parts_that_wait_for_each_other_are_captured_too() {
+    for method in ["simclr", "swav"] {
+        let parts = |number: i64| (0..2).flat_map(|part| two_views(number * 2 + part)).collect();
+        alike(&|| bundled_session(method), 8, &parts, (1, 6), method);
+    }
+}
+
+#[test]
 fn a_group_that_some_steps_freeze_is_captured_both_ways() {
     let (script, _) = bundled::script("amix").expect("the script");
     let script =

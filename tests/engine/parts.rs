@@ -10,6 +10,7 @@ use admix_engine::{Execution, Session, StepOptions, bundled};
 use admix_torch::{Device, Group, Kind, Membership, Tensor};
 
 use super::capture::{bundled_session, one, takes_two_views, two_views};
+use super::contrast;
 
 const STEPS: i64 = 10;
 const PARTS: usize = 2;
@@ -85,6 +86,55 @@ fn two_processes_make_the_steps_of_one_that_accumulates_in_every_bundled_method(
                 (found.to_kind(Kind::Double) - value.to_kind(Kind::Double)).abs().max().double_value(&[]);
             let size = value.abs().max().double_value(&[]).max(1e-2);
             assert!(far <= 1e-5 * size, "{method}: {name} is off by {far} of {size}");
+        }
+    }
+}
+
+/// A session of a method that gathers, on a network without BatchNorm: parts share nothing but what they gather.
+fn without_batch_norm(method: &str, accumulate: usize) -> Session {
+    let (script, _) = bundled::script(method).expect("a bundled method");
+    let more = match method {
+        // Frozen prototypes, in each part anew.
+        "swav" => r#"embedding_heads: {"prototypes": (out: 6, prototypes: true)},"#,
+        _ => "",
+    };
+    let text = format!(
+        r#"(epochs: 2, batch: 8, accumulate: {accumulate}, method: "{method}", heads: [], seed: 3,
+            model: ViT(image: 12, patch: 4, drop_path: 0.0, width: 0.125), neck: Mlp(hidden: 16, out: 8),
+            optimizer: Sgd(lr: 0.1, momentum: 0.0, weight_decay: 0.0), {more})"#
+    );
+    contrast::built(&text, script)
+}
+
+#[test]
+fn parts_that_gather_learn_as_one_batch_does() {
+    for method in ["simclr", "barlow_twins", "swav"] {
+        let parts: Vec<Batch> = (0..3).map(|at| part(method, 1, at)).collect();
+        let joined =
+            |of: &dyn Fn(&Batch) -> Tensor| Tensor::cat(&parts.iter().map(of).collect::<Vec<_>>(), 0);
+        let views = (0..2).map(|view| joined(&|part| part.views[view].shallow_clone())).collect();
+        let labels = joined(&|part| part.labels.shallow_clone());
+        let index = joined(&|part| part.index.shallow_clone());
+        let whole = Batch::of_views(views, labels, index).expect("a batch");
+        let detail = StepOptions { detail: true, ..StepOptions::default() };
+        let mut one = without_batch_norm(method, 1);
+        let wanted = one.step_with(vec![whole], &detail).expect("a step");
+        let mut several = without_batch_norm(method, 3);
+        let found = several.step_with(parts, &detail).expect("a step");
+        assert_eq!(found.losses.len(), 3, "{method}");
+        for (name, loss) in &found.losses {
+            let far = (loss - &wanted.losses[0].1).abs().double_value(&[]);
+            // The loss of SwAV alone is that of its own rows.
+            assert!(method == "swav" || far < 1e-4, "{method}: {name} is off by {far}");
+        }
+        assert!(
+            wanted.gradients.keys().eq(found.gradients.keys()) && !wanted.gradients.is_empty(),
+            "{method}"
+        );
+        for (name, wanted) in &wanted.gradients {
+            let far = (&found.gradients[name] - wanted).abs().max().double_value(&[]);
+            let size = wanted.abs().max().double_value(&[]);
+            assert!(far <= 1e-3 * size + 1e-6, "{method}: the gradient of {name} is off by {far} of {size}");
         }
     }
 }

@@ -3,7 +3,7 @@
 mod execution;
 
 use std::cell::{Ref, RefCell, RefMut};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -58,7 +58,8 @@ pub struct Session {
     /// Epochs over which learning rates rise.
     warmup: u64,
     weight_overrides: BTreeMap<String, f64>,
-    recorded: HashMap<u64, Slots>,
+    /// By structure and number of the part.
+    recorded: HashMap<(u64, usize), Slots>,
     /// Where steps are captured.
     graphs: Option<StepGraphs>,
     /// Where they are not: why.
@@ -166,7 +167,7 @@ impl Session {
 
     /// How many different traces recorded steps have had so far.
     pub fn recorded_variants(&self) -> usize {
-        self.recorded.len()
+        self.recorded.keys().map(|(structure, _)| structure).collect::<HashSet<_>>().len()
     }
 
     /// Captures steps from now on, those of [`Execution::Captured`], where the device can: on CUDA, with the library for

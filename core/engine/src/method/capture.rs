@@ -15,6 +15,7 @@ use admix_data::Batch;
 use admix_torch::{GraphId, Tensor, duplicate};
 use serde::{Deserialize, Serialize};
 
+use crate::method::parts::{Underway, execute};
 use crate::method::recorder::GraphRecorder;
 use crate::method::report::StepReport;
 use crate::method::slots::Slots;
@@ -290,11 +291,10 @@ fn work(
 ) -> Result<()> {
     let world = &mut *world.borrow_mut();
     let low = world.open_step()?;
-    let mut report = StepReport::default();
-    for (number, part) in parts.borrow_mut().iter_mut().enumerate() {
-        report.absorb(part.traced.execute(world, &mut part.slots, &part.traced.batch, false)?);
-        world.end_part(number)?;
-    }
+    let mut parts = parts.borrow_mut();
+    let underway =
+        parts.iter_mut().map(|part| Underway::new(&part.traced, &part.traced.batch, &mut part.slots));
+    let report = execute(world, underway.collect(), false)?;
     drop(low);
     world.close_step()?;
     let outputs = &mut *outputs.borrow_mut();

@@ -26,6 +26,35 @@ pub struct Values {
     pub(crate) segments: Vec<Segment>,
     /// A slot's weight is divided by this: how many steps are accumulated.
     pub accumulate: usize,
+    /// What the operation that comes next has gathered, where its part has waited for others.
+    pub gathered: Option<Gathered>,
+    /// The groups that this part has frozen so far.
+    pub frozen: Vec<String>,
+}
+
+/// The rows of all parts of a step, `[parts N, ..]` in their order, without a graph.
+#[derive(Debug)]
+pub struct Gathered {
+    /// All rows.
+    pub all: Tensor,
+    /// The number of the own part.
+    pub own: usize,
+    /// How many parts there are.
+    pub parts: usize,
+}
+
+impl Values {
+    /// The tensor of a handle: its own, or the images of a mix.
+    ///
+    /// # Errors
+    /// It stands for something else.
+    pub fn tensor(&self, id: Id) -> Result<Tensor> {
+        match &self.cells[id] {
+            Cell::Tensor(tensor) => Ok(tensor.shallow_clone()),
+            Cell::Mix(mixed, _) if mixed.hidden.is_none() => Ok(mixed.images.shallow_clone()),
+            _ => Err(Error::Input("expected a tensor".into())),
+        }
+    }
 }
 
 /// One operation while it is executed: the only way by which a step touches tensors.
@@ -42,16 +71,12 @@ pub struct Executing<'a> {
 }
 
 impl Executing<'_> {
-    /// The tensor of a handle: its own, or the images of a mix.
+    /// As [`Values::tensor`].
     ///
     /// # Errors
     /// It stands for something else.
     pub fn tensor(&self, id: Id) -> Result<Tensor> {
-        match &self.values.cells[id] {
-            Cell::Tensor(tensor) => Ok(tensor.shallow_clone()),
-            Cell::Mix(mixed, _) if mixed.hidden.is_none() => Ok(mixed.images.shallow_clone()),
-            _ => Err(Error::Input("expected a tensor".into())),
-        }
+        self.values.tensor(id)
     }
 
     /// The mix of a handle, with its lambda.

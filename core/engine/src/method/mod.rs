@@ -13,6 +13,7 @@ mod health;
 #[allow(clippy::module_inception, reason = "the file of the struct of this name")]
 mod method;
 pub(crate) mod operand;
+mod parts;
 mod recompute;
 mod recorder;
 mod report;
@@ -36,6 +37,7 @@ pub use frame::{Frame, Mode};
 pub(crate) use health::verdict;
 pub use method::{Method, Scheduled};
 pub(crate) use operand::{Operand, Outcome, refuse};
+pub(crate) use parts::{Underway, execute};
 pub use recorder::{CudaRecorder, Fixed, GraphRecorder, Work};
 pub(crate) use report::lambda_of;
 pub use report::{MixReport, StepReport};

@@ -11,11 +11,9 @@ use admix_torch::Device;
 
 use crate::Result;
 use crate::method::cell::Id;
-use crate::method::execute::Values;
-use crate::method::report::StepReport;
 use crate::method::slots::Slots;
 use crate::method::trace::{Node, Trace};
-use crate::world::World;
+use crate::method::verb::AllGather;
 
 /// What a script asked for with one batch. Nothing of it is done yet.
 #[derive(Debug)]
@@ -57,22 +55,8 @@ impl Traced {
         slots.fill(&self.trace.numbers, &self.plans, device)
     }
 
-    /// Executes the trace on a batch with filled slots.
-    ///
-    /// # Errors
-    /// A plugin or libtorch refused. The slots are as they were.
-    pub(crate) fn execute(
-        &self,
-        world: &mut World,
-        slots: &mut Slots,
-        batch: &Batch,
-        detail: bool,
-    ) -> Result<StepReport> {
-        let mut values = Values { slots: std::mem::take(slots), detail, ..Values::default() };
-        let mut nodes = self.nodes().iter().enumerate();
-        let done = nodes.try_for_each(|(id, node)| node.execute(id, world, batch, &mut values));
-        world.optimizer.thaw();
-        *slots = values.slots;
-        done.map(|()| values.report)
+    /// Whether it waits for the other parts of its step.
+    pub(crate) fn gathers(&self) -> bool {
+        self.nodes().iter().any(|node| node.get::<AllGather>().is_some())
     }
 }

@@ -4,7 +4,7 @@ use admix_data::Batch;
 
 use super::{Session, StepOptions};
 use crate::Result;
-use crate::method::{Mode, StepGraphs, StepReport, Traced, Turn, refusal};
+use crate::method::{Mode, Slots, StepGraphs, StepReport, Traced, Turn, Underway, execute, refusal};
 
 impl Session {
     /// Begins a part of a step: its own batch, its own draws.
@@ -22,6 +22,11 @@ impl Session {
     /// Executes every verb as the script reaches it.
     pub(super) fn directly(&mut self, batches: Vec<Batch>, detail: bool) -> Result<StepReport> {
         let parts = batches.len();
+        if parts > 1
+            && let Some(traced) = self.gathering(&batches, detail)
+        {
+            return self.as_recorded(&traced, detail);
+        }
         let low = self.world_mut().open_step()?;
         let mut report = StepReport::default();
         for (part, batch) in batches.into_iter().enumerate() {
@@ -32,6 +37,13 @@ impl Session {
         }
         drop(low);
         self.close(report, detail)
+    }
+
+    /// What was recorded of parts that wait for each other, which a script that executes cannot.
+    fn gathering(&self, batches: &[Batch], detail: bool) -> Option<Vec<Traced>> {
+        let traced = self.record(batches.iter().map(Batch::shallow_clone).collect(), detail);
+        self.frame.borrow_mut().end();
+        traced.ok().filter(|traced| traced.iter().any(Traced::gathers))
     }
 
     /// Lets the script record each part of a step.
@@ -47,18 +59,24 @@ impl Session {
 
     /// Executes what was recorded: finds (or makes) the place of each part's slots, and fills them.
     pub(super) fn as_recorded(&mut self, traced: &[Traced], detail: bool) -> Result<StepReport> {
-        let mut report = StepReport::default();
-        {
+        let keys: Vec<_> =
+            traced.iter().enumerate().map(|(number, part)| (part.structure(), number)).collect();
+        let mut slots: Vec<Slots> =
+            keys.iter().map(|key| self.recorded.remove(key).unwrap_or_default()).collect();
+        let done = {
             let frame = &mut *self.frame.borrow_mut();
             let world = frame.world_mut();
-            let _low = world.open_step()?;
-            for (number, part) in traced.iter().enumerate() {
-                let slots = self.recorded.entry(part.structure()).or_default();
-                part.fill(slots, world.device)?;
-                report.absorb(part.execute(world, slots, &part.batch, detail)?);
-                world.end_part(number)?;
-            }
-        }
+            let filled =
+                traced.iter().zip(&mut slots).try_for_each(|(part, own)| part.fill(own, world.device));
+            filled.and_then(|()| {
+                let _low = world.open_step()?;
+                let parts = traced.iter().zip(&mut slots);
+                let parts = parts.map(|(part, own)| Underway::new(part, &part.batch, own));
+                execute(world, parts.collect(), detail)
+            })
+        };
+        self.recorded.extend(keys.into_iter().zip(slots));
+        let report = done?;
         self.close(report, detail)
     }
 

@@ -237,6 +237,26 @@ impl World {
         self.running.as_ref().map_or(Ok(()), |running| running.end_part(part))
     }
 
+    /// A part of this process waits for the others in the middle of the step: they begin as it did.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    pub(crate) fn pause_part(&mut self, part: usize) -> Result<()> {
+        let _guard = admix_torch::no_grad();
+        self.optimizer.thaw();
+        self.running.as_mut().map_or(Ok(()), |running| running.pause_part(part))
+    }
+
+    /// A part goes on after it waited, with what it froze.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    pub(crate) fn resume_part(&mut self, part: usize, frozen: &[String]) -> Result<()> {
+        let _guard = admix_torch::no_grad();
+        frozen.iter().try_for_each(|group| self.optimizer.freeze(group))?;
+        self.running.as_ref().map_or(Ok(()), |running| running.resume_part(part))
+    }
+
     /// What stands before the passes of a step: no gradients, momentum networks that follow first, nothing found yet. The
     /// rates and momenta are in their slots. The passes run under what is returned; it ends before weights change.
     ///
@@ -298,6 +318,15 @@ impl World {
             Some(group) => Ok(group.all_gather(rows)?),
             None => Ok(rows.shallow_clone()),
         }
+    }
+
+    /// The rows `[N, ..]` of each part of this process and of all others, `[parts N, ..]`, in the order of parts.
+    ///
+    /// # Errors
+    /// A process is gone.
+    pub(crate) fn rows_of_parts(&self, rows: &[Tensor]) -> Result<Tensor> {
+        let turns = rows.iter().map(|rows| self.rows_of_all(rows)).collect::<Result<Vec<_>>>()?;
+        Ok(Tensor::f_cat(&turns, 0)?)
     }
 
     /// What the host does at the end of a step.

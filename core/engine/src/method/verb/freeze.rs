@@ -95,6 +95,7 @@ fn groups<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
 impl Op for Freeze {
     fn execute(&self, step: &mut Executing<'_>) -> Result<Cell> {
         step.world.optimizer.freeze(&self.group)?;
+        step.values.frozen.push(self.group.clone());
         Ok(Cell::Done)
     }
 

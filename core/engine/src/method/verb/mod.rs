@@ -4,6 +4,7 @@
 //! A new verb is a file here and a line in `ALL`. Its operation implements [`Op`](super::Op) and is recorded by
 //! [`Frame::push`](super::Frame::push).
 
+mod all_gather;
 mod bank;
 mod clock;
 mod contrast;
@@ -35,10 +36,13 @@ use crate::method::entry::{Entry, Line};
 use crate::method::handle::{self, TensorHandle};
 use crate::method::operand;
 
+pub use all_gather::AllGather;
+
 /// Every verb; those of the tensor vocabulary are in [`VERBS`](crate::VERBS).
-const ALL: [Entry; 23] = [
+const ALL: [Entry; 24] = [
     input::ENTRY,
     queue::ENTRY,
+    all_gather::ENTRY,
     head::ENTRY,
     pass::ENTRY,
     embed::ENTRY,
