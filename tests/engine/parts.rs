@@ -5,12 +5,17 @@ use std::net::TcpListener;
 use std::rc::Rc;
 use std::time::Duration;
 
+use admix_api::contract::wild;
+use admix_api::{Store, Streams};
 use admix_data::Batch;
-use admix_engine::{Execution, Session, StepOptions, bundled};
+use admix_engine::{Execution, Session, StepOptions, bundled, evaluate, probes};
+use admix_models::BatchNorm2d;
 use admix_torch::{Device, Group, Kind, Membership, Tensor};
 
 use super::capture::{bundled_session, one, takes_two_views, two_views};
 use super::contrast;
+use super::toy::Toy;
+use crate::program::recipes;
 
 const STEPS: i64 = 10;
 const PARTS: usize = 2;
@@ -32,33 +37,28 @@ fn state(session: &Session) -> BTreeMap<String, Tensor> {
     session.tensors().into_iter().map(|(name, tensor)| (name, tensor.copy())).collect()
 }
 
-/// The state of each member of a group after the steps.
-fn in_processes(method: &str) -> Vec<BTreeMap<String, Tensor>> {
+/// What each of some processes makes, in threads of their own.
+fn in_processes<T: Send>(processes: usize, work: impl Fn(&Rc<Group>) -> T + Sync) -> Vec<T> {
     let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
     let member = |rank: usize| {
         let timeout = Duration::from_secs(120);
         let (host, device) = ("127.0.0.1".to_string(), Device::Cpu);
-        let place = Membership {
-            rank,
-            processes: PARTS,
-            host,
-            port,
-            launcher_store: false,
-            attempt: 0,
-            timeout,
-            device,
-        };
+        let place =
+            Membership { rank, processes, host, port, launcher_store: false, attempt: 0, timeout, device };
         let group = Rc::new(Group::join(&place).expect("joins"));
-        let mut session = bundled_session(method);
-        session.share(&group);
-        (0..STEPS).for_each(|number| step(&mut session, method, vec![part(method, number, rank)]));
-        let state = state(&session);
-        drop(session);
+        let made = work(&group);
         Rc::into_inner(group).expect("the last one").leave().expect("leaves");
-        state
+        made
     };
     std::thread::scope(|scope| {
-        let members: Vec<_> = (0..PARTS).map(|rank| scope.spawn(move || member(rank))).collect();
+        let members: Vec<_> = (0..processes)
+            .map(|rank| {
+                scope.spawn({
+                    let member = &member;
+                    move || member(rank)
+                })
+            })
+            .collect();
         members.into_iter().map(|member| member.join().expect("no panic")).collect()
     })
 }
@@ -71,7 +71,13 @@ fn two_processes_make_the_steps_of_one_that_accumulates_in_every_bundled_method(
             step(&mut alone, method, (0..PARTS).map(|at| part(method, number, at)).collect());
         }
         let alone = state(&alone);
-        let members = in_processes(method);
+        let members = in_processes(PARTS, |group| {
+            let mut session = bundled_session(method);
+            session.share(group);
+            (0..STEPS)
+                .for_each(|number| step(&mut session, method, vec![part(method, number, group.rank())]));
+            state(&session)
+        });
         for (name, value) in &alone {
             assert!(
                 members[0][name].equal(&members[1][name]),
@@ -136,5 +142,66 @@ fn parts_that_gather_learn_as_one_batch_does() {
             let size = wanted.abs().max().double_value(&[]);
             assert!(far <= 1e-3 * size + 1e-6, "{method}: the gradient of {name} is off by {far} of {size}");
         }
+    }
+}
+
+#[test]
+fn processes_that_share_an_evaluation_find_the_figures_of_one_to_the_digit() {
+    let (name, _, text) =
+        recipes::bundled().into_iter().find(|(name, ..)| name == "cifar10/r18/amix").expect("the recipe");
+    let more = [
+        "data.toy.test=50",
+        "evaluate.batch=16",
+        "evaluate.probes=[Knn(k: 5), LinearCached(epochs: 2), Linear(epochs: 2, batch: 12)]",
+    ];
+    let found = |group: Option<&Rc<Group>>| {
+        let mut toy = Toy::new(&name, &text, &more);
+        if let Some(group) = group {
+            toy.session.share(group);
+        }
+        let group = group.map(|group| &**group);
+        let mut found = evaluate(&mut toy.session, &toy.dataset, &toy.recipe, group).expect("an evaluation");
+        found.extend(probes(&toy.session, &toy.dataset, &toy.recipe).expect("probes"));
+        found
+    };
+    let alone = found(None);
+    assert!(alone.len() >= 5, "{alone:?}");
+    for shared in in_processes(3, |group| found(Some(group))) {
+        assert_eq!(shared, alone);
+    }
+}
+
+#[test]
+fn a_batch_norm_that_processes_share_is_one_over_their_batches_in_both_directions() {
+    // Output, gradients of the input, weight and bias, running values.
+    let passed = |group: Option<&Rc<Group>>| -> Vec<Tensor> {
+        let store = Store::with_kind(Device::Cpu, Kind::Double, Streams::new(1));
+        let norm = BatchNorm2d::new(&store.root(), 2).expect("a norm");
+        let (start, count) = group.map_or((0, 6), |group| {
+            norm.share(group);
+            (2 * group.rank() as i64, 2)
+        });
+        let own = |seed: f64| wild(&[6, 2, 3, 2], seed, Kind::Double).narrow(0, start, count);
+        let x = own(0.3).copy().set_requires_grad(true);
+        let y = norm.forward(&x, true).expect("a pass");
+        (y.square() * own(0.7)).sum(Kind::Double).backward();
+        let parameters = store.parameters().into_iter().map(|(_, parameter, _)| parameter.grad());
+        let buffers = norm.buffers();
+        [y.detach(), x.grad()].into_iter().chain(parameters).chain(buffers).collect()
+    };
+    let alone = passed(None);
+    assert_eq!(alone.len(), 6);
+    let several = in_processes(3, |group| passed(Some(group)));
+    for (at, wanted) in alone.iter().enumerate() {
+        let of: Vec<&Tensor> = several.iter().map(|made| &made[at]).collect();
+        let found = match at {
+            0 | 1 => Tensor::cat(&of, 0),
+            2 | 3 => of[0] + of[1] + of[2],
+            _ => {
+                assert!(of.iter().all(|value| value.equal(of[0])));
+                of[0].shallow_clone()
+            }
+        };
+        assert!(found.allclose(wanted, 1e-9, 1e-9, false), "{at}: {found} {wanted}");
     }
 }

@@ -1,14 +1,17 @@
 //! Runs of several processes: one with accumulated steps, up to the order of a sum, and over when one of them ends.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
-use admix_engine::Checkpoint;
+use admix_engine::{Checkpoint, bundled};
 use admix_torch::{Device, Kind, Tensor};
 
 use super::resume::{Watched, file_of, same_state};
-use super::{Outcome, Place, TINY, finish};
+use super::{Outcome, Place, TINY, finish, repository};
+use crate::libraries::library;
 
 const BOTH: [&str; 6] = ["--device", "cpu", "--threads", "1", "--process-timeout", "60"];
 
@@ -45,6 +48,37 @@ fn two_processes_train_as_one_that_accumulates_two_parts() {
     run(&place, &["--processes", "2", "--out", "two", "--max-steps", "4"]).good();
     run(&place, &["--set", "accumulate=2", "--out", "one", "--max-steps", "4"]).good();
     near(&file_of(&place, "two", 4), &file_of(&place, "one", 4));
+    // Batches that are normalised as one make other weights, the same in both processes: a checkpoint checks that.
+    let synced = ["--processes", "2", "--set", "bn_sync=true", "--out", "synced", "--max-steps", "4"];
+    run(&place, &synced).good();
+    let own = |out: &str| tensors(&file_of(&place, out, 4));
+    assert!(
+        own("two")
+            .iter()
+            .zip(own("synced"))
+            .any(|((_, one), (_, other))| !one.allclose(&other, 1e-3, 1e-4, false))
+    );
+}
+
+#[test]
+fn torchrun_starts_the_processes_of_a_run() {
+    let python = repository().join("target/interop/venv/bin/python").display().to_string();
+    let starters: [&[&str]; 2] = [&[&python, "-m", "torch.distributed.run"], &["torchrun"]];
+    let is_there = |starter: &&&[&str]| {
+        let told = Command::new(starter[0]).args(&starter[1..]).arg("--help").output();
+        told.is_ok_and(|told| told.status.success())
+    };
+    let Some(torchrun) = starters.iter().find(is_there) else {
+        println!("skipped: there is no torchrun here; PyTorch for Python brings it along");
+        return;
+    };
+    let place = Place::new();
+    place.write("r.ron", TINY);
+    let starter = [torchrun, &["--nproc-per-node", "2", "--no-python"][..]].concat();
+    let flags = [&["run", "r.ron", "--out", "two", "--max-steps", "4"], &BOTH[..]].concat();
+    finish(place.command_through(&starter, &flags).spawn().expect("it starts")).good();
+    run(&place, &["--processes", "2", "--out", "own", "--max-steps", "4"]).good();
+    same_state(&file_of(&place, "two", 4), &file_of(&place, "own", 4));
 }
 
 #[test]
@@ -74,20 +108,50 @@ fn a_checkpoint_goes_on_with_another_number_of_processes_of_which_the_parts_are_
 #[test]
 fn processes_that_would_do_other_work_are_refused_by_name() {
     let place = Place::new();
-    place.write("r.ron", TINY);
-    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("it").port();
-    let start = |rank: &str, lr: &str| {
-        let lr = format!("optimizer.lr={lr}");
-        let mut command: Command =
-            place.command(&[&["run", "r.ron", "--out", "run", "--set", &lr], &BOTH[..]].concat());
-        command.envs([("RANK", rank), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "127.0.0.1")]);
-        command.env("MASTER_PORT", port.to_string()).spawn().expect("it starts")
-    };
-    let (first, second) = (start("0", "0.1"), start("1", "0.2"));
-    for process in [first, second] {
-        finish(process).refused(2, &["the recipe's settings of process 1 and of process 0 differ"]);
+    let script = bundled::script("amix").expect("it").0;
+    for (folder, script) in [("a", script.to_string()), ("b", format!("{script}// changed"))] {
+        place.write(&format!("{folder}/r.ron"), TINY.replace("\"amix\",", "\"own.rhai\","));
+        place.write(&format!("{folder}/own.rhai"), script);
     }
-    assert!(!place.path("run").exists());
+    let plugin = library("examples/plugin_cpp/grid_mix.cpp").to_str().expect("UTF-8");
+    let others: [(&[&str], &str); 3] = [
+        (&["a/r.ron", "--set", "optimizer.lr=0.2"], "the recipe's settings of"),
+        (&["b/r.ron"], "the method of"),
+        (&["a/r.ron", "--plugin", plugin], "the plugins of"),
+    ];
+    for (other, what) in others {
+        let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("it").port();
+        let start = |rank: &str, own: &[&str]| {
+            let flags = [&["run"], own, &["--out", "run"], &BOTH].concat();
+            let mut command = place.command(&flags);
+            command.envs([("RANK", rank), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "127.0.0.1")]);
+            command.env("MASTER_PORT", port.to_string()).spawn().expect("it starts")
+        };
+        for process in [start("0", &["a/r.ron"]), start("1", other)] {
+            finish(process).refused(2, &[what, "process 1 and of process 0 differ"]);
+        }
+        assert!(!place.path("run").exists());
+    }
+}
+
+#[test]
+fn a_signal_to_one_process_stops_and_saves_all() {
+    let place = Place::new();
+    place.write("r.ron", TINY.replace("epochs: 2", "epochs: 40"));
+    let flags = |out: &'static str| ["run", "r.ron", "--processes", "2", "--out", out, "--max-steps", "60"];
+    run_all(&place, &flags("whole")).good();
+    let mut program = Watched::start(place.command(&[&flags("parts")[..], &BOTH].concat()));
+    assert!(program.until(|line| line.contains("step 8/")), "{}", program.said);
+    let told = format!("kill -TERM $(pgrep -P {} | tail -1)", program.child.id());
+    assert!(Command::new("sh").args(["-c", &told]).status().expect("sh").success());
+    while program.until(|_| false) {}
+    let outcome = finish(program.child);
+    assert!(outcome.stderr.contains("--resume") || program.said.contains("--resume"), "{}", outcome.stderr);
+    let facts = fs::read_to_string(place.path("parts/run.json")).expect("facts");
+    assert!(facts.contains("\"stopped\""), "{facts}");
+    let resumed = [&flags("parts")[..], &["--resume"]].concat();
+    run_all(&place, &resumed).good();
+    same_state(&file_of(&place, "whole", 60), &file_of(&place, "parts", 60));
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod overhead;
 mod peer;
 mod policies;
 mod precision;
+mod processes;
 mod puzzlemix;
 
 use anyhow::Result;
@@ -27,6 +28,8 @@ pub enum BenchCommand {
     Floor(floor::FloorArgs),
     /// Compare the most memory that steps need with that of a step that mixes nothing.
     Memory(memory::MemoryArgs),
+    /// Train with one process and with several, and with one that accumulates: images/s, the exchange, the losses.
+    Processes(processes::ProcessesArgs),
     /// Measure all that is promised of a GPU, against PyTorch eager and compiled; fails on a miss.
     Gpu(gpu::GpuArgs),
     /// Time AMix and PuzzleMix against a step that mixes nothing and against PyTorch, alternately.
@@ -52,6 +55,7 @@ pub fn run(repo: &Repo, command: &BenchCommand) -> Result<()> {
         BenchCommand::Peer(args) => peer::run(repo, args),
         BenchCommand::Floor(args) => floor::run(repo, args),
         BenchCommand::Memory(args) => memory::run(repo, args),
+        BenchCommand::Processes(args) => processes::run(repo, args),
         BenchCommand::Gpu(args) => gpu::run(repo, args),
         BenchCommand::Methods(args) => policies::run(repo, &policies::METHODS, args),
         BenchCommand::Policies(args) => policies::run(repo, &policies::POLICIES, args),

@@ -1,4 +1,4 @@
-//! The shared object with what names CUDA symbols, `core/torch/cuda/graphs.cpp`: compiled where libtorch has its CUDA part.
+//! The shared object with what names CUDA symbols, `core/torch/cuda/`: compiled where libtorch has its CUDA part.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use crate::scratch::Scratch;
 use crate::tools;
 use crate::wheels::{self, CUDA_HEADERS, Wheel};
 
-/// Its source, from the root of the repository.
-const SOURCE: &str = "core/torch/cuda/graphs.cpp";
+/// Its sources, from the root of the repository. The first says how they are compiled.
+const SOURCES: [&str; 2] = ["core/torch/cuda/graphs.cpp", "core/torch/cuda/nccl.cpp"];
 /// Where the program looks for it, from libtorch's folder.
 const OBJECT: &str = "lib/libadmix_cuda.so";
 
@@ -21,8 +21,8 @@ const OBJECT: &str = "lib/libadmix_cuda.so";
 pub fn build(repo: &Repo, anew: Anew) -> Result<PathBuf> {
     let torch = repo.libtorch().join("torch");
     let torch = torch.canonicalize().with_context(|| format!("there is no {}", torch.display()))?;
-    let (source, object) = (repo.root().join(SOURCE), torch.join(OBJECT));
-    if anew == Anew::No && is_newer(&object, &source) {
+    let (sources, object) = (SOURCES.map(|source| repo.root().join(source)), torch.join(OBJECT));
+    if anew == Anew::No && sources.iter().all(|source| is_newer(&object, source)) {
         return Ok(object);
     }
     let site = torch.parent().context("libtorch cannot be the root folder")?;
@@ -33,8 +33,8 @@ pub fn build(repo: &Repo, anew: Anew) -> Result<PathBuf> {
     let mut command = Cmd::new(words.next().unwrap_or("c++"))
         .args(words)
         .args(["-std=c++17", "-O1", "-shared", "-fPIC", "-DNDEBUG", "-D_GLIBCXX_USE_CXX11_ABI=1"])
-        .arg("-Wno-interference-size")
-        .arg(&source);
+        .args(["-Wno-interference-size", "-DUSE_C10D_NCCL"])
+        .args(&sources);
     let own = [
         repo.root().join("core/torch/shim"),
         torch.join("include"),
@@ -55,7 +55,7 @@ pub fn build(repo: &Repo, anew: Anew) -> Result<PathBuf> {
     if compiled.is_err() {
         let _ = fs::remove_file(&fresh);
     }
-    compiled.with_context(|| format!("{SOURCE} does not compile"))?;
+    compiled.with_context(|| format!("one of {} does not compile", SOURCES.join(", ")))?;
     // A program that has the old one open keeps it.
     fs::rename(&fresh, &object).with_context(|| format!("cannot write {}", object.display()))?;
     Ok(object)
@@ -69,8 +69,9 @@ fn is_newer(object: &Path, source: &Path) -> bool {
 /// Folders with CUDA's headers, and the one with its runtime library: of the toolkit that `CUDA_HOME` names, or of wheels
 /// beside libtorch, with the headers that those lack from the user's cache.
 fn cuda(site: &Path) -> Result<(Vec<PathBuf>, PathBuf)> {
+    let nccl = site.join("nvidia/nccl/include");
     if let Some(home) = std::env::var_os("CUDA_HOME").map(PathBuf::from).filter(|home| home.is_dir()) {
-        return Ok((vec![home.join("include"), home.join("include/cccl")], home.join("lib64")));
+        return Ok((vec![home.join("include"), home.join("include/cccl"), nccl], home.join("lib64")));
     }
     let own = site.join("nvidia/cu13");
     ensure!(
@@ -79,7 +80,7 @@ fn cuda(site: &Path) -> Result<(Vec<PathBuf>, PathBuf)> {
         own.display()
     );
     let more = headers()?.join("nvidia/cu13/include");
-    Ok((vec![own.join("include"), more.clone(), more.join("cccl")], own.join("lib")))
+    Ok((vec![own.join("include"), more.clone(), more.join("cccl"), nccl], own.join("lib")))
 }
 
 /// The headers that the wheels of torch lack, fetched first if they are not there.
@@ -116,8 +117,16 @@ mod tests {
     #[test]
     fn the_source_says_how_it_is_compiled_by_hand() {
         let repo = Repo::find().unwrap();
-        let source = fs::read_to_string(repo.root().join(SOURCE)).unwrap();
-        for part in [SOURCE, OBJECT, "-Wl,--no-undefined", "-lc10_cuda", "-l:libcudart.so.13"] {
+        let source = fs::read_to_string(repo.root().join(SOURCES[0])).unwrap();
+        for part in [
+            SOURCES[0],
+            SOURCES[1],
+            OBJECT,
+            "-DUSE_C10D_NCCL",
+            "-Wl,--no-undefined",
+            "-lc10_cuda",
+            "-l:libcudart.so.13",
+        ] {
             assert!(source.contains(part), "{part}");
         }
     }

@@ -219,7 +219,7 @@ impl Session {
 
     /// Shares out the parts of each step to the processes of a group, of which this is one.
     pub fn share(&mut self, group: &Rc<admix_torch::Group>) {
-        self.world_mut().group = Some(group.clone());
+        self.world_mut().share(group);
     }
 
     /// One training step on one batch: what the loop calls, with nothing fixed and no details.

@@ -1,7 +1,9 @@
 //! One backbone with named heads.
 
+use std::rc::Rc;
+
 use admix_api::Path;
-use admix_torch::Tensor;
+use admix_torch::{Group, Tensor};
 
 use crate::heads::global_average_pool;
 use crate::{Backbone, BackboneConfig, BatchNorm2d, Error, Head, LinearHead, Map, NeckConfig, Pass, Result};
@@ -96,6 +98,12 @@ impl Network {
         for norm in self.backbone.batch_norms() {
             norm.set_groups(groups);
         }
+    }
+
+    /// Normalises train-mode batches in trunk and neck over all processes of a group; see [`BatchNorm2d::share`].
+    pub fn share_batch_norms(&self, group: &Rc<Group>) {
+        let neck = self.neck.iter().flat_map(|(neck, _)| neck.batch_norms());
+        self.backbone.batch_norms().into_iter().chain(neck).for_each(|norm| norm.share(group));
     }
 
     /// The trunk.

@@ -3,6 +3,7 @@
 
 #include <ATen/ops/empty.h>
 #include <c10/util/Logging.h>
+#include <torch/csrc/autograd/custom_function.h>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
@@ -10,6 +11,7 @@
 
 #include <cstdlib>
 #include <mutex>
+#include <stdexcept>
 #include <string>
 
 namespace {
@@ -50,6 +52,35 @@ char* quietly(Body&& body) noexcept {
     body();
   });
 }
+
+// Adds up a tensor over all processes in place: null, or the error as a text to be freed.
+using Reduce = char* (*)(const void* group, Handle tensor);
+
+// The sum over all processes of a tensor, and of its gradients.
+struct Sum : torch::autograd::Function<Sum> {
+  using Context = torch::autograd::AutogradContext;
+  using List = torch::autograd::variable_list;
+
+  static at::Tensor forward(Context* context, const at::Tensor& own, int64_t reduce, int64_t group) {
+    context->saved_data["reduce"] = reduce;
+    context->saved_data["group"] = group;
+    return summed(own, reduce, group);
+  }
+
+  static List backward(Context* context, List gradients) {
+    const auto number = [&](const char* name) { return context->saved_data[name].toInt(); };
+    return {summed(gradients[0], number("reduce"), number("group")), {}, {}};
+  }
+
+  static at::Tensor summed(const at::Tensor& own, int64_t reduce, int64_t group) {
+    at::Tensor all = own.detach().clone(at::MemoryFormat::Contiguous);
+    char* fault = reinterpret_cast<Reduce>(reduce)(reinterpret_cast<const void*>(group), &all);
+    if (!fault) return all;
+    const std::string text(fault);
+    std::free(fault);
+    throw std::runtime_error(text);
+  }
+};
 
 // Throws what made the work fail.
 void finish(const c10::intrusive_ptr<c10d::Work>& work) { work->wait(); }
@@ -104,8 +135,14 @@ char* admix_gloo_join(void* store, int rank, int processes, int64_t timeout_ms, 
   });
 }
 
+char* admix_group_abort(void* group) {
+  return quietly([&] { group_of(group).abort(); });
+}
+
 void admix_group_close(void* group) {
   Quiet quiet;
+  // Backends that have a thread of their own end it here, and not in their destructors.
+  free(guarded([&] { group_of(group).shutdown(); }));
   delete static_cast<Group*>(group);
 }
 
@@ -117,6 +154,14 @@ char* admix_group_all_reduce(void* group, Handle tensor, bool largest) {
     finish(group_of(group).allreduce(list, options));
   });
 }
+
+char* admix_group_sum(const void* group, Reduce reduce, Handle tensor, Handle* sum) {
+  return guarded([&] {
+    *sum = owned(Sum::apply(*tensor, reinterpret_cast<int64_t>(reduce), reinterpret_cast<int64_t>(group)));
+  });
+}
+
+char* admix_copy(const char* text) { return strdup(text); }
 
 char* admix_group_broadcast(void* group, Handle tensor, int root) {
   return quietly([&] {

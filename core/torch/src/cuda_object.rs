@@ -1,4 +1,4 @@
-//! The shared object with what names CUDA symbols (`cuda/graphs.cpp`): finding it, opening it, its functions.
+//! The shared object with what names CUDA symbols (`cuda/`): finding it, opening it, its functions.
 
 use std::env;
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -16,7 +16,7 @@ const FILE: &str = "libadmix_cuda.so";
 /// Names the file, wherever it is.
 const VARIABLE: &str = "ADMIX_CUDA_OBJECT";
 /// `kAbi` of `cuda/graphs.cpp`.
-const ABI: u32 = 1;
+const ABI: u32 = 2;
 
 /// The functions of the object. It is never closed, so they stay valid.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ pub(crate) struct CudaObject {
     pub(crate) timer_ms: unsafe extern "C" fn(*mut c_void, *mut f32) -> Fault,
     pub(crate) synchronize: unsafe extern "C" fn(c_int) -> Fault,
     pub(crate) watch_syncs: unsafe extern "C" fn(c_int) -> Fault,
+    pub(crate) nccl_join:
+        unsafe extern "C" fn(*mut c_void, c_int, c_int, i64, c_int, *mut *mut c_void) -> Fault,
 }
 
 /// The object, opened at the first call. libtorch's CUDA part must be there by then.
@@ -104,6 +106,7 @@ fn open(path: &std::path::Path) -> std::result::Result<CudaObject, String> {
         timer_ms: symbol!("admix_cuda_timer_ms"),
         synchronize: symbol!("admix_cuda_synchronize"),
         watch_syncs: symbol!("admix_cuda_watch_syncs"),
+        nccl_join: symbol!("admix_cuda_nccl_join"),
     };
     // Never closed: its functions are kept, and libtorch keeps what it registered.
     std::mem::forget(library);

@@ -76,7 +76,7 @@ pub use grads::{
     take_grads,
 };
 pub use graphs::{CudaGraphs, DeviceTimer, FailOnSyncs, GraphId, synchronize_cuda};
-pub use group::{Backend, Group, GroupError, LARGEST_BUCKET, Membership};
+pub use group::{Group, GroupError, LARGEST_BUCKET, Membership};
 pub use guards::{Autocast, GradGuard, ThreadState, grad_enabled, no_grad, with_grad};
 pub use host_block::{HostBlock, HostPart};
 pub use memory::{available_memory_bytes, peak_rss_bytes, rss_bytes, total_memory_bytes};

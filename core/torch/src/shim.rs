@@ -154,8 +154,16 @@ unsafe extern "C" {
         loopback: bool,
         group: *mut *mut c_void,
     ) -> Fault;
+    pub(crate) fn admix_group_abort(group: *mut c_void) -> Fault;
     pub(crate) fn admix_group_close(group: *mut c_void);
     pub(crate) fn admix_group_all_reduce(group: *mut c_void, tensor: Handle, largest: bool) -> Fault;
+    pub(crate) fn admix_group_sum(
+        group: *const c_void,
+        reduce: unsafe extern "C" fn(*const c_void, Handle) -> Fault,
+        tensor: Handle,
+        summed: *mut Handle,
+    ) -> Fault;
+    pub(crate) fn admix_copy(text: *const c_char) -> *mut c_char;
     pub(crate) fn admix_group_broadcast(group: *mut c_void, tensor: Handle, root: c_int) -> Fault;
     pub(crate) fn admix_group_all_gather(group: *mut c_void, tensor: Handle, result: *mut Handle) -> Fault;
     pub(crate) fn admix_group_barrier(group: *mut c_void) -> Fault;

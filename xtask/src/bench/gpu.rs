@@ -14,7 +14,7 @@ use clap::{Args, ValueEnum};
 
 use self::plan::{JOBS, Plan, words};
 use super::limits::{self, Row};
-use super::{floor, precision};
+use super::{floor, precision, processes};
 use crate::clock::Clock;
 use crate::measure::Options;
 use crate::pytorch::Peer;
@@ -74,6 +74,8 @@ enum Part {
     Large,
     /// Steps against their passes.
     Floor,
+    /// Runs that two GPUs share, where there are two.
+    Processes,
 }
 
 impl Part {
@@ -85,6 +87,7 @@ impl Part {
             Self::Small => 15.0,
             Self::Large => 7.0,
             Self::Floor => 8.0,
+            Self::Processes => 4.0,
         }
     }
 }
@@ -149,6 +152,7 @@ pub fn run(repo: &Repo, args: &GpuArgs) -> Result<()> {
                 Ok(floor::measure(repo, [&admix, &bench], &args.options, &ask, clock))
             }
             Part::Precision => precision(repo, &admix, args, device, clock),
+            Part::Processes => processes(repo, &admix, args, device),
         };
         match outcome {
             Ok((text, found)) => {
@@ -179,6 +183,20 @@ impl GpuArgs {
     fn data(&self, repo: &Repo) -> PathBuf {
         self.data.clone().unwrap_or_else(|| repo.shared().join(DATASET.1))
     }
+}
+
+fn processes(repo: &Repo, admix: &Path, args: &GpuArgs, device: &str) -> Result<(String, Vec<Row>)> {
+    let gpus = processes::gpus();
+    if device != "cpu" && gpus < 2 {
+        return Ok((
+            format!("processes: not run, as there are {gpus} GPUs here and it takes 2\n"),
+            Vec::new(),
+        ));
+    }
+    let overrides = if args.rehearse { words("model.width=0.125 data.toy.size=16") } else { Vec::new() };
+    let steps = if args.rehearse { 8 } else { 200 };
+    let ask = processes::Ask { device, processes: 2, steps, overrides };
+    Ok((String::new(), processes::measure(repo, admix, &ask)?))
 }
 
 fn precision(

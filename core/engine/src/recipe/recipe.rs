@@ -50,6 +50,9 @@ section! {
         /// Into how many groups of their own statistics BatchNorms split a train-mode batch, whose samples are dealt out anew in
         /// each pass. Default 1: they do not.
         pub bn_groups: i64 = 1,
+        /// Where several processes train: the BatchNorms of networks and necks normalise a train-mode batch with those of the other
+        /// processes as one. Default: each by its own.
+        pub bn_sync: bool = false,
         /// Stages of the backbone, 0 the stem, whose activations are not kept in training but computed again in the backward
         /// pass: less memory for one more forward pass of them. Default: none.
         pub recompute_stages: Vec<usize> = Vec::new(),

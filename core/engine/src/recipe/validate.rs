@@ -95,6 +95,13 @@ impl Recipe {
             let wanted = format!("a whole number from 1 that divides the batch, {batch}");
             return self.refuse("bn_groups", &self.bn_groups, &wanted);
         }
+        if self.bn_sync && self.bn_groups > 1 {
+            return self.refuse(
+                "bn_groups",
+                &self.bn_groups,
+                "1 with `bn_sync`, which makes batches larger and not smaller",
+            );
+        }
         let step = batch.saturating_mul(self.accumulate as i64);
         for (name, queue) in &self.queues {
             if queue.length < step || queue.length % batch != 0 {

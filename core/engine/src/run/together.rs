@@ -1,9 +1,10 @@
 //! What processes that train together must have in common, checked before they train and whenever they save.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use admix_api::Registry;
+use admix_api::{Entry, Origin, Registry};
 use admix_torch::{Device, Group, Kind, Tensor};
 
 use crate::method::Method;
@@ -17,7 +18,7 @@ use crate::{Error, Result};
 pub(super) fn same_work(group: &Group, recipe: &Recipe, method: &Method, registry: &Registry) -> Result<()> {
     let scripts: Vec<_> =
         recipe.scripts.iter().map(|script| (&script.table, &script.name, &script.text)).collect();
-    let plugins: Vec<String> = registry.entries().map(|entry| format!("{entry:?}")).collect();
+    let plugins = registry.entries().map(plugin).collect::<Result<Vec<_>>>()?;
     let settings = settings(recipe)?;
     let own = [
         ("the version of Admix", env!("CARGO_PKG_VERSION").to_string()),
@@ -38,6 +39,17 @@ pub(super) fn same_work(group: &Group, recipe: &Recipe, method: &Method, registr
         }
     }
     Ok(())
+}
+
+/// What tells a plugin from others of its name. A library may lie somewhere else on each machine: its bytes count.
+fn plugin(entry: &Entry) -> Result<String> {
+    let bytes = match &entry.origin {
+        Origin::Library { path, .. } => {
+            hashed(&fs::read(path).map_err(|error| Error::file("read", path, error))?)
+        }
+        Origin::Linked { .. } | Origin::Script { .. } => String::new(),
+    };
+    Ok(format!("{} {} {} {bytes}", entry.kind(), entry.name, entry.origin.version()))
 }
 
 /// Checks that all processes have the same state, bit for bit.

@@ -1,8 +1,10 @@
 //! The heads on embeddings.
 
+use std::rc::Rc;
+
 use admix_api::{Hints, Init, Store, Streams};
 use admix_models::{Head, Linear, MlpNeck, MlpNeckConfig};
-use admix_torch::{Device, Tensor};
+use admix_torch::{Device, Group, Tensor};
 
 use crate::Result;
 use crate::recipe::Recipe;
@@ -30,6 +32,13 @@ enum Layer {
 }
 
 impl HeadUnit {
+    /// Normalises train-mode batches over all processes of a group, if it has norms.
+    pub(super) fn share_batch_norms(&self, group: &Rc<Group>) {
+        if let Layer::Predictor(layers) = &self.layer {
+            layers.batch_norms().into_iter().for_each(|norm| norm.share(group));
+        }
+    }
+
     /// The heads of a recipe on embeddings of this width of images of so many classes.
     ///
     /// # Errors

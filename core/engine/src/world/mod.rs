@@ -70,6 +70,8 @@ pub struct World {
     pub queues: Vec<QueueUnit>,
     /// Into how many groups the BatchNorms of networks split a train-mode batch; 1: they do not.
     pub bn_groups: i64,
+    /// Whether BatchNorms of networks and heads normalise over all processes.
+    bn_sync: bool,
     /// Clusterers.
     pub clusterers: Vec<ClustererUnit>,
     /// Which images are trained on: only `Train` are all labelled.
@@ -155,6 +157,7 @@ impl World {
             heads,
             queues,
             bn_groups,
+            bn_sync: recipe.bn_sync,
             clusterers,
             split: shape.split,
             classes: shape.classes,
@@ -205,6 +208,15 @@ impl World {
         });
         self.early = early.collect::<Result<_>>()?;
         Ok(())
+    }
+
+    /// Shares out the parts of each step to the processes of a group, of which this is one.
+    pub(crate) fn share(&mut self, group: &Rc<admix_torch::Group>) {
+        self.group = Some(group.clone());
+        if self.bn_sync {
+            self.nets.iter().for_each(|net| net.network.share_batch_norms(group));
+            self.heads.iter().for_each(|head| head.share_batch_norms(group));
+        }
     }
 
     /// The number of this process, from 0, and how many train together.

@@ -114,6 +114,10 @@ impl Head for MlpNeck {
             None => Ok(rows),
         }
     }
+
+    fn batch_norms(&self) -> Vec<&BatchNorm2d> {
+        self.norms.iter().chain(&self.out_norm).collect()
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use admix_api::Path;
 use admix_torch::{Kind, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::{BatchNorm2d, Error, Result};
 
 /// What reads a backbone's last map.
 ///
@@ -31,6 +31,11 @@ pub trait Head: std::fmt::Debug {
     /// # Errors
     /// A map of another rank or other channels.
     fn forward(&self, map: &Tensor, train: bool) -> Result<Tensor>;
+
+    /// Its BatchNorms; none unless it says so.
+    fn batch_norms(&self) -> Vec<&BatchNorm2d> {
+        Vec::new()
+    }
 }
 
 /// What makes embeddings of the last map, as a recipe writes it.

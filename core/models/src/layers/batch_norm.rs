@@ -2,10 +2,11 @@
 //!
 //! Source  Ioffe and Szegedy, ICML 2015; buffers move as in PyTorch.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use admix_api::{Hints, Init, Path};
-use admix_torch::Tensor;
+use admix_torch::{Group, Kind, Tensor};
 
 use crate::{Error, Result};
 
@@ -22,6 +23,8 @@ pub struct BatchNorm2d {
     channels: i64,
     momentum: Cell<f64>,
     groups: Cell<i64>,
+    /// Whose batches are normalised as one.
+    shared: RefCell<Option<Rc<Group>>>,
 }
 
 impl BatchNorm2d {
@@ -63,6 +66,7 @@ impl BatchNorm2d {
             channels,
             momentum: Cell::new(MOMENTUM),
             groups: Cell::new(1),
+            shared: RefCell::new(None),
         })
     }
 
@@ -94,6 +98,9 @@ impl BatchNorm2d {
                 got: size,
                 wanted: format!("[N, {}, H, W]{values}", self.channels),
             });
+        }
+        if let Some(group) = self.shared.borrow().as_deref().filter(|_| train) {
+            return self.synchronised(x, group);
         }
         if groups > 1 {
             return self.grouped(x, groups);
@@ -139,6 +146,41 @@ impl BatchNorm2d {
         Ok(y)
     }
 
+    /// By the mean and variance of the batches of all processes, which are of one size. Half precision is left for the sums.
+    fn synchronised(&self, x: &Tensor, group: &Group) -> Result<Tensor> {
+        let kind = match x.kind() {
+            Kind::Double => Kind::Double,
+            _ => Kind::Float,
+        };
+        let size = x.size();
+        let count = (size[0] * size[2] * size[3] * group.processes() as i64) as f64;
+        let mean_of = |x: &Tensor| -> Result<Tensor> {
+            let own = x.f_sum_dim_intlist([0i64, 2, 3].as_slice(), false, kind)?;
+            Ok(group.sum(&own)?.f_div_scalar(count)?)
+        };
+        let over = |values: &Tensor| values.f_reshape([1, -1, 1, 1]);
+        let (given, x) = (x.kind(), x.f_to_kind(kind)?);
+        let mean = mean_of(&x)?;
+        let centred = x.f_sub(&over(&mean)?)?;
+        let variance = mean_of(&centred.f_square()?)?;
+        let mut y = centred.f_mul(&over(&variance.f_add_scalar(EPSILON)?.f_rsqrt()?)?)?;
+        if let (Some(weight), Some(bias)) = (&self.weight, &self.bias) {
+            y = y.f_mul(&over(weight)?)?.f_add(&over(bias)?)?;
+        }
+        let unbiased = variance.f_mul_scalar(count / (count - 1.0))?;
+        let _guard = admix_torch::no_grad();
+        for (mut buffer, now) in self.buffers().into_iter().zip([mean, unbiased]) {
+            let _ = buffer.f_lerp_(&now.f_to_kind(buffer.kind())?, self.momentum.get())?;
+        }
+        Ok(y.f_to_kind(given)?)
+    }
+
+    /// Normalises train-mode batches with those of the other processes of a group as one. Groups within the batch
+    /// ([`set_groups`](Self::set_groups)) are none then.
+    pub fn share(&self, group: &Rc<Group>) {
+        *self.shared.borrow_mut() = Some(group.clone());
+    }
+
     /// Splits train-mode batches into so many groups with statistics of their own; 1, the default, does not. The first N / G
     /// samples are the first group, as where each of G devices has its part of a batch.
     pub fn set_groups(&self, groups: i64) {
@@ -164,7 +206,7 @@ impl BatchNorm2d {
 #[cfg(test)]
 mod tests {
     use admix_api::{Store, Streams};
-    use admix_torch::{Device, Kind};
+    use admix_torch::Device;
 
     use super::*;
 

@@ -10,6 +10,7 @@
 //! | `meeting.rs` | how processes find each other |
 //! | `membership.rs` | a process's place in a group |
 //! | `store.rs` | keys that all processes see |
+//! | `sum.rs` | a sum that gradients pass |
 
 mod buckets;
 mod collectives;
@@ -19,13 +20,14 @@ mod lifelines;
 mod meeting;
 mod membership;
 mod store;
+mod sum;
 #[cfg(test)]
 mod tests;
 
 use std::cell::{Cell, RefCell};
 use std::time::Instant;
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use crate::{Error, Result, no_grad};
 use buckets::through_buckets;
@@ -35,12 +37,12 @@ use store::Store;
 
 pub use buckets::LARGEST_BUCKET;
 pub use error::GroupError;
-pub use membership::{Backend, Membership};
+pub use membership::Membership;
 
 /// A group of processes that this one has joined.
 ///
 /// All processes make the same calls in the same order, with tensors of the same shapes and dtypes. A call waits for the
-/// others up to the time-out, and ends when its result is there. After an error the group has ended: the error says which
+/// others up to the time-out, and ends when its result is there; on a GPU, when it is in the stream. After an error the group has ended: the error says which
 /// process did not come, ended or stopped, and further calls fail.
 #[derive(Debug)]
 pub struct Group {
@@ -64,7 +66,7 @@ impl Group {
         member.check()?;
         let (store, lifelines) = meeting::meet(member)?;
         let began = Instant::now();
-        let collectives = Collectives::gloo(&store, member).map_err(|error| {
+        let collectives = Collectives::join(&store, member).map_err(|error| {
             let late = member.is_late(began);
             failure::explain(member, &store, &lifelines, meeting::START, late, error.to_string())
         })?;
@@ -141,10 +143,10 @@ impl Group {
 
     /// Of each flag whether any process has it.
     pub fn any(&self, flags: &[bool]) -> Result<Vec<bool>> {
-        let numbers: Vec<f32> = flags.iter().map(|flag| f32::from(u8::from(*flag))).collect();
-        let sums = Tensor::f_from_slice(&numbers)?.f_to_device(self.member.device)?;
-        self.all_reduce(&[sums.shallow_clone()])?;
-        Ok(Vec::<f32>::try_from(sums.f_to_device(Device::Cpu)?)?.into_iter().map(|sum| sum > 0.0).collect())
+        let flags: Vec<u8> = flags.iter().map(|flag| u8::from(*flag)).collect();
+        let found = Tensor::f_from_slice(&flags)?;
+        self.call("any", |collectives| collectives.all_reduce(&found, true))?;
+        Ok(Vec::<u8>::try_from(found)?.into_iter().map(|flag| flag > 0).collect())
     }
 
     /// The texts of all processes, in their order; each may be of another length.
@@ -205,7 +207,9 @@ impl Group {
     /// Breaks this process's connections to the others, so that they notice.
     fn close(&self, why: &str) {
         *self.ended.borrow_mut() = Some(why.to_string());
-        self.collectives.borrow_mut().take();
+        if let Some(collectives) = self.collectives.borrow_mut().take() {
+            collectives.abort();
+        }
     }
 
     /// Refuses what the backend would refuse in the middle of a call, which ends the group for all.
@@ -213,7 +217,7 @@ impl Group {
         use Kind::{BFloat16, Double, Float, Half, Int, Int8, Int64, Uint8};
         for tensor in tensors {
             let (device, kind) = (tensor.device(), tensor.kind());
-            let problem = if Backend::of(device) != Backend::of(self.member.device) {
+            let problem = if device.is_cuda() != self.member.device.is_cuda() {
                 format!("a tensor is on {device:?}, the group's are on {:?}", self.member.device)
             } else if ![BFloat16, Double, Float, Half, Int, Int8, Int64, Uint8].contains(&kind) {
                 format!("a tensor is of {kind:?}, expected numbers of another dtype")

@@ -16,12 +16,13 @@ const RUN: &str = include_str!("run.sh");
 /// The most that the folder may hold.
 const MOST_BYTES: u64 = 60_000_000;
 /// Files and folders of the repository that go along, with their paths. The first says where a repository is.
-const PARTS: [&str; 6] = [
+const PARTS: [&str; 7] = [
     "xtask/Cargo.toml",
     "configs",
     "scripts",
     "docs/late_cutmix.rhai",
     "core/torch/cuda/graphs.cpp",
+    "core/torch/cuda/nccl.cpp",
     "core/torch/shim/shim.h",
 ];
 /// The PyTorch program, in the shared folder.

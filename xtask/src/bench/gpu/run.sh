@@ -4,21 +4,21 @@
 #
 #   ./run.sh               both parts, less than 10 minutes
 #   ./run.sh correctness   captured steps against direct ones, waits, bf16 against float32: less than 4 minutes
-#   ./run.sh speed         PyTorch eager and compiled, passes, memory: less than 6 minutes
+#   ./run.sh speed         PyTorch eager and compiled, passes, memory, two GPUs where there are: less than 6 minutes
 #   ./run.sh --rehearse    the same programs at a toy size, on whatever device libtorch has
 #
 # The results come last. They are in $OUT too, or in results/ here. LIBTORCH names another torch folder than Python's.
 set -u
 cd "$(dirname "$0")" || exit 1
 begin=$(date +%s)
-only=losses,precision,small,large,floor
+only=losses,precision,small,large,floor,processes
 seconds=580
 rounds="--rounds 5"
 rehearse=
 for word in "$@"; do
     case $word in
         correctness) only=losses,precision seconds=235 ;;
-        speed) only=small,large,floor seconds=350 ;;
+        speed) only=small,large,floor,processes seconds=350 ;;
         --rehearse) rehearse=--rehearse rounds="--rounds 1 --steps 2 --warmup 3" ;;
         *)
             echo "error: $word: expected correctness, speed or --rehearse" >&2

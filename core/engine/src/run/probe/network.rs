@@ -2,7 +2,7 @@
 
 use admix_api::Streams;
 use admix_data::{Dataset, Interpolation, Pass, ResizedCrop, Split};
-use admix_torch::{Kind, Tensor};
+use admix_torch::{Group, Kind, Tensor};
 
 use super::probe::{Features, TrainPass};
 use crate::precision::Precision;
@@ -18,6 +18,8 @@ pub(crate) struct NetworkFeatures<'a> {
     precision: Precision,
     streams: Streams,
     batch: usize,
+    /// The processes that share the work: each makes the features of every P-th batch.
+    group: Option<&'a Group>,
     /// Side of the crops of a pass, where it is not the dataset's.
     size: Option<i64>,
     /// Every tensor of the network, with a copy.
@@ -39,7 +41,13 @@ impl<'a> NetworkFeatures<'a> {
         let size = recipe.data.first_augment().config.size();
         let (precision, streams, batch) = (world.precision, world.streams, recipe.evaluate.batch);
         let before = copies(net)?;
-        Ok(Self { net, dataset, precision, streams, batch, size, before })
+        let group = world.group.as_deref();
+        Ok(Self { net, dataset, precision, streams, batch, group, size, before })
+    }
+
+    /// The number of this process, and how many there are.
+    fn place(&self) -> (usize, usize) {
+        self.group.map_or((0, 1), |group| (group.rank(), group.processes()))
     }
 
     /// Features `[N, C]` float32 of images `[N, C, H, W]`.
@@ -77,14 +85,21 @@ impl Features for NetworkFeatures<'_> {
     }
 
     fn whole(&self, split: Split) -> Result<(Tensor, Tensor)> {
+        let _guard = admix_torch::no_grad();
         let total = self.dataset.len(split);
-        let mut parts = Vec::new();
-        for start in (0..total).step_by(self.batch) {
-            parts.push(
-                self.of(&self.dataset.clean_batch(split, start, self.batch.min(total - start))?.images)?,
-            );
+        let labels = self.dataset.labels(split);
+        let (rank, processes) = self.place();
+        // Of others' batches 0, so that the sum over processes has everybody's features as they are.
+        let all = Tensor::f_zeros([total as i64, self.width()], (Kind::Float, labels.device()))?;
+        for start in (rank * self.batch..total).step_by(processes * self.batch) {
+            let count = self.batch.min(total - start);
+            let features = self.of(&self.dataset.clean_batch(split, start, count)?.images)?;
+            all.f_narrow(0, start as i64, count as i64)?.f_copy_(&features)?;
         }
-        Ok((Tensor::f_cat(&parts, 0)?, self.dataset.labels(split).shallow_clone()))
+        if let Some(group) = self.group {
+            group.all_reduce(std::slice::from_ref(&all))?;
+        }
+        Ok((all, labels.shallow_clone()))
     }
 
     fn pass(&self, pass: TrainPass, each: &mut dyn FnMut(&Tensor, &Tensor) -> Result<()>) -> Result<()> {
@@ -97,10 +112,12 @@ impl Features for NetworkFeatures<'_> {
         });
         let cropped = cropped.transpose()?;
         let dataset = cropped.as_ref().unwrap_or(self.dataset);
+        let (rank, processes) = self.place();
+        let (images, batches) = (order.len(), order.len().div_ceil(batch));
         let mut loader = dataset.loader(Pass {
             split: Split::Labelled,
             batch,
-            batches: (0..order.len().div_ceil(batch)).collect(),
+            batches: (rank..batches).step_by(processes).collect(),
             order,
             streams,
             purpose: "augment".into(),
@@ -108,8 +125,28 @@ impl Features for NetworkFeatures<'_> {
             epoch,
             first_step: 0,
         })?;
-        while let Some(batch) = loader.next_batch(dataset)? {
-            each(&self.of(&batch.images)?, &batch.labels)?;
+        for turn in (0..batches).step_by(processes) {
+            let own = match loader.next_batch(dataset)? {
+                Some(own) => Some((self.of(&own.images)?, own.labels)),
+                None => None,
+            };
+            let Some(group) = self.group else {
+                own.iter().try_for_each(|(features, labels)| each(features, labels))?;
+                continue;
+            };
+            // Everybody learns from the batches of all, in their order. Short ones travel at full length.
+            let device = self.dataset.labels(Split::Labelled).device();
+            let features = Tensor::f_zeros([batch as i64, self.width()], (Kind::Float, device))?;
+            let labels = Tensor::f_zeros([batch as i64], (Kind::Int64, device))?;
+            if let Some((own, own_labels)) = own {
+                features.f_narrow(0, 0, own.size()[0])?.f_copy_(&own)?;
+                labels.f_narrow(0, 0, own.size()[0])?.f_copy_(&own_labels)?;
+            }
+            let (features, labels) = (group.all_gather(&features)?, group.all_gather(&labels)?);
+            for (number, start) in (turn..batches.min(turn + processes)).zip((0..).step_by(batch)) {
+                let count = batch.min(images - number * batch) as i64;
+                each(&features.f_narrow(0, start, count)?, &labels.f_narrow(0, start, count)?)?;
+            }
         }
         Ok(())
     }
