@@ -12,7 +12,7 @@ use admix_engine::{Execution, Session, StepOptions, bundled, evaluate, probes};
 use admix_models::BatchNorm2d;
 use admix_torch::{Device, Group, Kind, Membership, Tensor};
 
-use super::capture::{bundled_session, one, takes_two_views, two_views};
+use super::capture::{bundled_session, capture_by_stand_in, one, takes_two_views, two_views};
 use super::contrast;
 use super::toy::Toy;
 use crate::program::recipes;
@@ -203,5 +203,54 @@ fn a_batch_norm_that_processes_share_is_one_over_their_batches_in_both_direction
             }
         };
         assert!(found.allclose(wanted, 1e-9, 1e-9, false), "{at}: {found} {wanted}");
+    }
+}
+
+#[test]
+fn captured_steps_of_processes_end_with_the_bits_of_direct_ones_whether_or_not_the_others_capture() {
+    for (method, gathers) in [("mixup", false), ("amix_i", false), ("simclr", true), ("amix_c", true)] {
+        let run = |captures: [bool; PARTS]| {
+            in_processes(PARTS, |group| {
+                let mut session = bundled_session(method);
+                session.share(group);
+                if captures[group.rank()] {
+                    capture_by_stand_in(&mut session);
+                }
+                let options = StepOptions { execution: Execution::Captured, ..StepOptions::default() };
+                for number in 0..STEPS {
+                    let batch = part(method, number, group.rank());
+                    session
+                        .step_with(vec![batch], &options)
+                        .unwrap_or_else(|error| panic!("{method}: {error}"));
+                }
+                (state(&session), session.captures())
+            })
+        };
+        let direct = run([false, false]);
+        for captures in [[true, true], [true, false]] {
+            for ((state, report), (wanted, _)) in run(captures).iter().zip(&direct).take(1) {
+                let differing: Vec<_> =
+                    wanted.iter().filter(|(name, value)| !state[*name].equal(value)).collect();
+                assert!(
+                    differing.is_empty(),
+                    "{method}: {:?}",
+                    differing.iter().map(|(name, _)| name).collect::<Vec<_>>()
+                );
+                match gathers {
+                    true => assert!(
+                        report.reasons.iter().any(|why| why.contains("processes gather")),
+                        "{report:?}"
+                    ),
+                    false => {
+                        assert_eq!(
+                            (report.variants, report.replayed_steps),
+                            (1, STEPS as u64 - 2),
+                            "{report:?}"
+                        );
+                        assert_eq!(report.reasons, Vec::<String>::new());
+                    }
+                }
+            }
+        }
     }
 }

@@ -103,6 +103,11 @@ impl Queue {
         Ok(())
     }
 
+    /// Takes out the waiting keys.
+    pub(crate) fn take_waiting(&mut self) -> Vec<Tensor> {
+        std::mem::take(&mut self.waiting)
+    }
+
     /// Forgets the waiting keys, of a step that failed.
     pub(crate) fn forget(&mut self) {
         self.waiting.clear();

@@ -175,7 +175,6 @@ impl Session {
     pub fn capture(&mut self) {
         let device = self.world().device;
         let reason = match device {
-            _ if self.world().group.is_some() => "its processes exchange gradients within a step".to_string(),
             Device::Cuda(index) => match CudaRecorder::open(index) {
                 Ok(recorder) => return self.capture_with(Box::new(recorder)),
                 Err(error) => error.to_string(),
@@ -353,6 +352,7 @@ impl Session {
                 }
             }
         }
+        world.unite()?;
         self.moved = true;
         world.close_step()?;
         report.found_inf = Some(world.found_inf.f_detach_copy()?);

@@ -79,6 +79,10 @@ char* admix_grad_of(Handle tensor, Handle* grad) {
   });
 }
 
+char* admix_set_grad(Handle param, Handle grad) {
+  return guarded([&] { param->mutable_grad() = *grad; });
+}
+
 char* admix_clear_grads(size_t n, const Handle* params) {
   return guarded([&] {
     for (size_t i = 0; i < n; ++i) {

@@ -36,6 +36,12 @@ pub fn take_grads(params: &[Tensor]) -> Result<Vec<Option<Tensor>>> {
     Ok(grads)
 }
 
+/// Makes a tensor the `.grad` of a parameter of its shape, sharing its memory.
+pub fn set_grad(param: &Tensor, grad: &Tensor) -> Result<()> {
+    // SAFETY: both tensors are borrowed for the call.
+    check(unsafe { shim::admix_set_grad(handle(param), handle(grad)) })
+}
+
 /// Leaves each parameter without a `.grad` (not with one of zeros).
 pub fn clear_grads(params: &[Tensor]) -> Result<()> {
     let params = handles(params);

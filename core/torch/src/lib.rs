@@ -72,7 +72,7 @@ pub use ema::{copy_all, copy_where, ema};
 pub use error::{Error, Result, first_words};
 pub use exit::ForbidExit;
 pub use grads::{
-    backward, backward_keep, clear_grads, clip_grad_norm, grad_norm, grad_of, gradients, nonfinite,
+    backward, backward_keep, clear_grads, clip_grad_norm, grad_norm, grad_of, gradients, nonfinite, set_grad,
     take_grads,
 };
 pub use graphs::{CudaGraphs, DeviceTimer, FailOnSyncs, GraphId, synchronize_cuda};

@@ -88,6 +88,7 @@ unsafe extern "C" {
 
     pub(crate) fn admix_backward(loss: Handle, keep_graph: bool) -> Fault;
     pub(crate) fn admix_grad_of(tensor: Handle, grad: *mut Handle) -> Fault;
+    pub(crate) fn admix_set_grad(param: Handle, grad: Handle) -> Fault;
     pub(crate) fn admix_clear_grads(n: usize, params: *const Handle) -> Fault;
     pub(crate) fn admix_gradients(
         n_outputs: usize,

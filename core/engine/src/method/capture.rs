@@ -5,6 +5,9 @@
 //! optimiser, queues, momentum networks. The host's last: the clock, clusterers, mixers that keep to the host. Only the
 //! device's part is captured. The script runs in every step all the same: a replay is chosen by what it records, so a
 //! captured run never does anything else than the script says.
+//!
+//! Where processes share a run, what they exchange is between two graphs: the passes are one, and the end of the step is the
+//! other. So a process may replay a step that another one executes.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -21,7 +24,7 @@ use crate::method::report::StepReport;
 use crate::method::slots::Slots;
 use crate::method::tally::{Guesses, Layout, TallyGraph, layout, tally};
 use crate::method::traced::Traced;
-use crate::world::World;
+use crate::world::{Passed, World};
 use crate::{Error, Result};
 
 /// How often work is executed as recorded before it is captured: libraries choose their kernels and make room in the first
@@ -57,7 +60,8 @@ impl CaptureReport {
 
 /// Why a step cannot be captured, if it cannot: what of its work is not the device's alone.
 pub(crate) fn refusal(world: &World, traced: &[Traced]) -> Option<String> {
-    traced.iter().flat_map(Traced::nodes).find_map(|node| node.op().refuses_capture(world))
+    let norms = world.waits_for_norms().then(|| "its BatchNorms wait for other processes".to_string());
+    norms.or_else(|| traced.iter().flat_map(Traced::nodes).find_map(|node| node.op().refuses_capture(world)))
 }
 
 /// What is done with a step of some work.
@@ -85,6 +89,16 @@ struct Variant {
     parts: RefCell<Vec<Part>>,
     outputs: RefCell<Option<Outputs>>,
     graph: GraphId,
+    /// The end of the step, where it is a graph of its own.
+    end: Option<End>,
+}
+
+/// The captured end of a step that processes share.
+#[derive(Debug)]
+struct End {
+    /// What it reads: what all processes together handed on.
+    passed: Passed,
+    graph: GraphId,
 }
 
 /// What a captured step hands out, at fixed places too.
@@ -93,6 +107,8 @@ struct Outputs {
     losses: Vec<(String, Tensor)>,
     logged: Vec<(String, Tensor)>,
     health: Vec<(String, Tensor)>,
+    /// Where processes share the run.
+    passed: Option<Passed>,
 }
 
 /// The captured steps of a session.
@@ -188,7 +204,7 @@ impl StepGraphs {
         let world = RefCell::new(world);
         let graph =
             self.recorder.capture(&|| fixed(&world, &parts), &mut || work(&world, &parts, &outputs))?;
-        Ok(Variant { parts, outputs, graph })
+        Ok(Variant { parts, outputs, graph, end: None })
     }
 
     /// Counts what every head guesses on a batch of an evaluation: by a graph, from the third batch of a layout on.
@@ -225,7 +241,7 @@ impl StepGraphs {
     /// The device refused.
     pub(crate) fn replay(&mut self, world: &mut World, key: u64, traced: &[Traced]) -> Result<StepReport> {
         let none = || Error::Input("a step is to be replayed that was never captured".into());
-        let Variant { parts, outputs, graph } = self.variants.get(&key).ok_or_else(none)?;
+        let Variant { parts, outputs, graph, end } = self.variants.get_mut(&key).ok_or_else(none)?;
         let device = world.device;
         for (part, new) in parts.borrow_mut().iter_mut().zip(traced) {
             new.fill(&mut part.slots, device)?;
@@ -233,6 +249,13 @@ impl StepGraphs {
         }
         let world = RefCell::new(world);
         self.recorder.replay(*graph, &|| fixed(&world, parts), &mut || work(&world, parts, outputs))?;
+        if let Some(passed) = outputs.borrow().as_ref().and_then(|outputs| outputs.passed.as_ref()) {
+            let may_capture = !self.failed;
+            if let Err(error) = end_together(self.recorder.as_mut(), &world, passed, end, may_capture)? {
+                self.failed = true;
+                self.report.refuse(format!("capturing the end of a step failed: {error}"));
+            }
+        }
         self.report.replayed_steps += 1;
         let outputs = outputs.borrow();
         let mut report = outputs.as_ref().ok_or_else(none)?.report()?;
@@ -283,7 +306,8 @@ fn overwrite(own: &Batch, new: &Batch) -> Result<()> {
     Ok(())
 }
 
-/// The work of the device in a step: what is captured. It reads slots, batches and the state where they lie.
+/// The work of the device in a step, or where processes share the run in its passes: what is captured. It reads slots, batches
+/// and the state where they lie.
 fn work(
     world: &RefCell<&mut World>,
     parts: &RefCell<Vec<Part>>,
@@ -296,15 +320,71 @@ fn work(
         parts.iter_mut().map(|part| Underway::new(&part.traced, &part.traced.batch, &mut part.slots));
     let report = execute(world, underway.collect(), false)?;
     drop(low);
-    world.close_step()?;
+    let passed = if world.waits_for_others() {
+        Some(world.take_passed()?)
+    } else {
+        world.close_step()?;
+        None
+    };
     let outputs = &mut *outputs.borrow_mut();
     match outputs {
-        Some(outputs) => outputs.overwrite(&report),
+        Some(outputs) => outputs.overwrite(&report, passed.as_ref()),
         None => {
-            *outputs = Some(Outputs::of(report));
+            *outputs = Some(Outputs::of(report, passed));
             Ok(())
         }
     }
+}
+
+/// Exchanges what the passes of a replayed step handed on, and ends the step: by a graph, which the first one captures. The
+/// inner error is that of a capture; the step is ended all the same.
+///
+/// # Errors
+/// A process is gone, or the device refused.
+fn end_together(
+    recorder: &mut dyn GraphRecorder,
+    world: &RefCell<&mut World>,
+    passed: &Passed,
+    end: &mut Option<End>,
+    may_capture: bool,
+) -> Result<Result<()>> {
+    let united = {
+        let world = &mut *world.borrow_mut();
+        world.give_passed(passed)?;
+        world.unite()?;
+        world.take_passed()?
+    };
+    let close = |passed: &Passed| {
+        let world = &mut *world.borrow_mut();
+        world.give_passed(passed)?;
+        world.close_step()
+    };
+    let fixed = |passed: &Passed| {
+        let mut all = world.borrow().fixed();
+        all.extend(passed.named());
+        all
+    };
+    let mut captured = Ok(());
+    if end.is_none() && may_capture {
+        match recorder.capture(&|| fixed(&united), &mut || close(&united)) {
+            Ok(graph) => {
+                *end = Some(End { passed: united, graph });
+                let End { passed, graph } = end.as_ref().ok_or_else(|| Error::Input("no end".into()))?;
+                recorder.replay(*graph, &|| fixed(passed), &mut || close(passed))?;
+                return Ok(Ok(()));
+            }
+            Err(error) => captured = Err(error),
+        }
+    }
+    match end {
+        Some(end) if end.passed.fits(&united) => {
+            end.passed.overwrite(&united)?;
+            recorder.replay(end.graph, &|| fixed(&end.passed), &mut || close(&end.passed))?;
+        }
+        // Another process has other gradients than at the capture.
+        _ => close(&united)?,
+    }
+    Ok(captured)
 }
 
 /// Every tensor that must stay in its place, by name.
@@ -324,8 +404,8 @@ fn fixed(world: &RefCell<&mut World>, parts: &RefCell<Vec<Part>>) -> Vec<(String
 
 impl Outputs {
     /// What the first run of the work made: on the device the very places that every replay writes.
-    fn of(report: StepReport) -> Self {
-        Self { losses: report.losses, logged: report.logged, health: report.health }
+    fn of(report: StepReport, passed: Option<Passed>) -> Self {
+        Self { losses: report.losses, logged: report.logged, health: report.health, passed }
     }
 
     fn all(&self) -> impl Iterator<Item = &(String, Tensor)> {
@@ -333,15 +413,19 @@ impl Outputs {
     }
 
     /// What a further run of the work made, put in the same places.
-    fn overwrite(&self, report: &StepReport) -> Result<()> {
+    fn overwrite(&self, report: &StepReport, passed: Option<&Passed>) -> Result<()> {
         let new = || report.losses.iter().chain(&report.logged).chain(&report.health);
-        if self.all().count() != new().count() {
+        let fits = match (&self.passed, passed) {
+            (Some(own), Some(new)) => own.fits(new),
+            (own, new) => own.is_none() && new.is_none(),
+        };
+        if self.all().count() != new().count() || !fits {
             return Err(Error::Input("captured work reported other values than before".into()));
         }
         for ((_, own), (_, new)) in self.all().zip(new()) {
             own.shallow_clone().f_copy_(new)?;
         }
-        Ok(())
+        self.passed.iter().zip(passed).try_for_each(|(own, new)| own.overwrite(new))
     }
 
     /// A report of its own: the next replay writes over these places.

@@ -12,6 +12,7 @@ mod net;
 mod optimizer;
 mod pair;
 mod part;
+mod passed;
 mod plugin;
 mod queue_unit;
 mod running;
@@ -33,6 +34,7 @@ pub use mixer_unit::MixerUnit;
 pub use net::Net;
 pub(crate) use optimizer::{Group, Optimizer, Rules, is_in};
 pub use pair::Pair;
+pub(crate) use passed::Passed;
 pub use queue_unit::QueueUnit;
 pub use shape::Shape;
 
@@ -293,7 +295,6 @@ impl World {
     /// # Errors
     /// A mixer or libtorch refused.
     pub(crate) fn close_step(&mut self) -> Result<()> {
-        self.unite()?;
         self.is_open = false;
         let found_inf = self.found_inf.shallow_clone();
         {
@@ -306,10 +307,24 @@ impl World {
         self.put_back(false)
     }
 
-    /// Makes one of what each process has of a step: the sum of the gradients, the mean of the running values, and whether any
-    /// found a value that is not finite. Gradients are means already: weights of terms are divided by the number of parts.
-    fn unite(&mut self) -> Result<()> {
-        let (Some(group), Some(running)) = (&self.group, &self.running) else { return Ok(()) };
+    /// Whether other processes have parts of each step.
+    pub(crate) fn waits_for_others(&self) -> bool {
+        self.place().1 > 1
+    }
+
+    /// Whether BatchNorms wait for other processes within a pass.
+    pub(crate) fn waits_for_norms(&self) -> bool {
+        self.bn_sync && self.waits_for_others()
+    }
+
+    /// Makes one of what each process has of a step, before its end: the sum of the gradients, the mean of the running values,
+    /// the keys of all for queues, and whether any found a value that is not finite. Gradients are means already: weights of
+    /// terms are divided by the number of parts.
+    ///
+    /// # Errors
+    /// A process is gone.
+    pub(crate) fn unite(&mut self) -> Result<()> {
+        let (Some(group), Some(running)) = (self.group.clone(), &self.running) else { return Ok(()) };
         let _timed = spans::part(|| "gradients of all processes".into(), 0);
         let _guard = admix_torch::no_grad();
         let mut all = self.optimizer.gradients_of(|own| Ok(group.any(own)?))?;
@@ -318,7 +333,35 @@ impl World {
             all.push(value.shallow_clone().f_div_scalar_(processes)?);
         }
         all.push(self.found_inf.shallow_clone());
-        Ok(group.all_reduce(&all)?)
+        group.all_reduce(&all)?;
+        for unit in &mut self.queues {
+            for keys in unit.queue.take_waiting() {
+                unit.queue.enqueue(&group.all_gather(&keys)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes out what the passes of a step hand on to its end.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    pub(crate) fn take_passed(&mut self) -> Result<Passed> {
+        let gradients = self.optimizer.take_gradients()?;
+        let keys = self.queues.iter_mut().map(|unit| unit.queue.take_waiting()).collect();
+        Ok(Passed { gradients, keys })
+    }
+
+    /// Puts it back.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    pub(crate) fn give_passed(&mut self, passed: &Passed) -> Result<()> {
+        self.optimizer.give_gradients(&passed.gradients)?;
+        let queues = self.queues.iter_mut().zip(&passed.keys);
+        queues
+            .into_iter()
+            .try_for_each(|(unit, keys)| keys.iter().try_for_each(|keys| unit.queue.enqueue(keys)))
     }
 
     /// The rows `[N, ..]` of all processes, `[P N, ..]`, in the order of parts.

@@ -262,6 +262,28 @@ impl Optimizer {
         Ok(gradients)
     }
 
+    /// Takes out the gradient of each parameter, `None` where there is none.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    pub fn take_gradients(&self) -> Result<Vec<Option<Tensor>>> {
+        let all: Vec<Tensor> = self.parameters().map(|(_, tensor)| tensor.shallow_clone()).collect();
+        Ok(admix_torch::take_grads(&all)?)
+    }
+
+    /// Puts them back.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    pub fn give_gradients(&self, gradients: &[Option<Tensor>]) -> Result<()> {
+        for ((_, tensor), gradient) in self.parameters().zip(gradients) {
+            if let Some(gradient) = gradient {
+                admix_torch::set_grad(tensor, gradient)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Forgets all gradients.
     ///
     /// # Errors

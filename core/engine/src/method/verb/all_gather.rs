@@ -45,6 +45,10 @@ impl Op for AllGather {
     fn label(&self, _world: &World) -> String {
         "all_gather".into()
     }
+
+    fn refuses_capture(&self, world: &World) -> Option<String> {
+        world.waits_for_others().then(|| "its processes gather rows within a step".into())
+    }
 }
 
 /// What a part gathers that is the only one of its process.

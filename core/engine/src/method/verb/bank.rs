@@ -98,6 +98,11 @@ impl Op for Bank {
         }
     }
 
+    fn refuses_capture(&self, world: &World) -> Option<String> {
+        let gathers = matches!(self.ask, Ask::Update { .. }) && world.waits_for_others();
+        gathers.then(|| "its processes gather features for a clusterer within a step".into())
+    }
+
     fn label(&self, world: &World) -> String {
         let verb = match self.ask {
             Ask::Labels { .. } => "labels",

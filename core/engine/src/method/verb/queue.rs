@@ -73,7 +73,7 @@ struct Enqueue {
 
 impl Op for Enqueue {
     fn execute(&self, step: &mut Executing<'_>) -> Result<Cell> {
-        let keys = step.world.rows_of_all(&step.tensor(self.keys)?.f_detach()?)?;
+        let keys = step.tensor(self.keys)?;
         step.world.queues[self.queue].queue.enqueue(&keys)?;
         Ok(Cell::Done)
     }
