@@ -102,7 +102,11 @@ impl DeviceArgs {
     pub fn open_at(&self, local_rank: usize, local_processes: usize) -> Result<Device> {
         let mut device = self.device.open()?;
         if let Device::Cuda(first) = device {
-            device = Choice::Cuda(first + local_rank).open()?;
+            // A launcher may show each process its own GPU alone, as Slurm's --gpus-per-task does.
+            let state = admix_torch::open_cuda(Wanted::Cuda).context("--device cuda")?;
+            let alone = matches!(state, CudaState::Opened { devices: 1 });
+            let own = if alone { 0 } else { local_rank };
+            device = Choice::Cuda(first + own).open()?;
         }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = self.threads.map_or((cores / local_processes.max(1)).max(1), usize::from);

@@ -15,7 +15,7 @@ fn embedded(session: &Session, net: &str, images: &Tensor) -> Tensor {
 }
 
 fn predicted(session: &Session, z: &Tensor) -> Tensor {
-    let told = session.world().heads[0].forward(&z.to_kind(Kind::Float)).expect("predictions");
+    let told = session.world().heads[0].forward(&z.to_kind(Kind::Float), true).expect("predictions");
     told.to_kind(Kind::Double)
 }
 

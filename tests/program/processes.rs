@@ -61,6 +61,7 @@ fn two_processes_train_as_one_that_accumulates_two_parts() {
 }
 
 #[test]
+#[allow(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn torchrun_starts_the_processes_of_a_run() {
     let python = repository().join("target/interop/venv/bin/python").display().to_string();
     let starters: [&[&str]; 2] = [&[&python, "-m", "torch.distributed.run"], &["torchrun"]];
@@ -69,7 +70,7 @@ fn torchrun_starts_the_processes_of_a_run() {
         told.is_ok_and(|told| told.status.success())
     };
     let Some(torchrun) = starters.iter().find(is_there) else {
-        println!("skipped: there is no torchrun here; PyTorch for Python brings it along");
+        eprintln!("skipped: there is no torchrun here; PyTorch for Python brings it along");
         return;
     };
     let place = Place::new();

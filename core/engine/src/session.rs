@@ -319,7 +319,7 @@ impl Session {
         for unit in &mut world.clusterers {
             unit.clusterer.initialise(&features, &mut world.streams.draws("cluster", &unit.name, 0, 0))?;
         }
-        Ok(())
+        world.share_clusters(true)
     }
 
     /// Fills the clusterers with made-up features: timed steps then do all that those of a run do.

@@ -73,6 +73,18 @@ impl Job {
             }
         }
         command.args(["--ends-with", &std::process::id().to_string()]);
+        // A launcher that started several workers tells each its number. The run is no process of theirs.
+        for name in [
+            "RANK",
+            "WORLD_SIZE",
+            "LOCAL_RANK",
+            "LOCAL_WORLD_SIZE",
+            "SLURM_PROCID",
+            "SLURM_STEP_ID",
+            "SLURM_STEP_NUM_TASKS",
+        ] {
+            command.env_remove(name);
+        }
         command.args(["--device", start.device, "--format", "json"]).args(start.more);
         let path = run.beside("log");
         let log = OpenOptions::new().create(true).append(true).open(&path);

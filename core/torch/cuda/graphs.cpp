@@ -31,7 +31,7 @@
 namespace {
 
 // What is changed here must be changed in src/graphs.rs too.
-constexpr uint32_t kAbi = 2;
+constexpr uint32_t kAbi = 1;
 
 // The graphs of one run. They share one pool of memory: they are replayed one after the other, and what a graph hands out is
 // copied before the next one runs, so none finds its memory in use. A pool for each would hold a step's memory many times.

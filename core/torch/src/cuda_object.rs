@@ -16,7 +16,11 @@ const FILE: &str = "libadmix_cuda.so";
 /// Names the file, wherever it is.
 const VARIABLE: &str = "ADMIX_CUDA_OBJECT";
 /// `kAbi` of `cuda/graphs.cpp`.
-const ABI: u32 = 2;
+const ABI: u32 = 1;
+
+/// The call of `cuda/nccl.cpp`: store, rank, processes, milliseconds, device, group.
+pub(crate) type NcclJoin =
+    unsafe extern "C" fn(*mut c_void, c_int, c_int, i64, c_int, *mut *mut c_void) -> Fault;
 
 /// The functions of the object. It is never closed, so they stay valid.
 #[derive(Debug)]
@@ -35,8 +39,8 @@ pub(crate) struct CudaObject {
     pub(crate) timer_ms: unsafe extern "C" fn(*mut c_void, *mut f32) -> Fault,
     pub(crate) synchronize: unsafe extern "C" fn(c_int) -> Fault,
     pub(crate) watch_syncs: unsafe extern "C" fn(c_int) -> Fault,
-    pub(crate) nccl_join:
-        unsafe extern "C" fn(*mut c_void, c_int, c_int, i64, c_int, *mut *mut c_void) -> Fault,
+    /// Of an object that was compiled with NCCL.
+    pub(crate) nccl_join: Option<NcclJoin>,
 }
 
 /// The object, opened at the first call. libtorch's CUDA part must be there by then.
@@ -106,7 +110,8 @@ fn open(path: &std::path::Path) -> std::result::Result<CudaObject, String> {
         timer_ms: symbol!("admix_cuda_timer_ms"),
         synchronize: symbol!("admix_cuda_synchronize"),
         watch_syncs: symbol!("admix_cuda_watch_syncs"),
-        nccl_join: symbol!("admix_cuda_nccl_join"),
+        // SAFETY: the type is that of the declaration in cuda/nccl.cpp.
+        nccl_join: unsafe { library.get(b"admix_cuda_nccl_join") }.ok().map(|symbol| *symbol),
     };
     // Never closed: its functions are kept, and libtorch keeps what it registered.
     std::mem::forget(library);

@@ -54,7 +54,7 @@ pub trait Clusterer: Debug {
     /// An id out of range.
     fn labels(&self, index: &Tensor) -> Result<Tensor>;
 
-    /// The weight of each label in a loss, `[K]` float32, as the step before left it.
+    /// The weight of each label in a loss, `[K]` float32.
     ///
     /// # Errors
     /// libtorch refused.

@@ -286,9 +286,7 @@ impl Clusterer for OdcClusterer {
     }
 
     fn class_weight(&self) -> Result<Tensor> {
-        // Other parts of the step may have updated theirs.
-        let counts = self.replaced.first().map_or(&self.counts, |first| &first.counts);
-        let plain = counts.f_to_kind(Kind::Float)?.f_add_scalar(1e-5)?.f_rsqrt()?;
+        let plain = self.counts.f_to_kind(Kind::Float)?.f_add_scalar(1e-5)?.f_rsqrt()?;
         let whole = plain.f_sum(Kind::Float)?;
         let scaled = plain.f_div(&whole)?;
         Ok(match self.settings.reweight {

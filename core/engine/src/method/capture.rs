@@ -373,7 +373,11 @@ fn end_together(
                 recorder.replay(*graph, &|| fixed(passed), &mut || close(passed))?;
                 return Ok(Ok(()));
             }
-            Err(error) => captured = Err(error),
+            Err(error) => {
+                // The host's side of what broke off.
+                world.borrow_mut().forget_step()?;
+                captured = Err(error);
+            }
         }
     }
     match end {

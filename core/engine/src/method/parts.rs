@@ -8,7 +8,6 @@ use crate::method::execute::{Gathered, Values};
 use crate::method::report::StepReport;
 use crate::method::slots::Slots;
 use crate::method::traced::Traced;
-use crate::method::verb::AllGather;
 use crate::world::World;
 use crate::{Error, Result};
 
@@ -31,8 +30,8 @@ impl<'a> Underway<'a> {
     /// Goes on to the end, or to where it gathers: then these are the rows that it has to give.
     fn go_on(&mut self, world: &mut World) -> Result<Option<Tensor>> {
         while let Some(node) = self.traced.nodes().get(self.next) {
-            if let (Some(gather), None) = (node.get::<AllGather>(), &self.values.gathered) {
-                return Ok(Some(self.values.tensor(gather.rows)?.f_detach()?));
+            if let (Some(rows), None) = (node.op().waits_with(), &self.values.gathered) {
+                return Ok(Some(self.values.tensor(rows)?.f_detach()?));
             }
             node.execute(self.next, world, self.batch, &mut self.values)?;
             self.next += 1;

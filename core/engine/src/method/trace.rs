@@ -47,6 +47,11 @@ pub trait Op: Structure + Any + Debug {
         false
     }
 
+    /// The rows with which it waits for the other parts of the step, if it does.
+    fn waits_with(&self) -> Option<Id> {
+        None
+    }
+
     /// Why a step with it cannot be captured, if it cannot: what of its work is not the device's alone.
     fn refuses_capture(&self, _world: &World) -> Option<String> {
         None

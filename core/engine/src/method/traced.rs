@@ -13,7 +13,6 @@ use crate::Result;
 use crate::method::cell::Id;
 use crate::method::slots::Slots;
 use crate::method::trace::{Node, Trace};
-use crate::method::verb::AllGather;
 
 /// What a script asked for with one batch. Nothing of it is done yet.
 #[derive(Debug)]
@@ -57,6 +56,6 @@ impl Traced {
 
     /// Whether it waits for the other parts of its step.
     pub(crate) fn gathers(&self) -> bool {
-        self.nodes().iter().any(|node| node.get::<AllGather>().is_some())
+        self.nodes().iter().any(|node| node.op().waits_with().is_some())
     }
 }

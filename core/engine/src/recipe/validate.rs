@@ -85,6 +85,26 @@ impl Recipe {
         }
     }
 
+    /// Refuses queues that do not hold the keys of a step that so many processes share.
+    ///
+    /// # Errors
+    /// Names the queue.
+    pub(crate) fn check_queues(&self, processes: usize) -> Result<()> {
+        let batch = self.batch as i64;
+        let step = batch.saturating_mul(self.accumulate as i64).saturating_mul(processes as i64);
+        for (name, queue) in &self.queues {
+            if queue.length < step || queue.length % batch != 0 {
+                let many = step.saturating_mul((queue.length / step).max(1));
+                let of = if processes > 1 { format!(" of {processes} processes") } else { String::new() };
+                let wanted = format!(
+                    "a multiple of the batch, {batch}, that holds the keys of a step{of}, such as {many}"
+                );
+                return self.refuse(&format!("queues.{name}.length"), &queue.length, &wanted);
+            }
+        }
+        Ok(())
+    }
+
     /// How many images a step and a run have, and what must fit to it.
     fn validate_steps(&self) -> Result<()> {
         self.positive("epochs", self.epochs)?;
@@ -102,16 +122,7 @@ impl Recipe {
                 "1 with `bn_sync`, which makes batches larger and not smaller",
             );
         }
-        let step = batch.saturating_mul(self.accumulate as i64);
-        for (name, queue) in &self.queues {
-            if queue.length < step || queue.length % batch != 0 {
-                let many = step.saturating_mul((queue.length / step).max(1));
-                let wanted = format!(
-                    "a multiple of the batch, {batch}, that holds the keys of a step, such as {many}"
-                );
-                return self.refuse(&format!("queues.{name}.length"), &queue.length, &wanted);
-            }
-        }
+        self.check_queues(1)?;
         self.positive("log_every", self.log_every)?;
         self.positive("max_bad_steps", self.max_bad_steps)?;
         self.positive("evaluate.every", self.evaluate.every)?;

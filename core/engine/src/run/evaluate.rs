@@ -130,6 +130,11 @@ pub fn reestimate(session: &Session, dataset: &Dataset, recipe: &Recipe) -> Resu
             let flag = world.found_inf.f_zeros_like()?;
             kept.judge(&flag)?;
             kept.put_back_where(&flag)?;
+            if let Some(group) = &world.group {
+                let buffers: Vec<Tensor> =
+                    net.store.buffers().into_iter().map(|(_, buffer)| buffer).collect();
+                group.broadcast(&buffers, 0)?;
+            }
         }
     }
     Ok(())

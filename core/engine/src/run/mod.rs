@@ -371,8 +371,9 @@ impl Run {
         };
         let Prepared { recipe, mut session, dataset, .. } = prepared;
         session.set_clock(clock_of(&recipe, dataset.info(), context.processes())?);
+        recipe.check_queues(context.processes())?;
         if let Some(group) = &context.group {
-            together::same_work(group, &recipe, session.method(), registry)?;
+            together::same_work(group, &recipe, session.method(), registry, options)?;
             session.share(group);
         }
         let mut history = History::default();

@@ -9,13 +9,20 @@ use admix_torch::{Device, Group, Kind, Tensor};
 
 use crate::method::Method;
 use crate::recipe::{Recipe, settings};
+use crate::run::RunOptions;
 use crate::{Error, Result};
 
 /// Checks that all processes carry out the same thing: version, recipe, method, plugins.
 ///
 /// # Errors
 /// They do not: says what differs, and in which process.
-pub(super) fn same_work(group: &Group, recipe: &Recipe, method: &Method, registry: &Registry) -> Result<()> {
+pub(super) fn same_work(
+    group: &Group,
+    recipe: &Recipe,
+    method: &Method,
+    registry: &Registry,
+    options: &RunOptions,
+) -> Result<()> {
     let scripts: Vec<_> =
         recipe.scripts.iter().map(|script| (&script.table, &script.name, &script.text)).collect();
     let plugins = registry.entries().map(plugin).collect::<Result<Vec<_>>>()?;
@@ -26,6 +33,9 @@ pub(super) fn same_work(group: &Group, recipe: &Recipe, method: &Method, registr
         ("the method", hashed(&method.text())),
         ("the scripts of mixers and losses", hashed(&scripts)),
         ("the plugins", hashed(&plugins)),
+        ("--precision", format!("{:?}", options.precision)),
+        ("--max-steps", format!("{:?}", options.max_steps)),
+        ("--resume", options.resume.is_some().to_string()),
     ];
     let told: Vec<&str> = own.iter().map(|(_, value)| value.as_str()).collect();
     let all = group.gather_text(&told.join("\n"))?;

@@ -17,6 +17,10 @@ pub struct ClustererUnit {
     pub name: String,
     /// Its state.
     pub clusterer: Box<dyn Clusterer>,
+    /// The class weight of this step, once asked for.
+    class_weight: Option<Tensor>,
+    /// Whether clusters were made anew since [`renewed`](Self::renewed) asked.
+    renewed: bool,
 }
 
 impl ClustererUnit {
@@ -32,9 +36,26 @@ impl ClustererUnit {
             let refused = |error| recipe.plugin_error(&format!("clusterers.{name}"), error);
             choice.config.check(samples).map_err(refused)?;
             let clusterer = choice.config.build(shape.samples as i64, width, device)?;
-            all.push(ClustererUnit { name: name.clone(), clusterer });
+            all.push(ClustererUnit { name: name.clone(), clusterer, class_weight: None, renewed: false });
         }
         Ok(all)
+    }
+
+    /// Whether clusters were made anew since this was asked.
+    pub(crate) fn renewed(&mut self) -> bool {
+        std::mem::take(&mut self.renewed)
+    }
+
+    /// The weight of each label, `[K]`: the same in all parts of a step, whatever they have updated meanwhile.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    pub(crate) fn class_weight(&mut self) -> Result<Tensor> {
+        let weight = match self.class_weight.take() {
+            Some(weight) => weight,
+            None => self.clusterer.class_weight()?,
+        };
+        Ok(self.class_weight.insert(weight).shallow_clone())
     }
 }
 
@@ -43,6 +64,11 @@ impl Part for ClustererUnit {
     fn tensors(&self) -> Vec<(String, Tensor)> {
         let all = self.clusterer.tensors().into_iter();
         all.map(|(part, tensor)| (format!("bank.{}.{part}", self.name), tensor)).collect()
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        self.class_weight = None;
+        Ok(())
     }
 
     fn close(&mut self, found_inf: &Tensor) -> Result<()> {
@@ -62,7 +88,8 @@ impl Part for ClustererUnit {
     fn between(&mut self, streams: &Streams, clock: Clock) -> Result<()> {
         let _timed = spans::part(|| format!("clusterer {}", self.name), 0);
         let mut draws = streams.draws("cluster", &self.name, clock.epoch, clock.step);
-        self.clusterer.after_step(clock.step, &mut draws).map(drop)
+        self.renewed |= self.clusterer.after_step(clock.step, &mut draws)?;
+        Ok(())
     }
 
     fn loaded(&mut self) {

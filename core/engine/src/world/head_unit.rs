@@ -84,17 +84,17 @@ impl HeadUnit {
         recipe.embedding_heads.iter().map(build).collect()
     }
 
-    /// Embeddings `[N, D]` to logits `[N, K]`, to their products with the prototypes, or to predictions.
+    /// Embeddings `[N, D]` to logits `[N, K]`, to their products with the prototypes, or to predictions. `train` matters to a head
+    /// with a BatchNorm.
     ///
     /// # Errors
     /// Embeddings of another width.
-    pub fn forward(&self, embedding: &Tensor) -> Result<Tensor> {
+    pub fn forward(&self, embedding: &Tensor, train: bool) -> Result<Tensor> {
         match &self.layer {
             Layer::Linear(linear) => Ok(linear.forward(embedding)?),
             Layer::Prototypes(rows) => Ok(embedding.f_linear(rows, None::<Tensor>)?),
-            // Nothing but training reads heads.
             Layer::Predictor(layers) => {
-                Ok(layers.forward(&embedding.f_unsqueeze(-1)?.f_unsqueeze(-1)?, true)?)
+                Ok(layers.forward(&embedding.f_unsqueeze(-1)?.f_unsqueeze(-1)?, train)?)
             }
         }
     }

@@ -404,7 +404,26 @@ impl World {
     /// A clusterer refused.
     pub(crate) fn between_steps(&mut self, clock: Clock) -> Result<()> {
         let streams = self.streams;
-        self.parts_mut().try_for_each(|part| part.between(&streams, clock))
+        self.parts_mut().try_for_each(|part| part.between(&streams, clock))?;
+        self.share_clusters(false)
+    }
+
+    /// Gives all processes the clusters of the first one, where they were made anew or `always`: a device need not add up
+    /// features in the same order twice.
+    ///
+    /// # Errors
+    /// A process is gone.
+    pub(crate) fn share_clusters(&mut self, always: bool) -> Result<()> {
+        let _guard = admix_torch::no_grad();
+        for unit in &mut self.clusterers {
+            let renewed = unit.renewed();
+            let Some(group) = self.group.as_deref().filter(|_| renewed || always) else { continue };
+            let tensors: Vec<Tensor> =
+                unit.clusterer.tensors().into_iter().map(|(_, tensor)| tensor).collect();
+            group.broadcast(&tensors, 0)?;
+            unit.clusterer.loaded();
+        }
+        Ok(())
     }
 
     /// Puts back what a step has changed that failed, if its optimiser has not moved.

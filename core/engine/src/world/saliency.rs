@@ -24,7 +24,7 @@ impl World {
         let (logits, labels) = match (classifiers.first(), self.heads.iter().find(|unit| unit.trained)) {
             (Some(head), _) => (network.forward_head(head, &map, false)?, labels.shallow_clone()),
             (None, Some(unit)) => {
-                let logits = unit.forward(&network.embed(&map, false)?)?;
+                let logits = unit.forward(&network.embed(&map, false)?, false)?;
                 let likeliest = logits.f_detach()?.f_argmax(1, false)?;
                 (logits, likeliest)
             }

@@ -93,20 +93,16 @@ impl Backend {
     }
 
     fn nccl(store: &Store, member: &Membership, device: usize) -> Result<Self> {
-        let object = cuda_object()
-            .map_err(|error| GroupError::Start(format!("processes on GPUs need NCCL, and {error}")))?;
+        let needs = |why: String| GroupError::Start(format!("processes on GPUs need NCCL, and {why}"));
+        let object = cuda_object().map_err(|error| needs(error.to_string()))?;
+        let join = object.nccl_join.ok_or_else(|| {
+            needs("libadmix_cuda.so was compiled without it: run `cargo xtask setup --cuda`".into())
+        })?;
         let (rank, processes) = (member.rank as c_int, member.processes as c_int);
         let mut group = ptr::null_mut();
         // SAFETY: as above; the store's type is libtorch's own.
         check(unsafe {
-            (object.nccl_join)(
-                store.pointer(),
-                rank,
-                processes,
-                milliseconds(member),
-                device as c_int,
-                &mut group,
-            )
+            join(store.pointer(), rank, processes, milliseconds(member), device as c_int, &mut group)
         })?;
         NonNull::new(group).map(Self).ok_or_else(|| Error::torch("no group was joined"))
     }

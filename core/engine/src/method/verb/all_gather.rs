@@ -27,9 +27,9 @@ pub const ENTRY: Entry = Entry {
 /// The rows of all parts. Every part computes the same from them, so each takes its own rows' gradient times the number of
 /// parts: the mean over parts, which a step learns from, is then the gradient of one of these equal losses.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub struct AllGather {
+struct AllGather {
     /// `[N, ..]`: those of this part.
-    pub rows: Id,
+    rows: Id,
 }
 
 impl Op for AllGather {
@@ -44,6 +44,10 @@ impl Op for AllGather {
 
     fn label(&self, _world: &World) -> String {
         "all_gather".into()
+    }
+
+    fn waits_with(&self) -> Option<Id> {
+        Some(self.rows)
     }
 
     fn refuses_capture(&self, world: &World) -> Option<String> {

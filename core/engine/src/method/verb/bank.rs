@@ -86,7 +86,7 @@ impl Op for Bank {
                 let index = step.tensor(index)?;
                 Ok(Cell::Tensor(step.world.clusterers[self.bank].clusterer.labels(&index)?))
             }
-            Ask::ClassWeight => Ok(Cell::Tensor(step.world.clusterers[self.bank].clusterer.class_weight()?)),
+            Ask::ClassWeight => Ok(Cell::Tensor(step.world.clusterers[self.bank].class_weight()?)),
             Ask::Update { index, embeddings } => {
                 let all = |id| step.world.rows_of_all(&step.tensor(id)?.f_detach()?);
                 let (index, embeddings) = (all(index)?, all(embeddings)?);

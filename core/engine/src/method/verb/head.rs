@@ -43,7 +43,7 @@ fn head(frame: &mut Frame, name: &str, input: Id, at: Place) -> Result<Id> {
 
 impl Op for Head {
     fn execute(&self, step: &mut Executing<'_>) -> Result<Cell> {
-        Ok(Cell::Tensor(step.world.heads[self.head].forward(&step.tensor(self.input)?)?))
+        Ok(Cell::Tensor(step.world.heads[self.head].forward(&step.tensor(self.input)?, true)?))
     }
 
     fn label(&self, world: &World) -> String {

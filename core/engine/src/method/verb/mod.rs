@@ -36,8 +36,6 @@ use crate::method::entry::{Entry, Line};
 use crate::method::handle::{self, TensorHandle};
 use crate::method::operand;
 
-pub use all_gather::AllGather;
-
 /// Every verb; those of the tensor vocabulary are in [`VERBS`](crate::VERBS).
 const ALL: [Entry; 24] = [
     input::ENTRY,
