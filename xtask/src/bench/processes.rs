@@ -148,8 +148,8 @@ fn apart(one: &[Value], other: &[Value]) -> Result<f64> {
     let (one, other) = (losses(one), losses(other));
     anyhow::ensure!(!one.is_empty() && one.len() == other.len(), "two runs told other losses");
     let far = one.iter().zip(&other).map(|(a, b)| (a - b).abs() / a.abs().max(b.abs()).max(1.0));
-    // What is not a number is apart.
-    Ok(far.fold(0.0, |most, far| if far <= most { most } else { far }))
+    // `max` passes over what is not a number, which is apart.
+    Ok(far.fold(0.0, |most: f64, far| if most.is_nan() || far.is_nan() { f64::NAN } else { most.max(far) }))
 }
 
 #[cfg(test)]
