@@ -12,10 +12,13 @@ mod precision;
 mod processes;
 mod puzzlemix;
 
-use anyhow::Result;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
 use clap::Subcommand;
 
-use crate::repo::Repo;
+use crate::repo::{Profile, Repo};
+use crate::setup;
 
 /// What to measure.
 #[derive(Debug, Subcommand)]
@@ -63,4 +66,18 @@ pub fn run(repo: &Repo, command: &BenchCommand) -> Result<()> {
         BenchCommand::Puzzlemix(args) => puzzlemix::puzzlemix(repo, args),
         BenchCommand::Comixup(args) => puzzlemix::comixup(repo, args),
     }
+}
+
+/// `admix` and `admix-bench`: built programs that lie beside each other, or what is built now.
+///
+/// # Errors
+/// There is no such file, or the build fails.
+fn programs(repo: &Repo, admix: Option<&Path>) -> Result<(PathBuf, PathBuf)> {
+    if let Some(admix) = admix {
+        let admix = admix.canonicalize().with_context(|| format!("--admix {}", admix.display()))?;
+        let bench = admix.with_file_name("admix-bench");
+        return Ok((admix, bench));
+    }
+    setup::ensure_done(repo)?;
+    Ok((repo.build_admix(Profile::Release)?, repo.build_bench(Profile::Release)?))
 }

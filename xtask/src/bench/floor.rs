@@ -4,7 +4,7 @@
 //! comes on top.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -12,10 +12,10 @@ use clap::builder::PossibleValuesParser;
 use serde_json::Value;
 
 use super::limits::{self, Limit};
+use super::programs;
 use crate::clock::Clock;
 use crate::measure::{self, Libtorch, Options, Side, median, range};
-use crate::repo::{Profile, Repo};
-use crate::setup;
+use crate::repo::Repo;
 
 /// What `admix-bench floor` times.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -89,6 +89,9 @@ const METHODS: &[Made] = &[
 /// Flags of `bench floor`.
 #[derive(Debug, Args)]
 pub struct FloorArgs {
+    /// A built program, so that no cargo is needed; its `admix-bench` lies beside it.
+    #[arg(long, value_name = "PATH")]
+    admix: Option<PathBuf>,
     /// The methods, separated by commas; all unless given.
     #[arg(long, value_delimiter = ',', value_parser = PossibleValuesParser::new(METHODS.iter().map(|made| made.name)))]
     methods: Vec<String>,
@@ -134,9 +137,7 @@ pub fn run(repo: &Repo, args: &FloorArgs) -> Result<()> {
     let wanted = |made: &&Made| args.methods.is_empty() || args.methods.iter().any(|name| name == made.name);
     let methods = METHODS.iter().filter(wanted).collect();
     let ask = Ask { methods, batch: args.batch, flags: args.flags.clone(), most: None };
-    setup::ensure_done(repo)?;
-    let admix = repo.build_admix(Profile::Release)?;
-    let bench = repo.build_bench(Profile::Release)?;
+    let (admix, bench) = programs(repo, args.admix.as_deref())?;
     let (text, rows) = measure(repo, [&admix, &bench], &args.options, &ask, Clock::new(None));
     println!("\n{text}");
     ensure!(rows.iter().all(|row| !row.values.is_empty()), "a program failed");

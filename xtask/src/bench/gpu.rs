@@ -14,13 +14,12 @@ use clap::{Args, ValueEnum};
 
 use self::plan::{JOBS, Plan, words};
 use super::limits::{self, Row};
-use super::{floor, precision, processes};
+use super::{floor, precision, processes, programs};
 use crate::clock::Clock;
 use crate::measure::Options;
 use crate::pytorch::Peer;
-use crate::repo::{Profile, Repo};
+use crate::repo::Repo;
 use crate::scratch::Scratch;
-use crate::setup;
 use crate::training::{self, DATASET};
 
 /// The most that a step may cost in its passes.
@@ -97,17 +96,7 @@ impl Part {
 /// # Errors
 /// A build or a program fails, or a limit is missed.
 pub fn run(repo: &Repo, args: &GpuArgs) -> Result<()> {
-    let (admix, bench) = match &args.admix {
-        Some(admix) => {
-            let admix = admix.canonicalize().with_context(|| format!("--admix {}", admix.display()))?;
-            let bench = admix.with_file_name("admix-bench");
-            (admix, bench)
-        }
-        None => {
-            setup::ensure_done(repo)?;
-            (repo.build_admix(Profile::Release)?, repo.build_bench(Profile::Release)?)
-        }
-    };
+    let (admix, bench) = programs(repo, args.admix.as_deref())?;
     let parts = if args.only.is_empty() { Part::value_variants() } else { &args.only[..] };
     if args.bundle.is_some() || parts.contains(&Part::Floor) {
         ensure!(bench.is_file(), "there is no {}: it must lie beside admix", bench.display());
