@@ -126,7 +126,7 @@ fn train(
     let mut recipe = args.recipe.read(&more, &registry)?;
     args.log_to.iter().try_for_each(|logger| recipe.log_to(logger, &registry))?;
     if args.dry_run {
-        return dry_run(args, recipe, &registry, device, precision);
+        return dry_run(args, recipe, &registry, (device, precision), group.as_deref());
     }
     let (out, resume) = resume_from(args.out.clone(), args.resume.clone(), device)?;
     let options = RunOptions {
@@ -240,10 +240,11 @@ fn dry_run(
     args: &RunArgs,
     recipe: Recipe,
     registry: &Registry,
-    device: Device,
-    precision: Precision,
+    (device, precision): (Device, Precision),
+    group: Option<&Group>,
 ) -> Result<()> {
     let mut prepared = prepare(recipe, args.script.as_ref(), registry, device, precision)?;
+    prepared.share(group.map_or(1, Group::processes))?;
     if args.resume.is_none() {
         let started = prepared.start(&downloading());
         output::end_bar();
@@ -256,6 +257,9 @@ fn dry_run(
     {
         let checkpoint = checkpoints::open(path, false, device).context("--resume")?;
         checkpoint.check_fits(&recipe, session.method(), args.allow_changed_script)?;
+    }
+    if group.is_some_and(|group| group.rank() > 0) {
+        return Ok(());
     }
     let clock = session.clock();
     let info = dataset.info();

@@ -135,43 +135,51 @@ fn processes_that_would_do_other_work_are_refused_by_name() {
     }
 }
 
-#[test]
-fn a_signal_to_one_process_stops_and_saves_all() {
+/// Sends a signal to process 1 of a run that trains, then lets the run go on: to the bits of one that was left alone. What the
+/// program said when it ended first.
+fn disturbed(signal: &str) -> (Place, Outcome) {
     let place = Place::new();
     place.write("r.ron", TINY.replace("epochs: 2", "epochs: 40"));
     let flags = |out: &'static str| ["run", "r.ron", "--processes", "2", "--out", out, "--max-steps", "60"];
     run_all(&place, &flags("whole")).good();
     let mut program = Watched::start(place.command(&[&flags("parts")[..], &BOTH].concat()));
     assert!(program.until(|line| line.contains("step 8/")), "{}", program.said);
-    let told = format!("kill -TERM $(pgrep -P {} | tail -1)", program.child.id());
-    assert!(Command::new("sh").args(["-c", &told]).status().expect("sh").success());
+    let send = format!("kill -{signal} $(pgrep -P {} | tail -1)", program.child.id());
+    assert!(Command::new("sh").args(["-c", &send]).status().expect("sh").success());
     while program.until(|_| false) {}
     let outcome = finish(program.child);
-    assert!(outcome.stderr.contains("--resume") || program.said.contains("--resume"), "{}", outcome.stderr);
-    let facts = fs::read_to_string(place.path("parts/run.json")).expect("facts");
-    assert!(facts.contains("\"stopped\""), "{facts}");
+    let facts = fs::read_to_string(place.path("parts/run.json")).unwrap_or_default();
+    assert_eq!(facts.contains("\"stopped\""), signal == "TERM", "{facts}");
     let resumed = [&flags("parts")[..], &["--resume"]].concat();
     run_all(&place, &resumed).good();
     same_state(&file_of(&place, "whole", 60), &file_of(&place, "parts", 60));
+    (place, outcome)
+}
+
+#[test]
+fn a_signal_to_one_process_stops_and_saves_all() {
+    let (_place, outcome) = disturbed("TERM");
+    assert!(outcome.stderr.contains("resume with --resume"), "{}", outcome.stderr);
 }
 
 #[test]
 fn a_process_that_is_killed_ends_the_others_and_the_run_goes_on_to_the_same_bits() {
-    let place = Place::new();
-    place.write("r.ron", TINY.replace("epochs: 2", "epochs: 40"));
-    let flags = |out: &'static str| ["run", "r.ron", "--processes", "2", "--out", out, "--max-steps", "60"];
-    run_all(&place, &flags("whole")).good();
-    let mut program = Watched::start(place.command(&[&flags("parts")[..], &BOTH].concat()));
-    assert!(program.until(|line| line.contains("step 8/")), "{}", program.said);
-    let killed = format!("kill -9 $(pgrep -P {} | tail -1)", program.child.id());
-    assert!(Command::new("sh").args(["-c", &killed]).status().expect("sh").success());
-    while program.until(|_| false) {}
-    let outcome = finish(program.child);
+    let (_place, outcome) = disturbed("KILL");
     assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("process 1 of 2 ended"), "{}", outcome.stderr);
-    let resumed = [&flags("parts")[..], &["--resume"]].concat();
-    run_all(&place, &resumed).good();
-    same_state(&file_of(&place, "whole", 60), &file_of(&place, "parts", 60));
+}
+
+#[test]
+fn a_dry_run_counts_the_steps_of_all_processes_and_refuses_queues_that_these_overflow() {
+    let place = Place::new();
+    place.write(
+        "r.ron",
+        TINY.replace("method:", "queues: {\"keys\": (length: 8)}, neck: Mlp(hidden: 8, out: 8), method:"),
+    );
+    let dry = |more: &[&str]| run(&place, &[&["--dry-run", "--processes", "2"], more].concat());
+    dry(&[]).refused(2, &["queues.keys.length", "of 2 processes", "16"]);
+    let told = dry(&["--set", "queues.keys.length=16"]).good();
+    assert!(told.stdout.contains("8 steps in 2 epochs"), "{}", told.stdout);
 }
 
 fn run_all(place: &Place, arguments: &[&str]) -> Outcome {

@@ -8,7 +8,7 @@
 //! | `dry_run` | calls of a method before a run |
 //! | `error` | what can go wrong, and the exit codes |
 //! | `float32` | numbers that the device can hold |
-//! | `launch/` | which process of how many this one is: torchrun, Slurm
+//! | `launch/` | which process of how many this one is: torchrun, Slurm |
 //! | `loggers/` | the kind *logger*, the events of a run, one file for each logger |
 //! | `method/` | the script's verbs: recorded, executed, captured |
 //! | `mixing` | mixes outside of training, for people to look at |

@@ -128,6 +128,15 @@ impl Prepared {
     pub fn start(&mut self, progress: &dyn Fn(u64, u64)) -> Result<Option<StartedFrom>> {
         init::apply(&self.recipe, &mut self.session, &Shape::of(self.dataset.info()), progress)
     }
+
+    /// Makes steps of the parts of so many processes.
+    ///
+    /// # Errors
+    /// A step has more images than there are, or more keys than a queue holds.
+    pub fn share(&mut self, processes: usize) -> Result<()> {
+        self.session.set_clock(clock_of(&self.recipe, self.dataset.info(), processes)?);
+        self.recipe.check_queues(processes)
+    }
 }
 
 impl std::fmt::Debug for Prepared {
@@ -364,14 +373,13 @@ impl Run {
             context.loggers.warn(warning.clone());
         }
         let mut prepared = prepared;
+        prepared.share(context.processes())?;
         // Before a folder is made for a run that cannot start.
         let mut started_from = match &options.resume {
             None => prepared.start(&*context.progress)?,
             Some(_) => None,
         };
         let Prepared { recipe, mut session, dataset, .. } = prepared;
-        session.set_clock(clock_of(&recipe, dataset.info(), context.processes())?);
-        recipe.check_queues(context.processes())?;
         if let Some(group) = &context.group {
             together::same_work(group, &recipe, session.method(), registry, options)?;
             session.share(group);

@@ -29,6 +29,9 @@ pub(super) struct Pending {
     is_idleness_told: bool,
 }
 
+/// What is to blame for a skipped step whose terms were finite.
+const NO_TERM: &str = "a gradient or a running value (all terms were finite)";
+
 /// Values that were not finite so far.
 #[derive(Debug, Default)]
 struct Bad {
@@ -208,8 +211,7 @@ impl Bad {
             Of::FoundInf if value == 0.0 => return,
             Of::FoundInf => {
                 read.skipped += 1;
-                let what = "a gradient or a running value (all terms were finite)";
-                self.first.get_or_insert((step, epoch, what.into()));
+                self.first.get_or_insert((step, epoch, NO_TERM.into()));
                 if !self.terms.values().any(|steps| steps.contains(&step)) {
                     self.terms.entry(String::new()).or_default().insert(step);
                 }
@@ -239,6 +241,32 @@ impl Bad {
         }
     }
 
+    /// Makes one of what all processes found.
+    fn join(&mut self, group: &Group) -> Result<()> {
+        type Found = (Option<(u64, u64, String)>, BTreeMap<String, BTreeSet<u64>>);
+        let own = serde_json::to_string(&(&self.first, &self.terms)).unwrap_or_default();
+        for text in group.gather_text(&own)? {
+            let (first, terms) = serde_json::from_str::<Found>(&text).unwrap_or_default();
+            for (name, steps) in terms {
+                self.terms.entry(name).or_default().extend(steps);
+            }
+            // Of one step, a term says more than the gradients that follow from it.
+            let rank = |(step, _, what): &(u64, u64, String)| (*step, what == NO_TERM);
+            self.first = self.first.take().into_iter().chain(first).min_by_key(rank);
+        }
+        let blamed: BTreeSet<u64> = self
+            .terms
+            .iter()
+            .filter(|(name, _)| !name.is_empty())
+            .flat_map(|(_, steps)| steps)
+            .copied()
+            .collect();
+        if let Some(others) = self.terms.get_mut("") {
+            others.retain(|step| !blamed.contains(step));
+        }
+        Ok(())
+    }
+
     /// Says how many steps were skipped, if there are new ones.
     ///
     /// # Errors
@@ -249,6 +277,9 @@ impl Bad {
             return Ok(());
         }
         self.told = skipped;
+        if let Some(group) = &run.context.group {
+            self.join(group)?;
+        }
         let clock = run.session.clock();
         let (step, epoch, what) =
             self.first.clone().unwrap_or((clock.step, clock.epoch + 1, "a value".into()));
@@ -276,5 +307,48 @@ pub(super) fn last_good(newest: Option<&Path>) -> String {
     match newest {
         Some(path) => format!("the last good checkpoint is {}", path.display()),
         None => "no checkpoint was written yet".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use admix_torch::{Device, Membership};
+
+    use super::*;
+
+    #[test]
+    fn the_term_that_was_not_finite_is_named_whichever_process_had_it() {
+        let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("it").port();
+        let member = |rank: usize| {
+            let place = Membership {
+                rank,
+                processes: 2,
+                host: "127.0.0.1".into(),
+                port,
+                launcher_store: false,
+                attempt: 0,
+                timeout: Duration::from_secs(60),
+                device: Device::Cpu,
+            };
+            let group = Group::join(&place).expect("joins");
+            let (mut bad, mut read) = (Bad::default(), Read::default());
+            if rank == 1 {
+                bad.take(&mut read, (7, 1), Of::Loss("mix".into()), f32::NAN);
+            }
+            bad.take(&mut read, (7, 1), Of::FoundInf, 1.0);
+            bad.join(&group).expect("all come");
+            group.leave().expect("all leave");
+            bad
+        };
+        let both: Vec<Bad> = std::thread::scope(|scope| {
+            let threads = [0, 1].map(|rank| scope.spawn(move || member(rank)));
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+        });
+        for bad in both {
+            assert_eq!(bad.first, Some((7, 1, "term `mix` (NaN)".into())));
+            assert!(bad.terms["mix"].contains(&7) && bad.terms[""].is_empty(), "{:?}", bad.terms);
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use admix_api::{Entry, Origin, Registry};
+use admix_data::Dataset;
 use admix_torch::{Device, Group, Kind, Tensor};
 
 use crate::method::Method;
@@ -60,6 +61,18 @@ fn plugin(entry: &Entry) -> Result<String> {
         Origin::Linked { .. } | Origin::Script { .. } => String::new(),
     };
     Ok(format!("{} {} {} {bytes}", entry.kind(), entry.name, entry.origin.version()))
+}
+
+/// Lets each process know of the broken files that the others found: they count for `data.broken` from here on.
+///
+/// # Errors
+/// A process is gone.
+pub(super) fn share_broken(group: &Group, dataset: &Dataset) -> Result<()> {
+    let own = serde_json::to_string(&dataset.broken()).unwrap_or_default();
+    for text in group.gather_text(&own)? {
+        dataset.go_on_from(&serde_json::from_str(&text).unwrap_or_default());
+    }
+    Ok(())
 }
 
 /// Checks that all processes have the same state, bit for bit.

@@ -213,10 +213,11 @@ impl Training<'_> {
     fn save(&mut self, best: bool) -> Result<PathBuf> {
         let run = &mut *self.run;
         run.history.seconds = self.before + self.begin.elapsed().as_secs_f64();
-        run.history.broken = run.dataset.broken();
         if let Some(group) = &run.context.group {
+            together::share_broken(group, &run.dataset)?;
             together::same_state(group, &run.session.tensors())?;
         }
+        run.history.broken = run.dataset.broken();
         let clock = run.session.clock();
         let header = Header {
             images: Some(Images::of(&run.dataset)),
