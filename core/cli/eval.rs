@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use admix_api::{Entry, Registry, Seed, Streams, same_name};
 use admix_data::{Dataset, Split, TrainSplit};
-use admix_engine::{Accuracy, MixerReport, Probe, Recipe, Session, evaluate, measure, mixer_report};
+use admix_engine::{
+    Accuracy, ByLambda, MixerReport, Probe, Recipe, Session, evaluate, measure, mixer_report,
+};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use serde::de::DeserializeSeed;
@@ -17,7 +19,6 @@ use crate::failure::bad_input;
 use crate::libraries;
 use crate::output::{self, Format};
 use crate::recipes::Changes;
-use crate::samples;
 use crate::signals::ParentArgs;
 
 /// Protocols that measure no features. Every probe of the registry is one as well.
@@ -270,16 +271,12 @@ fn head_table(heads: &BTreeMap<String, Accuracy>) -> String {
     output::table(&rows)
 }
 
-/// A report for every mixer with a mask, by lambda.
-type Reports = BTreeMap<String, BTreeMap<String, MixerReport>>;
+/// A report for every mixer with a mask.
+type Reports = BTreeMap<String, ByLambda>;
 
 fn mixers(session: &mut Session, dataset: &Dataset, recipe: &Recipe) -> Result<Reports> {
-    let names: Vec<String> = recipe.mixers.iter().map(|(name, _)| name.clone()).collect();
-    // The head that learned from mixes, if the recipe tells it apart.
-    let head = recipe.heads.iter().find(|name| *name == "mix").or(recipe.heads.last());
-    let head = head.ok_or_else(|| bad_input("the recipe has no head"))?;
     let mut reports = Reports::new();
-    for name in &names {
+    for (name, _) in &recipe.mixers {
         let picked = session.mixers_of(name)?;
         if !picked.contains(name) {
             output::note(&format!(
@@ -288,28 +285,15 @@ fn mixers(session: &mut Session, dataset: &Dataset, recipe: &Recipe) -> Result<R
             ));
             continue;
         }
-        if !has_mask(session, dataset, name)? {
-            output::note(&format!("`{name}` has no mask to measure"));
-            continue;
+        match mixer_report(session, dataset, recipe, name, usize::MAX)? {
+            Some(report) => drop(reports.insert(name.clone(), report)),
+            None => output::note(&format!("`{name}` has no mask to measure")),
         }
-        let mut by_lambda = BTreeMap::new();
-        for lambda in samples::LAMBDAS {
-            by_lambda.insert(lambda.to_string(), mixer_report(session, dataset, name, head, &[lambda])?);
-        }
-        reports.insert(name.clone(), by_lambda);
     }
     if reports.is_empty() {
         return Err(bad_input(format!("--protocol mixer: {} has no mixer with a mask", recipe.place())));
     }
     Ok(reports)
-}
-
-fn has_mask(session: &mut Session, dataset: &Dataset, mixer: &str) -> Result<bool> {
-    let batch = dataset.clean_batch(Split::Test, 0, 2.min(dataset.len(Split::Test)))?;
-    let images = batch.images;
-    let partner: Vec<i64> = (0..images.size()[0]).rev().collect();
-    let plan = session.plan_for(mixer, &images, 0.5, &partner, &mut samples::draws(0, mixer))?;
-    Ok(session.mix(mixer, &images, &batch.labels, &plan)?.mask.is_some())
 }
 
 fn mixer_table(reports: &Reports) -> String {
@@ -326,8 +310,9 @@ fn mixer_table(reports: &Reports) -> String {
     let mut rows = vec![heading.map(String::from).to_vec()];
     for (mixer, by_lambda) in reports {
         let row = |lambda: &str, r: &MixerReport| {
-            let figures =
-                [r.mask_std, r.mean_gap, r.worst_gap, r.loss_mixed, r.loss_mixup].map(|v| format!("{v:.4}"));
+            let losses = r.losses.map_or([None; 2], |of| [Some(of.loss_mixed), Some(of.loss_mixup)]);
+            let figures = [Some(r.mask_std), Some(r.mean_gap), Some(r.worst_gap), losses[0], losses[1]]
+                .map(|value| value.map_or("-".into(), |value| format!("{value:.4}")));
             [
                 vec![mixer.clone(), lambda.to_string()],
                 figures.to_vec(),
@@ -336,27 +321,15 @@ fn mixer_table(reports: &Reports) -> String {
             .concat()
         };
         rows.extend(by_lambda.iter().map(|(lambda, report)| row(lambda, report)));
-        rows.push(row("all", &mean(by_lambda)));
+        rows.push(row("all", &MixerReport::mean(by_lambda)));
     }
     output::table(&rows)
 }
 
-fn mean(reports: &BTreeMap<String, MixerReport>) -> MixerReport {
-    let of = |value: fn(&MixerReport) -> f64| {
-        reports.values().map(value).sum::<f64>() / reports.len().max(1) as f64
-    };
-    MixerReport {
-        mask_std: of(|r| r.mask_std),
-        mean_gap: of(|r| r.mean_gap),
-        worst_gap: reports.values().map(|r| r.worst_gap).fold(0.0, f64::max),
-        loss_mixed: of(|r| r.loss_mixed),
-        loss_mixup: of(|r| r.loss_mixup),
-        pairs: reports.values().map(|r| r.pairs).sum(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use admix_engine::MixLosses;
+
     use super::*;
 
     #[test]
@@ -365,8 +338,7 @@ mod tests {
             mask_std: std,
             mean_gap: 0.1,
             worst_gap,
-            loss_mixed: 1.0,
-            loss_mixup: 2.0,
+            losses: Some(MixLosses { loss_mixed: 1.0, loss_mixup: 2.0 }),
             pairs: 1000,
         };
         let by_lambda = BTreeMap::from([("0.1".into(), report(0.1, 0.3)), ("0.5".into(), report(0.3, 0.2))]);

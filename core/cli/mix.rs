@@ -37,7 +37,7 @@ pub struct MixArgs {
     #[arg(long, value_name = "NAME")]
     data: Option<String>,
     /// The own image's shares, one column each.
-    #[arg(long, num_args = 1.., value_name = "SHARE", default_values_t = samples::LAMBDAS, value_parser = share)]
+    #[arg(long, num_args = 1.., value_name = "SHARE", default_values_t = admix_engine::LAMBDAS, value_parser = share)]
     lambda: Vec<f64>,
     /// Pairs of images, one row each.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=100))]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use admix_engine::{Accuracy, Event, Logger, LoggerConfig, Opening, Record, Summary};
+use admix_engine::{Accuracy, Event, Logger, LoggerConfig, MixerReport, Opening, Record, Summary};
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use schemars::JsonSchema;
@@ -130,12 +130,19 @@ impl Progress {
                     ))?;
                 }
             }
-            Event::Evaluated { epoch, heads, .. } => {
+            Event::Evaluated { epoch, heads, mixers, .. } => {
                 if let Some(head) = heads.get(&self.report) {
                     self.accuracy = format!("{} {}", self.report, output::percent(head.top1, 1));
                 }
                 if !heads.is_empty() {
                     output::print(&format!("epoch {epoch}/{}  test: {}", self.epochs, accuracies(heads)))?;
+                }
+                for (name, by_lambda) in mixers {
+                    let MixerReport { mask_std, mean_gap, .. } = MixerReport::mean(by_lambda);
+                    output::print(&format!(
+                        "epoch {epoch}/{}  masks of {name}: std {mask_std:.3}, |mean - lambda| {mean_gap:.3}",
+                        self.epochs
+                    ))?;
                 }
             }
             Event::Pictured { .. } | Event::Ended { .. } => {}
@@ -254,7 +261,7 @@ mod tests {
         let mut progress = Progress::new(Format::Text, recipe.reported().expect("a name"));
         let accuracy = Accuracy { top1: 41.5, top5: 80.0, loss: 1.0, images: 10 };
         let heads = BTreeMap::from([("knn_q".to_string(), accuracy)]);
-        progress.show(&Event::Evaluated { step: 1, epoch: 1, heads });
+        progress.show(&Event::Evaluated { step: 1, epoch: 1, heads, mixers: BTreeMap::new() });
         assert!(progress.message().contains("knn_q 41.5"), "{}", progress.message());
     }
 

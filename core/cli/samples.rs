@@ -4,7 +4,7 @@ use std::path::Path;
 
 use admix_api::{Draws, Streams};
 use admix_data::{Batch, Dataset, Split};
-use admix_engine::Session;
+use admix_engine::{LAMBDAS, Session};
 use admix_torch::{Device, Kind, Tensor};
 use anyhow::{Context, Result};
 use image::RgbImage;
@@ -12,8 +12,6 @@ use image::RgbImage;
 use crate::output;
 use crate::picture::{Block, Grid};
 
-/// The lambdas of a picture unless others are asked for.
-pub const LAMBDAS: [f64; 5] = [0.1, 0.3, 0.5, 0.7, 0.9];
 /// Pairs of images for each mixer in the picture of a run.
 const PAIRS: usize = 3;
 /// The pairs of a run's picture never change, so that pictures of two epochs or two runs can be compared.

@@ -6,9 +6,9 @@ use admix_api::{Store, Streams};
 use proptest::prelude::*;
 
 use crate::losses::{Mask, MaskMode};
-use crate::mixers::block::{Activation, Adjust, Rescale};
+use crate::mixers::block::{Activation, Adjust, Initial, Rescale};
 use crate::mixers::{
-    AMix, BoxRule, CutBox, CutMix, FMix, MixUp, ResizeMix, Resizing, SaliencyMix, Scope, Spectrum,
+    AMix, BoxRule, CutBox, CutMix, FMix, MixUp, Preset, ResizeMix, Resizing, SaliencyMix, Scope, Spectrum,
 };
 
 fn lambda() -> impl Strategy<Value = f64> {
@@ -188,16 +188,22 @@ fn amix(config: &AMix) -> (Store, Box<dyn Mixer>) {
 }
 
 #[test]
-fn at_the_start_masks_are_flat_at_a_half_and_gamma_is_zero() {
-    let (store, mut mixer) = amix(&AMix::default());
+fn at_the_start_gamma_is_one_and_masks_vary_and_the_papers_start_is_flat_at_a_half() {
     let (images, features) = (wild(&[4, 3, 8, 8], 0.1, Kind::Float), wild(&[4, 6, 2, 2], 0.2, Kind::Float));
     let plan = Plan::given(0.9, &[1, 2, 3, 0]).with("dropout_key", Value::Int(1)).on(Device::Cpu).unwrap();
-    let input = MixInput { features: Some(&features), ..MixInput::of(&images) };
-    let mask = mixer.mix(&input, &plan).unwrap().mask.unwrap();
-    assert!((mask - 0.5).abs().max().double_value(&[]) < 0.05);
-    let (name, gamma, hints) = store.parameters().remove(0);
-    assert_eq!((name.as_str(), gamma.double_value(&[]), hints.weight_decay), ("mix.gamma", 0.0, false));
-    assert!(store.parameters().iter().skip(1).all(|(_, _, hints)| hints.weight_decay));
+    for (preset, wanted) in [(Preset::Default, 1.0), (Preset::Paper, 0.0)] {
+        let (store, mut mixer) = amix(&AMix::preset(preset));
+        let input = MixInput { features: Some(&features), ..MixInput::of(&images) };
+        let mask = mixer.mix(&input, &plan).unwrap().mask.unwrap();
+        let far = (mask - 0.5).abs().max().double_value(&[]);
+        assert_eq!(far < 0.05, preset == Preset::Paper, "{far}");
+        let (name, gamma, hints) = store.parameters().remove(0);
+        assert_eq!(
+            (name.as_str(), gamma.double_value(&[]), hints.weight_decay),
+            ("mix.gamma", wanted, false)
+        );
+        assert!(store.parameters().iter().skip(1).all(|(_, _, hints)| hints.weight_decay));
+    }
 }
 
 #[test]
@@ -233,7 +239,7 @@ fn running_buffers_move_once_a_mix_in_train_mode_quiet_or_not() {
 #[test]
 fn adjusting_acts_on_the_encoders_lesson_alone() {
     let (images, features) = (wild(&[4, 3, 8, 8], 0.1, Kind::Float), wild(&[4, 6, 2, 2], 0.2, Kind::Float));
-    let config = AMix { dropout: 0.0, adjust: 0.5, lam_margin: 0.08, ..AMix::default() };
+    let config = AMix { dropout: 0.0, adjust: 0.5, lam_margin: 0.08, ..AMix::preset(Preset::Paper) };
     let mean = |lambda: f64, coin: f64, quiet: bool| {
         let plan =
             Plan::given(lambda, &[1, 2, 3, 0]).with("adjust", Value::Float(coin)).on(Device::Cpu).unwrap();
@@ -251,8 +257,13 @@ fn adjusting_acts_on_the_encoders_lesson_alone() {
 
 #[test]
 fn dropout_follows_its_key_drops_its_share_and_scales_up_the_rest() {
-    let config =
-        AMix { dropout: 0.4, activation: Activation::Elu, extras: true, init_std: 1.0, ..AMix::default() };
+    let config = AMix {
+        dropout: 0.4,
+        activation: Activation::Elu,
+        extras: true,
+        init: Initial::Normal(1.0),
+        ..AMix::default()
+    };
     let (images, features) = (wild(&[40, 1, 8, 8], 0.1, Kind::Float), wild(&[40, 6, 8, 8], 0.2, Kind::Float));
     let partner: Vec<i64> = (0..40).rev().collect();
     let value = |config: &AMix, key: i64| {
@@ -272,7 +283,7 @@ fn dropout_follows_its_key_drops_its_share_and_scales_up_the_rest() {
 
 #[test]
 fn an_automix_mask_without_a_plane_does_not_see_lambda() {
-    let config = crate::mixers::AutoMix { init_std: 1.0, ..Default::default() };
+    let config = crate::mixers::AutoMix { init: Initial::Normal(1.0), ..Default::default() };
     let store = Store::new(Device::Cpu, Streams::new(2));
     let mut mixer = config.build(&store.root(), &six_channels()).unwrap();
     let (images, features) = (wild(&[4, 3, 8, 8], 0.1, Kind::Float), wild(&[4, 6, 2, 2], 0.2, Kind::Float));

@@ -14,13 +14,17 @@ fn resolved(entry: &Entry, body: &mut dyn erased_serde::Deserializer<'_>) -> Res
     entry.reader.resolved(body).map_err(|error| error.to_string())
 }
 
-/// The same settings as a recipe writes them. Choices without a value are words in RON; of texts the bundled plugins
+/// The same settings as a recipe writes them. Choices without a value are words in RON, others hold one number; of texts the bundled plugins
 /// have none but the keys of maps.
 fn as_ron(settings: &Value, shape: &Shape) -> String {
     match settings {
         Value::Object(map) if matches!(shape, Shape::Table(_)) => {
             let entries: Vec<String> = map.iter().map(|(name, value)| format!("{name:?}: {value}")).collect();
             format!("{{{}}}", entries.join(", "))
+        }
+        Value::Object(chosen) if matches!(shape, Shape::Choice(_)) => {
+            let told: Vec<String> = chosen.iter().map(|(name, value)| format!("{name}({value})")).collect();
+            told.join("")
         }
         Value::Object(fields) => {
             let inside = |name: &str| match shape {

@@ -14,7 +14,7 @@ pub fn text(method: &str, more: &str) -> String {
     let mixer = match method {
         "moco" => r#""mix": MixUp(partner: Derangement)"#,
         "mochi" | "swav" => "",
-        _ => r#""amix": AMix(stage: 2, adjust: 1.0, dropout: 0.2, init_std: 0.3, partner: Derangement)"#,
+        _ => r#""amix": AMix(stage: 2, adjust: 1.0, dropout: 0.2, init: Normal(0.3), partner: Derangement)"#,
     };
     let (pairs, clusters) = match method {
         "amix_c" => (

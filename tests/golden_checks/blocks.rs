@@ -200,7 +200,7 @@ pub fn mixblock_paper(golden: &Golden) {
 }
 
 pub fn mixblock_default(golden: &Golden) {
-    let config = AMix { dropout: golden.number("dropout"), extras: true, ..AMix::default() };
+    let config = AMix { dropout: golden.number("dropout"), extras: true, ..AMix::preset(Preset::Paper) };
     assert_eq!(config.gamma, Gamma::Learnable);
     every_lambda(golden, &config, DEFAULT_GRADS);
 
@@ -223,7 +223,7 @@ fn must_break(what: &str, check: impl FnOnce() + std::panic::UnwindSafe) {
 
 #[test]
 fn the_references_tell_every_form_of_the_block_from_the_others() {
-    let form = AMix { dropout: 0.0, extras: true, ..AMix::default() };
+    let form = AMix { dropout: 0.0, extras: true, ..AMix::preset(Preset::Paper) };
     let others = [
         ("gamma 1", AMix { gamma: Gamma::Constant(1.0), ..form.clone() }),
         ("the polynomial", AMix { rescale: Rescale::Polynomial(1.0), ..form.clone() }),

@@ -139,7 +139,7 @@ fn session(golden: &Golden, method: &str) -> Session {
     };
     let fields = format!(
         "weights: {{\"mask\": {:?}, \"bce\": {:?}}}, {clusters}
-         mixers: {{\"amix\": AMix(stage: 2, dropout: {:?}, adjust: 1.0, partner: Derangement)}},
+         mixers: {{\"amix\": AMix(preset: Paper, stage: 2, dropout: {:?}, adjust: 1.0, partner: Derangement)}},
          losses: {{\"info_nce\": InfoNce(temperature: {temperature:?}), \"bce\": Bce(temperature: {temperature:?}),
                    \"mask\": Mask(margin: {:?}){cluster}}},
          optimizer: Sgd(lr: {:?}, momentum: {:?}, weight_decay: {:?}),",

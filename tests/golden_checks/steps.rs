@@ -51,7 +51,7 @@ pub fn supervised_step_amix(golden: &Golden) {
 pub fn supervised_step_default(golden: &Golden) {
     let (dropout, margin) = (golden.number("dropout"), golden.number("lam_margin"));
     let form = Form {
-        mixer: format!("AMix(stage: 2, dropout: {dropout:?}, lam_margin: {margin:?})"),
+        mixer: format!("AMix(preset: Paper, stage: 2, dropout: {dropout:?}, lam_margin: {margin:?})"),
         mask: format!("Mask(margin: {:?})", golden.number("mask_loss_margin")),
         losses: Tolerance::absolute(1e-5),
         images: Tolerance::absolute(2e-5),

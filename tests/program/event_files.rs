@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use admix_engine::{Event, RunFolder};
+use admix_engine::{Event, MixerReport, RunFolder};
 
 use super::{Place, TINY, files_below};
 
@@ -36,12 +36,20 @@ fn curves(run: &Path, report: &str) -> BTreeMap<String, Vec<(u64, f32)>> {
                 add("train/images_per_s".into(), step, images_per_s);
                 add("train/skipped".into(), step, skipped as f64);
             }
-            Event::Evaluated { step, heads, .. } => {
+            Event::Evaluated { step, heads, mixers, .. } => {
                 add("report/top1".into(), step, heads[report].top1);
                 for (name, head) in heads {
                     add(format!("test/top1/{name}"), step, head.top1);
                     add(format!("test/top5/{name}"), step, head.top5);
                     add(format!("test/loss/{name}"), step, head.loss);
+                }
+                for (name, by_lambda) in mixers {
+                    let masks = MixerReport::mean(&by_lambda);
+                    let losses = masks.losses.expect("the recipe has heads");
+                    add(format!("mask/std/{name}"), step, masks.mask_std);
+                    add(format!("mask/gap/{name}"), step, masks.mean_gap);
+                    add(format!("mask/loss/{name}"), step, losses.loss_mixed);
+                    add(format!("mask/loss_mixup/{name}"), step, losses.loss_mixup);
                 }
             }
             other => panic!("{other:?} in metrics.jsonl"),

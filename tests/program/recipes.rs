@@ -144,7 +144,7 @@ fn a_recipe_among_several_of_a_file_is_shown_whole_and_runs_alone() {
     let place = Place::new();
     let whole = place.admix(&["recipes", "cub200/r18/amix"]).good().stdout;
     for part in [
-        "// CUB-200-2011, ResNet-18 from ImageNet's weights, Table 2 of the paper: AMix in the form of the paper.\n(\n",
+        "// CUB-200-2011, ResNet-18 from ImageNet's weights, Table 2 of the paper: AMix in the paper's form, with a start from which it learns at once.\n(\n",
         "\n    epochs: 200,\n",
         "\n    method: \"amix\",\n",
         "\n    evaluate: (report: \"mix_k\"),\n)",

@@ -69,10 +69,11 @@ pub use recipe::{
     Origin, Override, PairConfig, Prefix, Recipe, RecipeText, Variant, When, describe, tidy, variants,
 };
 pub use run::{
-    Accuracy, AfterEpoch, Checkpoint, Features, FolderState, HeadAccuracy, Header, History, Images, Knn,
-    Linear, LinearAugment, LinearCached, LinearPreset, Look, Measured, MixerReport, Prepared, Probe,
-    ProbeChoice, Run, RunContext, RunFacts, RunFolder, RunOptions, StartedFrom, Status, Summary, TrainPass,
-    check, evaluate, measure, method_of, mixer_report, prepare, probes, reestimate, reestimates, session_of,
+    Accuracy, AfterEpoch, ByLambda, Checkpoint, Features, FolderState, HeadAccuracy, Header, History, Images,
+    Knn, LAMBDAS, Linear, LinearAugment, LinearCached, LinearPreset, Look, Measured, MixLosses, MixerReport,
+    Prepared, Probe, ProbeChoice, Run, RunContext, RunFacts, RunFolder, RunOptions, StartedFrom, Status,
+    Summary, TrainPass, check, evaluate, measure, method_of, mixer_report, prepare, probes, reestimate,
+    reestimates, session_of,
 };
 pub use script::{
     Dialect, Script, ScriptKind, ScriptText, ScriptedLoss, ScriptedMixer, registry, script_entry,

@@ -1,6 +1,7 @@
 //! AMix: the mask comes from global attention over both feature maps, with lambda in it (Mix Block+).
 //!
-//! Source  AMix paper, section 3.2, Eq. 5. `preset: Default` is Eq. 5 read with Fig. 4, `Code` what the authors' code does
+//! Source  AMix paper, section 3.2, Eq. 5. `preset: Paper` is Eq. 5 read with Fig. 4, `Default` the same with a start
+//!         from which it learns at once (docs/measurements.md), `Code` what the authors' code does
 //!         (CIFAR recipes), `Literal` Eq. 5 as printed; every setting beside the preset wins.
 //! See     `block` for inputs, outputs and errors.
 
@@ -8,16 +9,19 @@ use admix_api::mixer;
 use admix_api::prelude::*;
 
 use super::block::{
-    Activation, Adjust, Attention, Block, Content, ContentOf, Encoding, Gamma, MixBlock, Order, Projection,
-    Rescale, SameCluster, Upsample,
+    Activation, Adjust, Attention, Block, Content, ContentOf, Encoding, Gamma, Initial, MixBlock, Order,
+    Projection, Rescale, SameCluster, Upsample,
 };
 
 /// Where the values that are not given come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub enum Preset {
-    /// The paper, with the partner's content as in Fig. 4.
+    /// `Paper`, but its weights start large enough for an attention that is not uniform, and gamma starts at 1: the mixer
+    /// learns from the first epoch on.
     #[default]
     Default,
+    /// The paper, with the partner's content as in Fig. 4; weights start as in the authors' code.
+    Paper,
     /// The authors' code with its CIFAR settings: separate projections, ELU, sigmoid last, gamma 1, rescale 0.25,
     /// lam_margin 0.08, no dropout.
     Code,
@@ -61,8 +65,8 @@ settings_with_preset! {
         adjust_margin: f64,
         /// In the encoder's lesson: what happens to pairs of one pseudo label.
         same_cluster: SameCluster,
-        /// Standard deviation of the initial weights, at least 0.
-        init_std: f64,
+        /// How the weights start.
+        init: Initial,
         /// Whether the mix hands out `attention`, `value`, `mask_low`, `lambda_encoded`.
         extras: bool,
     }
@@ -71,7 +75,7 @@ settings_with_preset! {
 impl AMix {
     /// The values of a preset.
     pub fn preset(preset: Preset) -> Self {
-        let build = Self {
+        let paper = Self {
             preset,
             stage: 3,
             attention: Attention::Global,
@@ -88,11 +92,12 @@ impl AMix {
             adjust: 0.0,
             adjust_margin: 0.0,
             same_cluster: SameCluster::Keep,
-            init_std: 0.01,
+            init: Initial::Normal(0.01),
             extras: false,
         };
         match preset {
-            Preset::Default => build,
+            Preset::Default => Self { gamma: Gamma::LearnableFrom(1.0), init: Initial::FanIn(2.0), ..paper },
+            Preset::Paper => paper,
             Preset::Code => Self {
                 projection: Projection::Separate,
                 gamma: Gamma::Constant(1.0),
@@ -101,9 +106,9 @@ impl AMix {
                 dropout: 0.0,
                 order: Order::UpsampleFirst,
                 lam_margin: 0.08,
-                ..build
+                ..paper
             },
-            Preset::Literal => Self { content_of: ContentOf::Own, ..build },
+            Preset::Literal => Self { content_of: ContentOf::Own, ..paper },
         }
     }
 
@@ -128,7 +133,7 @@ impl AMix {
                 lam_margin: self.lam_margin,
                 same_cluster: self.same_cluster,
             },
-            init_std: self.init_std,
+            initial: self.init,
             extras: self.extras,
         }
     }

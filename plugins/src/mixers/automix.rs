@@ -7,7 +7,7 @@ use admix_api::mixer;
 use admix_api::prelude::*;
 
 use super::block::{
-    Activation, Adjust, Attention, Block, Content, ContentOf, Encoding, MixBlock, Order, Projection,
+    Activation, Adjust, Attention, Block, Content, ContentOf, Encoding, Initial, MixBlock, Order, Projection,
     SameCluster, Upsample,
 };
 
@@ -26,8 +26,8 @@ admix_api::settings! {
         pub lam_margin: f64 = 0.0,
         /// In the encoder's lesson: how often the mean of the mask is moved to lambda, in [0, 1].
         pub adjust: f64 = 0.0,
-        /// Standard deviation of the initial weights, at least 0.
-        pub init_std: f64 = 0.01,
+        /// How the weights start.
+        pub init: Initial = Initial::Normal(0.01),
         /// Whether the mix hands out `attention`, `value`, `mask_low`, `lambda_encoded`.
         pub extras: bool = false,
     }
@@ -55,7 +55,7 @@ impl AutoMix {
                 lam_margin: self.lam_margin,
                 same_cluster: SameCluster::Keep,
             },
-            init_std: self.init_std,
+            initial: self.init,
             extras: self.extras,
         }
     }

@@ -6,7 +6,7 @@ use admix_api::contract::{Check, Ledger, Promise, Test, ensure};
 
 use super::event::{Event, Record};
 use super::logger::{LoggerConfig, Opening};
-use crate::run::{Accuracy, StartedFrom, Status};
+use crate::run::{Accuracy, ByLambda, MixerReport, StartedFrom, Status};
 use crate::{Error, Result};
 
 const TAKES: &str = "every event is taken";
@@ -19,6 +19,8 @@ pub(super) const PROMISES: &[Promise] =
 /// One event of each kind, with values that are not finite among them.
 pub(super) fn events() -> Vec<Event> {
     let accuracy = Accuracy { top1: 50.0, top5: f64::NAN, loss: f64::NAN, images: 4 };
+    let masks = MixerReport { mask_std: f64::NAN, mean_gap: 0.1, worst_gap: 0.2, losses: None, pairs: 4 };
+    let mixers = BTreeMap::from([("amix".into(), ByLambda::from([("0.5".into(), masks)]))]);
     vec![
         Event::Started {
             folder: "runs/x".into(),
@@ -55,7 +57,7 @@ pub(super) fn events() -> Vec<Event> {
             data_wait: Some(0.5),
             skipped: 1,
         },
-        Event::Evaluated { step: 8, epoch: 2, heads: BTreeMap::from([("one_q".into(), accuracy)]) },
+        Event::Evaluated { step: 8, epoch: 2, heads: BTreeMap::from([("one_q".into(), accuracy)]), mixers },
         Event::Pictured { step: 8, epoch: 2, path: "runs/x/samples/epoch-002.png".into() },
         Event::Saved { path: "runs/x/checkpoints/step-8.safetensors".into(), step: 8 },
         Event::Warning { message: "odd \"text\"\nof two lines".into() },

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::run::{Accuracy, StartedFrom, Status};
+use crate::run::{Accuracy, ByLambda, StartedFrom, Status};
 
 /// Something that happened in a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -76,6 +76,9 @@ pub enum Event {
         epoch: u64,
         /// By head and network: "mix_k".
         heads: BTreeMap<String, Accuracy>,
+        /// The masks of each trained mixer, by lambda.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        mixers: BTreeMap<String, ByLambda>,
     },
     /// A picture was drawn after an evaluation.
     Pictured {

@@ -23,7 +23,7 @@ use super::event::{Event, Record, now};
 use super::logger::{Logger, LoggerConfig, Opening};
 use crate::Result;
 use crate::ranges::expect;
-use crate::run::{Accuracy, Status};
+use crate::run::{Accuracy, ByLambda, MixerReport, Status};
 
 /// The series of the reported accuracy: one name in all runs, so that they can be compared by it.
 const REPORT: &str = "report/top1";
@@ -96,7 +96,9 @@ impl Logger for Board {
     fn take(&mut self, record: &Record) -> Result<()> {
         let (step, values) = match &record.event {
             Event::Train { step, .. } => (*step, trained(&record.event)),
-            Event::Evaluated { step, heads, .. } => (*step, self.evaluated(heads)),
+            Event::Evaluated { step, heads, mixers, .. } => {
+                (*step, self.evaluated(heads).into_iter().chain(masks(mixers)).collect())
+            }
             Event::Pictured { step, path, .. } => (*step, picture(path).into_iter().collect()),
             Event::Ended { step, status: Status::Done } => (*step, vec![hparams::end(record.time)]),
             _ => return Ok(()),
@@ -115,6 +117,17 @@ impl Board {
         let reported = reported.map(|head| Value::scalar(REPORT, head.top1));
         heads.iter().flat_map(of_head).chain(reported).collect()
     }
+}
+
+/// The masks of trained mixers, over all lambdas.
+fn masks(mixers: &BTreeMap<String, ByLambda>) -> impl Iterator<Item = Value> {
+    mixers.iter().flat_map(|(name, by_lambda)| {
+        let report = MixerReport::mean(by_lambda);
+        let losses = report.losses.map(|of| [("loss", of.loss_mixed), ("loss_mixup", of.loss_mixup)]);
+        let of_mask = [("std", report.mask_std), ("gap", report.mean_gap)];
+        let all = of_mask.into_iter().chain(losses.into_iter().flatten());
+        all.map(move |(what, value)| Value::scalar(format!("mask/{what}/{name}"), value))
+    })
 }
 
 /// The averages of a stretch of training.
@@ -149,6 +162,8 @@ fn picture(path: &Path) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
+
+    use crate::run::MixLosses;
 
     use super::decoder::{Shown, bytes, display, fields, number, text};
     use super::*;
@@ -198,7 +213,10 @@ mod tests {
 
     fn evaluated(step: u64, top1: f64) -> Event {
         let accuracy = Accuracy { top1, top5: 90.0, loss: 1.5, images: 4 };
-        Event::Evaluated { step, epoch: 1, heads: BTreeMap::from([("one_q".into(), accuracy)]) }
+        let losses = Some(MixLosses { loss_mixed: 1.25, loss_mixup: 0.75 });
+        let masks = MixerReport { mask_std: 0.125, mean_gap: 0.25, worst_gap: 0.5, losses, pairs: 4 };
+        let mixers = BTreeMap::from([("amix".into(), ByLambda::from([("0.5".into(), masks)]))]);
+        Event::Evaluated { step, epoch: 1, heads: BTreeMap::from([("one_q".into(), accuracy)]), mixers }
     }
 
     fn tell(logger: &mut dyn Logger, events: impl IntoIterator<Item = Event>) {
@@ -226,6 +244,10 @@ mod tests {
         let wanted = [
             ("loss/one", 4, 2.5),
             ("lr/net", 4, 0.1),
+            ("mask/gap/amix", 8, 0.25),
+            ("mask/loss/amix", 8, 1.25),
+            ("mask/loss_mixup/amix", 8, 0.75),
+            ("mask/std/amix", 8, 0.125),
             ("report/top1", 8, 50.0),
             ("test/loss/one_q", 8, 1.5),
             ("test/top1/one_q", 8, 50.0),

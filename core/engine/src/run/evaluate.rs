@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use admix_data::{Dataset, Pass, Split};
-use admix_torch::{Group, Kind, Reduction, Tensor};
-use serde::{Deserialize, Serialize};
+use admix_torch::{Group, Kind, Tensor};
 
 use crate::recipe::Recipe;
 use crate::run::accuracy::Accuracy;
@@ -138,83 +137,4 @@ pub fn reestimate(session: &Session, dataset: &Dataset, recipe: &Recipe) -> Resu
         }
     }
     Ok(())
-}
-
-/// How a mixer's masks look and how hard its images are, on the test set.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct MixerReport {
-    /// Standard deviation of mask values within a mask, mean over masks. 0 for a constant mask.
-    pub mask_std: f64,
-    /// Mean over batches of |batch mean of the mask - lambda|.
-    pub mean_gap: f64,
-    /// The largest of these gaps.
-    pub worst_gap: f64,
-    /// Mixup cross-entropy of the momentum network on the mixer's images.
-    pub loss_mixed: f64,
-    /// The same on MixUp images at the same lambdas and partners.
-    pub loss_mixup: f64,
-    /// Pairs measured.
-    pub pairs: usize,
-}
-
-/// Measures a mixer with masks against MixUp, over the test set, networks in evaluation mode.
-///
-/// # Errors
-/// No such mixer, no mask, no head of this name.
-pub fn mixer_report(
-    session: &mut Session,
-    dataset: &Dataset,
-    mixer: &str,
-    head: &str,
-    lambdas: &[f64],
-) -> Result<MixerReport> {
-    let total = dataset.len(Split::Test);
-    let per = 500.min(total);
-    let (mut std, mut gaps, mut mixed, mut plain, mut pairs) = (0.0, Vec::new(), 0.0, 0.0, 0);
-    let streams = session.world().streams;
-    for (index, start) in (0..total).step_by(per).enumerate() {
-        let n = per.min(total - start);
-        let batch = dataset.clean_batch(Split::Test, start, n)?;
-        let lambda = lambdas[index % lambdas.len()];
-        let partner = streams.draws("mixer_report", mixer, 0, index as u64).permutation(n);
-        let mut draws = streams.draws("mixer_report", mixer, 1, index as u64);
-        let plan = session.plan_for(mixer, &batch.images, lambda, &partner, &mut draws)?;
-        let report = session.mix(mixer, &batch.images, &batch.labels, &plan)?;
-        let mask =
-            report.mask.ok_or_else(|| Error::Input(format!("mixer `{mixer}` has no mask to measure")))?;
-        let _guard = admix_torch::no_grad();
-        let per_mask = mask.f_flatten(1, -1)?.f_std_dim(1i64, false, false)?;
-        std += per_mask.f_sum(Kind::Double)?.f_double_value(&[])?;
-        gaps.push((mask.f_mean(Kind::Double)?.f_double_value(&[])? - lambda).abs());
-        let partner = report
-            .partner
-            .ok_or_else(|| Error::Input(format!("mixer `{mixer}` has no partners to compare MixUp with")))?;
-        let theirs = batch.images.f_index_select(0, &partner)?;
-        let mixup = batch.images.f_mul_scalar(lambda)?.f_add(&theirs.f_mul_scalar(1.0 - lambda)?)?;
-        let other = batch.labels.f_index_select(0, &partner)?;
-        let world = session.world();
-        let net = world.nets.iter().find(|n| !n.trained).or(world.nets.first());
-        let net = net.ok_or_else(|| Error::Input("there is no network".into()))?;
-        let loss = |images: &Tensor| -> Result<f64> {
-            let map = net.network.backbone().forward(images, &admix_models::Pass::EVALUATE)?;
-            let logits = net.network.forward_head(head, &map, false)?;
-            let sum = |labels: &Tensor| -> Result<f64> {
-                let loss = logits.f_cross_entropy_loss::<Tensor>(labels, None, Reduction::Sum, -100, 0.0)?;
-                Ok(loss.f_double_value(&[])?)
-            };
-            Ok(lambda * sum(&batch.labels)? + (1.0 - lambda) * sum(&other)?)
-        };
-        mixed += loss(&report.images)?;
-        plain += loss(&mixup)?;
-        pairs += n;
-    }
-    let count = pairs.max(1) as f64;
-    Ok(MixerReport {
-        mask_std: std / count,
-        mean_gap: gaps.iter().sum::<f64>() / gaps.len().max(1) as f64,
-        worst_gap: gaps.iter().copied().fold(0.0, f64::max),
-        loss_mixed: mixed / count,
-        loss_mixup: plain / count,
-        pairs,
-    })
 }

@@ -10,7 +10,9 @@ mod header;
 mod images;
 mod init;
 mod lock;
+mod measure_mixers;
 mod metrics;
+mod mixer_report;
 mod pending;
 mod probe;
 mod shown;
@@ -39,12 +41,14 @@ use crate::{Error, Result, bundled};
 pub use accuracy::{Accuracy, HeadAccuracy};
 pub use checkpoint::Checkpoint;
 pub use context::RunContext;
-pub use evaluate::{MixerReport, evaluate, mixer_report, reestimate, reestimates};
+pub use evaluate::{evaluate, reestimate, reestimates};
 pub use facts::RunFacts;
 pub use folder::{FolderState, RunFolder};
 pub use header::Header;
 pub use images::Images;
+pub use measure_mixers::mixer_report;
 pub use metrics::{History, Summary};
+pub use mixer_report::{ByLambda, LAMBDAS, MixLosses, MixerReport};
 pub use probe::{
     AfterEpoch, Features, Knn, Linear, LinearAugment, LinearCached, LinearPreset, Measured, Probe,
     ProbeChoice, TrainPass, measure, probes,

@@ -14,6 +14,7 @@ use crate::run::evaluate::evaluate;
 use crate::run::facts::{RunFacts, describe};
 use crate::run::header::Header;
 use crate::run::images::Images;
+use crate::run::measure_mixers::{dead, trained_mixers};
 use crate::run::metrics::Summary;
 use crate::run::pending::{Pending, last_good};
 use crate::run::probe::probes;
@@ -314,8 +315,19 @@ fn evaluation(run: &mut Run) -> Result<bool> {
     let _here = trail::enter(format_args!("the evaluation after it"));
     let mut heads = evaluate(&mut run.session, &run.dataset, &run.recipe, run.context.group.as_deref())?;
     heads.extend(probes(&run.session, &run.dataset, &run.recipe)?);
+    // Process 0 has the output, and what it measures here moves nothing.
+    let mixers = match run.context.writes() {
+        true => trained_mixers(&mut run.session, &run.dataset, &run.recipe)?,
+        false => Default::default(),
+    };
     let clock = run.session.clock();
-    let event = Event::Evaluated { step: clock.step, epoch: clock.epoch, heads: heads.clone() };
+    let before = run.history.evaluations.last().map_or(0, |(epoch, _)| *epoch);
+    for (name, report) in &mixers {
+        if let Some(message) = dead(name, report, before, clock) {
+            run.context.loggers.warn(message);
+        }
+    }
+    let event = Event::Evaluated { step: clock.step, epoch: clock.epoch, heads: heads.clone(), mixers };
     run.context.loggers.tell(event)?;
     let reported = run.recipe.reported();
     run.history.evaluations.push((clock.epoch, heads));

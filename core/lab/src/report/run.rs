@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use admix_engine::{Event, FolderState, RunFacts, RunFolder};
+use admix_engine::{Event, FolderState, MixerReport, RunFacts, RunFolder};
 use anyhow::Result;
 
 use super::spans::{self, Span};
@@ -105,8 +105,8 @@ fn logged(root: &Path) -> Vec<String> {
 type Lines = BTreeMap<String, Vec<(f64, f64, f64)>>;
 
 fn figures(folder: &RunFolder) -> Result<Vec<(String, String)>> {
-    let (mut accuracy, mut losses, mut rates, mut momentum, mut speed) =
-        (Lines::new(), Lines::new(), Lines::new(), Lines::new(), Lines::new());
+    let [mut accuracy, mut losses, mut masks, mut rates, mut momentum, mut speed] =
+        [(); 6].map(|()| Lines::new());
     let put = |lines: &mut Lines, name: &str, x: u64, y: f64| {
         if y.is_finite() {
             lines.entry(name.to_owned()).or_default().push((x as f64, y, 0.0));
@@ -114,7 +114,10 @@ fn figures(folder: &RunFolder) -> Result<Vec<(String, String)>> {
     };
     for record in folder.records().unwrap_or_default() {
         match record.event {
-            Event::Evaluated { epoch, heads, .. } => {
+            Event::Evaluated { epoch, heads, mixers, .. } => {
+                for (name, report) in &mixers {
+                    put(&mut masks, name, epoch, MixerReport::mean(report).mask_std);
+                }
                 heads.iter().for_each(|(name, head)| put(&mut accuracy, name, epoch, head.top1));
             }
             Event::Train { step, losses: terms, lr, momentum: follows, images_per_s, .. } => {
@@ -129,6 +132,7 @@ fn figures(folder: &RunFolder) -> Result<Vec<(String, String)>> {
     let all = [
         ("Accuracy", "epoch", PERCENT, accuracy),
         ("Losses", "step", "mean of each term, before weighting", losses),
+        ("Masks", "epoch", "standard deviation within a mask", masks),
         ("Learning rate", "step", "learning rate", rates),
         ("Momentum", "step", "momentum of the first pair", momentum),
         ("Throughput", "step", "images per second", speed),

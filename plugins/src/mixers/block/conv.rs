@@ -2,6 +2,8 @@
 
 use admix_api::prelude::*;
 
+use super::initial::Initial;
+
 /// A 1x1 convolution.
 #[derive(Debug)]
 pub(super) struct Conv {
@@ -12,9 +14,16 @@ pub(super) struct Conv {
 }
 
 impl Conv {
-    /// `path.weight` from N(0, std^2), and `path.bias` of zeros if `biased` says so.
-    pub(super) fn new(path: &Path, out: i64, channels: i64, biased: Biased, std: f64) -> Result<Self> {
-        let weight = path.parameter("weight", &[out, channels, 1, 1], Init::Normal(std), Hints::default())?;
+    /// `path.weight` as `initial` says, and `path.bias` of zeros if `biased` says so.
+    pub(super) fn new(
+        path: &Path,
+        out: i64,
+        channels: i64,
+        biased: Biased,
+        initial: Initial,
+    ) -> Result<Self> {
+        let init = Init::Normal(initial.std(channels));
+        let weight = path.parameter("weight", &[out, channels, 1, 1], init, Hints::default())?;
         let bias = match biased {
             Biased::Yes => Some(path.parameter("bias", &[out], Init::Constant(0.0), Hints::default())?),
             Biased::No => None,

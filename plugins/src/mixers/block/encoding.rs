@@ -7,6 +7,8 @@ use admix_api::prelude::*;
 pub enum Gamma {
     /// A trained scalar that starts at 0, is kept in [0, 1] and has no weight decay (the paper).
     Learnable,
+    /// The same, but it starts at this number, in [0, 1].
+    LearnableFrom(f64),
     /// A fixed number (the authors' code: 1).
     Constant(f64),
 }
@@ -77,9 +79,10 @@ impl Encoder {
             Encoding::Scale(Gamma::Constant(value), rescale) => {
                 Encoder::Scale(Strength::Constant(value), rescale)
             }
-            Encoding::Scale(Gamma::Learnable, rescale) => {
+            Encoding::Scale(gamma @ (Gamma::Learnable | Gamma::LearnableFrom(_)), rescale) => {
+                let start = if let Gamma::LearnableFrom(start) = gamma { start } else { 0.0 };
                 let hints = Hints { weight_decay: false };
-                let gamma = path.parameter("gamma", &[], Init::Constant(0.0), hints)?;
+                let gamma = path.parameter("gamma", &[], Init::Constant(start), hints)?;
                 Encoder::Scale(Strength::Learnable(gamma), rescale)
             }
         })

@@ -15,7 +15,8 @@ use admix_api::prelude::*;
 
 use super::adjust::{Adjust, SameCluster};
 use super::conv::conv;
-use super::encoding::{Encoder, Encoding};
+use super::encoding::{Encoder, Encoding, Gamma};
+use super::initial::Initial;
 use super::projection::{Attention, Projection, Projections, Side};
 use super::upsample::Upsample;
 use super::value::{Activation, Branch, BranchSettings, Content, ContentOf};
@@ -60,8 +61,8 @@ pub struct Block {
     pub upsample: Upsample,
     /// What is done to the mask of an image that trains the encoder only.
     pub adjust: Adjust,
-    /// Standard deviation of the initial weights.
-    pub init_std: f64,
+    /// The spread of the initial weights.
+    pub initial: Initial,
     /// Whether inner maps are handed out.
     pub extras: bool,
 }
@@ -79,10 +80,10 @@ impl Block {
     /// A value out of range.
     pub fn validate(&self) -> Result<()> {
         within("dropout", self.dropout, 0.0, 0.99)?;
-        at_least("init_std", self.init_std, 0.0)?;
+        self.initial.validate()?;
         at_least("stage", self.stage as f64, 1.0)?;
         if let Encoding::Scale(gamma, rescale) = self.encoding {
-            if let super::Gamma::Constant(value) = gamma {
+            if let Gamma::LearnableFrom(value) | Gamma::Constant(value) = gamma {
                 within("gamma", value, 0.0, 1.0)?;
             }
             if let super::Rescale::Polynomial(k) = rescale {
@@ -124,11 +125,10 @@ impl MixBlock {
             Projection::Shared => &[settings.shared_name],
             Projection::Separate => &["query", "key"],
         };
-        let std = settings.init_std;
-        let projections = Projections::new(path, names, settings.attention, seen, std)?;
-        let Block { content, activation, dropout, .. } = settings;
+        let Block { content, activation, dropout, initial, .. } = settings;
+        let projections = Projections::new(path, names, settings.attention, seen, initial)?;
         let branch =
-            Branch::new(&path.sub("value"), seen, BranchSettings { content, activation, dropout, std })?;
+            Branch::new(&path.sub("value"), seen, BranchSettings { content, activation, dropout, initial })?;
         Ok(Self { settings, encoder, projections, branch, channels, train: true })
     }
 

@@ -9,6 +9,7 @@ use std::ops::Range;
 use admix_api::prelude::*;
 
 use super::conv::{Biased, Conv};
+use super::initial::Initial;
 
 /// What a position attends to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -62,7 +63,7 @@ impl Projections {
         names: &[&str],
         attention: Attention,
         (channels, planes): (i64, i64),
-        std: f64,
+        initial: Initial,
     ) -> Result<Self> {
         let width = channels / 2;
         let seen = match attention {
@@ -71,7 +72,7 @@ impl Projections {
         };
         let convs = names
             .iter()
-            .map(|name| Conv::new(&path.sub(name), width, seen, Biased::Yes, std))
+            .map(|name| Conv::new(&path.sub(name), width, seen, Biased::Yes, initial))
             .collect::<Result<_>>()?;
         Ok(Self { attention, convs, channels, width })
     }

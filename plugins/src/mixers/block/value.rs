@@ -3,6 +3,7 @@
 use admix_api::prelude::*;
 
 use super::conv::{Biased, Conv, conv};
+use super::initial::Initial;
 use super::projection::{Side, side};
 
 /// How content is modelled.
@@ -63,18 +64,18 @@ pub(super) struct BranchSettings {
     pub(super) content: Content,
     pub(super) activation: Activation,
     pub(super) dropout: f64,
-    pub(super) std: f64,
+    pub(super) initial: Initial,
 }
 
 impl Branch {
     /// `channels` of the map and `planes` constant ones beside it.
     pub(super) fn new(path: &Path, (channels, planes): (i64, i64), of: BranchSettings) -> Result<Self> {
         if of.content == Content::Linear {
-            let first = Conv::new(path, 1, channels + planes, Biased::Yes, of.std)?;
+            let first = Conv::new(path, 1, channels + planes, Biased::Yes, of.initial)?;
             return Ok(Self { first, channels, rest: None });
         }
         let width = channels / 2;
-        let first = Conv::new(&path.sub("fc0"), width, channels + planes, Biased::No, of.std)?;
+        let first = Conv::new(&path.sub("fc0"), width, channels + planes, Biased::No, of.initial)?;
         let bn = path.sub("bn");
         let norm = Norm {
             weight: bn.parameter("weight", &[width], Init::Constant(1.0), Hints::default())?,
@@ -82,7 +83,7 @@ impl Branch {
             mean: bn.buffer("running_mean", &[width], 0.0)?,
             var: bn.buffer("running_var", &[width], 1.0)?,
         };
-        let last = Conv::new(&path.sub("fc1"), 1, width, Biased::No, of.std)?;
+        let last = Conv::new(&path.sub("fc1"), 1, width, Biased::No, of.initial)?;
         let rest = Some(Rest { norm, activation: of.activation, last, dropout: of.dropout });
         Ok(Self { first, channels, rest })
     }
