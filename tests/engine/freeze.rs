@@ -65,26 +65,33 @@ fn a_frozen_group_keeps_every_bit_of_its_parameters_and_momenta_for_the_step() {
     }
 }
 
+/// In which of four steps the mixer of AMix learns.
+fn steps_that_teach(recipe: &str, script: &str) -> Vec<i64> {
+    let mut session = session(recipe, script, 4).expect("a session");
+    let teaches = |number: &i64| {
+        let before = copies(&session);
+        step(&mut session, *number, Execution::Direct);
+        let moved = differing(&before, &session.tensors());
+        assert!(moved.iter().any(|name| name == "net.q.backbone.conv1.weight"));
+        moved.iter().any(|name| name.starts_with("mixer.amix.") && is_trained(name))
+    };
+    (0..4).filter(teaches).collect()
+}
+
 #[test]
 fn the_clock_can_say_when_a_mixer_begins_to_learn() {
     let (script, _) = bundled::script("amix").expect("the bundled script");
-    let attempt = script.find("    // k is frozen").expect("the attempt");
-    let rest = script.find("    t.learn(#{ one:").expect("the clean pass");
-    let warm = format!(
-        "{}    let warm = t.step < 2;\n    if warm {{ t.freeze(\"amix\"); }} else {{\n{}    }}\n{}",
-        &script[..attempt],
-        &script[attempt..rest],
-        &script[rest..]
-    );
-    let mut session = session(AMIX, &warm, 4).expect("a session");
-    for number in 0..4 {
-        let before = copies(&session);
-        step(&mut session, number, Execution::Direct);
-        let moved = differing(&before, &session.tensors());
-        let of_mixer = moved.iter().any(|name| name.starts_with("mixer.amix.") && is_trained(name));
-        assert_eq!(of_mixer, number >= 2, "step {number}");
-        assert!(moved.iter().any(|name| name == "net.q.backbone.conv1.weight"));
-    }
+    let every = "t.step % t.param(\"attempt_every\").to_int() == 0";
+    assert!(script.contains(every), "{script}");
+    assert_eq!(steps_that_teach(AMIX, &script.replace(every, "t.step >= 2")), [2, 3]);
+}
+
+#[test]
+fn amix_can_learn_in_some_steps_from_a_part_of_the_batch_and_the_features_of_q() {
+    let (script, _) = bundled::script("amix").expect("the bundled script");
+    let params = r#"params: {"attempt_every": 2, "attempt_parts": 2, "features_of": "q"}, mixers:"#;
+    assert_eq!(steps_that_teach(&AMIX.replacen("mixers:", params, 1), script), [0, 2]);
+    assert_eq!(steps_that_teach(AMIX, script), [0, 1, 2, 3]);
 }
 
 #[track_caller]
