@@ -12,7 +12,7 @@ use crate::session::Session;
 use crate::{Error, Result};
 
 /// Pairs for each lambda that an evaluation within a run measures.
-const PAIRS_WHILE_TRAINING: usize = 200;
+const PAIRS_WHILE_TRAINING: usize = 100;
 /// So few steps teach a mixer nothing.
 const FEW_STEPS: u64 = 100;
 /// A mask of a smaller standard deviation is constant to the eye.
