@@ -65,33 +65,47 @@ fn a_frozen_group_keeps_every_bit_of_its_parameters_and_momenta_for_the_step() {
     }
 }
 
-/// In which of four steps the mixer of AMix learns.
-fn steps_that_teach(recipe: &str, script: &str) -> Vec<i64> {
+/// In which of four steps the mixer of AMix learns, and from how many images; in which steps k sees images.
+fn lessons(recipe: &str, script: &str) -> (Vec<(i64, i64)>, Vec<i64>) {
     let mut session = session(recipe, script, 4).expect("a session");
-    let teaches = |number: &i64| {
+    let (mut taught, mut seen) = (Vec::new(), Vec::new());
+    for number in 0..4 {
         let before = copies(&session);
-        step(&mut session, *number, Execution::Direct);
+        let report = step(&mut session, number, Execution::Direct);
         let moved = differing(&before, &session.tensors());
         assert!(moved.iter().any(|name| name == "net.q.backbone.conv1.weight"));
-        moved.iter().any(|name| name.starts_with("mixer.amix.") && is_trained(name))
-    };
-    (0..4).filter(teaches).collect()
+        let of_mixer = moved.iter().any(|name| name.starts_with("mixer.amix.") && is_trained(name));
+        assert_eq!(of_mixer, report.mixes.contains_key("attempt"), "step {number}");
+        taught.extend(report.mixes.get("attempt").map(|mix| (number, mix.images.size()[0])));
+        seen.extend(moved.iter().any(|name| name == "net.k.backbone.bn1.running_mean").then_some(number));
+    }
+    (taught, seen)
 }
 
 #[test]
 fn the_clock_can_say_when_a_mixer_begins_to_learn() {
     let (script, _) = bundled::script("amix").expect("the bundled script");
-    let every = "t.step % t.param(\"attempt_every\").to_int() == 0";
+    let every = "t.step % at_least_one(t, \"attempt_every\") == 0";
     assert!(script.contains(every), "{script}");
-    assert_eq!(steps_that_teach(AMIX, &script.replace(every, "t.step >= 2")), [2, 3]);
+    assert_eq!(lessons(AMIX, &script.replace(every, "t.step >= 2")).0, [(2, 8), (3, 8)]);
 }
 
 #[test]
 fn amix_can_learn_in_some_steps_from_a_part_of_the_batch_and_the_features_of_q() {
     let (script, _) = bundled::script("amix").expect("the bundled script");
-    let params = r#"params: {"attempt_every": 2, "attempt_parts": 2, "features_of": "q"}, mixers:"#;
-    assert_eq!(steps_that_teach(&AMIX.replacen("mixers:", params, 1), script), [0, 2]);
-    assert_eq!(steps_that_teach(AMIX, script), [0, 1, 2, 3]);
+    let less = |params: &str| AMIX.replacen("mixers:", &format!("params: {{{params}}}, mixers:"), 1);
+    let all = r#""attempt_every": 2, "attempt_parts": 2, "features_of": "q""#;
+    assert_eq!(lessons(&less(all), script), (vec![(0, 4), (2, 4)], vec![0, 2]));
+    assert_eq!(lessons(AMIX, script).0, [(0, 8), (1, 8), (2, 8), (3, 8)]);
+    for name in ["attempt_every", "attempt_parts"] {
+        for wrong in ["0.0", "1.5"] {
+            let message = session(&less(&format!("{name:?}: {wrong}")), script, 4)
+                .and_then(|mut session| session.step(batch(0, 8)))
+                .expect_err("refused")
+                .to_string();
+            assert!(message.contains(&format!("params.{name} is {wrong}, expected a whole")), "{message}");
+        }
+    }
 }
 
 #[track_caller]

@@ -77,9 +77,9 @@ pub(super) fn dead(mixer: &str, report: &ByLambda, before: u64, clock: Clock) ->
         _ => "the run",
     };
     Some(format!(
-        "after {part} the masks of mixer `{mixer}` are still constant (standard deviation at most {most:.4}), so it blends \
-         images as MixUp does, by a lambda of its own: train longer, raise its learning rate (`groups.{mixer}.lr`), or start from \
-         larger weights (`mixers.{mixer}.init`)"
+        "after {part} the masks of mixer `{mixer}` are still constant (standard deviation at most {most:.4}), so its mixes are blends \
+         whose shares do not follow lambda: train longer, raise `groups.{mixer}.lr`, or give AMix or AutoMix larger first weights, \
+         `mixers.{mixer}.init=FanIn(2.0)`"
     ))
 }
 
@@ -98,7 +98,7 @@ fn at_lambda(
     let head = recipe.heads.iter().find(|name| *name == "mix").or(recipe.heads.last());
     let head = head.filter(|_| dataset.info().classes > 0);
     let (mut std, mut gaps, mut pairs) = (0.0, Vec::new(), 0);
-    let mut losses = MixLosses { loss_mixed: 0.0, loss_mixup: 0.0 };
+    let mut losses: Option<MixLosses> = None;
     let streams = session.world().streams;
     for (index, start) in (0..total).step_by(per).enumerate() {
         let n = per.min(total - start);
@@ -131,16 +131,19 @@ fn at_lambda(
             };
             Ok(lambda * sum(&labels)? + (1.0 - lambda) * sum(&other)?)
         };
-        losses.loss_mixed += loss(&report.images)?;
-        losses.loss_mixup += loss(&mixup)?;
+        let sums = losses.get_or_insert(MixLosses { loss_mixed: 0.0, loss_mixup: 0.0 });
+        sums.loss_mixed += loss(&report.images)?;
+        sums.loss_mixup += loss(&mixup)?;
     }
     let count = pairs.max(1) as f64;
-    let MixLosses { loss_mixed, loss_mixup } = losses;
     Ok(Some(MixerReport {
         mask_std: std / count,
         mean_gap: gaps.iter().sum::<f64>() / gaps.len().max(1) as f64,
         worst_gap: gaps.iter().copied().fold(0.0, f64::max),
-        losses: head.map(|_| MixLosses { loss_mixed: loss_mixed / count, loss_mixup: loss_mixup / count }),
+        losses: losses.map(|sums| MixLosses {
+            loss_mixed: sums.loss_mixed / count,
+            loss_mixup: sums.loss_mixup / count,
+        }),
         pairs,
     }))
 }

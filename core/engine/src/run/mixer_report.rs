@@ -24,7 +24,7 @@ pub struct MixerReport {
     #[serde(deserialize_with = "null_is_not_a_number")]
     pub worst_gap: f64,
     /// Mixup cross-entropy of the momentum network on the mixer's images, and on MixUp images at the same lambdas and
-    /// partners; absent where there are no heads or no classes.
+    /// partners; absent where there are no heads, no classes or no pairs.
     #[serde(flatten)]
     pub losses: Option<MixLosses>,
     /// Pairs measured.
