@@ -2,6 +2,7 @@
 //!
 //! | file | what it measures or holds |
 //! |---|---|
+//! | `exchange` | what it costs processes to make one of their gradients |
 //! | `floor` | the passes over a network that training steps are made of |
 //! | `mixers` | what mixers do to a batch |
 //! | `scripts` | a mixer as a script against the same operations from Rust |
@@ -12,6 +13,7 @@
 //! | `in_turn` | timing several calls alternately |
 
 mod comixup;
+mod exchange;
 mod floor;
 mod in_turn;
 mod library;
@@ -53,6 +55,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Time what processes exchange in a step, by its size.
+    Exchange(exchange::ExchangeArgs),
     /// Time the passes of a recipe's network, of which its steps are made.
     Floor(floor::FloorArgs),
     /// Time the scripted CutMix against the same tensor operations called from Rust, on tiny images.
@@ -75,6 +79,7 @@ fn start() -> ExitCode {
     let cli = Cli::parse();
     libraries::remember(&cli.libraries);
     let outcome = log::start(&cli.log, cli.log_format, None).and_then(|()| match &cli.command {
+        Command::Exchange(args) => exchange::exchange(args),
         Command::Floor(args) => floor::floor(args),
         Command::Scripts(args) => scripts::scripts(args),
         Command::Library(args) => library::library(args),

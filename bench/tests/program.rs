@@ -87,3 +87,10 @@ fn what_mixers_cost_is_told_for_every_batch() {
     }
     is_refused(&compute(&["mixers", "--mixer", "mixip"]), &["mixip", "mixup"]);
 }
+
+#[test]
+fn the_exchange_of_a_bucket_is_timed_for_the_smallest_and_the_largest() {
+    let rows = rows(&compute(&["exchange", "--rounds", "1", "--format", "json"]));
+    assert_eq!(rows.iter().filter_map(|row| row["bytes"].as_u64()).collect::<Vec<_>>(), [1 << 10, 64 << 20]);
+    assert!(rows.iter().all(|row| row["ms"].as_f64() > Some(0.0)), "{rows:?}");
+}

@@ -180,6 +180,7 @@ pub fn guarded(start: fn() -> ExitCode) -> ExitCode {
     std::panic::set_hook(Box::new(failure::tell_panic));
     // Without it the program works as well.
     let _ = admix_torch::tell_crashes();
+    admix_torch::end_without_teardown();
     // A file that reaches `ulimit -f` shall be an error of the write, not the end of the program.
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::<AtomicBool>::default());
     // The hook has told what happened; the exit code must not be Rust's 101.

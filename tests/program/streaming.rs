@@ -155,8 +155,12 @@ fn broken_files_that_were_passed_over_count_after_a_resume_too() {
     let named = |text: &str| text.matches("stands in for it").count();
     assert!(named(&outcome.stderr) < 5, "{}", outcome.stderr);
 
-    // One that ends a run ends it after a stop as well, though each part alone stays below the limit.
     let told = ["5 of 40 files are broken, more than `data.broken` allows (0.1)"];
+    // Two processes find less than the limit each; a checkpoint counts what both found.
+    let outcome = run("both", &[&few[..], &["--processes", "2"]].concat());
+    outcome.refused(2, &[told[0], "the state is saved in both/checkpoints"]);
+
+    // One that ends a run ends it after a stop as well, though each part alone stays below the limit.
     run("ends", &few).refused(2, &told);
     let steps = |steps: &'static str| ["--max-steps", steps];
     for many in ["2", "4", "6", "8"] {

@@ -1,6 +1,7 @@
 //! `bench`: timings of programs against each other and against their limits.
 
 mod contest;
+mod exchange;
 mod floor;
 mod gpu;
 mod limits;
@@ -31,7 +32,8 @@ pub enum BenchCommand {
     Floor(floor::FloorArgs),
     /// Compare the most memory that steps need with that of a step that mixes nothing.
     Memory(memory::MemoryArgs),
-    /// Train with one process and with several, and with one that accumulates: images/s, the exchange, the losses.
+    /// Train with one process and with several, and with one that accumulates: images/s, the exchange, the losses;
+    /// estimate the exchange of 2, 8 and 64 processes.
     Processes(processes::ProcessesArgs),
     /// Measure all that is promised of a GPU, against PyTorch eager and compiled; fails on a miss.
     Gpu(gpu::GpuArgs),

@@ -162,6 +162,14 @@ impl Dataset {
         }
     }
 
+    /// Fails where these are more files of a streamed split than `data.broken` lets a run pass over.
+    ///
+    /// # Errors
+    /// Names one of them and how many there are.
+    pub fn allow(&self, broken: &Broken) -> Result<()> {
+        self.stream.as_ref().map_or(Ok(()), |stream| stream.allow(broken))
+    }
+
     /// One batch of an epoch in all its views. Each view has a stream of draws of its own, named by its number (the first
     /// has no name), so that another number of views changes none of them.
     ///

@@ -96,9 +96,16 @@ pub fn grad_norm(grads: &[Tensor]) -> Result<Tensor> {
 pub fn clip_grad_norm(grads: &[Tensor], most: f64) -> Result<()> {
     let norm = grad_norm(grads)?;
     let factor = norm.f_add_scalar(1e-6)?.f_reciprocal()?.f_mul_scalar(most)?.f_clamp_max(1.0)?;
-    let grads = handles(grads);
+    scale_all(grads, &factor)
+}
+
+/// Multiplies all tensors in place and without a graph by one value on their device.
+///
+/// Errors: integers, another device.
+pub fn scale_all(tensors: &[Tensor], factor: &Tensor) -> Result<()> {
+    let tensors = handles(tensors);
     // SAFETY: the list has the length passed, borrowed for the call.
-    check(unsafe { shim::admix_scale_all(grads.len(), grads.as_ptr(), handle(&factor)) })
+    check(unsafe { shim::admix_scale_all(tensors.len(), tensors.as_ptr(), handle(factor)) })
 }
 
 /// Sets `found_inf` (one float32 on the gradients' device) to 1 if any value is infinite or NaN; else leaves

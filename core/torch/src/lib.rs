@@ -69,11 +69,12 @@ pub use cuda::{Wanted, cuda_peak_bytes, open_cuda, reset_cuda_peak, set_tf32, sy
 pub use cuda_state::CudaState;
 pub use download::{Download, all_on_host};
 pub use ema::{copy_all, copy_where, ema};
+pub use end::end_without_teardown;
 pub use error::{Error, Result, first_words};
 pub use exit::ForbidExit;
 pub use grads::{
-    backward, backward_keep, clear_grads, clip_grad_norm, grad_norm, grad_of, gradients, nonfinite, set_grad,
-    take_grads,
+    backward, backward_keep, clear_grads, clip_grad_norm, grad_norm, grad_of, gradients, nonfinite,
+    scale_all, set_grad, take_grads,
 };
 pub use graphs::{CudaGraphs, DeviceTimer, FailOnSyncs, GraphId, synchronize_cuda};
 pub use group::{Group, GroupError, LARGEST_BUCKET, Membership};

@@ -98,7 +98,7 @@ impl Part {
 pub fn run(repo: &Repo, args: &GpuArgs) -> Result<()> {
     let (admix, bench) = programs(repo, args.admix.as_deref())?;
     let parts = if args.only.is_empty() { Part::value_variants() } else { &args.only[..] };
-    if args.bundle.is_some() || parts.contains(&Part::Floor) {
+    if args.bundle.is_some() || parts.iter().any(|part| matches!(part, Part::Floor | Part::Processes)) {
         ensure!(bench.is_file(), "there is no {}: it must lie beside admix", bench.display());
     }
     if let Some(folder) = &args.bundle {
@@ -141,7 +141,7 @@ pub fn run(repo: &Repo, args: &GpuArgs) -> Result<()> {
                 Ok(floor::measure(repo, [&admix, &bench], &args.options, &ask, clock))
             }
             Part::Precision => precision(repo, &admix, args, device, clock),
-            Part::Processes => processes(repo, &admix, args, device),
+            Part::Processes => processes(repo, [&admix, &bench], args, device),
         };
         match outcome {
             Ok((text, found)) => {
@@ -174,7 +174,7 @@ impl GpuArgs {
     }
 }
 
-fn processes(repo: &Repo, admix: &Path, args: &GpuArgs, device: &str) -> Result<(String, Vec<Row>)> {
+fn processes(repo: &Repo, programs: [&Path; 2], args: &GpuArgs, device: &str) -> Result<(String, Vec<Row>)> {
     let gpus = processes::gpus();
     if device != "cpu" && gpus < 2 {
         return Ok((
@@ -184,8 +184,9 @@ fn processes(repo: &Repo, admix: &Path, args: &GpuArgs, device: &str) -> Result<
     }
     let overrides = if args.rehearse { words("model.width=0.125 data.toy.size=16") } else { Vec::new() };
     let steps = if args.rehearse { 8 } else { 200 };
-    let ask = processes::Ask { device, processes: 2, steps, overrides };
-    Ok((String::new(), processes::measure(repo, admix, &ask)?))
+    let ask =
+        processes::Ask { device, processes: 2, steps, overrides, bandwidths: processes::BANDWIDTHS.to_vec() };
+    Ok((String::new(), processes::measure(repo, programs, &ask)?))
 }
 
 fn precision(

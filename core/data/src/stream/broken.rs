@@ -29,6 +29,18 @@ fn limit() -> f64 {
 
 admix_api::plain!(BrokenFiles);
 
+impl BrokenFiles {
+    /// Says so where more of so many files are broken than may be passed over.
+    pub(crate) fn excess(self, broken: usize, of: usize) -> Option<String> {
+        match self {
+            Self::Skip { limit } if broken as f64 > limit * of as f64 => {
+                Some(format!("{broken} of {of} files are broken, more than `data.broken` allows ({limit})"))
+            }
+            _ => None,
+        }
+    }
+}
+
 /// Files of a split that were found broken or flawed, each told of once.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
@@ -54,16 +66,14 @@ impl Found {
 
     /// Notes that file `at` of `of` is passed over; an error where the limit does not allow it.
     pub(crate) fn skip(&self, fault: Fault, at: usize, of: usize, rule: BrokenFiles) -> Result<(), Fault> {
-        let (Fault::Broken { path, why }, BrokenFiles::Skip { limit }) = (&fault, rule) else {
+        let (Fault::Broken { path, why }, BrokenFiles::Skip { .. }) = (&fault, rule) else {
             return Err(fault);
         };
         let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
         let new = broken.insert(at);
         let count = broken.len();
-        if count as f64 > limit * of as f64 {
-            let why = format!(
-                "{why}; with it {count} of {of} files are broken, more than `data.broken` allows ({limit})"
-            );
+        if let Some(excess) = rule.excess(count, of) {
+            let why = format!("{why}; with it {excess}");
             return Err(Fault::Broken { path: path.clone(), why });
         }
         if new {

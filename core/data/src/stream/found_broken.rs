@@ -15,6 +15,12 @@ pub struct Broken {
 }
 
 impl Broken {
+    /// Takes in what another process found.
+    pub fn extend(&mut self, other: Self) {
+        self.train.extend(other.train);
+        self.test.extend(other.test);
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.train.is_empty() && self.test.is_empty()

@@ -1,5 +1,6 @@
 //! Where threads take the images of a split from.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use admix_torch::Tensor;
@@ -51,6 +52,17 @@ impl Images {
         match self {
             Self::Files(files) => Some(&files.found),
             Self::Held { .. } => None,
+        }
+    }
+
+    /// Fails where more files are broken than may be passed over; names the last of these.
+    pub(crate) fn allow(&self, broken: &BTreeSet<usize>) -> Result<(), Fault> {
+        let (Self::Files(files), Some(last)) = (self, broken.last()) else { return Ok(()) };
+        match files.reading.broken.excess(broken.len(), files.len()) {
+            Some(excess) => {
+                Err(Fault::Broken { path: files.path(*last), why: format!("it is broken; {excess}") })
+            }
+            None => Ok(()),
         }
     }
 

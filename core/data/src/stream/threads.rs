@@ -166,6 +166,15 @@ impl Stream {
         Broken { train: of(&self.set.train), test: of(&self.set.test) }
     }
 
+    /// Fails where more files of a split are broken than may be passed over.
+    ///
+    /// # Errors
+    /// Names one of them and how many there are.
+    pub(crate) fn allow(&self, broken: &Broken) -> Result<()> {
+        self.set.train.allow(&broken.train)?;
+        Ok(self.set.test.allow(&broken.test)?)
+    }
+
     /// Goes on from files that were found broken before.
     pub(crate) fn go_on(&self, broken: &Broken) {
         for (images, broken) in [(&self.set.train, &broken.train), (&self.set.test, &broken.test)] {

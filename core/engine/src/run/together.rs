@@ -5,7 +5,7 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use admix_api::{Entry, Origin, Registry};
-use admix_data::Dataset;
+use admix_data::{Broken, Dataset};
 use admix_torch::{Device, Group, Kind, Tensor};
 
 use crate::method::Method;
@@ -63,16 +63,18 @@ fn plugin(entry: &Entry) -> Result<String> {
     Ok(format!("{} {} {} {bytes}", entry.kind(), entry.name, entry.origin.version()))
 }
 
-/// Lets each process know of the broken files that the others found: they count for `data.broken` from here on.
+/// The broken files that the processes have found. Each counts those of the others for `data.broken` from here on.
 ///
 /// # Errors
 /// A process is gone.
-pub(super) fn share_broken(group: &Group, dataset: &Dataset) -> Result<()> {
+pub(super) fn all_broken(group: &Group, dataset: &Dataset) -> Result<Broken> {
     let own = serde_json::to_string(&dataset.broken()).unwrap_or_default();
+    let mut all = Broken::default();
     for text in group.gather_text(&own)? {
-        dataset.go_on_from(&serde_json::from_str(&text).unwrap_or_default());
+        all.extend(serde_json::from_str(&text).unwrap_or_default());
     }
-    Ok(())
+    dataset.go_on_from(&all);
+    Ok(all)
 }
 
 /// Checks that all processes have the same state, bit for bit.

@@ -211,13 +211,19 @@ impl Training<'_> {
     }
 
     /// Writes a checkpoint.
+    ///
+    /// # Errors
+    /// It cannot be written, or it is and all processes together found more broken files than `data.broken` allows.
     fn save(&mut self, best: bool) -> Result<PathBuf> {
         let run = &mut *self.run;
         run.history.seconds = self.before + self.begin.elapsed().as_secs_f64();
-        if let Some(group) = &run.context.group {
-            together::share_broken(group, &run.dataset)?;
-            together::same_state(group, &run.session.tensors())?;
-        }
+        let broken = match &run.context.group {
+            Some(group) => {
+                together::same_state(group, &run.session.tensors())?;
+                Some(together::all_broken(group, &run.dataset)?)
+            }
+            None => None,
+        };
         run.history.broken = run.dataset.broken();
         let clock = run.session.clock();
         let header = Header {
@@ -236,6 +242,10 @@ impl Training<'_> {
         trail::tell(Fact::Checkpoint, format_args!("{}", path.display()));
         run.context.loggers.tell(Event::Saved { path: path.clone(), step: clock.step })?;
         self.newest = Some(path.clone());
+        if let Some(Err(error)) = broken.map(|broken| run.dataset.allow(&broken)) {
+            let remedy = "go on with --resume once the files are whole again";
+            return Err(Error::Input(format!("{error}; the state is saved in {}: {remedy}", path.display())));
+        }
         Ok(path)
     }
 

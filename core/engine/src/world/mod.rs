@@ -328,10 +328,9 @@ impl World {
         let _timed = spans::part(|| "gradients of all processes".into(), 0);
         let _guard = admix_torch::no_grad();
         let mut all = self.optimizer.gradients_of(|own| Ok(group.any(own)?))?;
-        let processes = group.processes() as f64;
-        for value in running.live() {
-            all.push(value.shallow_clone().f_div_scalar_(processes)?);
-        }
+        let share = Tensor::f_full([0i64; 0], 1.0 / group.processes() as f64, (Kind::Float, self.device))?;
+        admix_torch::scale_all(running.live(), &share)?;
+        all.extend(running.live().iter().map(Tensor::shallow_clone));
         all.push(self.found_inf.shallow_clone());
         group.all_reduce(&all)?;
         for unit in &mut self.queues {
