@@ -131,6 +131,12 @@ fn a_recipe_sets_host_settings_presets_and_values_in_one_place() {
     {
         assert_eq!(read(text).unwrap().served.alpha, alpha, "{text}");
     }
+    let per = |text: &str| read(text).unwrap().served.per;
+    assert_eq!([per("AMix()"), per("AMix(per: Batch)")], [Per::Sample, Per::Batch]);
+    for preset in ["Paper", "Code", "Literal"] {
+        assert_eq!(per(&format!("AMix(preset: {preset})")), Per::Batch, "{preset}");
+        assert_eq!(per(&format!("AMix(preset: {preset}, per: Sample)")), Per::Sample, "{preset}");
+    }
     let message = read("AMix(gama: Learnable)").unwrap_err().to_string();
     assert!(message.contains("gama") && message.contains("gamma"), "{message}");
 }

@@ -69,6 +69,13 @@ pub trait Kind: 'static {
         &[]
     }
 
+    /// The host's settings that a recipe does not name, where an entry's own settings decide on them; `entry` holds the entry's
+    /// defaults.
+    fn defaults(config: &Self::Config, entry: &Self::Served) -> Self::Served {
+        let _ = config;
+        entry.clone()
+    }
+
     /// A line of a recipe that uses the entry `name`: `written` is the entry as a recipe writes it.
     fn in_recipe(name: &str, written: &str) -> String;
 
@@ -125,7 +132,12 @@ impl<K: Kind + ?Sized> Reader<K> {
         entry: &str,
         body: &mut dyn AnyDeserializer<'_>,
     ) -> Result<Choice<K>, erased_serde::Error> {
-        let (config, Taken { served, given }) = sift(self.read.as_ref(), &self.served, body)?;
+        let (config, taken) = sift(self.read.as_ref(), &self.served, body)?;
+        let Taken { served: read, given } = taken;
+        let mut served = K::defaults(&config, &self.served);
+        for field in &given {
+            served.copy(field, &read);
+        }
         Ok(Choice { plugin: entry.to_string(), served, given, config: Rc::from(config) })
     }
 }

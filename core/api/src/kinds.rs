@@ -51,6 +51,10 @@ impl Kind for dyn Mixer {
         config.ignores()
     }
 
+    fn defaults(config: &dyn MixerConfig, entry: &Pairing) -> Pairing {
+        config.pairing(entry)
+    }
+
     fn in_recipe(name: &str, written: &str) -> String {
         format!("mixers: {{\"{name}\": {written}}},")
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Ask, Draws, MixInput, Mixed, Needs, Path, Plan, Planned, Result, Settings};
+use crate::{Ask, Draws, MixInput, Mixed, Needs, Pairing, Path, Plan, Planned, Result, Settings};
 
 /// A mixup policy.
 ///
@@ -120,6 +120,12 @@ pub trait MixerConfig: std::fmt::Debug + Settings {
     /// of them is refused.
     fn ignores(&self) -> &'static [&'static str] {
         &[]
+    }
+
+    /// The host's settings that a recipe does not name; `entry` holds the defaults of the plugin. For a preset that differs
+    /// in them.
+    fn pairing(&self, entry: &Pairing) -> Pairing {
+        entry.clone()
     }
 
     /// Other mixers of the recipe by name, with weights from 0, if each mix picks one of them. Such a mixer mixes

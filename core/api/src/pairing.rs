@@ -164,6 +164,17 @@ impl Served for Pairing {
         }
     }
 
+    fn copy(&mut self, field: &str, from: &Self) {
+        match field {
+            "alpha" => self.alpha = from.alpha,
+            "per" => self.per = from.per,
+            "fold" => self.fold = from.fold,
+            "prob" => self.prob = from.prob,
+            "until" => self.until = from.until,
+            _ => self.partner = from.partner,
+        }
+    }
+
     fn resolved(&self) -> serde_json::Map<String, serde_json::Value> {
         match serde_json::json!(self) {
             serde_json::Value::Object(all) => all,

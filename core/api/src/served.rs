@@ -40,6 +40,9 @@ pub trait Served: Clone + fmt::Debug + 'static {
     /// A value out of range.
     fn validate(&self) -> Result<()>;
 
+    /// Takes one of [`FIELDS`](Self::FIELDS) over from another.
+    fn copy(&mut self, field: &str, from: &Self);
+
     /// All of them as JSON.
     fn resolved(&self) -> serde_json::Map<String, Json>;
 
@@ -70,6 +73,8 @@ impl Served for () {
     fn validate(&self) -> Result<()> {
         Ok(())
     }
+
+    fn copy(&mut self, _: &str, (): &Self) {}
 
     fn resolved(&self) -> serde_json::Map<String, Json> {
         serde_json::Map::new()

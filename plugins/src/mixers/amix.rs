@@ -16,8 +16,8 @@ use super::block::{
 /// Where the values that are not given come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub enum Preset {
-    /// `Paper`, but its weights start large enough for an attention that is not uniform, and gamma starts at 1: the mixer
-    /// learns from the first epoch on.
+    /// `Paper`, but its weights start large enough for an attention that is not uniform, gamma starts at 1, and each sample has a
+    /// lambda of its own (`per: Sample`): the mixer learns from the first epoch on.
     #[default]
     Default,
     /// The paper, with the partner's content as in Fig. 4; weights start as in the authors' code.
@@ -148,6 +148,12 @@ impl MixerConfig for AMix {
         self.block().validate()
     }
 
+    /// The paper has one lambda for a batch.
+    fn pairing(&self, entry: &Pairing) -> Pairing {
+        let per = if self.preset == Preset::Default { entry.per } else { Per::Batch };
+        Pairing { per, ..entry.clone() }
+    }
+
     fn build(&self, path: &Path, context: &MixerContext) -> Result<Box<dyn Mixer>> {
         Ok(Box::new(MixBlock::new(self.block(), path, context)?))
     }
@@ -155,7 +161,7 @@ impl MixerConfig for AMix {
 
 mixer! {
     AMix, "amix", "a trained mask from global attention over both images and lambda (Mix Block+)",
-    source: "AMix paper, section 3.2, Eq. 5", pairing: Pairing::alpha(2.0)
+    source: "AMix paper, section 3.2, Eq. 5", pairing: Pairing { per: Per::Sample, ..Pairing::alpha(2.0) }
 }
 
 #[cfg(test)]
