@@ -94,7 +94,7 @@ fn by_hand(input: &MixInput<'_>, plan: &Planned) -> Result<Mixed> {
     let images = input.partners(&partner)?.f_where_self(&pasted, input.images)?;
     let mask = pasted.f_logical_not()?.f_to_kind(Kind::Float)?.f_expand([n, 1, height, width], false)?;
     let credit = Credit::Pair { partner, lambda: plan.get("credit")? };
-    Ok(Mixed { images, mask: Some(mask), hidden: None, credit, extras: BTreeMap::new() })
+    Ok(Mixed { images, mask: Some(mask), map: None, hidden: None, credit, extras: BTreeMap::new() })
 }
 
 fn compared<T>(

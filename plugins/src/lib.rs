@@ -34,13 +34,13 @@ mod schemas;
 pub mod losses;
 pub mod mixers;
 
-use losses::{Bce, CrossEntropy, InfoNce, Mask, MixupCrossEntropy, PBce};
+use losses::{Bce, CrossEntropy, DecoupledMixup, InfoNce, Mask, MixupCrossEntropy, PBce};
 use mixers::{
-    AMix, AutoMix, Choice, CoMixup, CutMix, FMix, InterIntra, ManifoldMix, MixUp, PuzzleMix, ResizeMix,
-    SaliencyMix,
+    AMix, AutoMix, Choice, CoMixup, CutMix, FMix, InterIntra, ManifoldMix, MixUp, Plain, PuzzleMix,
+    ResizeMix, SaliencyMix,
 };
 
 admix_api::export_plugins! {
-    MixUp, ManifoldMix, CutMix, ResizeMix, FMix, SaliencyMix, PuzzleMix, CoMixup, InterIntra, AutoMix, AMix, Choice,
-    CrossEntropy, MixupCrossEntropy, InfoNce, Bce, Mask, PBce
+    MixUp, ManifoldMix, CutMix, ResizeMix, FMix, SaliencyMix, PuzzleMix, CoMixup, InterIntra, AutoMix, AMix, Choice, Plain,
+    CrossEntropy, MixupCrossEntropy, DecoupledMixup, InfoNce, Bce, Mask, PBce
 }

@@ -8,13 +8,17 @@ mod contrast;
 mod contrast_mixers;
 mod extremes;
 mod freeze;
+mod from_maps;
 mod gradients;
+mod heads;
 mod hidden;
+mod keeping;
 mod method;
 mod mixer_losses;
 mod mutants;
 mod pairing;
 mod parts;
+mod policies;
 mod precision;
 mod puzzlemix;
 mod recompute;
@@ -28,6 +32,7 @@ mod syncs;
 mod tokens;
 mod toy;
 mod two_views;
+mod words;
 
 use std::collections::BTreeMap;
 

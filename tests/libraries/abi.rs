@@ -74,7 +74,8 @@ fn header_and_rust_agree_on_every_size_offset_and_constant() {
         "admix_named" Named { name, tensor, weight }
         "admix_mix" Mix { size, inputs, inputs_count, plan, plan_count, quiet, reserved, structure }
         "admix_mixed" Mixed {
-            size, kind, stage, images, mask, partner, lambda, sources, shares, host, extra
+            size, kind, stage, images, mask, partner, lambda, sources, shares, host, extra,
+            weights, reserved, map, mix_map, free_map
         }
         "admix_build" Build {
             size, host, feature_channels, device_type, device_index, parameter, buffer, adopt, log,

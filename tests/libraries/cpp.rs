@@ -108,6 +108,7 @@ fn a_cpp_mixer_mixes_inside_of_the_network_bit_for_bit_as_the_bundled_one() {
     let place = Place::new();
     for (out, mixer) in [
         ("cpp", "Deep(per: Sample)"),
+        ("map", "DeepMap(per: Sample)"),
         ("bundled", "ManifoldMix(per: Sample)"),
         ("other", "MixUp(per: Sample)"),
     ] {
@@ -118,17 +119,42 @@ fn a_cpp_mixer_mixes_inside_of_the_network_bit_for_bit_as_the_bundled_one() {
     }
     let [cpp, bundled, other] = ["cpp", "bundled", "other"].map(|run| tensors(&place.path(run)));
     assert_eq!(differing(&cpp, &bundled), Vec::<String>::new());
+    assert_eq!(
+        differing(&cpp, &tensors(&place.path("map"))),
+        Vec::<String>::new(),
+        "mixed by the library itself"
+    );
     assert!(!differing(&cpp, &other).is_empty());
     faulty(&place, "HiddenStage").refused(
         2,
         &["mixer `mix`", "libmisbehaving.so", "mixes at stage 3, but its needs name only stages up to 2"],
     );
+    let flat = ["--set", "mixers.mix=DeepMap(flat: true)", "--out", "flat"];
+    place
+        .compute(&[&["run", &example("grid_mix.ron"), "--plugin", path_of(MISBEHAVING)], &flat[..]].concat())
+        .refused(2, &["a mixed map of Float", "as the maps it was given"]);
     // A network with one stage.
     let mixer =
         ["--set", "mixers.mix=Deep()", "--set", "model=ConvNet(widths: [8], strides: [2])", "--out", "no"];
     place
         .compute(&[&["run", &example("grid_mix.ron"), "--plugin", path_of(MISBEHAVING)], &mixer[..]].concat())
         .refused(2, &["`mixers.mix` mixes at stages up to 2, but the network has 1"]);
+}
+
+#[test]
+fn weights_of_a_cpp_mixer_need_not_sum_to_one_and_are_from_0() {
+    let place = Place::new();
+    let run = |out: &str, weight: &str| {
+        let mixer = format!("mixers.mix=Weighted(weight: {weight})");
+        let recipe = example("grid_mix.ron");
+        place.compute(&["run", &recipe, "--plugin", path_of(MISBEHAVING), "--set", &mixer, "--out", out])
+    };
+    run("half", "0.5").good();
+    run("quarter", "0.25").good();
+    assert!(!differing(&tensors(&place.path("half")), &tensors(&place.path("quarter"))).is_empty());
+    run("below", "-0.5").refused(2, &["weights of the label that are negative or not finite"]);
+    let sound = place.admix(&["plugin", "check", path_of(MISBEHAVING)]).good();
+    assert!(!sound.stdout.contains("BROKEN"), "{}", sound.stdout);
 }
 
 /// A run with one fault.

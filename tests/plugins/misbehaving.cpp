@@ -137,6 +137,39 @@ struct Deep : admix::Mixer {
   }
 };
 
+// The same in a way of its own: what it makes of a map outlives `mix`.
+struct DeepMap : Deep {
+  static constexpr admix::About about{"deep_map", "DeepMap", "mixes the maps of a stage itself", "arXiv:1806.05236"};
+  bool flat = false;
+
+  void settings(admix::Settings& s) override { s.flag("flat", flat, "Whether it returns maps of another shape."); }
+
+  admix::Mixed mix(const admix::Input& in, const admix::Planned& plan) override {
+    const auto stage = static_cast<int64_t>(plan.structure());
+    if (!stage) return Deep::mix(in, plan);
+    const at::Tensor partner = plan.partner(), lambda = plan.lambda();
+    const auto blend = [lambda, flat = flat](const at::Tensor& own, const at::Tensor& partners) {
+      return flat ? own.flatten(1) : at::lerp(partners, own, lambda.reshape({-1, 1, 1, 1}).to(own.scalar_type()));
+    };
+    return admix::Mixed::hidden_map(stage, blend, partner, lambda);
+  }
+};
+
+// The own image, with weights that do not sum to 1.
+struct Weighted : admix::Mixer {
+  static constexpr admix::About about{"weighted", "Weighted", "weighs the own label", "tests/plugins"};
+  double weight = 0.5;
+
+  void settings(admix::Settings& s) override { s.number("weight", weight, "Of each label.", -1, 1); }
+
+  admix::Mixed mix(const admix::Input& in, const admix::Planned& plan) override {
+    const at::Tensor partner = plan.partner();
+    const at::Tensor own = at::arange(partner.size(0), partner.options());
+    const at::Tensor weights = at::full({partner.size(0), 2}, weight, in.images().options().dtype(at::kFloat));
+    return admix::Mixed::weighted(in.images().clone(), at::stack({own, partner}, 1), weights);
+  }
+};
+
 // Every kind of setting, and what the host hands over, as extras of its mix.
 struct Probe : admix::Mixer {
   static constexpr admix::About about{
@@ -206,4 +239,4 @@ struct Probe : admix::Mixer {
   void after_step() override { weight.clamp_(-0.01, 0.01); }
 };
 
-ADMIX_PLUGINS(Misbehaving, Deep, Probe)
+ADMIX_PLUGINS(Misbehaving, Deep, DeepMap, Weighted, Probe)

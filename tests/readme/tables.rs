@@ -64,6 +64,7 @@ fn every_field_of_a_recipe_is_documented_with_its_default() {
         "groups",
         "queues",
         "embedding_heads",
+        "other_nets",
     ];
     for (path, default) in &told {
         assert!(real.contains_key(path) || whole.contains(&path.as_str()), "there is no field `{path}`");

@@ -234,8 +234,8 @@ typedef struct admix_mixed {
   uint32_t stage;
   /* [N, C, H, W], the input's shape and device. Required, but of a hidden mix: null, or the input's own. */
   admix_tensor *images;
-  /* The own image's mask, [N, 1, H, W] in [0, 1]. Required of a hidden mix: [1 or N, 1, 1, 1] or [1 or N, 1, H, W], which
-   * the host brings to the map's size. */
+  /* The own image's mask, [N, 1, H, W] in [0, 1]. Required of a hidden mix without `mix_map`: [1 or N, 1 or D, 1, 1], or
+   * [1 or N, 1, H, W], which the host brings to the map's size. */
   admix_tensor *mask;
   /* Two sources: the partner [N] int64 and the own share as credited to the label, 0-dim or [N]. */
   admix_tensor *partner;
@@ -246,6 +246,16 @@ typedef struct admix_mixed {
   /* Takes anything else by name; the tensor is owned by the host from then on. */
   void *host;
   void (*extra)(void *host, admix_text name, admix_tensor *owned);
+  /* From here on structures of an older host end: look at `size` before writing.
+   * Not 0: `shares` are weights from 0, whose rows need not sum to 1. */
+  uint32_t weights;
+  uint32_t reserved;
+  /* Of a hidden mix, in place of a mask: makes one map of the own one and the partners', [N, D, h, w] both, in the same
+   * shape and kind, with gradient: an owned tensor into `*out`. Called in passes, until `free_map` ends `map`. */
+  void *map;
+  int32_t (*mix_map)(void *map, const admix_tensor *own, const admix_tensor *partners, admix_tensor **out,
+                     const admix_errors *errors);
+  void (*free_map)(void *map);
 } admix_mixed;
 
 /* What an instance is built with. Valid during `create`. */

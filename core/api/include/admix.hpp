@@ -25,6 +25,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <initializer_list>
 #include <limits>
 #include <locale>
@@ -816,8 +817,12 @@ struct Mixed {
   Tensor partner, lambda;
   /** Or any number: [N, S] int64, and [N, S] float32 with rows that sum to 1. */
   Tensor sources, shares_of;
+  /** Whether `shares_of` are weights from 0, whose rows need not sum to 1. */
+  bool weights = false;
   /** The stage of the network, from 1, whose map is mixed; 0 for mixed images. See `hidden`. */
   int64_t stage = 0;
+  /** Of a hidden mix: makes one map of the own one and the partners', [N, D, h, w] both, if the mask does not. */
+  std::function<Tensor(const Tensor& own, const Tensor& partners)> map;
   /** Anything else worth looking at. */
   std::vector<std::pair<std::string, Tensor>> extras;
 
@@ -837,14 +842,30 @@ struct Mixed {
     made.shares_of = std::move(shares);
     return made;
   }
+  /** The same with weights of the sources from 0, whose rows need not sum to 1. */
+  static Mixed weighted(Tensor images, Tensor sources, Tensor weights) {
+    Mixed made = shares(std::move(images), std::move(sources), std::move(weights));
+    made.weights = true;
+    return made;
+  }
   /** A mix inside of the network: images stay as they are, and the map m of this stage, [N, D, h, w], becomes
-   * mask * m + (1 - mask) * m[partner], with gradient through both. The mask, the own share, is [1 or N, 1, 1, 1] or
+   * mask * m + (1 - mask) * m[partner], with gradient through both. The mask, the own share, is [1 or N, 1 or D, 1, 1] or
    * [1 or N, 1, H, W]. `Needs::hidden` names the deepest stage, and each stage has a `Plan::structure` of its own. */
   static Mixed hidden(int64_t stage, Tensor mask, Tensor partner, Tensor lambda) {
     if (stage < 1) throw Error("a hidden mix happens at stage 1 or deeper; at stage 0 images are mixed");
     Mixed made = pair(Tensor(), std::move(partner), std::move(lambda));
     made.stage = stage;
     return std::move(made).masked(std::move(mask));
+  }
+  /** A mix inside of the network in a way of its own: `map` makes one map of the own one and the partners', in the same
+   * shape and kind. It keeps what it needs of the plan by value; it is called after `mix` has returned. */
+  static Mixed hidden_map(int64_t stage, std::function<Tensor(const Tensor&, const Tensor&)> map, Tensor partner,
+                          Tensor lambda) {
+    if (stage < 1) throw Error("a hidden mix happens at stage 1 or deeper; at stage 0 images are mixed");
+    Mixed made = pair(Tensor(), std::move(partner), std::move(lambda));
+    made.stage = stage;
+    made.map = std::move(map);
+    return made;
   }
   /** The same with the own image's mask. */
   Mixed masked(Tensor with) && {
@@ -1010,6 +1031,16 @@ void destroy(void* self) {
   guarded(nullptr, [&] { delete static_cast<T*>(self); });
 }
 
+inline int32_t mix_map(void* map, const admix_tensor* own, const admix_tensor* partners, admix_tensor** out,
+                       const admix_errors* errors) {
+  return guarded(errors, [&] {
+    const auto& mix = *static_cast<std::function<Tensor(const Tensor&, const Tensor&)>*>(map);
+    *out = give(mix(*tensor(own), *tensor(partners)));
+  });
+}
+
+inline void free_map(void* map) { destroy<std::function<Tensor(const Tensor&, const Tensor&)>>(map); }
+
 template <class T>
 const admix_mixer* mixer_functions() {
   static const admix_mixer functions = {
@@ -1058,6 +1089,16 @@ const admix_mixer* mixer_functions() {
           out->lambda = give(made.lambda);
           out->sources = give(made.sources);
           out->shares = give(made.shares_of);
+          if (made.weights) {
+            if (!ADMIX_HAS_(out, weights)) throw Error("this version of Admix takes no weights: use a newer one");
+            out->weights = 1;
+          }
+          if (made.map) {
+            if (!ADMIX_HAS_(out, free_map)) throw Error("this version of Admix mixes no maps: use a newer one");
+            out->map = new std::function<Tensor(const Tensor&, const Tensor&)>(made.map);
+            out->mix_map = mix_map;
+            out->free_map = free_map;
+          }
           if (!ADMIX_HAS_(out, extra) || !out->extra) return;
           for (const auto& [name, tensor] : made.extras) out->extra(out->host, text(name), give(tensor));
         });

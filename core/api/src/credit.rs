@@ -21,16 +21,25 @@ pub enum Credit {
         /// `[N, S]` float32; rows sum to 1.
         shares: Tensor,
     },
+    /// Any number of sources whose weights are no shares of a whole, as SnapMix's.
+    Weights {
+        /// `[N, S]` int64.
+        sources: Tensor,
+        /// `[N, S]` float32, from 0.
+        weights: Tensor,
+    },
 }
 
 impl Credit {
-    /// `sources [N, S]` int64 and `shares [N, S]` float32, rows of which sum to 1.
+    /// `sources [N, S]` int64 and `shares [N, S]` float32, rows of which sum to 1 unless they are [`Credit::Weights`].
     ///
     /// # Errors
     /// libtorch refused.
     pub fn shares(&self) -> Result<(Tensor, Tensor)> {
         match self {
-            Credit::Shares { sources, shares } => Ok((sources.shallow_clone(), shares.shallow_clone())),
+            Credit::Shares { sources, shares } | Credit::Weights { sources, weights: shares } => {
+                Ok((sources.shallow_clone(), shares.shallow_clone()))
+            }
             Credit::Pair { partner, lambda } => {
                 let n = partner.size1()?;
                 let own = Tensor::f_arange(n, (Kind::Int64, partner.device()))?;

@@ -74,7 +74,7 @@ pub use kind::{AnyReader, Choice, Kind, ReadConfig, Reader};
 pub use kinds::{LossChoice, MixerChoice};
 pub use loss::{Argument, Loss, LossConfig, LossInput};
 pub use mix_input::MixInput;
-pub use mixed::{Hidden, Mixed};
+pub use mixed::{Hidden, MapMix, Mixed};
 pub use mixer::{Mixer, MixerConfig, MixerContext};
 pub use names::{did_you_mean, same_name};
 pub use needs::Needs;

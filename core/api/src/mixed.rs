@@ -1,6 +1,8 @@
 //! A mixed batch: images, or what a network mixes inside, and the credit of the label.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::rc::Rc;
 
 use admix_torch::Tensor;
 
@@ -13,6 +15,38 @@ pub struct Hidden {
     pub stage: usize,
 }
 
+/// How a policy mixes the maps of a stage in a way of its own: from the own maps and those of the partners, `[N, D, h, w]` both
+/// and in the order of the batch, to the mixed ones of the same shape and kind. Tensor work alone, with gradient. Class tokens
+/// come as maps `[N, D, 1, 1]`.
+#[derive(Clone)]
+pub struct MapMix(Rc<dyn Fn(&Tensor, &Tensor) -> Result<Tensor>>);
+
+impl MapMix {
+    /// Mixes by this function.
+    pub fn new(mix: impl Fn(&Tensor, &Tensor) -> Result<Tensor> + 'static) -> Self {
+        Self(Rc::new(mix))
+    }
+
+    /// The mix of the own maps and those of the partners.
+    ///
+    /// # Errors
+    /// Those of the policy, and a result of another shape or kind.
+    pub fn mix(&self, own: &Tensor, partners: &Tensor) -> Result<Tensor> {
+        let mixed = (self.0)(own, partners)?;
+        if mixed.size() != own.size() || mixed.kind() != own.kind() {
+            let wanted = format!("{:?} of {:?}, as the maps it was given", own.size(), own.kind());
+            return Err(Error::shape(format!("a mixed map of {:?}", mixed.kind()), mixed.size(), wanted));
+        }
+        Ok(mixed)
+    }
+}
+
+impl fmt::Debug for MapMix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MapMix")
+    }
+}
+
 /// A mixed batch.
 #[derive(Debug)]
 pub struct Mixed {
@@ -20,8 +54,10 @@ pub struct Mixed {
     pub images: Tensor,
     /// The own image's mask, `[N, 1, H, W]` in [0, 1], if the policy has one: the mix is `mask * own + (1 - mask) *
     /// partner`, with the partner in place, or as the extra [`Mixed::PLACED`] shows it. A hidden mix has one, in a form
-    /// that broadcasts: `[1 or N, 1, 1, 1]`, or `[1 or N, 1, H, W]` (see [`Mixed::blended`]).
+    /// that broadcasts: `[1 or N, 1 or D, 1, 1]`, or `[1 or N, 1, H, W]` (see [`Mixed::blended`]), or mixes by `map`.
     pub mask: Option<Tensor>,
+    /// Of a hidden mix: how maps are mixed, if not by the mask.
+    pub map: Option<MapMix>,
     /// Where the mix happens inside of a network: images stay as they are, and a pass over the mix mixes the maps of
     /// this stage. `None` for mixed images.
     pub hidden: Option<Hidden>,
@@ -42,26 +78,38 @@ impl Mixed {
     /// A mix of pairs without a mask.
     pub fn pair(images: Tensor, partner: Tensor, lambda: Tensor) -> Self {
         let credit = Credit::Pair { partner, lambda };
-        Self { images, mask: None, hidden: None, credit, extras: BTreeMap::new() }
+        Self { images, mask: None, map: None, hidden: None, credit, extras: BTreeMap::new() }
     }
 
     /// A mix of any number of samples, without a mask: `sources` `[N, S]` int64, `shares` `[N, S]` float32 with rows that
     /// sum to 1.
     pub fn shared(images: Tensor, sources: Tensor, shares: Tensor) -> Self {
         let credit = Credit::Shares { sources, shares };
-        Self { images, mask: None, hidden: None, credit, extras: BTreeMap::new() }
+        Self { images, mask: None, map: None, hidden: None, credit, extras: BTreeMap::new() }
+    }
+
+    /// The same with weights of the sources, `[N, S]` float32 from 0, which need not sum to 1.
+    pub fn weighted(images: Tensor, sources: Tensor, weights: Tensor) -> Self {
+        let credit = Credit::Weights { sources, weights };
+        Self { images, mask: None, map: None, hidden: None, credit, extras: BTreeMap::new() }
     }
 
     /// A mix of pairs at the output of a stage, from 1, of the network that the mix will pass through. `images` are
-    /// the input's own; `mask` is the own share, `[1 or N, 1, 1, 1]` or `[1 or N, 1, H, W]`; `lambda` is the own share as
-    /// credited to the label.
+    /// the input's own; `mask` is the own share, `[1 or N, 1 or D, 1, 1]` or `[1 or N, 1, H, W]`; `lambda` is the own share
+    /// as credited to the label.
     pub fn hidden(stage: usize, images: &Tensor, mask: Tensor, partner: Tensor, lambda: Tensor) -> Self {
         let mixed = Self::pair(images.shallow_clone(), partner, lambda).masked(mask);
         Self { hidden: Some(Hidden { stage }), ..mixed }
     }
 
+    /// A mix of pairs at the output of a stage, in a way of its own: `map` makes one map of the own one and the partners'.
+    pub fn hidden_map(stage: usize, images: &Tensor, map: MapMix, partner: Tensor, lambda: Tensor) -> Self {
+        let mixed = Self::pair(images.shallow_clone(), partner, lambda);
+        Self { hidden: Some(Hidden { stage }), map: Some(map), ..mixed }
+    }
+
     /// Whether the parts of a hidden mix belong together, as far as that can be seen without reading the device: images of
-    /// the given shape `[N, C, H, W]`, a stage from 1, a mask that broadcasts, the credit of a pair.
+    /// the given shape `[N, C, H, W]`, a stage from 1, a mask that broadcasts or a mix of maps, the credit of a pair.
     ///
     /// # Errors
     /// They do not.
@@ -80,12 +128,14 @@ impl Mixed {
         if !matches!(self.credit, Credit::Pair { .. }) {
             return Err(shape("credit", self.credit.shares()?.1.size(), "a pair: a partner and a lambda"));
         }
-        let wanted = format!("[1 or {n}, 1, 1, 1] or [1 or {n}, 1, {height}, {width}]");
+        if self.map.is_some() && self.mask.is_none() {
+            return Ok(());
+        }
+        let wanted = format!("[1 or {n}, 1 or D, 1, 1] or [1 or {n}, 1, {height}, {width}]");
         let size = self.mask.as_ref().map(Tensor::size).unwrap_or_default();
         match size[..] {
-            [count, 1, h, w] if (count == 1 || count == n) && [(1, 1), (height, width)].contains(&(h, w)) => {
-                Ok(())
-            }
+            [count, 1, h, w] if (count == 1 || count == n) && (h, w) == (height, width) => Ok(()),
+            [count, _, 1, 1] if count == 1 || count == n => Ok(()),
             _ => Err(shape("mask", size, &wanted)),
         }
     }
@@ -97,14 +147,23 @@ impl Mixed {
     /// A mask of the images' size is brought to that of the maps by the mean over the area of each of their places
     /// (adaptive average pooling): where the sides divide, the mean of a mask stays what it was.
     ///
+    /// Where the mix has a [`MapMix`], that makes it of `own` and `theirs[partner]`.
+    ///
     /// # Errors
     /// No mask, a credit that is not a pair's, or shapes that do not fit.
     pub fn blended(&self, own: &Tensor, theirs: &Tensor) -> Result<Tensor> {
+        if let (Some(map), Credit::Pair { partner, .. }) = (&self.map, &self.credit) {
+            return map.mix(own, &theirs.f_index_select(0, partner)?);
+        }
         let (Some(mask), Credit::Pair { partner, .. }) = (&self.mask, &self.credit) else {
             return Err(Error::missing("a hidden mix", "mask", "give it one, and a pair's credit"));
         };
-        let (_, _, height, width) = own.size4()?;
-        let (_, _, h, w) = mask.size4()?;
+        let (_, channels, height, width) = own.size4()?;
+        let (_, depth, h, w) = mask.size4()?;
+        if depth != 1 && depth != channels {
+            let wanted = format!("[1 or N, 1 or {channels}, 1, 1] for maps of {channels} channels");
+            return Err(Error::shape("the mask of a hidden mix", mask.size(), wanted));
+        }
         let mask = match (h, w) {
             (1, 1) => mask.shallow_clone(),
             size if size == (height, width) => mask.shallow_clone(),
@@ -183,10 +242,41 @@ mod tests {
     }
 
     #[test]
+    fn each_channel_may_have_a_share_of_its_own() -> Result<()> {
+        let maps = wild(&[3, 2, 4, 2], 0.2, Kind::Float);
+        let mask = Tensor::from_slice(&[1f32, 0.0]).reshape([1, 2, 1, 1]);
+        let found = hidden(mask).blended(&maps, &maps)?;
+        let partners = maps.index_select(0, &Tensor::from_slice(&[2i64, 0, 1]));
+        assert!(found.select(1, 0).equal(&maps.select(1, 0)));
+        assert!(found.select(1, 1).equal(&partners.select(1, 1)));
+        let wrong = hidden(Tensor::ones([1, 3, 1, 1], (Kind::Float, Device::Cpu))).blended(&maps, &maps);
+        assert!(wrong.expect_err("3 shares for 2 channels").to_string().contains("maps of 2 channels"));
+        Ok(())
+    }
+
+    #[test]
+    fn a_policy_may_mix_maps_in_its_own_way_but_keeps_their_shape() -> Result<()> {
+        let maps = wild(&[3, 2, 4, 2], 0.2, Kind::Float);
+        let partner = Tensor::from_slice(&[2i64, 0, 1]);
+        let of =
+            |map: MapMix| Mixed::hidden_map(1, &maps, map, partner.shallow_clone(), Tensor::from(0.5f32));
+        let larger = of(MapMix::new(|own, theirs| Ok(own.f_maximum(theirs)?)));
+        assert!(larger.check_hidden([3, 2, 8, 6]).is_ok());
+        assert!(larger.blended(&maps, &maps)?.equal(&maps.maximum(&maps.index_select(0, &partner))));
+        let flat = of(MapMix::new(|own, _| Ok(own.f_flatten(2, 3)?)));
+        assert!(
+            flat.blended(&maps, &maps).expect_err("flat").to_string().contains("as the maps it was given")
+        );
+        Ok(())
+    }
+
+    #[test]
     fn parts_that_no_map_can_be_mixed_by_are_refused_in_words() {
         let shape = [3, 2, 8, 6];
         let of = |size: &[i64]| hidden(Tensor::zeros(size, (Kind::Float, Device::Cpu)));
-        for size in [&[1i64, 1, 1, 1][..], &[3, 1, 1, 1], &[1, 1, 8, 6], &[3, 1, 8, 6]] {
+        for size in
+            [&[1i64, 1, 1, 1][..], &[3, 1, 1, 1], &[1, 1, 8, 6], &[3, 1, 8, 6], &[1, 5, 1, 1], &[3, 5, 1, 1]]
+        {
             assert!(of(size).check_hidden(shape).is_ok(), "{size:?}");
         }
         for size in [&[2i64, 1, 1, 1][..], &[3, 2, 8, 6], &[3, 1, 4, 3], &[3], &[]] {

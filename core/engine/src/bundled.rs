@@ -2,6 +2,7 @@
 
 /// Path below `scripts/` and text of each bundled script: methods, then mixers and losses in folders of their own.
 const SCRIPTS: &[(&str, &str)] = &[
+    ("adautomix.rhai", include_str!("../../../scripts/adautomix.rhai")),
     ("amix.rhai", include_str!("../../../scripts/amix.rhai")),
     ("amix_c.rhai", include_str!("../../../scripts/amix_c.rhai")),
     ("amix_i.rhai", include_str!("../../../scripts/amix_i.rhai")),
@@ -15,18 +16,27 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("moco.rhai", include_str!("../../../scripts/moco.rhai")),
     ("moco_puzzlemix.rhai", include_str!("../../../scripts/moco_puzzlemix.rhai")),
     ("puzzlemix.rhai", include_str!("../../../scripts/puzzlemix.rhai")),
+    ("recursivemix.rhai", include_str!("../../../scripts/recursivemix.rhai")),
     ("simclr.rhai", include_str!("../../../scripts/simclr.rhai")),
     ("simsiam.rhai", include_str!("../../../scripts/simsiam.rhai")),
+    ("snapmix.rhai", include_str!("../../../scripts/snapmix.rhai")),
     ("swav.rhai", include_str!("../../../scripts/swav.rhai")),
     ("unmix.rhai", include_str!("../../../scripts/unmix.rhai")),
     ("wbsim.rhai", include_str!("../../../scripts/wbsim.rhai")),
     ("code/amix_c.rhai", include_str!("../../../scripts/code/amix_c.rhai")),
     ("code/amix_i.rhai", include_str!("../../../scripts/code/amix_i.rhai")),
+    ("mixers/alignmix.rhai", include_str!("../../../scripts/mixers/alignmix.rhai")),
     ("mixers/attentive.rhai", include_str!("../../../scripts/mixers/attentive.rhai")),
+    ("mixers/attentivemix.rhai", include_str!("../../../scripts/mixers/attentivemix.rhai")),
     ("mixers/cutmix.rhai", include_str!("../../../scripts/mixers/cutmix.rhai")),
+    ("mixers/gridmix.rhai", include_str!("../../../scripts/mixers/gridmix.rhai")),
     ("mixers/inputmix.rhai", include_str!("../../../scripts/mixers/inputmix.rhai")),
     ("mixers/intra_inter.rhai", include_str!("../../../scripts/mixers/intra_inter.rhai")),
+    ("mixers/moex.rhai", include_str!("../../../scripts/mixers/moex.rhai")),
+    ("mixers/smoothmix.rhai", include_str!("../../../scripts/mixers/smoothmix.rhai")),
+    ("mixers/snapmix.rhai", include_str!("../../../scripts/mixers/snapmix.rhai")),
     ("mixers/stripes.rhai", include_str!("../../../scripts/mixers/stripes.rhai")),
+    ("mixers/timm.rhai", include_str!("../../../scripts/mixers/timm.rhai")),
     ("losses/focal.rhai", include_str!("../../../scripts/losses/focal.rhai")),
 ];
 

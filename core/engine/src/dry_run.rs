@@ -6,9 +6,10 @@ use admix_data::Batch;
 use admix_torch::trail::{self, Fact};
 use admix_torch::{Kind, Tensor};
 
-use crate::Result;
 use crate::method::Clock;
 use crate::session::Session;
+use crate::world::is_in;
+use crate::{Error, Result};
 
 impl Session {
     /// Calls the method at the start, the middle and the end of a run, on this session's state: a throw-away one. Every
@@ -17,7 +18,8 @@ impl Session {
     /// `images` is how many there are and how many channels they have, `views` the height and width of each of their views.
     ///
     /// # Errors
-    /// Whatever would fail in the run: unknown verbs, names, weights, wrong keys, spent graphs.
+    /// Whatever would fail in the run: unknown verbs, names, weights, wrong keys, spent graphs. A head that is evaluated and that
+    /// no term of the calls learns.
     pub fn dry_run(&mut self, images: [i64; 2], classes: i64, views: &[(i64, i64)]) -> Result<Vec<String>> {
         let [samples, channels] = images;
         let device = self.world().device;
@@ -55,6 +57,7 @@ impl Session {
         if let Some((height, width)) = views.first() {
             self.frame.borrow_mut().try_rest([samples, channels, *height, *width])?;
         }
+        self.refuse_idle_heads()?;
         let unlearned: Vec<String> = {
             let frame = self.frame.borrow();
             weighed.into_iter().filter(|name| !frame.learned.contains(name)).collect()
@@ -68,6 +71,32 @@ impl Session {
                 )
             })
             .collect())
+    }
+
+    /// Refuses heads that are evaluated and never learned: their accuracy would be that of random weights.
+    fn refuse_idle_heads(&self) -> Result<()> {
+        let frame = self.frame.borrow();
+        let world = frame.world();
+        let reached = |owner: &str| frame.reached.iter().any(|group| is_in(owner, group));
+        let mut idle = Vec::new();
+        for net in world.nets.iter().filter(|net| net.trained) {
+            for head in net.network.head_names() {
+                if !reached(&format!("net.{}.head.{head}", net.name)) {
+                    idle.push((head.to_string(), net.name.clone()));
+                }
+            }
+        }
+        for unit in world.heads.iter().filter(|unit| unit.trained) {
+            if let Some(net) = unit.evaluated.as_ref().filter(|_| !reached(&format!("head.{}", unit.name))) {
+                idle.push((unit.name.clone(), net.clone()));
+            }
+        }
+        let Some((head, net)) = idle.first() else { return Ok(()) };
+        Err(Error::Input(format!(
+            "{}: the head `{head}` of `{net}` is evaluated and never learned: no `learn` of the dry calls has a term of its logits. \
+             Learn it, freeze it by t.freeze, or leave it out of the recipe",
+            self.method().file()
+        )))
     }
 
     /// The mixer that refused its images in the dry calls by naming a setting, and why; once.

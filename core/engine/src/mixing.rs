@@ -1,9 +1,9 @@
 //! Mixes outside of training, for people to look at.
 
-use admix_api::{Ask, Draws, MixInput, Plan, Value};
+use admix_api::{Ask, Draws, MixInput, Plan, Value, over_images};
 use admix_torch::Tensor;
 
-use crate::method::MixReport;
+use crate::method::{MixReport, lambda_of};
 use crate::session::Session;
 use crate::world::World;
 use crate::{Error, Result, text};
@@ -99,8 +99,17 @@ impl Session {
         let mut mixed = mixed?;
         if mixed.hidden.is_some_and(|hidden| hidden.stage > 0) {
             unit.check_hidden(&mixed, images)?;
-            mixed.images = mixed.blended(images, images)?;
             let (n, _, height, width) = images.size4()?;
+            if mixed.map.take().is_some() && mixed.mask.is_none() {
+                // A picture has no such map: what can be seen is the share.
+                mixed.mask = Some(
+                    over_images(&lambda_of(&mixed, &planned)?, images.kind())?.f_reshape([-1i64, 1, 1, 1])?,
+                );
+            }
+            // Shares of single channels have no place in a picture.
+            let flat = |mask: Tensor| mask.f_mean_dim([1i64].as_slice(), true, None);
+            mixed.mask = mixed.mask.map(flat).transpose()?;
+            mixed.images = mixed.blended(images, images)?;
             let whole = |mask: Tensor| mask.f_expand([n, 1, height, width], false);
             mixed.mask = mixed.mask.map(whole).transpose()?;
         }

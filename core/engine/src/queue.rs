@@ -14,11 +14,13 @@ use crate::{Error, Result};
 pub struct QueueConfig {
     /// How many keys it holds, a multiple of the batch. Default 65536.
     pub length: i64,
+    /// The width of a key. Default: that of the embeddings.
+    pub width: Option<i64>,
 }
 
 impl Default for QueueConfig {
     fn default() -> Self {
-        Self { length: 65_536 }
+        Self { length: 65_536, width: None }
     }
 }
 

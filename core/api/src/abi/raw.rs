@@ -161,7 +161,15 @@ pub struct Mixed {
     pub shares: TensorPtr,
     pub host: *mut c_void,
     pub extra: Option<unsafe extern "C" fn(*mut c_void, Text, TensorPtr)>,
+    pub weights: u32,
+    pub reserved: u32,
+    pub map: *mut c_void,
+    pub mix_map: Option<MixMap>,
+    pub free_map: Option<Destroy>,
 }
+
+pub type MixMap =
+    unsafe extern "C-unwind" fn(*mut c_void, TensorPtr, TensorPtr, *mut TensorPtr, *const Errors) -> i32;
 
 pub type MakeParameter = unsafe extern "C" fn(
     *mut c_void,

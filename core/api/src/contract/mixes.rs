@@ -4,7 +4,7 @@ use admix_torch::{Kind, Tensor};
 
 use super::bench::Case;
 use super::ledger::{Ledger, Promise};
-use super::samples::{Batch, all, close, described, same};
+use super::samples::{Batch, all, close, described, same, wild};
 use super::watch::{Check, ensure};
 use crate::{Credit, LossInput, Mixed, Needs, Plan};
 
@@ -12,22 +12,32 @@ const IMAGES: &str = "images keep shape, kind and device";
 const FINITE: &str = "images are finite";
 const SOURCES: &str = "the label's sources lie in the batch";
 const SHARES: &str = "shares are float32, not negative, and sum to 1";
+const WEIGHTS: &str = "weights of sources are float32, not negative, and finite";
 const CREDIT: &str = "a pair is credited with the planned lambda or the area";
 const MASK: &str = "a mask is [N, 1, H, W] in [0, 1]";
 const FOLLOW: &str = "images follow their mask";
-pub(super) const HIDDEN: &str = "a hidden mix has its images, a mask, a pair and its plan's stage";
+pub(super) const HIDDEN: &str =
+    "a hidden mix has its images, a mask or a mix of maps, a pair and its plan's stage";
+const MAPS: &str = "a mix of maps keeps their shape and kind, and is finite";
 const EXTRAS: &str = "extras are tensors";
+
+/// Channels, height and width of the maps that a mix of maps is tried on.
+const MAP: [i64; 3] = [5, 4, 3];
+/// What networks compute in.
+const KINDS: [Kind; 2] = [Kind::Float, Kind::BFloat16];
 
 const NO_MIX: &str = "there was no mix to look at";
 pub(super) const PROMISES: &[Promise] = &[
     (IMAGES, NO_MIX),
     (FINITE, "there were no images of the right shape"),
     (SOURCES, NO_MIX),
-    (SHARES, "there were no sources in the batch"),
+    (SHARES, "there were no shares of sources in the batch"),
+    (WEIGHTS, "it gives shares, which sum to 1"),
     (CREDIT, "the label is not shared by pairs, or there was no mix"),
     (MASK, "it has no mask"),
     (FOLLOW, "it has no mask, does not share the label by pairs, or mixes inside of networks"),
     (HIDDEN, "it makes no hidden mixes"),
+    (MAPS, "it mixes no maps in a way of its own"),
     (EXTRAS, "it hands out none"),
 ];
 
@@ -72,9 +82,8 @@ pub(super) fn examine(
         Ok(())
     });
     let fair = match &credit {
-        Some((sources, shares)) => {
-            ledger.holds(SHARES, case, || shares_of_one(sources, shares, n, &mixed.credit))
-        }
+        Some((sources, shares)) => ledger
+            .holds(credit_promise(&mixed.credit), case, || shares_of_one(sources, shares, n, &mixed.credit)),
         None => false,
     };
     let masked = match &mixed.mask {
@@ -119,26 +128,37 @@ fn examine_hidden(
         mixed.check_hidden(<[i64; 4]>::from(batch.images.size4()?))?;
         Ok(())
     });
-    let (Some(mask), Credit::Pair { lambda, .. }) = (mixed.mask.as_ref().filter(|_| whole), &mixed.credit)
-    else {
+    let (true, Credit::Pair { lambda, .. }) = (whole, &mixed.credit) else {
         return Examined { whole: false, finite: false, sound: false };
     };
-    let masked = ledger.holds(MASK, case, || {
-        ensure(mask.kind() == Kind::Float, || format!("the mask is {}", described(mask)))?;
-        in_range(mask)
+    let mask = mixed.mask.as_ref();
+    let masked = mask.is_none_or(|mask| {
+        ledger.holds(MASK, case, || {
+            ensure(mask.kind() == Kind::Float, || format!("the mask is {}", described(mask)))?;
+            in_range(mask)
+        })
     });
+    let mapped = mixed.map.is_none()
+        || KINDS.into_iter().all(|kind| {
+            ledger.holds(MAPS, case, || {
+                let maps = wild(&[n, MAP[0], MAP[1], MAP[2]], 0.3, kind);
+                let found = mixed.blended(&maps, &maps)?;
+                ensure(all(&found.isfinite()), || format!("NaN or infinity, of {kind:?}"))
+            })
+        });
     ledger.holds(SOURCES, case, || sources_in_batch(&mixed.credit.shares()?.0, n));
     let fair = ledger.holds(SHARES, case, || {
         let (sources, shares) = mixed.credit.shares()?;
         shares_of_one(&sources, &shares, n, &mixed.credit)
     });
     if fair && untouched {
-        ledger.holds(CREDIT, case, || credited(lambda, plan, Some(mask).filter(|_| masked), n));
+        ledger.holds(CREDIT, case, || credited(lambda, plan, mask.filter(|_| masked), n));
     }
     for (name, extra) in &mixed.extras {
         ledger.holds(EXTRAS, case, || ensure(extra.defined(), || format!("`{name}` is undefined")));
     }
-    Examined { whole: masked, finite: masked, sound: masked && untouched }
+    let good = masked && mapped;
+    Examined { whole: good, finite: good, sound: good && untouched }
 }
 
 /// Judges the stages of two mixes by plans of one structure; 0 is a mix of images.
@@ -179,6 +199,10 @@ pub(super) fn examine_view(
     });
 }
 
+fn credit_promise(credit: &Credit) -> &'static str {
+    if matches!(credit, Credit::Weights { .. }) { WEIGHTS } else { SHARES }
+}
+
 fn sources_in_batch(sources: &Tensor, n: i64) -> Check {
     let sound = sources.defined()
         && sources.kind() == Kind::Int64
@@ -195,6 +219,9 @@ fn shares_of_one(sources: &Tensor, shares: &Tensor, n: i64, credit: &Credit) -> 
     ensure(sound, || format!("the shares are {} for sources {}", described(shares), described(sources)))?;
     let low = shares.min().double_value(&[]);
     ensure(low >= 0.0, || format!("a share of {low}"))?;
+    if matches!(credit, Credit::Weights { .. }) {
+        return ensure(all(&shares.isfinite()), || "a weight is not finite".into());
+    }
     let one = Tensor::ones([n], (Kind::Float, shares.device()));
     let sums = shares.sum_dim_intlist(1, false, None);
     ensure(close(&sums, &one, 1e-6), || {

@@ -62,6 +62,9 @@ pub struct Frame {
     pub(crate) asked: Asked,
     /// Every term learned so far in this session, for the check of `weights`.
     pub(crate) learned: BTreeSet<String>,
+    /// The heads that a learned term went through, or that were frozen, so far in this session: "net.q.head.one",
+    /// "head.online".
+    pub(crate) reached: BTreeSet<String>,
 }
 
 /// What a script has asked for in one step.
@@ -75,6 +78,10 @@ pub(crate) struct Asked {
     pub(crate) grown: HashMap<Id, Id>,
     /// The names of draws, and their lines.
     draws: HashMap<String, usize>,
+    /// What the step keeps for the next ones, and the lines that say so.
+    pub(crate) kept: HashMap<String, usize>,
+    /// How many flips the host has drawn.
+    pub(crate) flips: usize,
     /// Passes that drew something.
     pub(crate) passes: usize,
     /// Terms that were learned, and their lines.
@@ -117,6 +124,7 @@ impl Frame {
             values: Values::default(),
             asked: Asked::default(),
             learned: BTreeSet::new(),
+            reached: BTreeSet::new(),
         }
     }
 
@@ -263,6 +271,15 @@ impl Frame {
     /// Those of the handles whose values carry a graph.
     pub(crate) fn with_graph(&self, ids: impl IntoIterator<Item = Id>) -> Vec<Id> {
         ids.into_iter().filter(|id| self.node(*id).graph).collect()
+    }
+
+    /// The shape of a tensor, where it is known before or by executing.
+    pub(crate) fn size(&self, id: Id) -> Option<Vec<i64>> {
+        let executed = || match self.values.cells.get(id)? {
+            Cell::Tensor(tensor) => Some(tensor.size()),
+            _ => None,
+        };
+        self.node(id).shape.map(Vec::from).or_else(executed)
     }
 
     /// The shape of images, where it is known before or by executing.

@@ -19,6 +19,14 @@ impl Frame {
         seen
     }
 
+    /// The heads whose outputs a value is made of, through a graph.
+    pub(crate) fn heads_of(&self, id: Id) -> Vec<String> {
+        let all = self.ancestors(id);
+        let grown = |id: &Id| self.node(*id).op().grows().is_some();
+        let read = all.iter().filter(|id| !grown(id)).flat_map(|id| self.node(*id).parents.iter().copied());
+        read.chain([id]).filter_map(|id| self.node(id).op().head(self.world())).collect()
+    }
+
     /// Refuses what needs a graph that is gone. `what` names it for the message.
     pub(crate) fn refuse_spent(&self, id: Id, what: &str) -> Result<()> {
         let graphs = self.ancestors(id).into_iter().rev().filter(|id| !self.node(*id).op().is_place());

@@ -1,6 +1,6 @@
 //! Whether mixes of plugins that are not of this program keep to what a mix must be.
 
-use admix_api::Mixed;
+use admix_api::{Credit, Mixed};
 use admix_torch::{Kind, Tensor};
 
 use crate::Result;
@@ -17,7 +17,13 @@ pub(crate) fn health(mixed: &Mixed) -> Result<Tensor> {
     let (_, shares) = mixed.credit.shares()?;
     let shares = shares.f_to_kind(Kind::Float)?;
     let sums = shares.f_sum_dim_intlist(1i64, false, Kind::Float)?;
-    let off = sums.f_add_scalar(-1.0)?.f_abs()?.f_max()?;
+    // Weights may have any sum, as long as it is a number.
+    let whole = if matches!(mixed.credit, Credit::Weights { .. }) {
+        sums.f_mul_scalar(0.0)?
+    } else {
+        sums.f_add_scalar(-1.0)?.f_abs()?
+    };
+    let off = whole.f_max()?;
     let below = shares.f_min()?.f_neg()?;
     let finite = mixed.images.f_detach()?.f_sum(Kind::Float)?.f_mul_scalar(0.0)?;
     let infinite = f64::INFINITY;
@@ -47,7 +53,8 @@ pub(crate) fn verdict(label: &str, health: f64) -> Result<()> {
         "`mix` returned a `lambda` or shares that are not finite, expected numbers in [0, 1]".into()
     } else if health > SHARES_MAY_BE_OFF {
         format!(
-            "`mix` returned shares that are not a share-out of 1 (off by {health:.3}): rows must be from 0 and sum to 1"
+            "`mix` returned shares that are not a share-out of 1 (off by {health:.3}): rows must be from 0 and sum to 1, \
+             weights from 0"
         )
     } else {
         return Ok(());

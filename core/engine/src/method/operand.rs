@@ -27,6 +27,20 @@ pub trait Operand: Clone + 'static {
         numbers: &[f64],
         sizes: &[i64],
     ) -> Outcome<Self>;
+
+    /// A number in the place of a tensor, beside `like`.
+    ///
+    /// # Errors
+    /// float32 does not hold it.
+    fn constant(
+        context: &NativeCallContext<'_>,
+        verb: &'static str,
+        number: f64,
+        like: &Self,
+    ) -> Outcome<Self>;
+
+    /// Its shape, where it is known by now.
+    fn size(&self) -> Option<Vec<i64>>;
 }
 
 /// Registers all operators and verbs.
@@ -51,6 +65,7 @@ pub fn register<T: Operand>(engine: &mut Engine) {
     for (operator, verb) in [("-", "neg"), ("!", "not")] {
         engine.register_fn(operator, move |c: C<'_>, a: T| T::apply(&c, verb, &[a], &[], &[]));
     }
+    engine.register_fn("size", |c: C<'_>, a: T, axis: i64| size(&c, &a, axis));
     for verb in VERBS {
         for types in signatures::<T>(verb) {
             engine.register_raw_fn(verb.name, types, move |context, arguments: &mut [&mut Dynamic]| {
@@ -58,6 +73,18 @@ pub fn register<T: Operand>(engine: &mut Engine) {
             });
         }
     }
+}
+
+/// The size of an axis, a whole number.
+fn size<T: Operand>(context: &NativeCallContext<'_>, tensor: &T, axis: i64) -> Outcome<i64> {
+    let at = context.call_position();
+    let size = tensor.size().ok_or_else(|| {
+        let known = "the sizes of `t.images`, of views and of mixes are known before a step is executed, and `t.batch` is";
+        refuse(format!("the size of this tensor is not known yet; {known}"), at)
+    })?;
+    let place = if axis < 0 { axis + size.len() as i64 } else { axis };
+    let length = usize::try_from(place).ok().and_then(|place| size.get(place).copied());
+    length.ok_or_else(|| refuse(format!("there is no axis {axis} of the shape {size:?}"), at))
 }
 
 /// The types of a verb's arguments: a number may be whole or not.
@@ -68,6 +95,7 @@ fn signatures<T: Operand>(verb: &Verb) -> Vec<Vec<TypeId>> {
             Takes::Tensor => vec![TypeId::of::<T>()],
             Takes::Tensors | Takes::Sizes => vec![TypeId::of::<Array>()],
             Takes::Number => vec![TypeId::of::<f64>(), TypeId::of::<i64>()],
+            Takes::Value => vec![TypeId::of::<T>(), TypeId::of::<f64>(), TypeId::of::<i64>()],
             Takes::Size => vec![TypeId::of::<i64>()],
         };
         all = all
@@ -77,6 +105,8 @@ fn signatures<T: Operand>(verb: &Verb) -> Vec<Vec<TypeId>> {
             })
             .collect();
     }
+    // Numbers alone are the language's own.
+    all.retain(|types| types.contains(&TypeId::of::<T>()) || types.contains(&TypeId::of::<Array>()));
     all
 }
 
@@ -94,13 +124,17 @@ fn call<T: Operand>(
     let whole = |value: &Dynamic| {
         value.as_int().map_err(|got| refuse(format!("`{name}` takes whole numbers here, got {got}"), at))
     };
+    let number = |value: &Dynamic| value.as_float().ok().or_else(|| value.as_int().ok().map(|v| v as f64));
+    let like = || arguments.iter().find_map(|value| value.read_lock::<T>().map(|handle| handle.clone()));
     let (mut tensors, mut numbers, mut sizes) = (Vec::with_capacity(3), Vec::new(), Vec::new());
     for (takes, value) in verb.takes.iter().zip(arguments.iter()) {
         match takes {
             Takes::Tensor => tensors.push(tensor(value)?),
-            Takes::Number => {
-                numbers.extend(value.as_float().ok().or_else(|| value.as_int().ok().map(|v| v as f64)));
-            }
+            Takes::Number => numbers.extend(number(value)),
+            Takes::Value => match (number(value), like()) {
+                (Some(number), Some(like)) => tensors.push(T::constant(context, name, number, &like)?),
+                _ => tensors.push(tensor(value)?),
+            },
             Takes::Size => sizes.push(whole(value)?),
             Takes::Tensors | Takes::Sizes => {
                 let Some(list) = value.read_lock::<Array>() else { continue };

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use admix_torch::{GraphId, Kind, Reduction, Tensor, duplicate};
 
 use crate::method::recorder::{Fixed, GraphRecorder};
-use crate::world::World;
+use crate::world::{HeadUnit, World};
 use crate::{Error, Result};
 
 /// Of each head, `<head>_<network>`: images whose label is the first guess, those where it is among the first five (all, if
@@ -22,7 +22,17 @@ pub(crate) fn tally(world: &World, images: &Tensor, labels: &Tensor) -> Result<G
     for net in &world.nets {
         let heads = {
             let _low = world.precision.enter(world.device)?;
-            net.network.forward_eval(images)?
+            let mut heads = net.network.forward_eval(images)?;
+            let own = |unit: &&HeadUnit| unit.evaluated.as_ref() == Some(&net.name);
+            let mut embedding = None;
+            for unit in world.heads.iter().filter(own) {
+                let embedding = match &embedding {
+                    Some(made) => made,
+                    None => embedding.insert(net.embed(images)?),
+                };
+                heads.push((unit.name.clone(), unit.forward(embedding, false)?));
+            }
+            heads
         };
         for (head, logits) in heads {
             let logits = logits.f_to_kind(Kind::Float)?;

@@ -42,6 +42,16 @@ pub trait Op: Structure + Any + Debug {
         None
     }
 
+    /// The head whose output it is, as its parameters are named ("net.q.head.one").
+    fn head(&self, _world: &World) -> Option<String> {
+        None
+    }
+
+    /// The pass that it lets run on. What grew from that before is in its graph, and not in what it gives.
+    fn grows(&self) -> Option<Id> {
+        None
+    }
+
     /// Whether it is only a place where graphs begin. A backward pass uses up what grows from it, and not the place.
     fn is_place(&self) -> bool {
         false

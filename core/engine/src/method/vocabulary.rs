@@ -16,6 +16,8 @@ pub enum Takes {
     Tensors,
     /// A number.
     Number,
+    /// A tensor, or a number that stands for one.
+    Value,
     /// A whole number that fixes the shape of the result: an axis, a size.
     Size,
     /// An array of such numbers.
@@ -39,6 +41,7 @@ const fn verb(name: &'static str, takes: &'static [Takes], summary: &'static str
 
 const T: Takes = Takes::Tensor;
 const N: Takes = Takes::Number;
+const V: Takes = Takes::Value;
 const S: Takes = Takes::Size;
 
 /// Every verb that is called by name; arithmetic, comparisons and logic are operators.
@@ -50,7 +53,19 @@ pub const VERBS: &[Verb] = &[
     verb("abs", &[T], "absolute value"),
     verb("sign", &[T], "-1, 0 or 1"),
     verb("floor", &[T], "the next whole number below"),
-    verb("whole", &[T], "floor(a) as whole numbers: indices for `select` and `gather`"),
+    verb(
+        "whole",
+        &[T],
+        "floor(a) as whole numbers: indices for `select` and `gather`; of a condition 0 and 1",
+    ),
+    verb("one_hot", &[T, S], "one_hot(labels, classes): [..., classes], 1 at the label and else 0"),
+    verb("argmax", &[T, S], "where along an axis the largest value is: whole numbers, without that axis"),
+    verb("arange", &[T, S], "arange(a, axis): 0, 1, 2, ... for the places of an axis: [size], whole numbers"),
+    verb(
+        "reverse_gradient",
+        &[T],
+        "the same values; what comes before it learns the opposite of what comes after it",
+    ),
     verb("clamp", &[T, N, N], "clamp(a, low, high): no smaller and no larger than these numbers"),
     verb("relu", &[T], "max(x, 0)"),
     verb("sigmoid", &[T], "1 / (1 + exp(-x))"),
@@ -80,6 +95,13 @@ pub const VERBS: &[Verb] = &[
     verb("top_k", &[T, S], "the k largest values of the last axis, largest first"),
     verb("top_k_indices", &[T, S], "where on the last axis the k largest values are"),
     verb("resize", &[T, S, S], "bilinear to (height, width), half-pixel centres"),
+    verb("resize_nearest", &[T, S, S], "the nearest pixel, to (height, width)"),
+    verb(
+        "grid_sample",
+        &[T, T],
+        "grid_sample(a, grid): a [N, C, H, W] at places [N, h, w, 2], x and y from -1 to 1 at the outer edges; bilinear, 0 \
+         outside",
+    ),
     verb("resize_like", &[T, T], "bilinear to the height and width of the second"),
     verb("blur", &[T, S], "mean of the pixels in a square of this odd side, as many as lie in the image"),
     verb("rows", &[T], "0, 1, 2, ... down the rows of an image: [1, 1, H, 1], whole numbers"),
@@ -110,9 +132,13 @@ pub const VERBS: &[Verb] = &[
         "sinkhorn(scores, rounds): codes [N, P] of samples that use all prototypes alike, from scores divided by epsilon; \
          without a graph",
     ),
-    verb("minimum", &[T, T], "the smaller of two, element by element"),
-    verb("maximum", &[T, T], "the larger of two, element by element"),
-    verb("where", &[T, T, T], "where(condition, a, b)"),
+    verb("minimum", &[V, V], "the smaller of two, element by element; one may be a number"),
+    verb("maximum", &[V, V], "the larger of two, element by element; one may be a number"),
+    verb(
+        "where",
+        &[T, V, V],
+        "where(condition, a, b): a where the condition holds, else b; both may be numbers, and what is not 0 holds",
+    ),
     verb("lerp", &[T, T, T], "lerp(a, b, weight): a + weight * (b - a)"),
     verb("cat", &[Takes::Tensors, S], "an array of tensors joined along one axis"),
     verb("stack", &[Takes::Tensors, S], "an array of tensors stacked along a new axis"),
@@ -137,10 +163,13 @@ pub const CONNECTIVES: [(&str, &str); 2] = [("&", "and"), ("|", "or")];
 
 /// Whether the result of a verb never has a graph.
 pub fn without_graph(verb: &str) -> bool {
-    const NONE: [&str; 19] = [
+    const NONE: [&str; 22] = [
         "detach",
         "sign",
         "whole",
+        "one_hot",
+        "argmax",
+        "arange",
         "sinkhorn",
         "saliency",
         "rows",
@@ -236,7 +265,12 @@ fn executed(verb: &str, operands: &[&Tensor], sizes: &[i64]) -> Result<Tensor> {
         "abs" => first.f_abs()?,
         "sign" => first.f_sign()?,
         "floor" => first.f_floor()?,
-        "whole" => first.f_floor()?.f_to_kind(Kind::Int64)?,
+        "whole" if first.is_floating_point() => first.f_floor()?.f_to_kind(Kind::Int64)?,
+        "whole" => first.f_to_kind(Kind::Int64)?,
+        "one_hot" => one_hot(first, size(0))?,
+        "argmax" => first.f_argmax(size(0), false)?,
+        "arange" => Tensor::f_arange(length(first, size(0))?, (Kind::Int64, first.device()))?,
+        "reverse_gradient" => first.f_detach()?.f_mul_scalar(2.0)?.f_sub(first)?,
         "clamp" => first.f_clamp_tensor(Some(operand(1)?), Some(operand(2)?))?,
         "relu" => first.f_relu()?,
         "sigmoid" => first.f_sigmoid()?,
@@ -252,6 +286,8 @@ fn executed(verb: &str, operands: &[&Tensor], sizes: &[i64]) -> Result<Tensor> {
         "transpose" => first.f_transpose(size(0), size(1))?,
         "flatten" => first.f_flatten(1, -1)?,
         "resize" => first.f_upsample_bilinear2d([size(0), size(1)], false, None, None)?,
+        "resize_nearest" => first.f_upsample_nearest2d([size(0), size(1)], None, None)?,
+        "grid_sample" => grid_sample(first, operand(1)?)?,
         "resize_like" => {
             let like = operand(1)?;
             let to = [extent(verb, like, 2)?, extent(verb, like, 1)?];
@@ -289,11 +325,53 @@ fn executed(verb: &str, operands: &[&Tensor], sizes: &[i64]) -> Result<Tensor> {
         "sinkhorn" => admix_api::sinkhorn(first, size(0))?,
         "minimum" => first.f_minimum(operand(1)?)?,
         "maximum" => first.f_maximum(operand(1)?)?,
-        "where" => operand(1)?.f_where_self(first, operand(2)?)?,
+        "where" if first.kind() == Kind::Bool => operand(1)?.f_where_self(first, operand(2)?)?,
+        "where" => operand(1)?.f_where_self(&first.f_ne(0)?, operand(2)?)?,
         "cat" => Tensor::f_cat(operands, size(0))?,
         "stack" => Tensor::f_stack(operands, size(0))?,
         other => return Err(Error::Input(format!("no operation named `{other}`"))),
     })
+}
+
+/// The size of an axis, which counts from -1 at the end.
+///
+/// # Errors
+/// There is no such axis.
+pub fn length(tensor: &Tensor, axis: i64) -> Result<i64> {
+    let size = tensor.size();
+    let at = if axis < 0 { axis + size.len() as i64 } else { axis };
+    usize::try_from(at)
+        .ok()
+        .and_then(|at| size.get(at).copied())
+        .ok_or_else(|| Error::Input(format!("there is no axis {axis} of the shape {size:?}")))
+}
+
+/// Without a look at the labels, which would wait for the device.
+fn one_hot(labels: &Tensor, classes: i64) -> Result<Tensor> {
+    if labels.is_floating_point() || classes < 1 {
+        return Err(Error::Input(format!(
+            "`one_hot` takes whole numbers and a number of classes from 1, got {:?} and {classes}",
+            labels.kind()
+        )));
+    }
+    let all = Tensor::f_arange(classes, (Kind::Int64, labels.device()))?;
+    Ok(labels.f_unsqueeze(-1)?.f_eq_tensor(&all)?.f_to_kind(Kind::Float)?)
+}
+
+/// Values at places between the pixels; the edges of the image are at -1 and 1.
+fn grid_sample(first: &Tensor, grid: &Tensor) -> Result<Tensor> {
+    const BILINEAR: i64 = 0;
+    const ZEROS: i64 = 0;
+    let (image, places) = (first.size(), grid.size());
+    match (&image[..], &places[..]) {
+        ([n, ..], [m, _, _, 2]) if image.len() == 4 && n == m => {
+            let grid = grid.f_to_kind(first.kind())?;
+            Ok(first.f_grid_sampler(&grid, BILINEAR, ZEROS, false)?)
+        }
+        _ => Err(Error::Input(format!(
+            "`grid_sample` takes images [N, C, H, W] and places [N, h, w, 2], got {image:?} and {places:?}"
+        ))),
+    }
 }
 
 /// The mean over squares of `side` pixels.

@@ -11,7 +11,8 @@ use admix_models::{BackboneChoice, NeckConfig, ResNetConfig};
 use super::locate;
 use super::overrides::Override;
 use super::sections::{
-    CheckpointConfig, EmbeddingHeadConfig, EvaluateConfig, GroupConfig, InitConfig, PairConfig,
+    CheckpointConfig, EmbeddingHeadConfig, EvaluateConfig, GroupConfig, InitConfig, OtherNetConfig,
+    PairConfig,
 };
 use crate::clusterers::Clusterer;
 use crate::loggers::Logger;
@@ -39,7 +40,9 @@ section! {
         pub model: BackboneChoice = BackboneChoice::new("resnet", (), Rc::new(ResNetConfig::default())),
         /// Trained networks, by name. Default ["q"].
         pub nets: Vec<String> = vec!["q".into()],
-        /// Classifier heads of every network. Default ["one"].
+        /// Networks with an architecture of their own, by name. Default: none.
+        pub other_nets: BTreeMap<String, OtherNetConfig> = BTreeMap::new(),
+        /// Classifier heads of every network of `nets` and those that follow. Default ["one"].
         pub heads: Vec<String> = vec!["one".into()],
         /// What makes embeddings of a network's last map. Default: nothing, and an embedding is the mean over its cells.
         pub neck: Option<NeckConfig> = None,
@@ -220,7 +223,12 @@ impl Recipe {
         }
     }
 
-    /// The number of logits of the head on embeddings of this name.
+    /// Whether some head is evaluated while the run trains.
+    pub fn evaluates(&self) -> bool {
+        !self.heads.is_empty() || self.embedding_heads.values().any(|head| head.evaluate.is_some())
+    }
+
+    /// The number of logits of the head on embeddings of this name, of which evaluation knows that of the classes.
     ///
     /// # Errors
     /// It is not given, and there is no clusterer to take it from, or more than one.

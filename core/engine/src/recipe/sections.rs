@@ -1,6 +1,7 @@
 //! Sections of a recipe.
 
 use admix_api::section;
+use admix_models::BackboneChoice;
 use serde::{Deserialize, Serialize};
 
 use crate::run::ProbeChoice;
@@ -47,6 +48,9 @@ pub struct EmbeddingHeadConfig {
     pub prototypes: bool,
     /// Width of a hidden layer before the last one, with a BatchNorm and a ReLU: a predictor. Default: none.
     pub hidden: Option<i64>,
+    /// The network on whose embeddings, as `p.embed()` gives them, the head is evaluated: a linear head with a logit for each
+    /// class, which `out` then need not say. Its accuracy is told as NAME_NETWORK. Default: none.
+    pub evaluate: Option<String>,
 }
 
 /// Optimiser settings of one mixer's parameters.
@@ -111,6 +115,20 @@ pub enum HeadStart {
     Fresh,
     /// The file's classifier, where it has the head's shape; new values elsewhere.
     Matching,
+}
+
+section! {
+    /// A network beside those of `nets`, with an architecture of its own: a teacher, say.
+    pub struct OtherNetConfig {
+        /// Its backbone.
+        pub model: BackboneChoice,
+        /// Its classifier heads. Default: none.
+        pub heads: Vec<String> = Vec::new(),
+        /// Weights that it starts from. Default: random ones.
+        pub init: Option<InitConfig> = None,
+        /// Whether it is trained. Default false: it stays as it is, and its passes are in evaluation mode.
+        pub trained: bool = false,
+    }
 }
 
 section! {

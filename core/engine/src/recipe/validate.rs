@@ -101,6 +101,9 @@ impl Recipe {
                 );
                 return self.refuse(&format!("queues.{name}.length"), &queue.length, &wanted);
             }
+            if let Some(width) = queue.width.filter(|width| *width < 1) {
+                return self.refuse(&format!("queues.{name}.width"), &width, "a whole number from 1");
+            }
         }
         Ok(())
     }
@@ -178,7 +181,22 @@ impl Recipe {
                     "has the name of a network; give it a name of its own",
                 ));
             }
-            self.head_outputs(name, head)?;
+            let Some(net) = &head.evaluate else {
+                self.head_outputs(name, head)?;
+                continue;
+            };
+            let field = format!("embedding_heads.{name}.evaluate");
+            if head.prototypes || head.hidden.is_some() {
+                return Err(
+                    self.field_error(&field, "is for linear heads: leave out `prototypes` and `hidden`")
+                );
+            }
+            let followers = self.net_pairs().map(|pair| &pair.to);
+            let nets: Vec<&String> = self.nets.iter().chain(followers).collect();
+            if !nets.contains(&net) {
+                let known = crate::text::list(&nets);
+                return Err(self.field_error(&field, format!("is `{net}`; the networks are {known}")));
+            }
         }
         if let Some(neck) = &self.neck {
             neck.validate().map_err(|error| match error {
@@ -188,10 +206,24 @@ impl Recipe {
                 other => self.field_error("neck", format!("is refused: {other}")),
             })?;
         }
+        for (name, other) in &self.other_nets {
+            let field = format!("other_nets.{name}");
+            let taken = self.nets.contains(name) || self.embedding_heads.contains_key(name);
+            if taken || self.pairs.iter().any(|pair| &pair.to == name) {
+                return Err(self
+                    .field_error(&field, "has the name of another network or head; give it one of its own"));
+            }
+            if let Some(head) =
+                other.heads.iter().enumerate().find(|(at, head)| other.heads[..*at].contains(head))
+            {
+                return Err(self.field_error(&field, format!("has the head `{}` twice", head.1)));
+            }
+            other.model.validate().map_err(|error| self.plugin_error(&format!("{field}.model"), error))?;
+        }
         for (field, names) in [("nets", &self.nets), ("heads", &self.heads)] {
             // Without classifiers there must be something else to learn by.
-            let others = field == "heads" && (self.neck.is_some() || !self.queues.is_empty());
-            if names.is_empty() && !others {
+            let others = self.neck.is_some() || !self.queues.is_empty() || !self.embedding_heads.is_empty();
+            if names.is_empty() && !(field == "heads" && others) {
                 return self.refuse(field, &"empty", "at least one name");
             }
             if let Some(name) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {

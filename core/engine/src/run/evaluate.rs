@@ -23,7 +23,7 @@ pub fn evaluate(
     group: Option<&Group>,
 ) -> Result<BTreeMap<String, Accuracy>> {
     reestimate(session, dataset, recipe)?;
-    let total = if recipe.heads.is_empty() { 0 } else { dataset.len(Split::Test) };
+    let total = if recipe.evaluates() { dataset.len(Split::Test) } else { 0 };
     let per = recipe.evaluate.batch;
     let (rank, processes) = group.map_or((0, 1), |group| (group.rank(), group.processes()));
     // Processes take batches in turns.
@@ -87,7 +87,7 @@ pub fn reestimates(session: &Session, recipe: &Recipe, net: &str) -> bool {
 
 /// The BatchNorms of a momentum network see other activations than those of the network that it follows.
 fn has_stale_norms(net: &Net) -> bool {
-    !net.trained && !net.network.backbone().batch_norms().is_empty()
+    !net.trained && !net.frozen && !net.network.backbone().batch_norms().is_empty()
 }
 
 /// Re-estimates the BatchNorms of momentum networks on clean training batches. A network that gets values which are not

@@ -1,6 +1,6 @@
 //! Weights that a run starts from: those of another program, or of another run.
 
-use admix_models::Naming;
+use admix_models::{BackboneChoice, Naming};
 use admix_torch::Tensor;
 use admix_weights::{Located, Match, Matching, NORMALISATION, Normalisation, Own, WeightFile};
 
@@ -15,7 +15,7 @@ use crate::{Error, Result};
 /// Means and standard deviations may be rounded.
 const ROUNDED: f64 = 2e-3;
 
-/// Puts the weights that a recipe names into the trained networks of a session at its start; what follows them copies them.
+/// Puts the weights that a recipe names into the networks of a session at its start; what follows them copies them.
 ///
 /// # Errors
 /// No such file, one that is damaged, or one whose network, heads or images are others.
@@ -25,16 +25,36 @@ pub(crate) fn apply(
     here: &Shape,
     progress: &dyn Fn(u64, u64),
 ) -> Result<Option<StartedFrom>> {
-    let Some(config) = &recipe.init else { return Ok(None) };
-    let from = newest_of_run(&config.from).unwrap_or_else(|| config.from.clone());
-    let located = admix_weights::locate(&from, &recipe.folder(), progress)
-        .map_err(|error| recipe.weights_error("init.from", error))?;
-    let file = WeightFile::open(&located.path).map_err(|error| recipe.weights_error("init.from", error))?;
-    let start = Start { recipe, config, file: &file };
     let mut world = session.world_mut();
-    let origin = start.fill(&world.nets, &located, here)?;
+    for (name, other) in &recipe.other_nets {
+        let Some(config) = &other.init else { continue };
+        let own: Vec<&Net> = world.nets.iter().filter(|net| &net.name == name).collect();
+        let place = format!("other_nets.{name}.");
+        filled(recipe, &place, &other.model, config, &own, here, progress)?;
+    }
+    let Some(config) = &recipe.init else { return Ok(None) };
+    let is_own = |net: &&Net| net.trained && !recipe.other_nets.contains_key(&net.name);
+    let own: Vec<&Net> = world.nets.iter().filter(is_own).collect();
+    let origin = filled(recipe, "", &recipe.model, config, &own, here, progress)?;
     world.start_followers()?;
     Ok(Some(origin))
+}
+
+/// Fills networks of one architecture. `place` is what stands before the fields `init` and `model` in the recipe.
+fn filled(
+    recipe: &Recipe,
+    place: &str,
+    model: &BackboneChoice,
+    config: &InitConfig,
+    nets: &[&Net],
+    here: &Shape,
+    progress: &dyn Fn(u64, u64),
+) -> Result<StartedFrom> {
+    let refused = |error| recipe.weights_error(&format!("{place}init.from"), error);
+    let from = newest_of_run(&config.from).unwrap_or_else(|| config.from.clone());
+    let located = admix_weights::locate(&from, &recipe.folder(), progress).map_err(refused)?;
+    let file = WeightFile::open(&located.path).map_err(refused)?;
+    Start { recipe, place, model, config, file: &file }.fill(nets, &located, here)
 }
 
 /// The newest checkpoint, if this is a run folder.
@@ -47,20 +67,22 @@ fn newest_of_run(from: &str) -> Option<String> {
 /// A start of networks.
 struct Start<'a> {
     recipe: &'a Recipe,
+    place: &'a str,
+    model: &'a BackboneChoice,
     config: &'a InitConfig,
     file: &'a WeightFile,
 }
 
 impl Start<'_> {
     fn refuse(&self, error: admix_weights::Error) -> Error {
-        self.recipe.weights_error("init.from", error)
+        self.recipe.weights_error(&format!("{}init.from", self.place), error)
     }
 
-    fn fill(&self, nets: &[Net], located: &Located, here: &Shape) -> Result<StartedFrom> {
+    fn fill(&self, nets: &[&Net], located: &Located, here: &Shape) -> Result<StartedFrom> {
         let theirs = self.normalisation(located);
         let same = theirs.map(|theirs| self.check_normalisation(&theirs, here)).transpose()?;
         let mut origin = None;
-        for net in nets.iter().filter(|net| net.trained) {
+        for net in nets {
             let (found, more) = self.fill_one(net)?;
             let heads = net.network.head_names().into_iter().map(|name| format!("head.{name}"));
             let new = heads.filter(|head| !more.contains(head)).collect();
@@ -80,7 +102,10 @@ impl Start<'_> {
             });
         }
         origin.ok_or_else(|| {
-            self.recipe.field_error("init", "has no network to fill: every one follows another")
+            self.recipe.field_error(
+                &format!("{}init", self.place),
+                "has no network to fill: every one follows another",
+            )
         })
     }
 
@@ -93,14 +118,13 @@ impl Start<'_> {
         };
         let backbone = part("backbone.");
         let own: Vec<Own> = backbone.iter().map(|(name, tensor)| (name.clone(), tensor.size())).collect();
-        let namings = self.recipe.model.config.namings();
+        let namings = self.model.config.namings();
         let prefix = match (&self.config.prefix, &self.config.net) {
             (Prefix::Is(prefix), _) => Some(prefix.clone()),
             (Prefix::Auto, Some(net)) => Some(format!("net.{net}.backbone.")),
             (Prefix::Auto, None) => None,
         };
-        let misfit =
-            |name: &str, theirs: &[i64], ours: &[i64]| self.recipe.model.config.misfit(name, theirs, ours);
+        let misfit = |name: &str, theirs: &[i64], ours: &[i64]| self.model.config.misfit(name, theirs, ours);
         let matching = Matching {
             file: self.file,
             own: &own,
@@ -109,9 +133,9 @@ impl Start<'_> {
             misfit: &misfit,
         };
         let mut found = matching.find().map_err(|error| match error {
-            admix_weights::Error::Misfit { setting: Some(setting), problem } => {
-                self.recipe.field_error(&format!("model.{setting}"), format!("does not fit: {problem}"))
-            }
+            admix_weights::Error::Misfit { setting: Some(setting), problem } => self
+                .recipe
+                .field_error(&format!("{}model.{setting}", self.place), format!("does not fit: {problem}")),
             other => self.refuse(other),
         })?;
         let mut pairs: Vec<(Tensor, String)> = Vec::new();
@@ -157,7 +181,7 @@ impl Start<'_> {
                 self.file.path().display(),
                 tensor.size()
             );
-            Err(self.recipe.field_error("init.part", message))
+            Err(self.recipe.field_error(&format!("{}init.part", self.place), message))
         };
         own.iter().map(place).collect()
     }

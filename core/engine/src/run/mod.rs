@@ -297,14 +297,14 @@ fn prepare_on(
     if dataset.is_empty(Split::Test) {
         let name = &dataset.info().name;
         // Without classes it is the heads that cannot be.
-        if !recipe.heads.is_empty() && dataset.info().classes > 0 {
+        if recipe.evaluates() && dataset.info().classes > 0 {
             let message = format!(
                 "are measured on test images, and `{name}` has none: add a test split, such as a folder `val/CLASS/IMAGE` or a \
                  `data.test_list`"
             );
             return Err(recipe.field_error("heads", message));
         }
-        warnings.extend(recipe.heads.is_empty().then(|| {
+        warnings.extend((!recipe.evaluates()).then(|| {
             format!(
                 "`{name}` has no test images: no accuracy is measured while it trains. Measure the run on data with labels, such as \
                  `admix eval RUN --protocol knn --set 'data.name=\"NAME\"'`"
@@ -314,7 +314,13 @@ fn prepare_on(
     let narrow = {
         // The same recipe at toy width: what is checked is the script, not the arithmetic.
         let config = recipe.model.config.narrowed().unwrap_or_else(|| recipe.model.config.clone());
-        Recipe { model: Choice { config, ..recipe.model.clone() }, ..recipe.clone() }
+        let mut narrow = Recipe { model: Choice { config, ..recipe.model.clone() }, ..recipe.clone() };
+        for other in narrow.other_nets.values_mut() {
+            if let Some(config) = other.model.config.narrowed() {
+                other.model.config = config;
+            }
+        }
+        narrow
     };
     let toy_method = Method::compile(method.text(), method.file())?;
     let mut toy = session_of(&narrow, toy_method, registry, dataset.info(), device)?;

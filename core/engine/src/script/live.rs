@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use admix_api::did_you_mean;
-use admix_torch::Tensor;
+use admix_torch::{Kind, Tensor};
 use rhai::{Dynamic, NativeCallContext};
 
 use crate::method::operand::{Operand, Outcome, refuse};
@@ -57,6 +57,28 @@ impl Operand for Live {
             Ok(tensor) => Ok(Self(Rc::new(tensor))),
             Err(error) => Err(refuse(error, context.call_position())),
         }
+    }
+
+    fn constant(
+        context: &NativeCallContext<'_>,
+        verb: &'static str,
+        number: f64,
+        like: &Self,
+    ) -> Outcome<Self> {
+        let _outside = sandbox::outside();
+        if !float32::holds(number) {
+            let message = format!("the number of `{verb}` is {}", float32::refused(number));
+            return Err(refuse(message, context.call_position()));
+        }
+        let kind = if like.0.kind() == Kind::Double { Kind::Double } else { Kind::Float };
+        match Tensor::f_full([0i64; 0], number, (kind, like.0.device())) {
+            Ok(tensor) => Ok(Self(Rc::new(tensor))),
+            Err(error) => Err(refuse(admix_api::Error::from(error), context.call_position())),
+        }
+    }
+
+    fn size(&self) -> Option<Vec<i64>> {
+        Some(self.0.size())
     }
 }
 

@@ -8,8 +8,10 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use admix_api::{Ask, Credit, Draws, MixInput, Mixed, Mixer, Needs, Plan, Planned, Value, did_you_mean};
-use admix_torch::Kind;
+use admix_api::{
+    Ask, Credit, Draws, MapMix, MixInput, Mixed, Mixer, Needs, Plan, Planned, Value, did_you_mean,
+};
+use admix_torch::{Kind, Tensor};
 use rhai::{Engine, Position};
 
 use self::dice::{Dice, Roll};
@@ -24,7 +26,7 @@ use crate::text::list;
 
 /// What can follow `d.` and `m.`, for suggestions.
 const NAMES: &[&[&str]] = &[
-    &["lambda", "lambdas", "batch", "height", "width", "quiet", "progress", "param"],
+    &["lambda", "lambdas", "alpha", "batch", "height", "width", "quiet", "progress", "param"],
     &["uniform", "normal", "beta", "below", "coin", "permutation", "derangement", "field_key"],
     &[
         "images",
@@ -39,6 +41,8 @@ const NAMES: &[&[&str]] = &[
         "plan",
         "structure",
         "channels",
+        "map",
+        "partner_map",
     ],
 ];
 
@@ -58,7 +62,7 @@ impl ScriptedMixer {
     pub fn compile(text: &str, file: &str, given: &BTreeMap<String, Param>) -> Result<Self> {
         let script =
             Script::compile(text, file, Dialect { names: NAMES.concat(), kind_of: |_| None, register })?;
-        for (name, count) in [("mix", 1), ("plan", 1), ("params", 0), ("needs", 0)] {
+        for (name, count) in [("mix", 1), ("plan", 1), ("map", 1), ("params", 0), ("needs", 0)] {
             if !script.takes(name, count)? && name == "mix" {
                 let message = "a mixer needs a function `mix(m)`; see docs/scripts.md".to_string();
                 return Err(script.error(Position::NONE, message));
@@ -163,8 +167,9 @@ impl ScriptedMixer {
             sizes: [n, c, height, width],
             structure: plan.structure() as i64,
             quiet: input.quiet,
+            maps: RefCell::new(None),
         }));
-        let returned = self.script.map("mix", self.script.call("mix", (view,))?)?;
+        let returned = self.script.map("mix", self.script.call("mix", (view.clone(),))?)?;
         let mut back = Returned { script: &self.script, tensors: returned };
         let hidden = back.stage()?;
         let images = match back.take("images")? {
@@ -188,7 +193,8 @@ impl ScriptedMixer {
         };
         let mask = match back.take("mask")? {
             Some(mask) if hidden.is_some() => {
-                let one: &[&[i64]] = &[&[], &[1, 1, 1, 1], &[n, 1, 1, 1]];
+                let depth = mask.size().get(1).copied().unwrap_or(1);
+                let one: &[&[i64]] = &[&[], &[1, depth, 1, 1], &[n, depth, 1, 1]];
                 back.check(
                     "mask",
                     &mask,
@@ -197,6 +203,7 @@ impl ScriptedMixer {
                 let mask = fractional(mask)?;
                 Some(if mask.dim() == 0 { mask.f_reshape([1i64; 4])? } else { mask })
             }
+            None if hidden.is_some() && self.script.has("map") => None,
             None if hidden.is_some() => {
                 Some(plan.lambda_over_images(Kind::Float)?.f_reshape([-1i64, 1, 1, 1])?)
             }
@@ -213,22 +220,42 @@ impl ScriptedMixer {
             }
             None => plan.lambda()?,
         };
-        let credit = match (back.take("sources")?, back.take("shares")?) {
-            (None, None) => Credit::Pair { partner, lambda },
-            (Some(sources), Some(shares)) => {
+        let (sources, shares, weights) = (back.take("sources")?, back.take("shares")?, back.take("weights")?);
+        let is_whole = weights.is_none();
+        let credit = match (sources, shares, weights) {
+            (None, None, None) => Credit::Pair { partner, lambda },
+            (Some(sources), Some(shares), None) | (Some(sources), None, Some(shares)) => {
+                let what = if is_whole { "shares" } else { "weights" };
                 let count = sources.size().get(1).copied().unwrap_or(1);
                 back.check("sources", &sources, &[&[n, count]])?;
-                back.check("shares", &shares, &[&[n, count]])?;
+                back.check(what, &shares, &[&[n, count]])?;
                 if sources.kind() != Kind::Int64 {
                     return Err(back.refuse(format!(
                         "returned `sources` of the kind {:?}, expected whole numbers: which sample is in the image",
                         sources.kind()
                     )));
                 }
-                Credit::Shares { sources, shares: fractional(shares)? }
+                let shares = fractional(shares)?;
+                if is_whole {
+                    Credit::Shares { sources, shares }
+                } else {
+                    Credit::Weights { sources, weights: shares }
+                }
             }
-            (Some(_), None) => return Err(back.refuse("returned `sources` without `shares`".into())),
-            (None, Some(_)) => return Err(back.refuse("returned `shares` without `sources`".into())),
+            (_, Some(_), Some(_)) => {
+                return Err(back.refuse(
+                    "returned `shares` and `weights`: the first sum to 1 for each image, the second need not; return one".into(),
+                ));
+            }
+            (Some(_), None, None) => {
+                return Err(back.refuse("returned `sources` without `shares` or `weights`".into()));
+            }
+            (None, ..) => {
+                return Err(back.refuse(format!(
+                    "returned `{}` without `sources`",
+                    if is_whole { "shares" } else { "weights" }
+                )));
+            }
         };
         let mut extras = BTreeMap::new();
         while let Some(name) = back.tensors.keys().next().map(ToString::to_string) {
@@ -236,7 +263,29 @@ impl ScriptedMixer {
                 extras.insert(name, extra);
             }
         }
-        Ok(Mixed { images, mask, hidden, credit, extras })
+        let map = hidden.filter(|_| self.script.has("map")).map(|_| self.map_mix(view));
+        Ok(Mixed { images, mask, map, hidden, credit, extras })
+    }
+
+    /// The script's function `map`, for maps of a network that come later.
+    fn map_mix(&self, view: View) -> MapMix {
+        let script = self.script.clone();
+        let mixed = move |own: &Tensor, partners: &Tensor| -> Result<Tensor> {
+            *view.0.maps.borrow_mut() = Some((Live::of(own), Live::of(partners)));
+            let returned = script.call("map", (view.clone(),));
+            *view.0.maps.borrow_mut() = None;
+            let returned = returned?;
+            let refuse = |message: String| script.error(script.place_of("map"), message);
+            let map = returned.read_lock::<Live>().map(|live| live.tensor().shallow_clone());
+            let map =
+                map.ok_or_else(|| refuse(format!("`map` must return a map, got {}", told(&returned))))?;
+            if map.size() != own.size() {
+                let (got, wanted) = (map.size(), own.size());
+                return Err(refuse(format!("`map` returned the shape {got:?}, expected {wanted:?}")));
+            }
+            Ok(if map.kind() == own.kind() { map } else { map.f_to_kind(own.kind())? })
+        };
+        MapMix::new(move |own, partners| mixed(own, partners).map_err(as_plugin))
     }
 }
 

@@ -6,9 +6,9 @@ use admix_api::{Hints, Init, Store, Streams};
 use admix_models::{Head, Linear, MlpNeck, MlpNeckConfig};
 use admix_torch::{Device, Group, Tensor};
 
-use crate::Result;
 use crate::recipe::Recipe;
 use crate::world::part::{Parameter, Part, named, named_parameters};
+use crate::{Error, Result};
 
 /// A head on embeddings.
 #[derive(Debug)]
@@ -19,6 +19,10 @@ pub struct HeadUnit {
     pub(super) store: Store,
     /// False for a head that follows another.
     pub trained: bool,
+    /// The network on whose embeddings it is evaluated.
+    pub evaluated: Option<String>,
+    /// D of the embeddings that it takes.
+    width: i64,
 }
 
 #[derive(Debug)]
@@ -51,7 +55,16 @@ impl HeadUnit {
     ) -> Result<Vec<Self>> {
         let build = |(name, config): (&String, &crate::EmbeddingHeadConfig)| {
             let store = Store::new(device, streams.fork(name));
-            let outputs = recipe.head_outputs(name, config)?;
+            let outputs = match (&config.evaluate, config.out) {
+                (None, _) => recipe.head_outputs(name, config)?,
+                (Some(_), None) => classes,
+                (Some(_), Some(out)) if out == classes => classes,
+                (Some(_), Some(out)) => {
+                    let wrong =
+                        format!("is {out}, but it is evaluated on data of {classes} classes: leave it out");
+                    return Err(recipe.field_error(&format!("embedding_heads.{name}.out"), wrong));
+                }
+            };
             let (path, init) = (store.root().sub("fc"), Init::Normal(0.01));
             let layer = match (config.prototypes, config.hidden) {
                 (true, None) if outputs < classes => {
@@ -79,7 +92,8 @@ impl HeadUnit {
                 }
             };
             let trained = !recipe.pairs.iter().any(|pair| &pair.to == name);
-            Ok(Self { name: name.clone(), layer, store, trained })
+            let evaluated = config.evaluate.clone();
+            Ok(Self { name: name.clone(), layer, width, store, trained, evaluated })
         };
         recipe.embedding_heads.iter().map(build).collect()
     }
@@ -90,6 +104,14 @@ impl HeadUnit {
     /// # Errors
     /// Embeddings of another width.
     pub fn forward(&self, embedding: &Tensor, train: bool) -> Result<Tensor> {
+        let width = self.width;
+        if !matches!(embedding.size()[..], [_, own] if own == width) {
+            return Err(Error::Input(format!(
+                "the head `{}` takes embeddings [N, {width}], got the shape {:?}: give it what `p.embed()` gives",
+                self.name,
+                embedding.size()
+            )));
+        }
         match &self.layer {
             Layer::Linear(linear) => Ok(linear.forward(embedding)?),
             Layer::Prototypes(rows) => Ok(embedding.f_linear(rows, None::<Tensor>)?),

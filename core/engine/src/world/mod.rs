@@ -6,6 +6,7 @@ mod clusterer_unit;
 mod head_unit;
 mod kept;
 mod loss_unit;
+mod memory;
 mod memory_format;
 mod mixer_unit;
 mod net;
@@ -30,6 +31,7 @@ pub use clusterer_unit::ClustererUnit;
 pub use head_unit::HeadUnit;
 pub(crate) use kept::Kept;
 pub use loss_unit::LossUnit;
+pub(crate) use memory::Memory;
 pub use mixer_unit::MixerUnit;
 pub use net::Net;
 pub(crate) use optimizer::{Group, Optimizer, Rules, is_in};
@@ -76,6 +78,8 @@ pub struct World {
     bn_sync: bool,
     /// Clusterers.
     pub clusterers: Vec<ClustererUnit>,
+    /// What the script keeps from one step to the next.
+    pub(crate) memory: Memory,
     /// Which images are trained on: only `Train` are all labelled.
     pub split: TrainSplit,
     /// Number of classes of the data; 0 where no image has a label.
@@ -113,6 +117,7 @@ macro_rules! parts {
             .chain($world.queues.$all().map(|part| part as _))
             .chain($world.pairs.$all().map(|part| part as _))
             .chain($world.clusterers.$all().map(|part| part as _))
+            .chain(std::iter::once($reference $($mutable)? $world.memory as _))
     };
 }
 
@@ -161,6 +166,7 @@ impl World {
             bn_groups,
             bn_sync: recipe.bn_sync,
             clusterers,
+            memory: Memory::default(),
             split: shape.split,
             classes: shape.classes,
             kept_stages,
@@ -485,7 +491,9 @@ impl World {
     /// # Errors
     /// A tensor is missing or has another shape.
     pub fn load(&mut self, values: &BTreeMap<String, Tensor>) -> Result<()> {
-        let own = self.tensors();
+        let mut own = self.tensors();
+        // Steps make the tensors of the memory, so those of the values count.
+        own.retain(|name, _| !Memory::owns(name));
         for (name, tensor) in &own {
             let value =
                 values.get(name).ok_or_else(|| admix_api::Error::MissingTensor { name: name.clone() })?;
@@ -502,6 +510,7 @@ impl World {
         for (name, mut tensor) in own {
             tensor.f_copy_(&values[&name])?;
         }
+        self.memory.adopt(values)?;
         self.parts_mut().for_each(Part::loaded);
         Ok(())
     }

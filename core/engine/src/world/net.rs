@@ -18,8 +18,10 @@ pub struct Net {
     pub network: Network,
     /// Their tensors.
     pub store: Store,
-    /// False for momentum networks, whose parameters never have gradients.
+    /// False for momentum networks and frozen ones, whose parameters never have gradients.
     pub trained: bool,
+    /// It stays as it is: passes are in evaluation mode, and its running values are its own.
+    pub frozen: bool,
     /// Factor on the learning rate from one layer to the one below.
     pub layer_decay: f64,
 }
@@ -50,7 +52,14 @@ impl Net {
             network.set_batch_norm_groups(recipe.bn_groups);
             let trained = !followers.contains(&name);
             let layer_decay = recipe.layer_decay;
-            nets.push(Net { name: name.to_string(), network, store, trained, layer_decay });
+            nets.push(Net { name: name.to_string(), network, store, trained, frozen: false, layer_decay });
+        }
+        for (name, config) in &recipe.other_nets {
+            let store = Store::new(device, streams.fork(name));
+            let (model, heads) = (config.model.config.as_ref(), &config.heads);
+            let network = Network::build(&store.root(), model, heads, shape.classes, shape.channels)?;
+            let (trained, frozen) = (config.trained, !config.trained);
+            nets.push(Net { name: name.to_string(), network, store, trained, frozen, layer_decay: 1.0 });
         }
         let last = nets.first().map_or(0, |net| net.network.backbone().stages());
         if let Some(unknown) = recipe.recompute_stages.iter().find(|stage| **stage > last) {

@@ -18,13 +18,18 @@ pub struct QueueUnit {
 }
 
 impl QueueUnit {
-    /// The queues of a recipe for keys of this width.
+    /// The queues of a recipe for keys of this width, where it names no other.
     ///
     /// # Errors
     /// libtorch refused.
     pub(crate) fn all(recipe: &Recipe, width: i64, streams: &Streams, device: Device) -> Result<Vec<Self>> {
         let build = |(name, config): (&String, &crate::QueueConfig)| {
-            let queue = Queue::new(width, config.length, &mut streams.draws("queue", name, 0, 0), device)?;
+            let queue = Queue::new(
+                config.width.unwrap_or(width),
+                config.length,
+                &mut streams.draws("queue", name, 0, 0),
+                device,
+            )?;
             Ok(Self { name: name.clone(), queue })
         };
         recipe.queues.iter().map(build).collect()

@@ -191,6 +191,15 @@ impl Backbone for ViT {
     fn stage(&self, index: usize, map: &Map, pass: &Pass) -> Result<Map> {
         let Some(below) = index.checked_sub(1) else { return self.embed(&map.cells()?) };
         let stages = self.stages();
+        if map.grid().is_none() {
+            return Err(Error::Shape {
+                what: "the map that a stage of a ViT takes".into(),
+                got: map.tensor().size(),
+                wanted: "tokens with a class token, as the stage before gives: cells alone lack it, so mix inside of the \
+                         network by a mixer"
+                    .into(),
+            });
+        }
         let block = self.blocks.get(below).ok_or(Error::UnknownStage { stage: index, stages })?;
         let tokens = block.forward(map.tensor(), pass)?;
         Ok(map.like(if index == stages { self.norm.forward(&tokens)? } else { tokens }))

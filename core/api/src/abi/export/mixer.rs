@@ -10,7 +10,7 @@ use super::call::{config, destroy, entry, guarded, known, put, slice};
 use super::plan;
 use super::store::store;
 use crate::abi::{log, raw, text};
-use crate::{Credit, Error, Hidden, MixInput, Mixer, MixerContext, Planned};
+use crate::{Credit, Error, Hidden, MapMix, MixInput, Mixer, MixerContext, Planned};
 
 pub(super) static MIXER: raw::Mixer = raw::Mixer {
     size: size_of::<raw::Mixer>(),
@@ -153,6 +153,22 @@ unsafe extern "C-unwind" fn mix(
                 out.sources = handles::give(sources);
                 out.shares = handles::give(shares);
             }
+            Credit::Weights { sources, weights } => {
+                if !holds(out, offset_of!(raw::Mixed, weights)) {
+                    return Err(older(instance.name, "weights of sources"));
+                }
+                out.sources = handles::give(sources);
+                out.shares = handles::give(weights);
+                out.weights = 1;
+            }
+        }
+        if let Some(map) = mixed.map {
+            if !holds(out, offset_of!(raw::Mixed, free_map)) {
+                return Err(older(instance.name, "mixes of maps"));
+            }
+            out.map = Box::into_raw(Box::new(map)).cast();
+            out.mix_map = Some(mix_map);
+            out.free_map = Some(free_map);
         }
         if let Some(extra) = out.extra {
             for (name, tensor) in mixed.extras {
@@ -162,6 +178,41 @@ unsafe extern "C-unwind" fn mix(
         }
         Ok(())
     })
+}
+
+/// Whether the host's structure reaches to the field at this place.
+fn holds(out: &raw::Mixed, offset: usize) -> bool {
+    out.size > offset
+}
+
+fn older(plugin: &str, what: &str) -> Error {
+    Error::plugin(plugin, format!("this version of Admix takes no {what}: use a newer one"))
+}
+
+unsafe extern "C-unwind" fn mix_map(
+    state: *mut c_void,
+    own: raw::TensorPtr,
+    partners: raw::TensorPtr,
+    out: *mut raw::TensorPtr,
+    errors: *const raw::Errors,
+) -> i32 {
+    guarded(errors, || {
+        // SAFETY: made by `mix`; the host's tensors are valid for the call.
+        let (map, own, partners) =
+            unsafe { (&*state.cast::<MapMix>(), handles::borrow(own), handles::borrow(partners)) };
+        let (Some(own), Some(partners)) = (own, partners) else {
+            return Err(Error::missing("the plugin", "maps", "the host gives them"));
+        };
+        let mixed = map.mix(&own, &partners)?;
+        // SAFETY: an out-pointer of the host, which owns the tensor from here on.
+        unsafe { *out = handles::give(mixed) };
+        Ok(())
+    })
+}
+
+unsafe extern "C-unwind" fn free_map(state: *mut c_void) {
+    // SAFETY: made by `mix`, ended once.
+    unsafe { destroy::<MapMix>(state) };
 }
 
 unsafe extern "C-unwind" fn train(this: *mut c_void, on: u32, errors: *const raw::Errors) -> i32 {

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ffi::c_void;
+use std::rc::Rc;
 
 use admix_torch::{Device, Kind, Tensor, handles};
 
 use super::call::Foreign;
+use super::map::ForeignMap;
 use crate::abi::{raw, text};
-use crate::{Credit, Hidden, MixInput, Mixed, Planned, Result};
+use crate::{Credit, Hidden, MapMix, MixInput, Mixed, Planned, Result};
 
 /// How far masks and shares may be from their range: what half precision rounds.
 const SLACK: f64 = 2e-3;
@@ -31,19 +33,25 @@ pub(super) struct Returned {
     lambda: Option<Tensor>,
     sources: Option<Tensor>,
     shares: Option<Tensor>,
+    /// Whether the shares are weights, which need not sum to 1.
+    weights: bool,
+    map: Option<ForeignMap>,
 }
 
 impl Returned {
     /// Takes over the tensors, so that nothing leaks whatever is wrong with the mix.
     ///
     /// # Safety
-    /// Each is an owned tensor of the library, or null, and is in no other hands.
-    pub(super) unsafe fn take(out: &raw::Mixed) -> Self {
+    /// Each is an owned tensor of the library, or null, and is in no other hands; so is the map.
+    pub(super) unsafe fn take(foreign: &Rc<Foreign>, out: &raw::Mixed) -> Self {
         // SAFETY: by the contract of this function.
         let [images, mask, partner, lambda, sources, shares] =
             [out.images, out.mask, out.partner, out.lambda, out.sources, out.shares]
                 .map(|tensor| unsafe { handles::take(tensor) });
-        Self { kind: out.kind, stage: out.stage, images, mask, partner, lambda, sources, shares }
+        // SAFETY: as above.
+        let map = unsafe { ForeignMap::take(foreign, out) };
+        let (kind, stage, weights) = (out.kind, out.stage, out.weights != 0);
+        Self { kind, stage, images, mask, partner, lambda, sources, shares, weights, map }
     }
 }
 
@@ -55,7 +63,7 @@ impl Foreign {
         extras: BTreeMap<String, Tensor>,
         (input, plan, device): (&MixInput<'_>, &Planned, Device),
     ) -> Result<Mixed> {
-        let Returned { kind, stage, images, mask, partner, lambda, sources, shares } = returned;
+        let Returned { kind, stage, images, mask, partner, lambda, sources, shares, weights, map } = returned;
         let (n, channels, height, width) = input.nchw()?;
         let hidden = match (kind, stage) {
             (raw::IMAGES, _) => None,
@@ -72,16 +80,21 @@ impl Foreign {
         };
         let images = self.result(device, "images", images, &[&input.images.size()], false)?;
         let whole: &[&[i64]] = &[&[n, 1, height, width]];
+        // How many channels the map has shows when it is mixed.
+        let depth = mask.as_ref().and_then(|mask| mask.size().get(1).copied()).unwrap_or(1);
         let of_hidden: &[&[i64]] =
-            &[&[1, 1, 1, 1], &[n, 1, 1, 1], &[1, 1, height, width], &[n, 1, height, width]];
+            &[&[1, depth, 1, 1], &[n, depth, 1, 1], &[1, 1, height, width], &[n, 1, height, width]];
         let shapes = if hidden.is_some() { of_hidden } else { whole };
         let mask = mask.map(|mask| self.result(device, "a mask", mask, shapes, false)).transpose()?;
         let credit = match (sources, shares, partner, lambda) {
             (Some(sources), Some(shares), _, _) => {
                 let count = sources.size().get(1).copied().unwrap_or(0);
-                Credit::Shares {
-                    sources: self.result(device, "sources", sources, &[&[n, count]], true)?,
-                    shares: self.result(device, "shares", shares, &[&[n, count]], false)?,
+                let sources = self.result(device, "sources", sources, &[&[n, count]], true)?;
+                let shares = self.result(device, "shares", shares, &[&[n, count]], false)?;
+                if weights {
+                    Credit::Weights { sources, weights: shares }
+                } else {
+                    Credit::Shares { sources, shares }
                 }
             }
             (None, None, partner, lambda) => {
@@ -100,7 +113,8 @@ impl Foreign {
             }
             _ => return Err(self.error("`mix` returned only one of `sources` and `shares`")),
         };
-        let mixed = Mixed { images, mask, hidden, credit, extras };
+        let map = map.map(|map| MapMix::new(move |own, partners| map.mix(device, own, partners)));
+        let mixed = Mixed { images, mask, map, hidden, credit, extras };
         mixed
             .check_hidden([n, channels, height, width])
             .map_err(|error| self.error(format!("`mix` is refused: {error}")))?;
@@ -170,6 +184,14 @@ impl Foreign {
             return refuse(&format!(
                 "a partner or source that is no sample of the batch, expected 0 to {last}"
             ));
+        }
+        if matches!(mixed.credit, Credit::Weights { .. }) {
+            let good = within(&shares, 0.0, f64::from(f32::MAX))?;
+            return if good {
+                Ok(())
+            } else {
+                refuse("weights of the label that are negative or not finite")
+            };
         }
         let sums = shares.f_to_kind(Kind::Double)?.f_sum_dim_intlist([1i64].as_slice(), false, None)?;
         if !within(&sums, 1.0 - SLACK, 1.0 + SLACK)? || !within(&shares, -SLACK, 1.0 + SLACK)? {

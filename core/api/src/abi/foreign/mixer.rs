@@ -103,13 +103,20 @@ impl Mixer for ForeignMixer {
             shares: null,
             host: std::ptr::from_mut(&mut extras).cast(),
             extra: Some(extra),
+            weights: 0,
+            reserved: 0,
+            map: null,
+            mix_map: None,
+            free_map: None,
         };
+        // Whatever the library does there, a quiet mix has no graph.
+        let _quiet = input.quiet.then(admix_torch::no_grad);
         let outcome = self.foreign.call("mix", self.device, &watched, |errors| {
             // SAFETY: our instance; the structures and tensors live for the call.
             unsafe { mix(self.this, &request, &mut out, errors) }
         });
         // SAFETY: owned tensors of the library, or null.
-        let returned = unsafe { Returned::take(&out) };
+        let returned = unsafe { Returned::take(&self.foreign, &out) };
         outcome?;
         let mixed = self.foreign.mixed(returned, extras, (input, plan, self.device))?;
         if !self.looked_at {

@@ -7,6 +7,7 @@ mod call;
 mod config;
 mod create;
 mod loss;
+mod map;
 mod mixed;
 mod mixer;
 mod planning;

@@ -1,19 +1,24 @@
-//! `t.coin` and `t.uniform`: random draws of a method's own, beside those of its mixes.
+//! `t.coin`, `t.uniform` and `t.flip`: random draws of a method's own, beside those of its mixes.
 //!
 //! Drawn on the host from the named streams, keyed by the draw's name, the epoch and the step; on the device each is a slot.
-//! So a resumed or replayed run draws the same. A field is made on the device from a drawn key.
+//! So a resumed or replayed run draws the same. A field is made on the device from a drawn key. A flip stays on the host: the
+//! script branches on it.
 
 use admix_api::{Draws, Plan, Value};
 use rhai::Dynamic;
 
-use crate::method::handle::{Call, Step, TensorHandle, tensor, wanted_number};
-use crate::method::{Cell, Entry, Executing, Frame, Id, Node, Op, Place, line};
+use crate::method::handle::{Call, Step, TensorHandle, record, tensor, wanted_number};
+use crate::method::{Cell, Entry, Executing, Frame, Id, Mode, Node, Op, Place, line};
 use crate::world::World;
 use crate::{Error, Result};
 
 pub const ENTRY: Entry = Entry {
     lines: &[
         line("`t.coin(name, p)`", "1 with probability `p`, else 0: one number"),
+        line(
+            "`t.flip(name, p)`",
+            "`true` with probability `p`, else `false`: for `if`. Each branch is a step of its own to a recorded run",
+        ),
         line("`t.uniform(name)`", "one number, uniform in [0, 1)"),
         line("`t.uniform(name, like)`", "numbers uniform in [0, 1), in the shape of `like`"),
     ],
@@ -21,6 +26,10 @@ pub const ENTRY: Entry = Entry {
         engine.register_fn("coin", |call: Call<'_>, t: &mut Step, name: &str, p: Dynamic| {
             let p = wanted_number(&p, "the probability of a coin", call.call_position())?;
             tensor(&call, &t.0, |frame, at| coin(frame, name, p, at))
+        });
+        engine.register_fn("flip", |call: Call<'_>, t: &mut Step, name: &str, p: Dynamic| {
+            let p = wanted_number(&p, "the probability of a flip", call.call_position())?;
+            record(&call, &t.0, |frame, at| flip(frame, name, p, at))
         });
         engine.register_fn("uniform", |call: Call<'_>, t: &mut Step, name: &str| {
             tensor(&call, &t.0, |frame, at| {
@@ -52,12 +61,32 @@ struct Draw {
     like: Option<Id>,
 }
 
-fn coin(frame: &mut Frame, name: &str, p: f64, at: Place) -> Result<Id> {
-    if !(0.0..=1.0).contains(&p) {
-        return Err(Error::Input(format!(
-            "the probability of the coin `{name}` is {p}, expected a number in [0, 1]"
-        )));
+fn refuse_probability(what: &str, name: &str, p: f64) -> Result<()> {
+    if (0.0..=1.0).contains(&p) {
+        return Ok(());
     }
+    Err(Error::Input(format!("the probability of the {what} `{name}` is {p}, expected a number in [0, 1]")))
+}
+
+/// True with a probability. The dry calls take both sides in turn, as far as both can come.
+fn flip(frame: &mut Frame, name: &str, p: f64, at: Place) -> Result<bool> {
+    refuse_probability("flip", name, p)?;
+    if frame.mode == Mode::Clock {
+        return Err(Error::Input("only `step` draws; `weights` and `schedule` read the clock".into()));
+    }
+    frame.refuse_drawn(name)?;
+    let flipped = match (frame.given.get(name), frame.turn) {
+        (Some(given), _) => matches!(given.value(NUMBER)?, Value::Float(number) if *number != 0.0),
+        (None, Some(turn)) if p > 0.0 && p < 1.0 => (turn + frame.asked.flips) % 2 == 0,
+        _ => frame.world().streams.draws("draw", name, frame.clock.epoch, frame.draw_step).coin(p),
+    };
+    frame.asked.flips += 1;
+    frame.drawn(name, at.0);
+    Ok(flipped)
+}
+
+fn coin(frame: &mut Frame, name: &str, p: f64, at: Place) -> Result<Id> {
+    refuse_probability("coin", name, p)?;
     let plan = |draws: &mut Draws| (NUMBER, Value::Float(f64::from(u8::from(draws.coin(p)))));
     draw(frame, name, None, plan, at)
 }

@@ -132,6 +132,15 @@ impl Op for Grow {
         let verb = if self.to == Reach::End { "finish" } else { "pass" };
         format!("{verb} {}", world.nets[self.net].name)
     }
+
+    fn head(&self, world: &World) -> Option<String> {
+        let Reach::Head(head) = &self.to else { return None };
+        Some(format!("net.{}.head.{head}", world.nets[self.net].name))
+    }
+
+    fn grows(&self) -> Option<Id> {
+        Some(self.pass)
+    }
 }
 
 impl Grow {

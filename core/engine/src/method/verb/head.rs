@@ -50,6 +50,10 @@ impl Op for Head {
         format!("head {}", world.heads[self.head].name)
     }
 
+    fn head(&self, world: &World) -> Option<String> {
+        Some(format!("head.{}", world.heads[self.head].name))
+    }
+
     fn trains(&self, world: &World) -> Option<String> {
         let unit = &world.heads[self.head];
         unit.trained.then(|| format!("head.{}", unit.name))

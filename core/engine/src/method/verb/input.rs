@@ -11,7 +11,9 @@ pub const ENTRY: Entry = Entry {
             "`t.views[i]`",
             "view `i` of the same images, from 0 (that is `t.images`), as many as `data.views` says; `t.views.len()`",
         ),
+        line("`t.batch`", "N, how many images the batch has: a whole number"),
         line("`t.labels`", "`[N]`, whole numbers"),
+        line("`t.classes`", "how many classes the data have: a whole number, 0 without labels"),
         line("`t.index`", "`[N]`: which samples of the training set these are"),
         line(
             "`t.mean`, `t.std`",
@@ -31,6 +33,8 @@ pub const ENTRY: Entry = Entry {
                 tensor(&call, &t.0, |frame, at| input(frame, kind, at))
             });
         }
+        engine.register_get("classes", |t: &mut Step| t.0.borrow().world().classes);
+        engine.register_get("batch", |t: &mut Step| samples(&t.0.borrow()));
         engine.register_get("views", |t: &mut Step| ViewsHandle(t.0.clone()));
         engine.register_fn("len", |views: &mut ViewsHandle| views_of(&views.0.borrow()) as i64);
         engine.register_indexer_get(|call: Call<'_>, views: &mut ViewsHandle, index: i64| {
@@ -53,6 +57,12 @@ enum Input {
     Mean,
     /// `[1, C, 1, 1]`.
     Std,
+}
+
+/// How many images the batch has; 0 where there is none, in `weights` and `schedule`.
+fn samples(frame: &Frame) -> i64 {
+    let images = frame.batch.as_ref().map(|batch| batch.images.size());
+    images.and_then(|size| size.first().copied()).unwrap_or(0)
 }
 
 /// The same handle each time.

@@ -109,6 +109,10 @@ fn learn(frame: &mut Frame, terms: Vec<(String, Id)>, input_grad: Option<Id>, at
     if let Some(input) = input_grad {
         check_input_grad(frame, input, &ids)?;
     }
+    for id in &ids {
+        let heads = frame.heads_of(*id);
+        frame.reached.extend(heads);
+    }
     let shape = input_grad.and_then(|input| frame.node(input).shape);
     let id = frame.push(Node::of(Learn { terms: weighted, input_grad }, at).shaped(shape))?;
     let remedy = "put terms that share a graph into one `learn`";

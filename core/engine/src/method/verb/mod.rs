@@ -15,6 +15,7 @@ mod gradient;
 mod grow;
 mod head;
 mod input;
+mod keep;
 mod leaf;
 mod learn;
 mod log;
@@ -37,9 +38,10 @@ use crate::method::handle::{self, TensorHandle};
 use crate::method::operand;
 
 /// Every verb; those of the tensor vocabulary are in [`VERBS`](crate::VERBS).
-const ALL: [Entry; 24] = [
+const ALL: [Entry; 25] = [
     input::ENTRY,
     queue::ENTRY,
+    keep::ENTRY,
     all_gather::ENTRY,
     head::ENTRY,
     pass::ENTRY,

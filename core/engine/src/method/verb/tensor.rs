@@ -45,6 +45,33 @@ impl Operand for TensorHandle {
             frame.push(Node::of(applied, at).after(parents).shaped(shape))
         })
     }
+
+    fn constant(call: &Call<'_>, verb: &'static str, number: f64, like: &Self) -> Outcome<Self> {
+        tensor(call, &like.frame, |frame, at| {
+            let slot = frame.slot(|| format!("the number of `{verb}`"), number)?;
+            frame.push(Node::of(Constant { slot }, at))
+        })
+    }
+
+    fn size(&self) -> Option<Vec<i64>> {
+        self.frame.borrow().size(self.id)
+    }
+}
+
+/// A number in the place of a tensor: 0-dim.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Constant {
+    slot: SlotId,
+}
+
+impl Op for Constant {
+    fn execute(&self, step: &mut Executing<'_>) -> Result<Cell> {
+        Ok(Cell::Tensor(step.values.slots.numbers[self.slot].shallow_clone()))
+    }
+
+    fn works(&self) -> bool {
+        false
+    }
 }
 
 impl Op for Applied {

@@ -227,7 +227,7 @@ mod tests {
         let store = Store::new(Device::Cpu, Streams::new(3));
         let config = ConvNetConfig { widths: vec![4, 6], strides: vec![1, 2] };
         let network = Network::build(&store.root(), &config, &["one".to_string()], 3, 3).expect("a network");
-        let net = Net { name: "q".into(), network, store, trained: true, layer_decay: 1.0 };
+        let net = Net { name: "q".into(), network, store, trained: true, frozen: false, layer_decay: 1.0 };
         let before = copies(&net).expect("copies");
         let images = Tensor::ones([2, 3, 8, 8], (Kind::Float, Device::Cpu));
         let _ = net.network.backbone().forward(&images, &admix_models::Pass::EVALUATE).expect("features");

@@ -45,6 +45,7 @@ pub(super) fn register(engine: &mut Engine) {
         .register_get("lambdas", |d: &mut Dice| -> Array {
             d.0.lambdas.iter().map(|lambda| Dynamic::from(*lambda)).collect()
         })
+        .register_get("alpha", |d: &mut Dice| d.0.ask.pairing.alpha)
         .register_get("batch", |d: &mut Dice| d.0.ask.batch as i64)
         .register_get("height", |d: &mut Dice| d.0.ask.height)
         .register_get("width", |d: &mut Dice| d.0.ask.width)

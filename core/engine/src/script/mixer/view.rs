@@ -1,6 +1,6 @@
 //! `m` of a script's `mix(m)`: what is mixed.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 
 use admix_api::did_you_mean;
@@ -34,6 +34,8 @@ pub(super) struct Seen {
     pub(super) sizes: [i64; 4],
     pub(super) structure: i64,
     pub(super) quiet: bool,
+    /// While `map` runs: the own map of a stage and that of the partners.
+    pub(super) maps: RefCell<Option<(Live, Live)>>,
 }
 
 impl Seen {
@@ -109,6 +111,17 @@ pub(super) fn register(engine: &mut Engine) {
             input(&m.0)
                 .cloned()
                 .ok_or_else(|| refuse(format!("`{name}` {NEED}: #{{ {name}: {value} }}"), c.call_position()))
+        });
+    }
+    type Of = fn(&(Live, Live)) -> &Live;
+    let maps: [(&str, Of); 2] = [("map", |maps| &maps.0), ("partner_map", |maps| &maps.1)];
+    for (name, of) in maps {
+        engine.register_get(name, move |c: C<'_>, m: &mut View| -> Outcome<Live> {
+            m.0.maps.borrow().as_ref().map(|maps| of(maps).clone()).ok_or_else(|| {
+                let message =
+                    format!("`{name}` is there while `fn map(m)` runs, of a mix with a `stage` from 1");
+                refuse(message, c.call_position())
+            })
         });
     }
     engine.register_fn("plan", |c: C<'_>, m: &mut View, name: &str| m.0.planned(name, &c));
