@@ -5,6 +5,7 @@ mod abi;
 mod cpp;
 mod folder;
 mod instances;
+mod older;
 mod rejections;
 pub mod rust;
 
