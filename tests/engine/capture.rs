@@ -211,6 +211,15 @@ pub fn bundled_session(name: &str) -> Session {
             built(&plain(name, r#"mixers: {"mix": PuzzleMix(blocks: [4])}, params: {"adv_p": 0.6}"#))
         }
         "co_mixup" => built(&plain(name, r#"mixers: {"mix": CoMixup(part: 4)}"#)),
+        "adautomix" => built(&AMIX.replace("AMix(stage: 2, dropout: 0.2)", "AutoMix(stage: 2)")),
+        "attentivemix" | "snapmix" => {
+            // The mixers read the last of four stages.
+            let text = plain(name, &format!(r#"mixers: {{"mix": Script("mixers/{name}")}}"#));
+            built(&text.replace("[8, 16], strides: [2, 1]", "[8, 16, 16, 16], strides: [2, 1, 1, 1]"))
+        }
+        "recursivemix" => {
+            built(&plain(name, r#"mixers: {"mix": ResizeMix(tau: Uniform)}, params: {"stage": 2}"#))
+        }
         "moco" | "amix_i" | "amix_c" => contrast::session_of(name, script, "bn_groups: 2,"),
         "unmix" => peer("MixUp(partner: Flip)", ""),
         "bsim" | "wbsim" => peer("CutMix(partner: Derangement)", ""),
@@ -277,7 +286,12 @@ fn twenty_captured_steps_of_every_bundled_method_end_with_the_bits_of_direct_one
         let views = takes_two_views(name);
         let batches: &dyn Fn(i64) -> Vec<Batch> = if views { &two_views } else { &one };
         // The third step is captured and replayed. Co-Mixup's solver works on the host.
-        let wanted = if name == "co_mixup" { (0, 0) } else { (1, 18) };
+        let wanted = match name {
+            "co_mixup" => (0, 0),
+            // Its even steps are other work than its odd ones.
+            "adautomix" => (2, 16),
+            _ => (1, 18),
+        };
         let ran = alike(&|| bundled_session(name), 20, batches, wanted, name);
         match name {
             "co_mixup" => {

@@ -367,6 +367,7 @@ fn every_plugin_is_listed_and_explained() {
             "inter_intra",
             "manifoldmix",
             "mixup",
+            "plain",
             "puzzlemix",
             "resizemix",
             "saliencymix",

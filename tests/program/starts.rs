@@ -181,7 +181,18 @@ fn weights_that_do_not_fit_are_refused_by_run_and_check_before_anything_is_writt
 fn a_checkpoint_of_networks_without_usual_names_is_asked_for_one_by_its_name() {
     let place = place();
     let renamed = "pairs=[(from: \"q\", to: \"slow\", momentum: 0.99)]";
-    let bare = ["--set", "method=\"mixup\"", "--set", "mixers={}", "--set", "losses={}", "--max-steps", "1"];
+    let bare = [
+        "--set",
+        "method=\"mixup\"",
+        "--set",
+        "heads=[\"one\"]",
+        "--set",
+        "mixers={}",
+        "--set",
+        "losses={}",
+        "--max-steps",
+        "1",
+    ];
     let first = [&["run", "r.ron", "--out", "first", "--set", renamed], &bare[..]].concat();
     place.compute(&first).good();
     let file = file_of(&place, "first", 1).display().to_string();
@@ -204,7 +215,11 @@ fn images_of_other_channels_are_no_fault_of_the_networks_width() {
     ] {
         let model = format!("model={model}");
         let run = ["run", "r.ron", "--set", &model, "--set", "method=\"mixup\"", "--set", "mixers={}"];
-        let run = [&run[..], &["--set", "losses={}", "--set", "pairs=[]", "--max-steps", "1"]].concat();
+        let run = [
+            &run[..],
+            &["--set", "losses={}", "--set", "pairs=[]", "--set", "heads=[\"one\"]", "--max-steps", "1"],
+        ]
+        .concat();
         place.compute(&[&run[..], &["--out", "grey", "--set", "data.toy.channels=1"]].concat()).good();
         place.compute(&["export", "grey", "-o", "grey.pth"]).good();
         let outcome = place.compute(&[&run[..], &["--out", "next", "--init", "grey.pth"]].concat());

@@ -6,6 +6,7 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("amix.rhai", include_str!("../../../scripts/amix.rhai")),
     ("amix_c.rhai", include_str!("../../../scripts/amix_c.rhai")),
     ("amix_i.rhai", include_str!("../../../scripts/amix_i.rhai")),
+    ("attentivemix.rhai", include_str!("../../../scripts/attentivemix.rhai")),
     ("barlow_twins.rhai", include_str!("../../../scripts/barlow_twins.rhai")),
     ("bsim.rhai", include_str!("../../../scripts/bsim.rhai")),
     ("byol.rhai", include_str!("../../../scripts/byol.rhai")),

@@ -9,11 +9,11 @@ use crate::Result;
 const SHARES_MAY_BE_OFF: f64 = 5e-3;
 
 /// How far the shares of a mix are from what they must be, 0-dim: 0 is well, infinite stands for shares that are not
-/// finite, and not a number for images that are not. Below 0, it is how far its mask leaves [0, 1]. No host sync.
+/// finite, and not a number for images that are not, of finite `images`. Below 0, it is how far its mask leaves [0, 1]. No host sync.
 ///
 /// # Errors
 /// libtorch refused.
-pub(crate) fn health(mixed: &Mixed) -> Result<Tensor> {
+pub(crate) fn health(mixed: &Mixed, images: &Tensor) -> Result<Tensor> {
     let (_, shares) = mixed.credit.shares()?;
     let shares = shares.f_to_kind(Kind::Float)?;
     let sums = shares.f_sum_dim_intlist(1i64, false, Kind::Float)?;
@@ -25,7 +25,10 @@ pub(crate) fn health(mixed: &Mixed) -> Result<Tensor> {
     };
     let off = whole.f_max()?;
     let below = shares.f_min()?.f_neg()?;
-    let finite = mixed.images.f_detach()?.f_sum(Kind::Float)?.f_mul_scalar(0.0)?;
+    let sums_to_a_number = |images: &Tensor| images.f_detach()?.f_sum(Kind::Float)?.f_mul_scalar(0.0);
+    // Images that are not finite make such a mix: then the step is skipped, and the plugin is not to blame.
+    let given = sums_to_a_number(images)?;
+    let finite = sums_to_a_number(&mixed.images)?.f_where_self(&given.f_isfinite()?, &given.f_zeros_like()?)?;
     let infinite = f64::INFINITY;
     let mut off = off.f_maximum(&below)?.f_detach()?.f_nan_to_num(infinite, infinite, infinite)?;
     if let Some(mask) = &mixed.mask {

@@ -274,7 +274,7 @@ impl Op for Mix {
         };
         unit.check_hidden(&mixed, images)?;
         if let Some(label) = &unit.watched {
-            let health = health(&mixed)?;
+            let health = health(&mixed, images)?;
             if step.world.device == Device::Cpu {
                 // Nothing runs ahead there: found at once, the state of the step before can be saved.
                 verdict(label, f64::try_from(&health)?)?;
