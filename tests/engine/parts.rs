@@ -93,7 +93,8 @@ fn two_processes_make_the_steps_of_one_that_accumulates_in_every_bundled_method(
             }
             let far =
                 (found.to_kind(Kind::Double) - value.to_kind(Kind::Double)).abs().max().double_value(&[]);
-            let size = value.abs().max().double_value(&[]).max(1e-2);
+            // A bias in front of a softmax gets a gradient that cancels: it is rounding alone.
+            let size = value.abs().max().double_value(&[]).max(1e-1);
             assert!(far <= 1e-5 * size, "{method}: {name} is off by {far} of {size}");
         }
     }
