@@ -13,8 +13,8 @@ use admix_models::BatchNorm2d;
 use admix_torch::{Device, Group, Kind, Membership, Tensor};
 
 use super::capture::{bundled_session, capture_by_stand_in, one, takes_two_views, two_views};
-use super::contrast;
 use super::toy::Toy;
+use super::{AMIX, contrast, session};
 use crate::program::recipes;
 
 const STEPS: i64 = 10;
@@ -65,17 +65,25 @@ fn in_processes<T: Send>(processes: usize, work: impl Fn(&Rc<Group>) -> T + Sync
 
 #[test]
 fn two_processes_make_the_steps_of_one_that_accumulates_in_every_bundled_method() {
+    // With large weights the attention of AMix enlarges what rounding leaves.
+    let built = |method: &str| match method {
+        "amix" => {
+            let text = AMIX.replace("AMix(", "AMix(preset: Paper, per: Sample, ");
+            session(&text, bundled::script(method).expect("the script").0, 24).expect("a session")
+        }
+        _ => bundled_session(method),
+    };
     // What a step keeps for the next belongs to one part.
     let keeps = |method: &&str| bundled::script(method).is_some_and(|(text, _)| text.contains("t.keep("));
     assert_eq!(bundled::script_names().filter(keeps).collect::<Vec<_>>(), ["recursivemix"]);
     for method in bundled::script_names().filter(|method| !keeps(method)) {
-        let mut alone = bundled_session(method);
+        let mut alone = built(method);
         for number in 0..STEPS {
             step(&mut alone, method, (0..PARTS).map(|at| part(method, number, at)).collect());
         }
         let alone = state(&alone);
         let members = in_processes(PARTS, |group| {
-            let mut session = bundled_session(method);
+            let mut session = built(method);
             session.share(group);
             (0..STEPS)
                 .for_each(|number| step(&mut session, method, vec![part(method, number, group.rank())]));
@@ -93,8 +101,7 @@ fn two_processes_make_the_steps_of_one_that_accumulates_in_every_bundled_method(
             }
             let far =
                 (found.to_kind(Kind::Double) - value.to_kind(Kind::Double)).abs().max().double_value(&[]);
-            // A bias in front of a softmax gets a gradient that cancels: it is rounding alone.
-            let size = value.abs().max().double_value(&[]).max(1e-1);
+            let size = value.abs().max().double_value(&[]).max(1e-2);
             assert!(far <= 1e-5 * size, "{method}: {name} is off by {far} of {size}");
         }
     }

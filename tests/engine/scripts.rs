@@ -247,6 +247,22 @@ fn mistakes_in_mixers_are_told_with_their_place_and_the_remedy() {
             &["m.rhai:2:14: no verb or function named `sofmax`. Did you mean `softmax`?"],
         ),
         (
+            mix("if m.lambda > 0.5 { return #{ images: m.partners }; } #{ images: m.images }"),
+            &[
+                "m.rhai:2:",
+                "a condition must be true or false, got a tensor",
+                "where(condition, a, b)",
+                "t.flip(name, p)",
+            ],
+        ),
+        (
+            mix("#{ images: m.images, switch: m.images }"),
+            &[
+                "m.rhai:2:",
+                "`switch` is a word of the language: as a key it stands in quotes, \"switch\": ...",
+            ],
+        ),
+        (
             mix("#{ images: m.imges }"),
             &["m.rhai:2:", "no property `imges` on this value. Did you mean `images`?"],
         ),

@@ -375,7 +375,17 @@ fn every_plugin_is_listed_and_explained() {
         ]
     );
     let losses: Vec<&str> = of_kind("loss");
-    assert_eq!(losses, ["bce", "cross_entropy", "info_nce", "mask", "mixup_cross_entropy", "pbce", "script"]);
+    let wanted = [
+        "bce",
+        "cross_entropy",
+        "decoupled_mixup",
+        "info_nce",
+        "mask",
+        "mixup_cross_entropy",
+        "pbce",
+        "script",
+    ];
+    assert_eq!(losses, wanted);
     let text = place.admix(&["plugins"]).good().stdout;
     assert_eq!(text.lines().count(), names.len());
     for (entry, (kind, name)) in listed.iter().zip(&names) {

@@ -110,7 +110,11 @@ fn every_script_in_the_documents_compiles_and_runs_dry() {
         let warnings = match dry(STAGE) {
             // A method of one head, or a part of one, which need not learn every head.
             Err(error) if error.to_string().contains("never learned") => {
-                if block.text.contains("fn step(") { dry(&STAGE.replace(r#", "mix"]"#, "]")) } else { Ok(vec![]) }
+                if block.text.contains("fn step(") {
+                    dry(&STAGE.replace(r#", "mix"]"#, "]"))
+                } else {
+                    Ok(vec![])
+                }
             }
             told => told,
         };

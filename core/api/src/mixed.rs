@@ -19,7 +19,9 @@ pub struct Hidden {
 /// and in the order of the batch, to the mixed ones of the same shape and kind. Tensor work alone, with gradient. Class tokens
 /// come as maps `[N, D, 1, 1]`.
 #[derive(Clone)]
-pub struct MapMix(Rc<dyn Fn(&Tensor, &Tensor) -> Result<Tensor>>);
+pub struct MapMix(Rc<MapFunction>);
+
+type MapFunction = dyn Fn(&Tensor, &Tensor) -> Result<Tensor>;
 
 impl MapMix {
     /// Mixes by this function.

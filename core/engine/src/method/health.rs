@@ -28,7 +28,8 @@ pub(crate) fn health(mixed: &Mixed, images: &Tensor) -> Result<Tensor> {
     let sums_to_a_number = |images: &Tensor| images.f_detach()?.f_sum(Kind::Float)?.f_mul_scalar(0.0);
     // Images that are not finite make such a mix: then the step is skipped, and the plugin is not to blame.
     let given = sums_to_a_number(images)?;
-    let finite = sums_to_a_number(&mixed.images)?.f_where_self(&given.f_isfinite()?, &given.f_zeros_like()?)?;
+    let finite =
+        sums_to_a_number(&mixed.images)?.f_where_self(&given.f_isfinite()?, &given.f_zeros_like()?)?;
     let infinite = f64::INFINITY;
     let mut off = off.f_maximum(&below)?.f_detach()?.f_nan_to_num(infinite, infinite, infinite)?;
     if let Some(mask) = &mixed.mask {

@@ -217,6 +217,15 @@ impl Script {
                     "functions call each other more than {MAX_DEPTH} deep: is there a recursion that does not end?"
                 )
             }
+            EvalAltResult::ErrorMismatchDataType(wanted, got, _) if wanted == "bool" => {
+                let got = if got.contains("Tensor") || got.contains("Handle") || got.contains("Live") {
+                    "a tensor, whose values a script never sees: choose between tensors by `where(condition, a, b)`, and \
+                     between branches by numbers of the script, such as `t.progress`, or by `t.flip(name, p)`"
+                } else {
+                    got.as_str()
+                };
+                format!("a condition must be true or false, got {got}")
+            }
             EvalAltResult::ErrorVariableNotFound(name, _) => format!("no variable named `{name}`"),
             EvalAltResult::ErrorDataTooLarge(what, _) => format!(
                 "{what}: a text has at most {MAX_TEXT} characters, an array {MAX_ARRAY} elements, a map {MAX_MAP}, with \
@@ -245,6 +254,9 @@ fn not_compiled(error: &ParseError, text: &str) -> String {
     let word: String = word.collect();
     if REFUSED.contains(&word.as_str()) {
         return format!("`{word}` is not part of this language; pass values as arguments of a function");
+    }
+    if matches!(error.err_type(), rhai::ParseErrorType::PropertyExpected) && !word.is_empty() {
+        return format!("`{word}` is a word of the language: as a key it stands in quotes, \"{word}\": ...");
     }
     error.err_type().to_string()
 }

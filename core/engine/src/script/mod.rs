@@ -34,11 +34,14 @@ impl ScriptKind {
     pub fn of(text: &str) -> Self {
         let text = without_mark(text);
         let defines = |name: &str| {
-            text.lines().any(|line| {
-                let rest = line.trim_start().strip_prefix("fn ").map(str::trim_start);
-                let rest = rest.and_then(|rest| rest.strip_prefix(name));
-                rest.is_some_and(|rest| rest.trim_start().starts_with('('))
-            })
+            let code = text.lines().filter_map(|line| line.split("//").next());
+            let is_it = |(before, rest): (&str, &str)| {
+                let rest = rest.trim_start().strip_prefix(name).map(str::trim_start);
+                let is_word = before.ends_with(|c: char| c.is_alphanumeric() || c == '_');
+                !is_word && rest.is_some_and(|rest| rest.starts_with('('))
+            };
+            code.flat_map(|line| line.match_indices("fn ").map(move |(at, _)| (&line[..at], &line[at + 3..])))
+                .any(is_it)
         };
         match () {
             () if defines("step") => Self::Method,
@@ -57,5 +60,8 @@ mod tests {
     fn a_mark_before_a_script_hides_nothing() {
         assert_eq!(ScriptKind::of("\u{feff}fn mix(m) { m.images }"), ScriptKind::Mixer);
         assert_eq!(ScriptKind::of("\u{feff}fn loss(l) { l }"), ScriptKind::Loss);
+        assert_eq!(ScriptKind::of("fn a() { 1 } fn mix(m) { m.images }"), ScriptKind::Mixer);
+        assert_eq!(ScriptKind::of("// not fn mix(m)\nfn step(t) { }"), ScriptKind::Method);
+        assert_eq!(ScriptKind::of("myfn mix(m) { }"), ScriptKind::Method);
     }
 }

@@ -119,13 +119,21 @@ impl Reading {
             Some((text, file)) => Ok((file.into(), text.into())),
             None => {
                 let names: Vec<&str> = bundled::part_names(table).collect();
+                let whole = format!("{written}.rhai");
+                let there =
+                    [PathBuf::from(&whole), self.folder.join(&whole)].iter().any(|path| path.is_file());
+                let hint = if there {
+                    format!(". Did you mean `{whole}`?")
+                } else {
+                    did_you_mean(written, names.iter().copied())
+                };
                 Err(admix_api::Error::Range {
                     what: "file".into(),
                     got: format!("{written:?}"),
                     wanted: format!(
                         "a script's file, from the working folder or the recipe's, or one of the bundled {}{}",
                         list(&names),
-                        did_you_mean(written, names.iter().copied())
+                        hint
                     ),
                 })
             }

@@ -30,7 +30,7 @@ impl LossUnit {
         let build = |name: &str, plugin: &str, config: &dyn LossConfig| -> Result<Self> {
             let loss = config.build()?;
             let (entry, _) = registry.find::<dyn Loss>(plugin)?;
-            let watched = watched(entry, name, &config.resolved());
+            let watched = watched(entry, name, &config.resolved(), &recipe.scripts);
             let from_library = matches!(entry.origin, Origin::Library { .. });
             let arguments = loss.arguments();
             Ok(Self { name: name.to_string(), arguments, loss, watched, from_library })

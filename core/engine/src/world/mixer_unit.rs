@@ -60,7 +60,7 @@ impl MixerUnit {
             let mut mixer = choice.config.build(&store.root(), &context)?;
             mixer.train(true);
             let (entry, _) = registry.find::<dyn Mixer>(&choice.plugin)?;
-            let watched = watched(entry, name, &choice.config.resolved());
+            let watched = watched(entry, name, &choice.config.resolved(), &recipe.scripts);
             mixers.push(Self {
                 name: name.clone(),
                 plugin: choice.plugin.clone(),
