@@ -49,6 +49,20 @@ impl<'a> MixInput<'a> {
         Self::named(images, false, |_| None)
     }
 
+    /// Its tensors, by the names of the fields.
+    pub(crate) fn named_tensors(&self) -> [(&'static str, Option<&'a Tensor>); 8] {
+        [
+            ("images", Some(self.images)),
+            ("partner_images", self.partner_images),
+            ("features", self.features),
+            ("partner_features", self.partner_features),
+            ("saliency", self.saliency),
+            ("pseudo", self.pseudo),
+            ("shown", self.shown),
+            ("partner_shown", self.partner_shown),
+        ]
+    }
+
     /// The partner's image for each sample, `[N, C, H, W]`.
     ///
     /// # Errors
