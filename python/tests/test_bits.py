@@ -1,5 +1,6 @@
 """The bits of the Rust program, the tensors shared."""
 
+import os
 import subprocess
 
 import pytest
@@ -16,7 +17,7 @@ def reference(request, program, tmp_path_factory):
     seed, epoch, step = request.param
     file = tmp_path_factory.mktemp("reference") / "all.safetensors"
     command = [program, str(file), "--seed", str(seed), "--epoch", str(epoch), "--step", str(step)]
-    subprocess.run(command, check=True)
+    subprocess.run(command, check=True, env={**os.environ, "LD_LIBRARY_PATH": os.environ.get("ADMIX_LIBTORCH", "")})
     return request.param, safetensors.load_file(file)
 
 

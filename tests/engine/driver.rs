@@ -45,7 +45,8 @@ fn a_mix_has_the_bits_that_it_has_in_a_run_of_the_same_seed() {
         keys.push_str(if needs.features.is_some() { ", features: x" } else { "" });
         keys.push_str(if needs.saliency { ", saliency: saliency(x)" } else { "" });
         let script = format!(
-            r#"fn step(t) {{
+            r#"fn weights(t) {{ #{{ loss: 1.0 }} }}
+            fn step(t) {{
                 let x = t.images;
                 let m = t.quiet("{name}", #{{ as: "mix", images: x{keys} }});
                 t.learn(#{{ loss: t.loss("mixup_cross_entropy", t.pass("q", m).logits("one"), m.target(t.labels)) }});
@@ -161,7 +162,10 @@ fn trained_tensors_of_somebody_else_take_the_place_of_its_own() {
         .store()
         .tensors()
         .into_iter()
-        .map(|(name, tensor)| (name, tensor.detach().copy().set_requires_grad(true)))
+        .map(|(name, tensor)| {
+            let copy = tensor.detach().copy();
+            (name, copy.set_requires_grad(tensor.requires_grad()))
+        })
         .collect();
     let leaves: Vec<Tensor> = tensors.iter().map(|(_, tensor)| tensor.shallow_clone()).collect();
     mixer.bind(Device::Cpu, tensors).unwrap();
