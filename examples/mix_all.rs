@@ -77,6 +77,7 @@ fn inputs() -> Outcome<Tensors> {
         ("saliency".to_string(), wave(&[6, 16, 16], 0.013).abs()),
         ("features".to_string(), wave(&[6, 4, 4, 4], 0.71)),
         ("labels".to_string(), Tensor::from_slice(&[0i64, 3, 1, 4, 2, 3])),
+        ("pseudo".to_string(), Tensor::from_slice(&[0i64, 1, 0, 1, 1, 0])),
         ("logits".to_string(), wave(&[6, 5], 1.3) * 3.0),
         ("embedding".to_string(), unit(&wave(&[6, 8], 0.9))?),
         ("keys".to_string(), unit(&wave(&[6, 8], 1.1))?),

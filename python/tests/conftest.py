@@ -25,6 +25,7 @@ def given(dtype=torch.float32, n=6, size=16):
         "images": wave((n, 3, size, size), 0.37, dtype),
         "saliency": wave((n, size, size), 0.013, dtype).abs(),
         "features": wave((n, 4, size // 4, size // 4), 0.71, dtype),
+        "pseudo": torch.tensor([0, 1, 0, 1, 1, 0]).repeat(n // 6 + 1)[:n],
     }
 
 

@@ -24,7 +24,7 @@ def reference(request, program, tmp_path_factory):
 @pytest.mark.parametrize(("name", "settings"), every_mixer())
 def test_every_mixer_gives_the_bits_of_the_program(reference, name, settings):
     (seed, epoch, step), wanted = reference
-    inputs = {name: wanted[f"given.{name}"] for name in ("images", "saliency", "features")}
+    inputs = {name: wanted[f"given.{name}"] for name in ("images", "saliency", "features", "pseudo")}
     mixer = make(name, settings, seed=seed)
     mixed = mixer(**reads(mixer, inputs), epoch=epoch, step=step)
     found = {"images": mixed.images, "sources": mixed.sources, "shares": mixed.shares, "lam": mixed.lam}

@@ -44,6 +44,7 @@ fn a_mix_has_the_bits_that_it_has_in_a_run_of_the_same_seed() {
         let mut keys = String::new();
         keys.push_str(if needs.features.is_some() { ", features: x" } else { "" });
         keys.push_str(if needs.saliency { ", saliency: saliency(x)" } else { "" });
+        keys.push_str(if needs.pseudo { ", pseudo: t.labels" } else { "" });
         let script = format!(
             r#"fn weights(t) {{ #{{ loss: 1.0 }} }}
             fn step(t) {{
@@ -63,7 +64,7 @@ fn a_mix_has_the_bits_that_it_has_in_a_run_of_the_same_seed() {
         }
         for step in 0..3 {
             let given = batch(step, 6);
-            let images = given.images.shallow_clone();
+            let (images, labels) = (given.images.shallow_clone(), given.labels.shallow_clone());
             let options =
                 StepOptions { execution: Execution::Direct, detail: true, ..StepOptions::default() };
             let report = session.step_with(vec![given], &options);
@@ -72,6 +73,7 @@ fn a_mix_has_the_bits_that_it_has_in_a_run_of_the_same_seed() {
             let input = MixInput {
                 features: needs.features.map(|_| &images),
                 saliency: theirs.saliency.as_ref().filter(|_| needs.saliency),
+                pseudo: needs.pseudo.then_some(&labels),
                 quiet: true,
                 ..MixInput::of(&images)
             };
