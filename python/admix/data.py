@@ -1,6 +1,12 @@
 """Mixers where batches are made: a collate function for a DataLoader, and a transform of batches."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
+from torch import Tensor
+
+from .mixer import Mixer
 
 
 def _soft(mixer, classes, images, labels):
@@ -29,11 +35,11 @@ class Transform:
     For mixers that read images alone. Raises ValueError for others.
     """
 
-    def __init__(self, mixer, classes):
+    def __init__(self, mixer: Mixer, classes: int) -> None:
         _check(mixer, classes)
         self.mixer, self.classes = mixer, classes
 
-    def __call__(self, images, labels=None):
+    def __call__(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if labels is None:
             images, labels = images
         return _soft(self.mixer, self.classes, images, labels)
@@ -52,10 +58,12 @@ class Collate:
     mixers that read more than images.
     """
 
-    def __init__(self, mixer, classes, collate=torch.utils.data.default_collate):
+    def __init__(
+        self, mixer: Mixer, classes: int, collate: Callable[[list], Any] = torch.utils.data.default_collate
+    ) -> None:
         _check(mixer, classes)
         self.mixer, self.classes, self.collate = mixer, classes, collate
 
-    def __call__(self, samples):
+    def __call__(self, samples: list) -> tuple[Tensor, Tensor]:
         images, labels = self.collate(samples)
         return _soft(self.mixer, self.classes, images, labels)

@@ -11,7 +11,7 @@ def entries():
     return json.loads(_admix.entries())
 
 
-def mixers():
+def mixers() -> dict[str, str]:
     """The mixers: a dictionary of names and summaries.
 
     >>> "puzzlemix" in admix.mixers()
@@ -20,7 +20,7 @@ def mixers():
     return {e["name"]: e["summary"] for e in entries() if e["kind"] == "mixer" and e["name"] != "script"}
 
 
-def losses():
+def losses() -> dict[str, str]:
     """The losses: a dictionary of names and summaries."""
     return {e["name"]: e["summary"] for e in entries() if e["kind"] == "loss" and e["name"] != "script"}
 
@@ -29,7 +29,7 @@ def _folded(name):
     return name.replace("_", "").replace("-", "").lower()
 
 
-def about(name):
+def about(name: str) -> str:
     """The description of a mixer or loss as a text: what it does, what it reads, and its settings with their defaults.
 
     Raises ValueError if there is none of this name; the message lists the names.

@@ -1,8 +1,9 @@
 """`Loss`: any loss as a module."""
 
 import json
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from . import _admix
 from .mixer import as_json
@@ -20,7 +21,7 @@ class Loss(nn.Module):
     float32 or better, whatever autocast says. Raises ValueError for settings and arguments that do not fit.
     """
 
-    def __init__(self, name, **settings):
+    def __init__(self, name: str, **settings: Any) -> None:
         super().__init__()
         self._make(name, settings, None)
 
@@ -36,7 +37,7 @@ class Loss(nn.Module):
         settings = as_json(made["settings"], f"the loss `{made['name']}`")
         self._driver = _admix.Loss(made["name"], settings, made["script"])
 
-    def forward(self, *arguments):
+    def forward(self, *arguments: Tensor | _admix.Mix | _admix.Shared) -> Tensor:
         """The value of the loss, a scalar. Arguments are tensors, mixes, and what `m.of(labels or keys)` gives."""
         return self._driver.loss(list(arguments))
 
@@ -44,12 +45,12 @@ class Loss(nn.Module):
     forward._torchdynamo_disable_msg = "admix computes its losses outside of compiled graphs"
 
     @property
-    def arguments(self):
+    def arguments(self) -> list[str]:
         """What it takes, in order, in words."""
         return list(self._driver.arguments)
 
     @property
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         """Its settings in full, defaults included."""
         full = json.loads(self._driver.settings)
         del full["plugin"]

@@ -1,9 +1,11 @@
 """`Mixer`: any mixer as a module."""
 
 import json
+from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from . import _admix
 
@@ -62,7 +64,10 @@ class Mixer(nn.Module):
     **settings: the mixer's own.
     """
 
-    def __init__(self, name, *, seed=0, draw="mix", channels=None, classes=0, normalize=None, **settings):
+    def __init__(
+        self, name: str, *, seed: int = 0, draw: str = "mix", channels: int | None = None, classes: int = 0,
+        normalize: "tuple[Sequence[float], Sequence[float]] | None" = None, **settings: Any,
+    ) -> None:
         super().__init__()
         self._make(
             name=name, seed=seed, draw=draw, channels=channels, classes=classes, normalize=normalize,
@@ -139,10 +144,12 @@ class Mixer(nn.Module):
         self._bound = self._key()
 
     def forward(
-        self, images, *, saliency=None, features=None, pseudo=None, partner_images=None, partner_features=None,
-        shown=None, partner_shown=None, quiet=False, step=None, epoch=None, progress=0.0, draw=None, partner=None,
-        lam=None,
-    ):
+        self, images: Tensor, *, saliency: Tensor | None = None, features: Tensor | None = None,
+        pseudo: Tensor | None = None, partner_images: Tensor | None = None, partner_features: Tensor | None = None,
+        shown: Tensor | None = None, partner_shown: Tensor | None = None, quiet: bool = False, step: int | None = None,
+        epoch: int | None = None, progress: float = 0.0, draw: str | None = None, partner: Tensor | None = None,
+        lam: float | None = None,
+    ) -> _admix.Mix:
         """Mixes a batch.
 
         images: [N, C, H, W], floats, normalised as the network wants them. Never modified.
@@ -186,7 +193,7 @@ class Mixer(nn.Module):
     forward._torchdynamo_disable = True
     forward._torchdynamo_disable_msg = "admix mixes outside of compiled graphs"
 
-    def after_step(self):
+    def after_step(self) -> None:
         """To be called after each step of an optimiser that trains the mixer: brings parameters back to where they are valid."""
         if self._names:
             if self._bound != self._key():
@@ -194,17 +201,17 @@ class Mixer(nn.Module):
             self._driver.after_step()
 
     @property
-    def needs(self):
+    def needs(self) -> list[str]:
         """The names of the tensors that a mix must be given, `images` among them."""
         return list(self._needs["must"])
 
     @property
-    def stage(self):
+    def stage(self) -> int | None:
         """The stage of the network, from 1, whose feature map it reads; None if it reads none."""
         return self._needs["stage"]
 
     @property
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         """Its settings in full, defaults included."""
         full = json.loads(self._driver.settings)
         del full["plugin"]

@@ -1,6 +1,8 @@
 """Mixers and losses of your own: scripts and libraries."""
 
 import os
+from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
@@ -9,7 +11,10 @@ from .loss import Loss
 from .mixer import Mixer
 
 
-def Script(file, *, seed=0, draw="mix", channels=None, classes=0, normalize=None, **params):
+def Script(
+    file: str | os.PathLike[str], *, seed: int = 0, draw: str = "mix", channels: int | None = None, classes: int = 0,
+    normalize: tuple[Sequence[float], Sequence[float]] | None = None, **params: Any,
+) -> Mixer | Loss:
     """A mixer or a loss from a script in Rhai: an `admix.Mixer` or an `admix.Loss`, by the function that it has.
 
     file: the script. The language: docs/scripts.md.
@@ -32,7 +37,7 @@ def Script(file, *, seed=0, draw="mix", channels=None, classes=0, normalize=None
     return made
 
 
-def load_library(path):
+def load_library(path: str | os.PathLike[str]) -> list[str]:
     """Loads a plugin library (docs/plugins.md), which runs its code, and returns the names of its mixers and losses.
 
     From then on `admix.Mixer`, `admix.Loss`, `admix.mixers()` and `admix.about()` know them. The library stays loaded
