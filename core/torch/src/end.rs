@@ -10,8 +10,8 @@ pub fn end_without_teardown() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
         static ONCE: std::sync::Once = std::sync::Once::new();
-        // SAFETY: a function of the signature that `on_exit` asks for. Without it the program works as well.
         ONCE.call_once(|| {
+            // SAFETY: a function of the signature that `on_exit` asks for. Without it the program works as well.
             let _ = unsafe { on_exit(end, std::ptr::null_mut()) };
         });
     }
