@@ -35,7 +35,8 @@ pub fn load_library(py: Python<'_>, path: PathBuf) -> PyResult<Vec<String>> {
     let names = py.detach(|| {
         let mut registry = registry(None)?;
         let full = path.canonicalize().unwrap_or(path);
-        let of_library = |entry: &&Entry| matches!(&entry.origin, Origin::Library { path, .. } if *path == full);
+        let of_library =
+            |entry: &&Entry| matches!(&entry.origin, Origin::Library { path, .. } if *path == full);
         if !loaded().contains(&full) {
             guarded(|| admix_api::abi::load(&full, &mut registry))?;
             LIBRARIES.lock().unwrap_or_else(PoisonError::into_inner).push(full.clone());

@@ -8,7 +8,7 @@ use std::ptr;
 use std::sync::OnceLock;
 
 use admix_torch::{Tensor, handles};
-use pyo3::exceptions::{PyImportError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyImportError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
@@ -129,11 +129,15 @@ pub fn borrow(object: &Bound<'_, PyAny>, what: &str) -> PyResult<Tensor> {
     let device: String = object.getattr(intern!(py, "device"))?.getattr(intern!(py, "type"))?.extract()?;
     let strided = object.getattr(intern!(py, "layout"))?.repr()?;
     if strided.to_str()? != "torch.strided" {
-        return Err(PyValueError::new_err(format!("`{what}` is {strided}, expected a dense tensor (torch.strided)")));
+        return Err(PyValueError::new_err(format!(
+            "`{what}` is {strided}, expected a dense tensor (torch.strided)"
+        )));
     }
     if device != "cpu" && device != "cuda" {
         let why = if device == "meta" { ", which holds no values" } else { "" };
-        return Err(PyValueError::new_err(format!("`{what}` is on {device}{why}; expected a tensor on cpu or cuda")));
+        return Err(PyValueError::new_err(format!(
+            "`{what}` is on {device}{why}; expected a tensor on cpu or cuda"
+        )));
     }
     let address = object.getattr(intern!(py, "_cdata"))?.extract::<usize>()?;
     let implementation = address as *mut c_void;
@@ -156,18 +160,27 @@ pub fn borrow(object: &Bound<'_, PyAny>, what: &str) -> PyResult<Tensor> {
 /// Python is out of memory.
 pub fn wrap<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'py, PyAny>> {
     let (wrap, _) = WRAP.get().ok_or_else(|| PyImportError::new_err("admix was imported in part"))?;
-    // SAFETY: an `at::Tensor` begins with its `at::TensorBase`; the result is a new reference or null with an error set.
-    unsafe { Bound::from_owned_ptr_or_err(py, wrap(handles::pointer(tensor).cast_const())) }
+    let tensor = handles::pointer(tensor).cast_const();
+    // SAFETY: an `at::Tensor` begins with its `at::TensorBase`.
+    owned(py, || unsafe { wrap(tensor) })
 }
 
-/// The Python object of a leaf that is trained: a `torch.nn.Parameter` on the same memory and gradient.
+/// The Python object of a leaf that is trained: the one that it has, or a new `torch.nn.Parameter` on the same memory and
+/// gradient.
 ///
 /// # Errors
 /// Python is out of memory.
 pub fn wrap_parameter<'py>(py: Python<'py>, tensor: &Tensor) -> PyResult<Bound<'py, PyAny>> {
-    let (_, wrap) = WRAP.get().ok_or_else(|| PyImportError::new_err("admix was imported in part"))?;
+    let (_, wrap_as) = WRAP.get().ok_or_else(|| PyImportError::new_err("admix was imported in part"))?;
     let class = torch(py)?.parameter.bind(py).as_ptr();
-    // SAFETY: as above; the class is `torch.nn.Parameter`.
-    unsafe { Bound::from_owned_ptr_or_err(py, wrap(handles::pointer(tensor).cast_const(), class)) }
+    let pointer = handles::pointer(tensor).cast_const();
+    // SAFETY: as above; the class is `torch.nn.Parameter`. It throws where the tensor has an object of another class.
+    owned(py, || unsafe { wrap_as(pointer, class) }).or_else(|_| wrap(py, tensor))
 }
 
+/// A new reference of PyTorch's, or what it set or threw.
+fn owned(py: Python<'_>, make: impl FnOnce() -> *mut ffi::PyObject) -> PyResult<Bound<'_, PyAny>> {
+    let made = admix_torch::caught(make).map_err(PyRuntimeError::new_err)?;
+    // SAFETY: the result is a new reference, or null with an error set.
+    unsafe { Bound::from_owned_ptr_or_err(py, made) }
+}

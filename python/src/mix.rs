@@ -158,7 +158,9 @@ impl Mix {
     ) -> PyResult<Bound<'py, PyAny>> {
         let labels = borrow(labels, "labels")?;
         if classes < 1 {
-            return Err(PyValueError::new_err(format!("`classes` is {classes}, expected the number of classes, from 1")));
+            return Err(PyValueError::new_err(format!(
+                "`classes` is {classes}, expected the number of classes, from 1"
+            )));
         }
         let soft = self.away(py, move |mixed| {
             whole_numbers(&labels)?;
@@ -195,10 +197,11 @@ impl Mix {
     /// [N, D] theirs [N, S, D], with their shares.
     fn of(&self, py: Python<'_>, values: &Bound<'_, PyAny>) -> PyResult<Shared> {
         let values = borrow(values, "values")?;
-        let (values, shares) = self.away(py, move |mixed| match Operand::shared(&mixed.credit, &values)? {
-            Operand::Shared(values, shares) => Ok((values, shares)),
-            _ => Err(Error::plugin("the mix", "has no shares")),
-        })?;
+        let (values, shares) =
+            self.away(py, move |mixed| match Operand::shared(&mixed.credit, &values)? {
+                Operand::Shared(values, shares) => Ok((values, shares)),
+                _ => Err(Error::plugin("the mix", "has no shares")),
+            })?;
         Ok(Shared::new(values, shares))
     }
 

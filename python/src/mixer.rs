@@ -26,7 +26,8 @@ pub struct Mixer {
 
 /// Settings as the package hands them over.
 pub fn parsed(settings: &str) -> Result<Json, Failure> {
-    serde_json::from_str(settings).map_err(|error| Failure::input(format!("the settings are no JSON: {error}")))
+    serde_json::from_str(settings)
+        .map_err(|error| Failure::input(format!("the settings are no JSON: {error}")))
 }
 
 #[pymethods]

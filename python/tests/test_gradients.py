@@ -19,6 +19,10 @@ def test_gradients_reach_the_images(name, settings):
         m = mixer(images, **rest, step=4)
         return m.blend(m.images) if m.stage else m.images
 
+    if name in ("puzzlemix", "co_mixup"):
+        # Patches move by a plan that has no slope: these mixers say that they give no graph.
+        assert not mixed(images).requires_grad
+        return
     assert gradcheck(mixed, (images,), atol=1e-6)
 
 
