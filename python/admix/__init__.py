@@ -10,6 +10,8 @@
 and so does `help(admix.PuzzleMix)`.
 """
 
+import importlib
+
 from . import _torch
 
 _torch.check()
@@ -34,12 +36,13 @@ __all__ = [
 
 def __getattr__(name):
     # `admix.PuzzleMix` is made when it is asked for: a class for each mixer and loss, libraries' included.
-    from . import named
-
-    return named.class_of(name)
+    return _named().class_of(name)
 
 
 def __dir__():
-    from . import named
+    return sorted([*__all__, *_named().names()])
 
-    return sorted([*__all__, *named.names()])
+
+def _named():
+    # `from . import named` would ask this module for the name, and so itself.
+    return importlib.import_module("admix.named")

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from . import _admix
-from .mixer import as_json
+from .mixer import _leave_graph, _skip, as_json
 
 
 class Loss(nn.Module):
@@ -39,10 +39,10 @@ class Loss(nn.Module):
 
     def forward(self, *arguments: Tensor | _admix.Mix | _admix.Shared) -> Tensor:
         """The value of the loss, a scalar. Arguments are tensors, mixes, and what `m.of(labels or keys)` gives."""
+        _leave_graph()
         return self._driver.loss(list(arguments))
 
-    forward._torchdynamo_disable = True
-    forward._torchdynamo_disable_msg = "admix computes its losses outside of compiled graphs"
+    _skip(forward)
 
     @property
     def arguments(self) -> list[str]:

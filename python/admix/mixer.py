@@ -36,6 +36,20 @@ def _place():
     return 0, 1
 
 
+def _skip(function):
+    """Lets the compiler run a function and what it calls as they are. `torch.compiler.disable` does so too, but imports the
+    compiler, which takes a second."""
+    compiler = torch._C._dynamo.eval_frame
+    skip = compiler._FrameAction.SKIP
+    compiler.set_code_exec_strategy(function.__code__, compiler._FrameExecStrategy(skip, skip))
+
+
+def _leave_graph():
+    """Ends the graph that is being compiled, with a reason."""
+    if torch.compiler.is_compiling():
+        torch._dynamo.graph_break("admix works outside of compiled graphs")
+
+
 class Mixer(nn.Module):
     """A mixer by its name: mixes a batch of images, and says who is in which image with which share.
 
@@ -167,6 +181,7 @@ class Mixer(nn.Module):
 
         Returns an `admix.Mix`. Raises ValueError for what does not fit.
         """
+        _leave_graph()
         inputs = {}
         for name, tensor in (
             ("saliency", saliency), ("features", features), ("pseudo", pseudo), ("partner_images", partner_images),
@@ -189,9 +204,7 @@ class Mixer(nn.Module):
             self.step += 1
         return mixed
 
-    # What `torch.compiler.disable` sets, without importing the compiler: a break of the graph, and the mix as it is.
-    forward._torchdynamo_disable = True
-    forward._torchdynamo_disable_msg = "admix mixes outside of compiled graphs"
+    _skip(forward)
 
     def after_step(self) -> None:
         """To be called after each step of an optimiser that trains the mixer: brings parameters back to where they are valid."""

@@ -107,7 +107,7 @@ def plain_puzzlemix(blocks, alpha=1.0, beta=1.2, gamma=0.5, eta=0.2, t_eps=0.8):
 
 
 def our_puzzlemix(blocks):
-    mixer = admix.Mixer("puzzlemix", blocks=[blocks], labels=2)
+    mixer = admix.Mixer("puzzlemix", blocks=[blocks], labels=2, t_size=-1)
 
     def mix(images, labels, saliency):
         m = mixer(images, saliency=saliency)

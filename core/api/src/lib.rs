@@ -64,7 +64,7 @@ mod settings;
 mod sinkhorn;
 pub mod spans;
 
-pub use admix_torch::{Autocast, SyncCounter, rng_fingerprint, threads};
+pub use admix_torch::{Autocast, SyncCounter, duplicate, grad_enabled, rng_fingerprint, threads};
 pub use cluster_aware::cluster_aware;
 pub use credit::Credit;
 pub use draws::{Draws, Streams};

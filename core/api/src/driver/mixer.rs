@@ -1,14 +1,14 @@
 //! A mixer that is ready to mix.
 
-use admix_torch::{Device, Kind, Tensor, no_grad};
+use admix_torch::{Device, Kind, Tensor, channels_last, is_channels_last, no_grad};
 use serde_json::Value as Json;
 
 use super::given;
 use super::settings::owned;
 use super::turn::Turn;
 use crate::{
-    Ask, Credit, Error, MixInput, Mixed, Mixer, MixerChoice, MixerContext, Needs, Plan, Planned, Result,
-    Store, Streams, Value,
+    Ask, Error, MixInput, Mixed, Mixer, MixerChoice, MixerContext, Needs, Plan, Planned, Result, Store,
+    Streams, Value,
 };
 
 /// A mix, and the lambda that it was planned with.
@@ -187,7 +187,11 @@ impl DrivenMixer {
         if let Some(paired) = plan.paired(input.pseudo)? {
             plan = paired;
         }
-        let mixed = self.mixer.mix(input, &plan)?;
+        let mut mixed = self.mixer.mix(input, &plan)?;
+        if is_channels_last(input.images) && !is_channels_last(&mixed.images) {
+            // Where the work is done in another order: the network that was given such images wants such mixes.
+            mixed.images = channels_last(&mixed.images)?;
+        }
         mixed.check_hidden(<[i64; 4]>::from(input.images.size4()?))?;
         let lambda = lambda_of(&mixed, &plan)?;
         Ok(DrivenMix { mixed, lambda, mixer: self.name().into() })
@@ -199,10 +203,7 @@ fn owner(choice: &MixerChoice) -> String {
 }
 
 fn lambda_of(mixed: &Mixed, plan: &Planned) -> Result<Tensor> {
-    match (&mixed.credit, plan.lambda()) {
-        (_, Ok(lambda)) => Ok(lambda),
-        (Credit::Pair { .. } | Credit::Shares { .. }, Err(_)) => mixed.credit.own_share(),
-    }
+    plan.lambda().or_else(|_| mixed.credit.own_share())
 }
 
 fn build(
