@@ -15,18 +15,14 @@ MIXER = ["seed: int = 0", 'draw: str = "mix"', "channels: int | None = None", "c
 
 def hint(kind):
     """A type in words as a type of Python: choices that hold values are dictionaries."""
-    whole = {"number": "float", "true or false": "bool", "int": "int", "float": "float", "bool": "bool", "str": "str"}
     parts = set()
     for part in kind.split(" | "):
-        part = part.strip()
-        if part in whole:
-            parts.add(whole[part])
-        elif part == "None":
-            parts.add("None")
-        elif part.startswith("{") or "(" in part:
+        if part in ("int", "float", "bool", "str", "None"):
+            parts.add(part)
+        elif part.startswith("{"):
             parts.add("dict[str, Any]")
-        elif part.startswith("'") or part.isidentifier() and part[:1].isupper():
-            parts.add(f"Literal[{part if part.startswith(chr(39)) else repr(part)}]")
+        elif part.startswith("'"):
+            parts.add(f"Literal[{part}]")
         else:
             parts.add({"array": "list[Any]", "object": "dict[str, Any]"}.get(part, "Any"))
     return " | ".join(sorted(parts))

@@ -1,6 +1,7 @@
 """What there is to choose from."""
 
 import json
+import re
 import textwrap
 
 from . import _admix
@@ -67,7 +68,19 @@ def settings(entry):
     for name, field in schema.get("properties", {}).items():
         yield name, kind_of_setting(field, schema), defaults.get(name, ...), field.get("description", "")
     for served in entry["served"]:
-        yield served["name"], served["type"], served_default(served), served["description"]
+        yield served["name"], served_kind(served["type"]), served_default(served), served["description"]
+
+
+def served_kind(words):
+    """The type of a setting that is there for every mixer, as Python has it: `Epochs(number)` is {'Epochs': float}."""
+    plain = {"number": "float", "true or false": "bool"}
+    inside = re.sub(r"(\w+): (\w+)", lambda m: f"{{{m[1]!r}: {plain.get(m[2], m[2])}}}", words)
+
+    def one(word):
+        name, _, holds = word.rstrip(")").partition("(")
+        return f"{{{name!r}: {plain.get(holds, holds)}}}" if holds else plain.get(name, repr(name))
+
+    return " | ".join(one(word) for word in inside.split(" | "))
 
 
 def served_default(served):
@@ -86,9 +99,10 @@ def description(entry):
     if entry["needs"]:
         reads = "Reads" if entry["kind"] == "mixer" else "Takes"
         lines += [f"{reads}: {', '.join(entry['needs'])}."]
+    # How a recipe names it is of no use here.
+    own = re.sub(r"^Recipe: `[^`]*`[.,]?", "", " ".join(own.split())).strip()
     if own:
-        about_recipe = " ".join(own.split())
-        lines += ["", *textwrap.wrap(about_recipe, 100)]
+        lines += ["", *textwrap.wrap(f"{own[:1].upper()}{own[1:]}", 100)]
     all_settings = list(settings(entry))
     if all_settings:
         lines += ["", "Settings", "--------"]

@@ -110,3 +110,24 @@ def test_another_pytorch_is_refused_before_it_is_loaded(monkeypatch):
     monkeypatch.setattr(importlib.metadata, "version", missing)
     with pytest.raises(ImportError, match="needs PyTorch"):
         _torch.check()
+
+
+def test_the_stubs_are_those_of_the_settings(repo):
+    import subprocess
+    import sys
+
+    ran = subprocess.run([sys.executable, repo / "python/stubs.py", "--check"], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_descriptions_speak_of_every_setting():
+    from admix.entries import entries, settings
+
+    for entry in entries():
+        if entry["name"] == "script":
+            continue
+        text = admix.about(entry["name"])
+        assert entry["summary"][1:] in text and "Recipe:" not in text, text
+        for name, kind, _, about in settings(entry):
+            assert f"{name}: {kind}" in text and about, (entry["name"], name)
+        assert getattr(admix, entry["type_name"]).__doc__ in text

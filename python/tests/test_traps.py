@@ -258,12 +258,29 @@ def test_scripts_are_mixers_and_losses(tmp_path, repo):
     assert all(torch.equal(one, wanted) for one in found)
 
 
-def test_a_panic_inside_is_an_exception(tmp_path):
-    # Positions that no tensor has: libtorch refuses, whatever way the words come.
-    mixer = make("cutmix")
-    with pytest.raises((RuntimeError, ValueError)):
-        mixer._driver.mix(given()["images"], {"partner_images": given()["images"][:2]}, False, "mix", 0, 0, 0.0, "")
-    assert mixed(mixer).isfinite().all(), "and the mixer works on"
+def test_a_library_brings_mixers_and_a_panic_of_its_own_is_an_exception():
+    library = os.environ.get("ADMIX_LIBRARY")
+    if not library:
+        pytest.skip("ADMIX_LIBRARY names no library: `cargo xtask wheel --test` builds examples/plugin_rust")
+    code = """
+import pickle, sys, torch, admix
+names = admix.load_library(sys.argv[1])
+assert names and set(names) <= set(admix.mixers()) | set(admix.losses()), names
+assert admix.load_library(sys.argv[1]) == names, "once more is no harm"
+mixer = admix.Mixer(names[0], channels=4, seed=1)
+images = torch.rand(6, 3, 16, 16)
+one = mixer(images, step=0).images
+assert torch.equal(pickle.loads(pickle.dumps(mixer))(images, step=0).images, one)
+try:
+    admix.Mixer(names[0], nonsense=1)
+except ValueError as error:
+    assert "nonsense" in str(error), error
+else:
+    raise AssertionError("not refused")
+print("well")
+"""
+    ran = subprocess.run([sys.executable, "-c", code, library], capture_output=True, text=True)
+    assert ran.stdout.strip() == "well", ran.stderr
 
 
 def test_a_thousand_mixes_leak_nothing():

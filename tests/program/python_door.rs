@@ -69,13 +69,17 @@ fn the_wheel_works_in_a_fresh_environment() {
     );
     let said = output(fresh().current_dir(place.path()).args(["-c", "import admix; print(admix.__file__)"]));
     assert!(said.trim().starts_with(&*place.path().to_string_lossy()), "another admix is found: {said}");
-    let program = root().join("target/debug/examples/mix_all");
+    let built = root().join("target/debug");
+    let (program, library) = (built.join("examples/mix_all"), built.join("libsmooth_mix.so"));
     let mut tests = fresh();
     tests.current_dir(place.path()).args(["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]);
     if program.is_file() {
         let libtorch = std::env::var("LIBTORCH")
             .unwrap_or_else(|_| root().join(".libtorch/torch").display().to_string());
         tests.env("ADMIX_MIX_ALL", program).env("ADMIX_LIBTORCH", format!("{libtorch}/lib"));
+    }
+    if library.is_file() {
+        tests.env("ADMIX_LIBRARY", library);
     }
     let said = output(tests.arg(root().join("python/tests")));
     assert!(said.contains(" passed"), "{said}");

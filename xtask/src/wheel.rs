@@ -69,10 +69,11 @@ pub fn run(repo: &Repo, args: &WheelArgs) -> Result<()> {
         .run()?;
     if args.test {
         pip().args(["install", "--quiet"]).args(TEST_PACKAGES).run()?;
-        repo.build(&["--workspace", "--example", "mix_all"], Profile::Dev)?;
-        let program = repo.target()?.join("debug/examples/mix_all");
+        repo.build(&["--workspace", "--lib", "--example", "mix_all"], Profile::Dev)?;
+        let built = repo.target()?.join("debug");
         python()
-            .env("ADMIX_MIX_ALL", program)
+            .env("ADMIX_MIX_ALL", built.join("examples/mix_all"))
+            .env("ADMIX_LIBRARY", built.join("libsmooth_mix.so"))
             .env(
                 "ADMIX_LIBTORCH",
                 repo.users_libtorch().unwrap_or_else(|| repo.libtorch().join("torch")).join("lib"),

@@ -108,7 +108,9 @@ fn copied(input: &MixInput<'_>, plan: &Planned, partner: &Tensor) -> Result<Opti
     };
     let _no_graph = no_grad();
     let images = duplicate(input.images)?;
-    within(&images)?.f_copy_(&within(&input.partners(partner)?)?)?;
+    // Into its place at once: a batch of partners in memory of its own costs more than all the rest.
+    let theirs = within(input.partner_images.unwrap_or(input.images))?;
+    let _ = theirs.f_index_select_out(&within(&images)?, 0, partner)?;
     let mask = Tensor::f_ones([1, 1, height, width], (Kind::Float, Device::Cpu))?;
     let _ = within(&mask)?.f_fill_(0.0)?;
     let mask = mask.f_expand([n, 1, height, width], false)?;
