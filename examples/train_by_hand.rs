@@ -3,12 +3,14 @@
 #![allow(clippy::print_stdout, reason = "the one line that a program like this prints")]
 use std::time::Instant;
 
-use admix_api::{Ask, Credit, Loss, LossConfig, LossInput, MixInput, Mixed, MixerConfig, MixerContext};
-use admix_api::{Pairing, Per, Store, Streams};
+use admix_api::{
+    DrivenLoss, DrivenMix, Driver, MixInput, MixerContext, Operand, Registry, Store, Streams, Turn,
+};
 use admix_models::{Network, Pass, ResNetConfig};
-use admix_plugins::losses::{CrossEntropy, Mask, MixupCrossEntropy};
-use admix_plugins::mixers::AMix;
+// Linked, or the registry is empty.
+use admix_plugins as _;
 use admix_torch::{Device, Kind, SgdOptions, Tensor, backward, grad_of, no_grad, scalar};
+use serde_json::json;
 
 // The program's, so that the two differ in the engine alone.
 #[cfg(target_os = "linux")]
@@ -31,25 +33,24 @@ fn main() -> Outcome<()> {
     let model = ResNetConfig { width, ..Default::default() };
     let (streams, heads) = (Streams::new(0), ["one".to_string(), "mix".to_string()]);
     let store = || Store::new(Device::Cpu, streams);
-    let (q, k, m) = (store(), store(), store());
+    let (q, k) = (store(), store());
     let student = Network::build(&q.root(), &model, &heads, classes, c)?;
     let teacher = Network::build(&k.root(), &model, &heads, classes, c)?;
     k.copy_from(&q)?;
     k.set_requires_grad(false);
-    let context =
-        MixerContext { feature_channels: Some(student.backbone().channels(3)), ..MixerContext::default() };
-    let mut mixer = AMix::default().build(&m.root(), &context)?;
-    let (ce, mixup_ce) = (CrossEntropy::default().build()?, MixupCrossEntropy::default().build()?);
-    let mask_loss = Mask::default().build()?;
-    let per = if c == 1 { Per::Sample } else { Per::Batch };
-    let pairing = Pairing { per, ..Pairing::alpha(2.0) };
-    let ask = Ask { batch: n, height: size, width: size, pairing, quiet: false, progress: 0.0, lambda: None };
+    let feature_channels = Some(student.backbone().channels(3));
+    let driver = Driver::new(Registry::linked()?, 0)
+        .knowing(MixerContext { feature_channels, ..MixerContext::default() });
+    let per = if c == 1 { "Sample" } else { "Batch" };
+    let mut mixer = driver.mixer("amix", &json!({ "alpha": 2.0, "per": per }))?;
+    let loss = |name| driver.loss(name, &json!({}));
+    let (ce, mixup_ce, mask_loss) = (loss("cross_entropy")?, loss("mixup_cross_entropy")?, loss("mask")?);
 
     let images = Tensor::f_randn([n as i64, c, size, size], (Kind::Float, Device::Cpu))?;
     let labels = Tensor::f_randint(classes, [n as i64], (Kind::Int64, Device::Cpu))?;
     let of = |store: &Store| store.parameters().into_iter().map(|(_, t, _)| t).collect::<Vec<Tensor>>();
     let (sources, targets) = (of(&q), of(&k));
-    let trained: Vec<Tensor> = of(&q).into_iter().chain(of(&m)).collect();
+    let trained: Vec<Tensor> = of(&q).into_iter().chain(of(mixer.store())).collect();
     let velocity = trained.iter().map(Tensor::f_zeros_like).collect::<Result<Vec<_>, _>>()?;
     let (lr, follow, found_inf) =
         (scalar(0.1, Device::Cpu), scalar(0.01, Device::Cpu), scalar(0.0, Device::Cpu));
@@ -58,8 +59,8 @@ fn main() -> Outcome<()> {
     let logits = |net: &Network, images: &Tensor, head: &str| -> Outcome<Tensor> {
         Ok(net.forward_head(head, &net.backbone().forward(images, &Pass::TRAIN)?, true)?)
     };
-    let of_mix = |loss: &dyn Loss, logits: Tensor, credit: &Credit| -> Outcome<Tensor> {
-        Ok(loss.loss(&LossInput::default().with("logits", logits).with_target(credit, &labels)?)?)
+    let of_mix = |loss: &DrivenLoss, logits: Tensor, mix: &DrivenMix| -> Outcome<Tensor> {
+        Ok(loss.loss(vec![Operand::Tensor(logits), Operand::shared(&mix.mixed.credit, &labels)?])?)
     };
     let mut times = Vec::new();
     for step in 0..warmup + steps {
@@ -68,27 +69,25 @@ fn main() -> Outcome<()> {
             let _guard = no_grad();
             teacher.backbone().forward_to(3, &images, &Pass::TRAIN)?.into_tensor()
         };
-        let mut mix = |draw: &str, quiet: bool| -> Outcome<(Mixed, Tensor)> {
-            let plan = mixer.plan(&ask, &mut streams.draws("mix", draw, 0, step as u64))?;
-            let planned = plan.on(Device::Cpu)?;
+        let mut mix = |draw: &str, quiet: bool| {
             let input = MixInput { features: Some(&z), quiet, ..MixInput::of(&images) };
-            Ok((mixer.mix(&input, &planned)?, planned.lambda()?))
+            mixer.mix(&input, &Turn::at(0, step as u64).named(draw))
         };
-        let (attempt, lambda) = mix("attempt", false)?;
-        let generate = of_mix(&*mixup_ce, logits(&teacher, &attempt.images, "mix")?, &attempt.credit)?;
-        let mask = mask_loss.loss(&LossInput::default().with_mix(&attempt, &lambda)?)?;
+        let attempt = mix("attempt", false)?;
+        let generate = of_mix(&mixup_ce, logits(&teacher, &attempt.mixed.images, "mix")?, &attempt)?;
+        let mask = mask_loss.loss(vec![Operand::mask(&attempt)])?;
         backward(&generate.f_add(&mask.f_mul_scalar(0.1)?)?)?;
-        let clean = LossInput::default().with("logits", logits(&student, &images, "one")?);
-        backward(&ce.loss(&clean.with_labels(&labels)?)?)?;
-        let (lesson, _) = mix("lesson", true)?;
-        backward(&of_mix(&*mixup_ce, logits(&student, &lesson.images, "mix")?, &lesson.credit)?)?;
+        let clean = Operand::Tensor(logits(&student, &images, "one")?);
+        backward(&ce.loss(vec![clean, Operand::Tensor(labels.shallow_clone())])?)?;
+        let lesson = mix("lesson", true)?;
+        backward(&of_mix(&mixup_ce, logits(&student, &lesson.mixed.images, "mix")?, &lesson)?)?;
 
         let gradients: Vec<Tensor> = trained.iter().filter_map(grad_of).collect();
         admix_torch::nonfinite(&gradients, &found_inf)?;
         admix_torch::fused_sgd(&trained, &gradients, &velocity, &sgd, &lr, Some(&found_inf))?;
         admix_torch::clear_grads(&trained)?;
-        let _guard = no_grad();
         mixer.after_step()?;
+        let _guard = no_grad();
         admix_torch::ema(&targets, &sources, &follow, None)?;
         times.push(begin.elapsed().as_secs_f64() * 1e3);
     }

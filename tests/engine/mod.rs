@@ -6,6 +6,7 @@ mod choice;
 mod context;
 mod contrast;
 mod contrast_mixers;
+mod driver;
 mod extremes;
 mod freeze;
 mod from_maps;

@@ -30,6 +30,7 @@ mod pretraining;
 mod probes;
 mod processes;
 mod profile;
+mod python_door;
 pub mod recipes;
 pub mod resume;
 mod sandbox;

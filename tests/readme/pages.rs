@@ -10,10 +10,10 @@ fn every_block_says_what_it_is() {
     for document in documents() {
         for block in blocks(&document) {
             let at = block.at();
-            let known =
-                ["sh", "ron", "rhai", "rust", "cpp", "text", "json"].contains(&block.language.as_str());
+            let known = ["sh", "ron", "rhai", "rust", "cpp", "python", "text", "json"]
+                .contains(&block.language.as_str());
             assert!(known, "{at}: a block in `{}` is tested by nothing", block.language);
-            if ["rust", "cpp"].contains(&block.language.as_str()) {
+            if ["rust", "cpp", "python"].contains(&block.language.as_str()) {
                 assert!(block.mark("file").or(block.mark("excerpt")).is_some(), "{at}: of which file?");
             }
         }

@@ -26,6 +26,7 @@
 //! | `test.rs` | `test`: set-up first, then every test |
 //! | `training.rs` | training runs that can be stopped and started again |
 //! | `usage.rs` | mistakes in the command line |
+//! | `wheel.rs` | `wheel`: the Python package |
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program talks to its user")]
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a failing test may panic"))]
 
@@ -60,6 +61,7 @@ mod torture;
 mod toy_size;
 mod training;
 mod usage;
+mod wheel;
 mod wheels;
 
 use std::process::ExitCode;
@@ -118,6 +120,9 @@ enum Command {
     Same(same::SameArgs),
     /// Run the program on a CUDA device without a GPU (tests/fake_cuda): captured steps, host syncs, races.
     FakeCuda(fake_cuda::FakeCudaArgs),
+    /// Build the Python package's wheel, and install it into a fresh environment with PyTorch: gigabytes, unless
+    /// --torch-of names an interpreter that has it. --test runs python/tests there.
+    Wheel(wheel::WheelArgs),
     /// Attack the program: kills, damaged files, missing memory and disk, changed data, settings at their limits.
     Torture(torture::TortureArgs),
 }
@@ -157,6 +162,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Same(args) => same::run(&repo, args),
         Command::FakeCuda(args) => fake_cuda::run(&repo, args),
         Command::Torture(args) => torture::run(&repo, args),
+        Command::Wheel(args) => wheel::run(&repo, args),
     }
 }
 

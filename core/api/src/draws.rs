@@ -104,6 +104,20 @@ impl Draws {
         self.uniform() < p
     }
 
+    /// Which of the weighted options is picked; each with its share of the sum. None where no weight is above 0.
+    pub fn pick(&mut self, options: &[(usize, f64)]) -> Option<usize> {
+        let mut left = self.uniform() * options.iter().map(|(_, weight)| weight).sum::<f64>();
+        let possible = || options.iter().filter(|(_, weight)| *weight > 0.0);
+        for (index, weight) in possible() {
+            if left < *weight {
+                return Some(*index);
+            }
+            left -= weight;
+        }
+        // Rounding ate the last of the sum.
+        possible().next_back().map(|(index, _)| *index)
+    }
+
     /// Standard normal.
     pub fn normal(&mut self) -> f64 {
         match &mut self.source {
@@ -196,6 +210,20 @@ mod tests {
         ] {
             assert_ne!(other.clone().uniform(), first[0]);
         }
+    }
+
+    #[test]
+    fn options_are_picked_by_their_share_of_the_sum_and_never_at_weight_zero() {
+        let options = [(4, 1.0), (7, 0.0), (9, 3.0), (2, 0.0)];
+        let mut counts = std::collections::BTreeMap::new();
+        for step in 0..4000 {
+            let picked = Streams::new(1).draws("choice", "t", 0, step).pick(&options);
+            *counts.entry(picked.expect("one")).or_insert(0) += 1;
+        }
+        assert_eq!(counts.keys().copied().collect::<Vec<_>>(), [4, 9]);
+        // 1000 expected; five standard errors are 137.
+        assert!((counts[&4] - 1000i32).abs() < 137, "{counts:?}");
+        assert_eq!(Streams::new(1).draws("choice", "t", 0, 0).pick(&[(1, 0.0)]), None);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! | `contract/` | the promises that every registered entry is held to |
 //! | `credit.rs` | how the label of a mix is shared |
 //! | `draws.rs` | named random draws, the only source of randomness |
+//! | `driver/` | mixers and losses by name and settings, in any loop |
 //! | `embedding.rs` | what contrastive methods do to embeddings beside their losses |
 //! | `entry.rs` | one entry of the registry; `mixer!`, `loss!`, `describe!` |
 //! | `error.rs` | what can go wrong |
@@ -37,6 +38,7 @@ mod cluster_aware;
 pub mod contract;
 mod credit;
 mod draws;
+mod driver;
 mod embedding;
 mod entry;
 mod error;
@@ -62,10 +64,11 @@ mod settings;
 mod sinkhorn;
 pub mod spans;
 
-pub use admix_torch::{Autocast, SyncCounter, rng_fingerprint, threads};
+pub use admix_torch::{Autocast, SyncCounter, duplicate, grad_enabled, rng_fingerprint, threads};
 pub use cluster_aware::cluster_aware;
 pub use credit::Credit;
 pub use draws::{Draws, Streams};
+pub use driver::{DrivenLoss, DrivenMix, DrivenMixer, Driver, Operand, Turn};
 pub use embedding::{beta22, extend, unit};
 pub use entry::{Describe, Entry, Origin};
 pub use error::{Error, Result};

@@ -1,6 +1,6 @@
 //! The tensors given to one mix.
 
-use admix_torch::Tensor;
+use admix_torch::{Tensor, is_channels_last};
 
 use crate::{Error, Result};
 
@@ -49,12 +49,26 @@ impl<'a> MixInput<'a> {
         Self::named(images, false, |_| None)
     }
 
-    /// The partner's image for each sample, `[N, C, H, W]`.
+    /// Its tensors, by the names of the fields.
+    pub(crate) fn named_tensors(&self) -> [(&'static str, Option<&'a Tensor>); 8] {
+        [
+            ("images", Some(self.images)),
+            ("partner_images", self.partner_images),
+            ("features", self.features),
+            ("partner_features", self.partner_features),
+            ("saliency", self.saliency),
+            ("pseudo", self.pseudo),
+            ("shown", self.shown),
+            ("partner_shown", self.partner_shown),
+        ]
+    }
+
+    /// The partner's image for each sample, `[N, C, H, W]`, in memory as the images lie.
     ///
     /// # Errors
     /// An index out of range.
     pub fn partners(&self, partner: &Tensor) -> Result<Tensor> {
-        Ok(self.partner_images.unwrap_or(self.images).f_index_select(0, partner)?)
+        chosen(self.partner_images.unwrap_or(self.images), partner)
     }
 
     /// The own images and each sample's partner as the mix shows them, `[N, C, H, W]` both: the images that were given
@@ -71,7 +85,7 @@ impl<'a> MixInput<'a> {
             return Err(Error::shape("the images that a mix shows", other.size(), wanted));
         }
         let theirs = match self.partner_shown {
-            Some(shown) => shown.f_index_select(0, partner)?,
+            Some(shown) => chosen(shown, partner)?,
             None => self.partners(partner)?,
         };
         Ok((self.shown.unwrap_or(self.images).shallow_clone(), theirs))
@@ -100,4 +114,13 @@ impl<'a> MixInput<'a> {
             )
         })
     }
+}
+
+/// The images `[N, C, H, W]` of these numbers. libtorch's own selection lays channels outermost.
+fn chosen(images: &Tensor, numbers: &Tensor) -> Result<Tensor> {
+    if images.dim() != 4 || images.is_contiguous() || !is_channels_last(images) {
+        return Ok(images.f_index_select(0, numbers)?);
+    }
+    let innermost = images.f_permute([0i64, 2, 3, 1].as_slice())?.f_index_select(0, numbers)?;
+    Ok(innermost.f_permute([0i64, 3, 1, 2].as_slice())?)
 }

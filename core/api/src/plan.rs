@@ -231,6 +231,15 @@ impl Planned {
         Ok(Some(Self::of(tensors, self.structure())))
     }
 
+    /// The plan with these partners, `[N]` int64. They hold as they are: they take the place of a pairing by pseudo labels.
+    #[must_use]
+    pub fn with_partner(&self, partner: &Tensor) -> Self {
+        let mut tensors = self.tensors();
+        tensors.retain(|name, _| !SHUFFLE.contains(&name.as_str()));
+        tensors.insert("partner".into(), partner.shallow_clone());
+        Self::of(tensors, self.structure())
+    }
+
     /// A plan whose values are tensors already, by name, with its structure.
     pub fn of(tensors: BTreeMap<String, Tensor>, structure: u64) -> Self {
         Self { tensors, structure }

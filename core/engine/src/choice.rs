@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use admix_api::{Draws, Needs, did_you_mean};
+use admix_api::{Needs, did_you_mean};
 
 use crate::recipe::Recipe;
 use crate::text::list;
@@ -42,20 +42,6 @@ pub(crate) fn link(recipe: &Recipe, units: &mut [MixerUnit]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Which of the weighted options is picked; each with its share of the sum.
-pub(crate) fn pick(options: &[(usize, f64)], draws: &mut Draws) -> Option<usize> {
-    let mut left = draws.uniform() * options.iter().map(|(_, weight)| weight).sum::<f64>();
-    let possible = || options.iter().filter(|(_, weight)| *weight > 0.0);
-    for (index, weight) in possible() {
-        if left < *weight {
-            return Some(*index);
-        }
-        left -= weight;
-    }
-    // Rounding ate the last of the sum.
-    possible().next_back().map(|(index, _)| *index)
 }
 
 /// Weights that a script's `schedule` gives for the choice `name`, as `given`. The message of an error goes on after the
@@ -106,25 +92,4 @@ pub(crate) fn scheduled(
 pub(crate) fn no_mixer(units: &[MixerUnit], unit: &MixerUnit) -> Error {
     let names = unit.picks.iter().map(|(index, _)| &units[*index].name);
     Error::Input(format!("`{}` picks one of {} for each mix: name one of these", unit.name, list(names)))
-}
-
-#[cfg(test)]
-mod tests {
-    use admix_api::Streams;
-
-    use super::*;
-
-    #[test]
-    fn options_are_picked_by_their_share_of_the_sum_and_never_at_weight_zero() {
-        let options = [(4, 1.0), (7, 0.0), (9, 3.0), (2, 0.0)];
-        let mut counts = BTreeMap::new();
-        for step in 0..4000 {
-            let picked = pick(&options, &mut Streams::new(1).draws("choice", "t", 0, step));
-            *counts.entry(picked.expect("one")).or_insert(0) += 1;
-        }
-        assert_eq!(counts.keys().copied().collect::<Vec<_>>(), [4, 9]);
-        // 1000 expected; five standard errors are 137.
-        assert!((counts[&4] - 1000i32).abs() < 137, "{counts:?}");
-        assert_eq!(pick(&[(1, 0.0)], &mut Streams::new(1).draws("choice", "t", 0, 0)), None);
-    }
 }

@@ -44,29 +44,35 @@ pub struct Terms {
     smoothness: Smoothness,
 }
 
+/// Images `[N, C, H, W]`, normalised with these standard deviations (`[C]` or `[1]`, float32), averaged over as many pixels
+/// as `neigh` says: `[N, C, b, tall, b, wide]`, the cells of each of b x b blocks. b divides H and W.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn cells(images: &Tensor, std: &Tensor, b: i64, neigh: i64) -> Result<Tensor> {
+    let (n, c, height, width) = images.size4()?;
+    let sub = |side: i64| side / b / largest_divisor(side / b, neigh);
+    let (tall, wide) = (sub(height), sub(width));
+    // Pixels in [0, 1] but for the mean, which differences do not see.
+    let pooled = pooled(&images.f_to_kind(Kind::Float)?, (b * tall, b * wide))?;
+    Ok(pooled.f_mul(&std.f_reshape([1, -1, 1, 1])?)?.f_reshape([n, c, b, tall, b, wide])?)
+}
+
 impl Terms {
-    /// The terms of own and partner images `[N, C, H, W]`, normalised with these standard deviations (`[C]` or `[1]`,
-    /// float32), and of their shares of saliency `[N, b, b]`. b divides H and W.
+    /// The terms of own and partner images as [`cells`] has them, and of their shares of saliency `[N, b, b]`.
     ///
     /// # Errors
     /// Shapes that do not fit.
     pub fn of(
         (own, partner): (&Tensor, &Tensor),
         (own_shares, partner_shares): (&Tensor, &Tensor),
-        std: &Tensor,
         smoothness: Smoothness,
     ) -> Result<Self> {
-        let (n, c, height, width) = own.size4()?;
-        let b = own_shares.size3()?.1;
-        let sub = |side: i64| side / b / largest_divisor(side / b, smoothness.neigh);
-        let (tall, wide) = (sub(height), sub(width));
-        // Pixels in [0, 1] but for the mean, which differences do not see.
-        let cells = |images: &Tensor| -> Result<Tensor> {
-            let pooled = pooled(&images.f_to_kind(Kind::Float)?, (b * tall, b * wide))?;
-            Ok(pooled.f_mul(&std.f_reshape([1, -1, 1, 1])?)?.f_reshape([n, c, b, tall, b, wide])?)
+        let [_, _, b, tall, _, wide] = own.size()[..] else {
+            return Err(Error::shape("the cells of images", own.size(), "[N, C, b, tall, b, wide]"));
         };
         // The index of an image is its z: 0 the partner, 1 the own. `[2, N, C, b, tall, b, wide]`.
-        let both = Tensor::f_stack(&[cells(partner)?, cells(own)?], 0)?;
+        let both = Tensor::f_stack(&[partner, own], 0)?;
         let scale = smoothness.scaled(b) * smoothness.gamma;
         // `[2, 2, N, ..]`: the images of the first and the second block of a border, their mean distance along it.
         let distance = |first: Tensor, second: Tensor, along: i64| -> Result<Tensor> {

@@ -17,9 +17,10 @@
 use admix_api::mixer;
 use admix_api::prelude::*;
 
-use super::energy::mask_of;
+use super::energy::{self, mask_of};
 use super::grid::{fitting, grown, largest_divisor, saliency_shares};
 use super::solve::{Icm, MinCut, Profile, Solve};
+use super::transport::Patches;
 use super::{Smoothness, Terms, transport};
 use crate::mixers::or_data;
 use admix_api::ranges::{at_least, expect, within};
@@ -96,7 +97,17 @@ impl PuzzleMix {
     /// # Errors
     /// Shapes that do not fit.
     pub fn terms(&self, images: (&Tensor, &Tensor), shares: (&Tensor, &Tensor)) -> Result<Terms> {
-        let channels = images.0.size4()?.1;
+        let blocks = shares.0.size3()?.1;
+        Terms::of((&self.cells(images.0, blocks)?, &self.cells(images.1, blocks)?), shares, self.smoothness())
+    }
+
+    fn smoothness(&self) -> Smoothness {
+        Smoothness { beta: self.beta, gamma: self.gamma, neigh: self.neigh }
+    }
+
+    /// Images `[N, C, H, W]` as [`Terms`] compares them on a grid of b x b blocks.
+    fn cells(&self, images: &Tensor, blocks: i64) -> Result<Tensor> {
+        let channels = images.size4()?.1;
         // Where nothing is known, images are not normalised.
         let std = self.std.as_deref().unwrap_or(&[1.0]);
         if std.len() != 1 && std.len() as i64 != channels {
@@ -109,10 +120,9 @@ impl PuzzleMix {
         // Filled, not copied: a copy from the host would wait for the device.
         let each: Vec<Tensor> = std
             .iter()
-            .map(|std| Tensor::f_full([1], *std, (Kind::Float, images.0.device())))
+            .map(|std| Tensor::f_full([1], *std, (Kind::Float, images.device())))
             .collect::<std::result::Result<_, _>>()?;
-        let smoothness = Smoothness { beta: self.beta, gamma: self.gamma, neigh: self.neigh };
-        Terms::of(images, shares, &Tensor::f_cat(&each, 0)?, smoothness)
+        energy::cells(images, &Tensor::f_cat(&each, 0)?, blocks, self.neigh)
     }
 
     /// Mixes own and partner images `[N, C, H, W]` by a mask `[N, b, b]`, after transport if it is on. The saliency
@@ -127,21 +137,36 @@ impl PuzzleMix {
         mask: &Tensor,
     ) -> Result<Tensor> {
         let (_, _, height, width) = own.size4()?;
-        let rest = mask.f_neg()?.f_add_scalar(1.0)?;
+        let grid = self.patches((height, width), mask.size3()?.1);
+        if !self.transport {
+            return self.in_place((own, partner), mask);
+        }
+        let shares = (&saliency_shares(own_saliency, grid)?, &saliency_shares(partner_saliency, grid)?);
+        self.moved((&Patches::of(own, grid)?, &Patches::of(partner, grid)?), shares, mask, grid)
+    }
+
+    /// Blends images that stay where they are.
+    fn in_place(&self, (own, partner): (&Tensor, &Tensor), mask: &Tensor) -> Result<Tensor> {
+        let (_, _, height, width) = own.size4()?;
         let whole = |mask: &Tensor| -> Result<Tensor> {
             Ok(grown(mask, (height, width))?.f_unsqueeze(1)?.f_to_kind(own.kind())?)
         };
-        let (own_mask, partner_mask) = (whole(mask)?, whole(&rest)?);
-        if !self.transport {
-            return Ok(own.f_mul(&own_mask)?.f_add(&partner.f_mul(&partner_mask)?)?);
-        }
-        let grid = self.patches((height, width), mask.size3()?.1);
-        let moved = |images: &Tensor, mask: &Tensor, saliency: &Tensor| -> Result<Tensor> {
-            let shares = saliency_shares(saliency, grid)?;
-            transport::moved(images, &transport::plan(&grown(mask, grid)?, &shares, self.t_eps)?, grid)
-        };
-        let (own, partner) = (moved(own, mask, own_saliency)?, moved(partner, &rest, partner_saliency)?);
-        Ok(own.f_mul(&own_mask)?.f_add(&partner.f_mul(&partner_mask)?)?)
+        let rest = mask.f_neg()?.f_add_scalar(1.0)?;
+        Ok(own.f_mul(&whole(mask)?)?.f_add(&partner.f_mul(&whole(&rest)?)?)?)
+    }
+
+    /// Blends patches that are moved by their shares of saliency, `[N, R, K]` both.
+    fn moved(
+        &self,
+        patches: (&Patches, &Patches),
+        (own, partner): (&Tensor, &Tensor),
+        mask: &Tensor,
+        grid: (i64, i64),
+    ) -> Result<Tensor> {
+        let mask = grown(mask, grid)?;
+        let rest = mask.f_neg()?.f_add_scalar(1.0)?;
+        let plan = |mask, shares| transport::plan(mask, shares, self.t_eps);
+        transport::blend(patches, (&plan(&mask, own)?, &plan(&rest, partner)?), &mask)
     }
 
     /// The solver for a grid of this many blocks a side on this device.
@@ -197,18 +222,30 @@ impl Mixer for PuzzleMix {
             ));
         }
         let partner = plan.partner()?;
-        let partners = input.partners(&partner)?;
         let shares = saliency_shares(saliency, (blocks, blocks))?;
-        let terms = self.terms((input.images, &partners), (&shares, &shares.f_index_select(0, &partner)?))?;
+        let cells = self.cells(input.images, blocks)?;
+        let of_partners = |own: &Tensor| own.f_index_select(0, &partner);
+        let their_cells = match input.partner_images {
+            Some(images) => of_partners(&self.cells(images, blocks)?)?,
+            None => of_partners(&cells)?,
+        };
+        let terms = Terms::of((&cells, &their_cells), (&shares, &of_partners(&shares)?), self.smoothness())?;
         let problem = terms.problem(&plan.lambda()?, self.labels, self.eta)?;
         let mask = mask_of(&self.solver(blocks, input.images.device()).solve(&problem)?, self.labels)?;
-        let partner_saliency = saliency.f_index_select(0, &partner)?;
-        // Without others to show, the same tensors.
-        let (own, theirs) = match (input.shown, input.partner_shown) {
-            (None, None) => (input.images.shallow_clone(), partners),
-            _ => input.shown(&partner)?,
+        let images = match (input.partner_images, input.shown, input.partner_shown) {
+            // The partners are of this batch: what is cut and summed once serves both.
+            (None, None, None) if self.transport => {
+                let grid = self.patches((height, width), blocks);
+                let patches = Patches::of(input.images, grid)?;
+                let shares = if grid == (blocks, blocks) { shares } else { saliency_shares(saliency, grid)? };
+                let both = (&patches, &patches.of_samples(&partner));
+                self.moved(both, (&shares, &of_partners(&shares)?), &mask, grid)?
+            }
+            _ => {
+                let (own, theirs) = input.shown(&partner)?;
+                self.blend((&own, &theirs), (saliency, &of_partners(saliency)?), &mask)?
+            }
         };
-        let images = self.blend((&own, &theirs), (saliency, &partner_saliency), &mask)?;
         let lambda = mask.f_mean_dim([1i64, 2].as_slice(), false, None)?;
         let mut mixed =
             Mixed::pair(images, partner, lambda).masked(grown(&mask, (height, width))?.f_unsqueeze(1)?);

@@ -74,23 +74,69 @@ fn winners(offer: &Tensor, wish: &Tensor, nobody: &Tensor) -> Result<Tensor> {
     Ok(taken.f_narrow(1, 0, p)?)
 }
 
-/// Images `[N, C, H, W]` whose patches came from where a plan says; R and K of the grid divide H and W.
+/// Images `[N, C, H, W]` cut into patches; rows and columns of their grid divide H and W.
+#[derive(Debug)]
+pub struct Patches {
+    /// `[N P, C h w]`, patch after patch.
+    rows: Tensor,
+    /// Whose patches are meant, `[N]` int64; each image's own where there is none.
+    whose: Option<Tensor>,
+    size: [i64; 4],
+    grid: (i64, i64),
+}
+
+impl Patches {
+    /// Cuts images.
+    ///
+    /// # Errors
+    /// Sides that the grid does not divide.
+    pub fn of(images: &Tensor, grid: (i64, i64)) -> Result<Self> {
+        let (n, c, height, width) = images.size4()?;
+        let (tall, wide) = (height / grid.0, width / grid.1);
+        let rows = images
+            .f_reshape([n, c, grid.0, tall, grid.1, wide])?
+            .f_permute([0i64, 2, 4, 1, 3, 5].as_slice())?
+            .f_reshape([n * grid.0 * grid.1, c * tall * wide])?;
+        Ok(Self { rows, whose: None, size: [n, c, height, width], grid })
+    }
+
+    /// The same of the images of these numbers, `[N]` int64.
+    #[must_use]
+    pub fn of_samples(&self, whose: &Tensor) -> Self {
+        let Self { rows, size, grid, .. } = self;
+        Self { rows: rows.shallow_clone(), whose: Some(whose.shallow_clone()), size: *size, grid: *grid }
+    }
+
+    /// The patches from where a plan says, times a weight for each destination, `[N, P]`: 0 where it has no source.
+    fn moved(&self, plan: &Tensor, weights: &Tensor) -> Result<Tensor> {
+        let (n, p) = plan.size2()?;
+        let first = match &self.whose {
+            Some(whose) => whose.shallow_clone(),
+            None => Tensor::f_arange(n, (Kind::Int64, plan.device()))?,
+        };
+        let first = first.f_mul_scalar(p)?.f_unsqueeze(1)?;
+        let source = plan.f_clamp_max(p - 1)?.f_add(&first)?.f_reshape([-1])?;
+        let weights = weights.f_masked_fill(&plan.f_eq(p)?, 0.0)?.f_reshape([-1, 1])?;
+        let mut moved = self.rows.f_index_select(0, &source)?;
+        Ok(moved.f_mul_(&weights.f_to_kind(moved.kind())?)?)
+    }
+}
+
+/// Own and partner images `[N, C, H, W]`, each moved by its plan `[N, P]`, in the shares of a mask `[N, R, K]` and its rest.
 ///
 /// # Errors
 /// Shapes that do not fit.
-pub fn moved(images: &Tensor, plan: &Tensor, (rows, columns): (i64, i64)) -> Result<Tensor> {
-    let (n, c, height, width) = images.size4()?;
-    let (p, tall, wide) = (rows * columns, height / rows, width / columns);
-    let patches = images
-        .f_reshape([n, c, rows, tall, columns, wide])?
-        .f_permute([0i64, 2, 4, 1, 3, 5].as_slice())?
-        .f_reshape([n * p, c * tall * wide])?;
-    let first = Tensor::f_arange(n, (Kind::Int64, images.device()))?.f_mul_scalar(p)?.f_unsqueeze(1)?;
-    let source = plan.f_clamp_max(p - 1)?.f_add(&first)?.f_reshape([-1])?;
-    let empty = plan.f_eq(p)?.f_reshape([-1, 1])?;
-    let moved = patches.f_index_select(0, &source)?.f_masked_fill(&empty, 0.0)?;
-    Ok(moved
-        .f_reshape([n, rows, columns, c, tall, wide])?
+pub fn blend(
+    (own, partner): (&Patches, &Patches),
+    plans: (&Tensor, &Tensor),
+    mask: &Tensor,
+) -> Result<Tensor> {
+    let ([n, c, height, width], (rows, columns)) = (own.size, own.grid);
+    let mask = mask.f_reshape([n, rows * columns])?;
+    let mut mixed = own.moved(plans.0, &mask)?;
+    let mixed = mixed.f_add_(&partner.moved(plans.1, &mask.f_neg()?.f_add_scalar(1.0)?)?)?;
+    Ok(mixed
+        .f_reshape([n, rows, columns, c, height / rows, width / columns])?
         .f_permute([0i64, 3, 1, 4, 2, 5].as_slice())?
         .f_reshape([n, c, height, width])?)
 }
@@ -173,7 +219,9 @@ mod tests {
         let images = wild(&[2, 3, 4, 6], 0.4, Kind::Float);
         // A grid of 2 x 3 patches of 2 x 2 pixels.
         let plan = Tensor::from_slice(&[5i64, 6, 0, 0, 4, 1, 0, 1, 2, 3, 4, 5]).reshape([2, 6]);
-        let found = moved(&images, &plan, (2, 3)).unwrap();
+        let (patches, mask) = (Patches::of(&images, (2, 3)).unwrap(), images.ones_like().narrow(1, 0, 1));
+        let mask = mask.narrow(2, 0, 2).narrow(3, 0, 3).squeeze_dim(1);
+        let found = blend((&patches, &patches), (&plan, &plan), &mask).unwrap();
         let patch = |of: &Tensor, sample: i64, at: i64| {
             of.get(sample).narrow(1, at / 3 * 2, 2).narrow(2, at % 3 * 2, 2)
         };
@@ -185,5 +233,10 @@ mod tests {
             }
         }
         assert!(found.get(1).equal(&images.get(1)));
+        // Those of another sample, in the place of the own: sample 0 has all patches of sample 1 in order.
+        let order = Tensor::arange(6, (Kind::Int64, Device::Cpu)).expand([2, 6], false);
+        let others = patches.of_samples(&Tensor::from_slice(&[1i64, 0]));
+        let swapped = blend((&others, &patches), (&order, &order), &mask).unwrap();
+        assert!(swapped.equal(&images.flip([0])));
     }
 }

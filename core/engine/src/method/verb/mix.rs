@@ -217,9 +217,9 @@ fn picked(frame: &Frame, world: &World, index: usize, draw: &str) -> Result<usiz
         Some(given) => {
             let weight = |option: usize| given.get(&world.mixers[option].name).copied().unwrap_or(0.0);
             let picks: Vec<_> = unit.picks.iter().map(|(option, _)| (*option, weight(*option))).collect();
-            choice::pick(&picks, &mut draws)
+            draws.pick(&picks)
         }
-        None => choice::pick(&unit.picks, &mut draws),
+        None => draws.pick(&unit.picks),
     };
     picked.ok_or_else(|| choice::no_mixer(&world.mixers, unit))
 }

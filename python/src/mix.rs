@@ -1,0 +1,236 @@
+//! A mixed batch. Its tensors become objects of Python when they are asked for.
+
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use admix_api::{Credit, DrivenLoss, DrivenMix, Driver, Error, Mixed, Operand};
+use admix_torch::{Kind, Tensor};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use serde_json::json;
+
+use crate::entries::registry;
+use crate::error::{Failure, guarded};
+use crate::handles::{borrow, refuse_modes, wrap};
+use crate::island::Island;
+use crate::loss::Shared;
+
+/// A mixed batch of N samples.
+#[pyclass(frozen, module = "admix")]
+pub struct Mix(Mutex<DrivenMix>);
+
+impl Mix {
+    /// A mix of Rust.
+    pub fn new(mix: DrivenMix) -> Self {
+        Self(Mutex::new(mix))
+    }
+
+    fn inside(&self) -> MutexGuard<'_, DrivenMix> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a loss of masks reads.
+    pub fn mask_operand(&self) -> Operand {
+        Operand::mask(&self.inside())
+    }
+
+    /// Does something with handles of the mix that were taken out of it: Python may run meanwhile.
+    fn away<T: Send>(
+        &self,
+        py: Python<'_>,
+        act: impl FnOnce(Mixed) -> Result<T, Error> + Send,
+    ) -> PyResult<T> {
+        let mixed = shared(&self.inside().mixed);
+        Ok(py.detach(move || guarded(move || act(mixed)))?)
+    }
+}
+
+/// The same mix by other handles.
+fn shared(mixed: &Mixed) -> Mixed {
+    let credit = match &mixed.credit {
+        Credit::Pair { partner, lambda } => {
+            Credit::Pair { partner: partner.shallow_clone(), lambda: lambda.shallow_clone() }
+        }
+        Credit::Shares { sources, shares } => {
+            Credit::Shares { sources: sources.shallow_clone(), shares: shares.shallow_clone() }
+        }
+    };
+    let extras = mixed.extras.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone()));
+    Mixed {
+        images: mixed.images.shallow_clone(),
+        mask: mixed.mask.as_ref().map(Tensor::shallow_clone),
+        hidden: mixed.hidden,
+        credit,
+        extras: extras.collect(),
+    }
+}
+
+/// The mixup cross-entropy that `Mix.loss` computes.
+fn cross_entropy() -> Result<&'static Island<DrivenLoss>, Failure> {
+    static LOSS: OnceLock<Island<DrivenLoss>> = OnceLock::new();
+    if let Some(made) = LOSS.get() {
+        return Ok(made);
+    }
+    let made = Island::make(|| {
+        let registry = registry(None)?;
+        guarded(|| Driver::new(registry, 0).loss("mixup_cross_entropy", &json!({})))
+    })?;
+    Ok(LOSS.get_or_init(|| made))
+}
+
+fn whole_numbers(labels: &Tensor) -> Result<(), Error> {
+    if labels.dim() == 1 && labels.kind() == Kind::Int64 {
+        return Ok(());
+    }
+    let got = format!("{:?} of {:?}", labels.size(), labels.kind());
+    Err(Error::range("`labels`", got, "[N] of Int64: the class of each image before it was mixed"))
+}
+
+#[pymethods]
+impl Mix {
+    /// The mixed images [N, C, H, W], of the kind and on the device of those that were given. Of a hidden mix: those.
+    #[getter]
+    fn images<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        wrap(py, &self.inside().mixed.images)
+    }
+
+    /// The own image's mask [N, 1, H, W] in [0, 1], or None. A hidden mix has one that broadcasts.
+    #[getter]
+    fn mask<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.inside().mixed.mask.as_ref().map(|mask| wrap(py, mask)).transpose()
+    }
+
+    /// lambda, the share of the own image, as it was drawn: 0-dim or [N], float32. `shares` has what labels get.
+    #[getter]
+    fn lam<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        wrap(py, &self.inside().lambda)
+    }
+
+    /// Which sample each one is mixed with: [N] int64, or None where more than two are mixed.
+    #[getter]
+    fn partner<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        match &self.inside().mixed.credit {
+            Credit::Pair { partner, .. } => wrap(py, partner).map(Some),
+            Credit::Shares { .. } => Ok(None),
+        }
+    }
+
+    /// The samples in each image: [N, S] int64; S is 2 for pairs.
+    #[getter]
+    fn sources<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        wrap(py, &self.away(py, |mixed| Ok(mixed.credit.shares()?.0))?)
+    }
+
+    /// What share of the label each of them gets: [N, S] float32; rows sum to 1.
+    #[getter]
+    fn shares<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        wrap(py, &self.away(py, |mixed| Ok(mixed.credit.shares()?.1))?)
+    }
+
+    /// Where the mix happens: 0 for images, else the stage of the network, from 1, whose output `blend` mixes.
+    #[getter]
+    fn stage(&self) -> usize {
+        self.inside().mixed.hidden.map_or(0, |hidden| hidden.stage)
+    }
+
+    /// Anything else that the mixer shows, by name.
+    #[getter]
+    fn extras<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let all = PyDict::new(py);
+        for (name, tensor) in &self.inside().mixed.extras {
+            all.set_item(name, wrap(py, tensor)?)?;
+        }
+        Ok(all)
+    }
+
+    /// The name of the mixer; of a choice, that of the one it picked.
+    #[getter]
+    fn mixer(&self) -> String {
+        self.inside().mixer.clone()
+    }
+
+    /// Soft labels [N, classes] float32 for labels [N] int64: the shares of a mix at the classes of its sources.
+    fn target<'py>(
+        &self,
+        py: Python<'py>,
+        labels: &Bound<'_, PyAny>,
+        classes: i64,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let labels = borrow(labels, "labels")?;
+        if classes < 1 {
+            return Err(PyValueError::new_err(format!(
+                "`classes` is {classes}, expected the number of classes, from 1"
+            )));
+        }
+        let soft = self.away(py, move |mixed| {
+            whole_numbers(&labels)?;
+            let (sources, shares) = mixed.credit.shares()?;
+            let each = labels.f_index_select(0, &sources.f_reshape([-1])?)?.f_reshape(sources.size())?;
+            let soft = Tensor::f_zeros([sources.size()[0], classes], (shares.kind(), shares.device()))?;
+            Ok(soft.f_scatter_add(1, &each, &shares)?)
+        })?;
+        wrap(py, &soft)
+    }
+
+    /// The mixup cross-entropy of logits [N, K] for labels [N] int64, a scalar in float32 or better: that of the loss
+    /// `mixup_cross_entropy` with its defaults.
+    fn loss<'py>(
+        &self,
+        py: Python<'py>,
+        logits: &Bound<'_, PyAny>,
+        labels: &Bound<'_, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        refuse_modes(py)?;
+        let (logits, labels) = (borrow(logits, "logits")?, borrow(labels, "labels")?);
+        let operand = self.away(py, move |mixed| {
+            whole_numbers(&labels)?;
+            Operand::shared(&mixed.credit, &labels)
+        })?;
+        let loss = cross_entropy()?;
+        let value = py.detach(|| {
+            loss.visit(move |loss| guarded(|| loss.loss(vec![Operand::Tensor(logits), operand])))
+        })?;
+        wrap(py, &value)
+    }
+
+    /// What the mix stands for, as an argument of a loss: for labels [N] int64 those of its sources [N, S], for keys
+    /// [N, D] theirs [N, S, D], with their shares.
+    fn of(&self, py: Python<'_>, values: &Bound<'_, PyAny>) -> PyResult<Shared> {
+        let values = borrow(values, "values")?;
+        let (values, shares) =
+            self.away(py, move |mixed| match Operand::shared(&mixed.credit, &values)? {
+                Operand::Shared(values, shares) => Ok((values, shares)),
+                _ => Err(Error::plugin("the mix", "has no shares")),
+            })?;
+        Ok(Shared::new(values, shares))
+    }
+
+    /// The maps [N, D, h, w] mixed by the mask of this mix, with gradients through both halves: what a hook at the stage
+    /// of a hidden mix returns. `theirs` are the maps that partners are taken from, if they are not the same.
+    #[pyo3(signature = (maps, theirs=None))]
+    fn blend<'py>(
+        &self,
+        py: Python<'py>,
+        maps: &Bound<'_, PyAny>,
+        theirs: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        refuse_modes(py)?;
+        let maps = borrow(maps, "maps")?;
+        let theirs = theirs.map(|theirs| borrow(theirs, "theirs")).transpose()?;
+        let blended = self.away(py, move |mixed| {
+            for maps in [Some(&maps), theirs.as_ref()].into_iter().flatten() {
+                if maps.dim() != 4 || !maps.is_floating_point() {
+                    return Err(Error::shape("`maps`", maps.size(), "[N, D, h, w], floats"));
+                }
+            }
+            mixed.blended(&maps, theirs.as_ref().unwrap_or(&maps))
+        })?;
+        wrap(py, &blended)
+    }
+
+    fn __repr__(&self) -> String {
+        let mix = self.inside();
+        let hidden = mix.mixed.hidden.map(|hidden| format!(", stage={}", hidden.stage)).unwrap_or_default();
+        format!("<mix of {:?} by {}{hidden}>", mix.mixed.images.size(), mix.mixer)
+    }
+}
