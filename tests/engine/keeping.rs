@@ -59,7 +59,7 @@ fn a_step_that_is_skipped_or_fails_keeps_nothing() {
     step(&mut session, 0, Execution::Direct);
     let before = copies(&session);
     let mut bad = batch(1, 8);
-    bad.images = bad.images * f64::NAN;
+    bad.images *= f64::NAN;
     bad.views = vec![bad.images.shallow_clone()];
     session.step_with(vec![bad], &StepOptions::default()).expect("a skipped step");
     assert_eq!(differing(&before, &session.tensors()), Vec::<String>::new(), "skipped");

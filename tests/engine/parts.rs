@@ -102,7 +102,9 @@ fn two_processes_make_the_steps_of_one_that_accumulates_in_every_bundled_method(
             let far =
                 (found.to_kind(Kind::Double) - value.to_kind(Kind::Double)).abs().max().double_value(&[]);
             let size = value.abs().max().double_value(&[]).max(1e-2);
-            assert!(far <= 1e-5 * size, "{method}: {name} is off by {far} of {size}");
+            // A momentum is a sum of gradients, whose terms may cancel.
+            let most = if name.starts_with("optimizer.") { 1e-4 } else { 1e-5 };
+            assert!(far <= most * size, "{method}: {name} is off by {far} of {size}");
         }
     }
 }

@@ -117,7 +117,8 @@ fn a_mixer_of_a_library_is_paired_by_pseudo_labels_like_the_linked_one() {
     let mixer = r#""mix": CutMix(partner: ClusterAware(share: 0.8), per: Sample)"#;
     let recipe = TINY
         .replace(r#""amix": AMix(alpha: 2.0)"#, mixer)
-        .replace(r#"method: "amix""#, r#"method: "m.rhai""#);
+        .replace(r#"method: "amix""#, r#"method: "m.rhai""#)
+        .replace(r#"heads: ["one", "mix"]"#, r#"heads: ["one"]"#);
     place.write("r.ron", &recipe);
     let script = "fn weights(t) { #{ loss: 1.0 } }
         fn step(t) {

@@ -11,7 +11,9 @@ fn place() -> Place {
     let place = Place::new();
     let mixers = r#"{"mixup": MixUp(alpha: 0.8), "cutmix": CutMix(), "mix": Choice(of: {"mixup": 1.0, "cutmix": 1.0})}"#;
     let recipe = TINY.replace(r#"{"amix": AMix(alpha: 2.0)}"#, mixers);
-    let recipe = recipe.replace("method: \"amix\"", "method: \"mixup\"");
+    let recipe = recipe
+        .replace("method: \"amix\"", "method: \"mixup\"")
+        .replace(r#"heads: ["one", "mix"]"#, r#"heads: ["one"]"#);
     let recipe = recipe.replace("    pairs: [(from: \"q\", to: \"k\", momentum: 0.99)],\n", "");
     assert!(recipe.contains("Choice") && recipe.contains("\"mixup\",") && !recipe.contains("pairs"));
     place.write("r.ron", recipe);

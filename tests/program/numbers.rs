@@ -73,6 +73,7 @@ fn a_scripted_mix_whose_mask_or_lambda_is_none_is_blamed_for_it() {
     let recipe = TINY
         .replace("{\"amix\": AMix(alpha: 2.0)}", "{\"mine\": Script(\"mine.rhai\")}")
         .replace("method: \"amix\"", "method: \"mixup\"")
+        .replace(r#"heads: ["one", "mix"]"#, r#"heads: ["one"]"#)
         .replace("heads: [\"one\", \"mix\"]", "heads: [\"one\"]")
         .replace("losses: {\"mask\": Mask(margin: 0.1)},", "")
         .replace("pairs: [(from: \"q\", to: \"k\", momentum: 0.99)],", "")

@@ -6,6 +6,7 @@ use super::{Outcome, Place, TINY};
 fn recipe(method: &str, mixers: &str, size: u32) -> String {
     let recipe = TINY
         .replace("method: \"amix\"", &format!("method: \"{method}\""))
+        .replace(r#"heads: ["one", "mix"]"#, r#"heads: ["one"]"#)
         .replace(r#"{"amix": AMix(alpha: 2.0)}"#, mixers)
         .replace("heads: [\"one\", \"mix\"]", "heads: [\"one\"]")
         .replace("    pairs: [(from: \"q\", to: \"k\", momentum: 0.99)],\n", "")

@@ -77,7 +77,7 @@ fn flip(frame: &mut Frame, name: &str, p: f64, at: Place) -> Result<bool> {
     frame.refuse_drawn(name)?;
     let flipped = match (frame.given.get(name), frame.turn) {
         (Some(given), _) => matches!(given.value(NUMBER)?, Value::Float(number) if *number != 0.0),
-        (None, Some(turn)) if p > 0.0 && p < 1.0 => (turn + frame.asked.flips) % 2 == 0,
+        (None, Some(turn)) if p > 0.0 && p < 1.0 => (turn + frame.asked.flips).is_multiple_of(2),
         _ => frame.world().streams.draws("draw", name, frame.clock.epoch, frame.draw_step).coin(p),
     };
     frame.asked.flips += 1;
