@@ -586,6 +586,7 @@ fn a_changed_scripted_mixer_or_loss_is_refused_unless_it_is_accepted() {
     let place = Place::new();
     let recipe = TINY
         .replace("method: \"amix\"", "method: \"own.rhai\"")
+        .replace(r#"heads: ["one", "mix"]"#, r#"heads: ["one"]"#)
         .replace("\"amix\": AMix(alpha: 2.0)", "\"mix\": Script(\"cut.rhai\")")
         .replace(
             "\"mask\": Mask(margin: 0.1)",
