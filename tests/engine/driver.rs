@@ -126,9 +126,9 @@ fn the_same_turn_gives_the_same_bits_and_any_other_gives_others() {
     let mix = |turn: Turn| {
         driver()
             .mixer("mixup", &json!({}))
-            .expect("it works")
+            .expect("a mixer")
             .mix(&MixInput::of(&images), &turn)
-            .expect("it works")
+            .expect("a mix")
             .mixed
             .images
     };
@@ -143,10 +143,10 @@ fn the_same_turn_gives_the_same_bits_and_any_other_gives_others() {
     ] {
         assert!(!first.equal(&mix(other)));
     }
-    let mut reseeded = driver().mixer("mixup", &json!({})).expect("it works");
+    let mut reseeded = driver().mixer("mixup", &json!({})).expect("a mixer");
     reseeded.reseed(SEED + 1);
     assert!(
-        !first.equal(&reseeded.mix(&MixInput::of(&images), &Turn::at(1, 7)).expect("it works").mixed.images)
+        !first.equal(&reseeded.mix(&MixInput::of(&images), &Turn::at(1, 7)).expect("a mix").mixed.images)
     );
 }
 
@@ -154,9 +154,9 @@ fn the_same_turn_gives_the_same_bits_and_any_other_gives_others() {
 fn given_partners_and_lambda_take_the_place_of_drawn_ones() {
     let images = batch(0, 4).images.shallow_clone();
     let partner = Tensor::from_slice(&[1i64, 1, 3, 0]);
-    let mut mixer = driver().mixer("mixup", &json!({})).expect("it works");
+    let mut mixer = driver().mixer("mixup", &json!({})).expect("a mixer");
     let turn = Turn { lambda: Some(0.25), partner: Some(partner.shallow_clone()), ..Turn::at(0, 0) };
-    let mixed = mixer.mix(&MixInput::of(&images), &turn).expect("it works");
+    let mixed = mixer.mix(&MixInput::of(&images), &turn).expect("a mix");
     let wanted = images.index_select(0, &partner).lerp(&images, 0.25);
     assert!(mixed.mixed.images.equal(&wanted));
     assert_eq!(mixed.lambda.double_value(&[]), 0.25);
@@ -165,9 +165,9 @@ fn given_partners_and_lambda_take_the_place_of_drawn_ones() {
 #[test]
 fn trained_tensors_of_somebody_else_take_the_place_of_its_own() {
     let images = batch(0, 4).images.shallow_clone();
-    let mut mixer = driver().mixer("amix", &json!({})).expect("it works");
+    let mut mixer = driver().mixer("amix", &json!({})).expect("a mixer");
     let input = MixInput { features: Some(&images), ..MixInput::of(&images) };
-    let before = mixer.mix(&input, &Turn::at(0, 0)).expect("it works").mixed.images;
+    let before = mixer.mix(&input, &Turn::at(0, 0)).expect("a mix").mixed.images;
     let tensors: Vec<(String, Tensor)> = mixer
         .store()
         .tensors()
@@ -178,8 +178,8 @@ fn trained_tensors_of_somebody_else_take_the_place_of_its_own() {
         })
         .collect();
     let leaves: Vec<Tensor> = tensors.iter().map(|(_, tensor)| tensor.shallow_clone()).collect();
-    mixer.bind(Device::Cpu, tensors).expect("it works");
-    let after = mixer.mix(&input, &Turn::at(0, 0)).expect("it works").mixed.images;
+    mixer.bind(Device::Cpu, tensors).expect("tensors that fit");
+    let after = mixer.mix(&input, &Turn::at(0, 0)).expect("a mix").mixed.images;
     assert!(before.equal(&after));
     after.square().sum(Kind::Float).backward();
     assert!(
@@ -188,7 +188,7 @@ fn trained_tensors_of_somebody_else_take_the_place_of_its_own() {
     let short: Vec<(String, Tensor)> = mixer.store().tensors().into_iter().skip(1).collect();
     assert!(mixer.bind(Device::Cpu, short).expect_err("refused").to_string().contains("no tensor named"));
     assert!(
-        mixer.mix(&input, &Turn::at(0, 0)).expect("it works").mixed.images.equal(&after),
+        mixer.mix(&input, &Turn::at(0, 0)).expect("a mix").mixed.images.equal(&after),
         "nothing was changed"
     );
 }
@@ -201,32 +201,30 @@ fn losses_take_a_mix_its_target_and_plain_labels() {
     let driver = driver();
     let mixed = driver
         .mixer("cutmix", &json!({}))
-        .expect("it works")
+        .expect("a mixer")
         .mix(&MixInput::of(&images), &Turn::at(0, 3))
-        .expect("it works");
-    let mixup = driver.loss("mixup_cross_entropy", &json!({})).expect("it works");
-    let shared = Operand::shared(&mixed.mixed.credit, &labels).expect("it works");
-    let value = mixup
-        .loss(vec![Operand::Tensor(logits.shallow_clone()), shared])
-        .expect("it works")
-        .double_value(&[]);
-    let (sources, shares) = mixed.mixed.credit.shares().expect("it works");
+        .expect("a mix");
+    let mixup = driver.loss("mixup_cross_entropy", &json!({})).expect("a loss");
+    let shared = Operand::shared(&mixed.mixed.credit, &labels).expect("a mix");
+    let value =
+        mixup.loss(vec![Operand::Tensor(logits.shallow_clone()), shared]).expect("a mix").double_value(&[]);
+    let (sources, shares) = mixed.mixed.credit.shares().expect("a mix");
     let log = logits.log_softmax(1, Kind::Float);
     let each = labels.index_select(0, &sources.reshape([-1])).reshape([6, 2]);
     let wanted = -(log.gather(1, &each, false) * shares).sum(Kind::Float).double_value(&[]) / 6.0;
     assert!((value - wanted).abs() < 1e-5, "{value} {wanted}");
 
-    let mask = driver.loss("mask", &json!({})).expect("it works");
-    assert!(mask.loss(vec![Operand::mask(&mixed)]).expect("it works").double_value(&[]).is_finite());
+    let mask = driver.loss("mask", &json!({})).expect("a loss");
+    assert!(mask.loss(vec![Operand::mask(&mixed)]).expect("a mix").double_value(&[]).is_finite());
     let message = |operands| mask.loss(operands).expect_err("refused").to_string();
     assert!(message(vec![]).contains("takes a mix that has a mask; it was given 0"), "{}", message(vec![]));
     let wrong = message(vec![Operand::Tensor(logits.shallow_clone())]);
     assert!(wrong.contains("expects a mix that has a mask, got a tensor [6, 5] of Float"), "{wrong}");
     let plain = driver
         .mixer("mixup", &json!({}))
-        .expect("it works")
+        .expect("a mixer")
         .mix(&MixInput::of(&images), &Turn::at(0, 3))
-        .expect("it works");
+        .expect("a mix");
     assert!(message(vec![Operand::mask(&plain)]).contains("needs `mask`"));
 }
 
@@ -268,8 +266,9 @@ fn wrong_settings_are_refused_by_name_with_what_was_expected() {
     }
     let loss = |settings| driver().loss("mask", &settings).expect_err("refused").to_string();
     assert!(loss(json!({"margn": 0.1})).contains("`margn` is no setting of the loss `mask`"));
-    let blind =
-        Driver::new(Registry::linked().expect("it works"), 0).mixer("amix", &json!({})).expect_err("refused");
+    let blind = Driver::new(Registry::linked().expect("a registry"), 0)
+        .mixer("amix", &json!({}))
+        .expect_err("refused");
     assert!(blind.to_string().contains("needs `channels`"), "{blind}");
 }
 
@@ -281,7 +280,7 @@ fn inputs_that_do_not_fit_are_refused_before_anything_is_mixed() {
     let plain = MixInput::of(&images);
     let turn = || Turn::at(0, 0);
     let refused = |name: &str, input: &MixInput<'_>, turn: &Turn| {
-        driver().mixer(name, &json!({})).expect("it works").mix(input, turn).expect_err("refused").to_string()
+        driver().mixer(name, &json!({})).expect("a mixer").mix(input, turn).expect_err("refused").to_string()
     };
     let flat = Tensor::rand([4, 3], float);
     let bytes = images.to_kind(Kind::Uint8);

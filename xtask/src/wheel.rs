@@ -16,9 +16,17 @@ const MATURIN: &str = "maturin==1.16.0";
 const TORCH: &str = "torch==2.11.0";
 /// What the tests need beside it.
 const TEST_PACKAGES: [&str; 4] = ["pytest", "numpy", "safetensors", "setuptools"];
-/// What the extension module may take from other libraries, by the names of these.
-const NEEDED: [&str; 7] =
-    ["libtorch_cpu.so", "libc10.so", "libstdc++.so", "libgcc_s.so", "libc.so", "libm.so", "ld-linux"];
+/// The libraries that the extension module may link: PyTorch's, which brings its own `libgomp`, and the system's.
+const NEEDED: [&str; 8] = [
+    "libtorch_cpu.so",
+    "libc10.so",
+    "libgomp.so",
+    "libstdc++.so",
+    "libgcc_s.so",
+    "libc.so",
+    "libm.so",
+    "ld-linux",
+];
 
 /// Flags of `wheel`.
 #[derive(Debug, Args)]
@@ -145,6 +153,8 @@ fn look_at(library: &Path) -> Result<()> {
         "_Py_TrueStruct",
         "_Py_FalseStruct",
         "_Py_Dealloc",
+        "_Py_IncRef",
+        "_Py_DecRef",
         "_Py_NotImplementedStruct",
         "_Py_EllipsisObject",
     ];
