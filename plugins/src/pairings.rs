@@ -143,7 +143,7 @@ fn every_mixer_follows_every_setting_of_the_host() {
                 assert!(!(fold && serves("fold")) || least >= 0.5, "{what}: {least}");
                 lambdas.dedup();
                 assert!(
-                    !serves("partner") || lambdas.len() > 4,
+                    !serves("partner") || !serves("alpha") || lambdas.len() > 4,
                     "{what}: lambda is drawn for each batch or sample"
                 );
             }

@@ -12,13 +12,13 @@ const IMAGES: &str = "images keep shape, kind and device";
 const FINITE: &str = "images are finite";
 const SOURCES: &str = "the label's sources lie in the batch";
 const SHARES: &str = "shares are float32, not negative, and sum to 1";
-const WEIGHTS: &str = "weights of sources are float32, not negative, and finite";
+pub(super) const WEIGHTS: &str = "weights of sources are float32, not negative, and finite";
 const CREDIT: &str = "a pair is credited with the planned lambda or the area";
 const MASK: &str = "a mask is [N, 1, H, W] in [0, 1]";
 const FOLLOW: &str = "images follow their mask";
 pub(super) const HIDDEN: &str =
     "a hidden mix has its images, a mask or a mix of maps, a pair and its plan's stage";
-const MAPS: &str = "a mix of maps keeps their shape and kind, and is finite";
+pub(super) const MAPS: &str = "a mix of maps keeps their shape and kind, and is finite";
 const EXTRAS: &str = "extras are tensors";
 
 /// Channels, height and width of the maps that a mix of maps is tried on.

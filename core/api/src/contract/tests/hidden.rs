@@ -128,7 +128,7 @@ fn a_vice_of_a_hidden_mix_breaks_its_own_promise() {
     for (vice, promise, message) in [
         (Vice::MovesImages, HIDDEN, "not those it was given"),
         (Vice::NoMask, HIDDEN, "the mask of a hidden mix has shape []"),
-        (Vice::MaskOfAMap, HIDDEN, "expected [1 or 1, 1, 1, 1] or [1 or 1, 1, 8, 8]"),
+        (Vice::MaskOfAMap, HIDDEN, "expected [1 or 1, 1 or D, 1, 1] or [1 or 1, 1, 8, 8]"),
         (Vice::MaskOutside, "a mask is [N, 1, H, W] in [0, 1]", "the mask goes from"),
         (Vice::Shares, HIDDEN, "the credit of a hidden mix"),
         (Vice::Deeper, HIDDEN, "it happens at stage 4, and `hidden` in its needs goes down to stage 2"),

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value as Json, json};
 
-use super::mixes::HIDDEN;
+use super::mixes::{HIDDEN, MAPS, WEIGHTS};
 use super::{Outcome, Verdict, check, table};
 use crate::Entry;
 
@@ -24,11 +24,12 @@ fn broken(verdicts: &[Verdict]) -> Vec<&'static str> {
     verdicts.iter().filter(|verdict| verdict.is_broken()).map(|verdict| verdict.promise).collect()
 }
 
-/// The promises of an entry that cannot be judged with these settings, but for hidden mixes: those have plugins of their
-/// own.
+/// The promises of an entry that cannot be judged with these settings, but for hidden mixes and weights of sources: those have
+/// plugins of their own.
 fn idle(verdicts: &[Verdict]) -> Vec<&'static str> {
     let none = |verdict: &&Verdict| {
-        verdict.promise != HIDDEN && matches!(verdict.outcome, Outcome::NotApplicable { .. })
+        ![HIDDEN, MAPS, WEIGHTS].contains(&verdict.promise)
+            && matches!(verdict.outcome, Outcome::NotApplicable { .. })
     };
     verdicts.iter().filter(none).map(|verdict| verdict.promise).collect()
 }
