@@ -251,7 +251,7 @@ fn members_that_do_not_fit_together_are_refused() {
     assert_eq!(text, "process 2 of 2 cannot join: processes are counted from 0");
     let text = std::thread::scope(|scope| {
         let join = |rank| {
-            let cuda = Membership { device: Device::Cuda(0), ..member(rank, 2, port, BRIEF) };
+            let cuda = Membership { device: Device::Cuda(0), ..member(rank, 2, port, PATIENT) };
             move || Group::join(&cuda).map(drop)
         };
         let other = scope.spawn(join(1));
