@@ -1,6 +1,6 @@
 //! Published policies that come as scripts: what they do on a few pixels, and that they train like every other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use admix_api::{Ask, MixInput, Mixed, Mixer, Pairing, Per, Plan, Streams, Value};
 use admix_engine::{Execution, Param, ScriptedMixer, StepOptions, bundled};
@@ -164,23 +164,31 @@ fn timm_draws_for_the_batch_for_pairs_or_for_each_image() {
         let (mut cuts, mut seen) = (0, 0);
         for step in 0..40 {
             let plan = plan(&script, &ask(8, Per::Batch, None, (8, 8)), step);
-            let Value::Floats(lambdas) = plan.value("lambda").expect("lambda") else {
-                panic!("one for each image")
+            // One for the batch, or one for each image.
+            let all = |name: &str| match plan.value(name).expect("it is planned") {
+                Value::Float(one) if mode == "batch" => vec![*one; 8],
+                Value::Floats(all) if mode != "batch" => all.clone(),
+                other => panic!("{mode}: {other:?}"),
             };
-            let Value::Floats(cut) = plan.value("cut").expect("cut") else { panic!("one for each image") };
-            let different: std::collections::BTreeSet<u64> =
-                lambdas.iter().map(|lambda| lambda.to_bits()).collect();
+            let (lambdas, cut) = (all("lambda"), all("cut"));
+            let different: BTreeSet<u64> = lambdas.iter().map(|lambda| lambda.to_bits()).collect();
             assert!(different.len() <= count, "{mode}");
             seen = seen.max(different.len());
             if mode != "elem" {
                 assert!((0..8).all(|i| lambdas[i] == lambdas[7 - i] && cut[i] == cut[7 - i]));
             }
-            assert_eq!(plan.value("partner").expect("partners"), &Value::Ints((0..8).rev().collect()));
+            if mode != "batch" {
+                assert_eq!(plan.value("partner").expect("partners"), &Value::Ints((0..8).rev().collect()));
+            }
             cuts += cut.iter().filter(|cut| **cut == 1.0).count();
         }
         assert_eq!(seen, count, "{mode}");
         assert!((80..240).contains(&cuts), "{mode}: {cuts} of 320");
     }
+    let wrong = mixer("timm", &[("mode", Param::Text("elm".into()))]);
+    let refused = wrong.plan(&ask(8, Per::Batch, None, (8, 8)), &mut Streams::new(4).draws("mix", "a", 0, 0));
+    let message = refused.expect_err("no such mode").to_string();
+    assert!(message.contains(r#"params.mode is "elm", expected "batch", "pair" or "elem""#), "{message}");
     let mut script = mixer("timm", &[]);
     let images = ramp(&[2, 1, 2, 2]);
     let whole = |name: &str, at: Vec<i64>| (name.to_string(), Value::Ints(at));
@@ -198,6 +206,17 @@ fn timm_draws_for_the_batch_for_pairs_or_for_each_image() {
     let mixed = script.mix(&MixInput::of(&images), &plan.on(Device::Cpu).expect("a plan")).expect("a mix");
     let wanted = Tensor::from_slice(&[4f32, 5.0, 2.0, 3.0, 1.0, 2.0, 3.0, 4.0]).reshape([2, 1, 2, 2]);
     assert!(mixed.images.equal(&wanted), "{}", mixed.images);
+}
+
+#[test]
+fn what_a_script_needs_may_depend_on_its_parameters() {
+    for (name, stage) in [("alignmix", 3.0), ("attentivemix", 2.0)] {
+        let needs = mixer(name, &[("stage", Param::Number(stage))]).needs();
+        assert_eq!(needs.hidden.or(needs.features), Some(stage as usize), "{name}");
+    }
+    let refused = ScriptedMixer::compile("fn mix(m) { }\nfn needs(a, b) { #{} }", "m.rhai", &BTreeMap::new());
+    let message = refused.expect_err("two arguments").to_string();
+    assert!(message.contains("m.rhai:2:1: `needs` takes 2 arguments, expected 1"), "{message}");
 }
 
 /// A recipe and a method for each policy.

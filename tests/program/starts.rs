@@ -289,3 +289,47 @@ fn weights_by_address_are_fetched_once_and_compared_with_the_published_checksum(
     assert_eq!(facts(&place, "right")["sha256"], sum);
     assert!(place.path("cache/weights/hf/tiny/net/main/pytorch_model.bin").is_file());
 }
+
+#[test]
+fn a_frozen_network_starts_from_its_own_weights_and_stays_there() {
+    let place = place();
+    let first = ["run", "r.ron", "--out", "first", "--max-steps", "1"];
+    place.compute(&first).good();
+    let method = "fn weights(t) { #{ one: 1.0 } }
+        fn step(t) {
+            let seen = t.pass(\"teacher\", t.images).features(1);
+            t.log(\"seen\", seen);
+            t.learn(#{ one: t.loss(\"cross_entropy\", t.pass(\"q\", t.images).logits(\"one\"), t.labels) });
+        }";
+    place.write("taught.rhai", method);
+    let taught = |from: &str| {
+        let teacher = format!(
+            "other_nets={{\"teacher\": (model: ConvNet(widths: [4, 4], strides: [1, 2]), init: (from: {from:?}, net: \"k\"))}}"
+        );
+        let plain = [
+            "method=\"taught.rhai\"",
+            "heads=[\"one\"]",
+            "mixers={}",
+            "losses={}",
+            "pairs=[]",
+            "model=ConvNet(widths: [8], strides: [2])",
+        ];
+        let sets =
+            plain.into_iter().chain([teacher.as_str()]).flat_map(|set| ["--set", set].map(String::from));
+        let all: Vec<String> = ["run", "r.ron", "--out", "taught", "--max-steps", "2"]
+            .map(String::from)
+            .into_iter()
+            .chain(sets)
+            .collect();
+        place.compute(&all.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    taught("nowhere").refused(2, &["`other_nets.teacher.init.from`", "nowhere"]);
+    taught("first").good();
+    let (theirs, ours) = (tensors(&file_of(&place, "first", 1)), tensors(&file_of(&place, "taught", 2)));
+    let mut held = 0;
+    for (name, tensor) in ours.iter().filter(|(name, _)| name.starts_with("net.teacher.backbone.")) {
+        assert!(tensor.equal(&theirs[&name.replace("net.teacher.", "net.k.")]), "{name}");
+        held += 1;
+    }
+    assert!(held > 4, "{held}");
+}

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use admix_torch::Tensor;
 
-use crate::{Credit, Error, Result};
+use crate::{Credit, Error, Planned, Result};
 
 /// A mix inside of a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +94,25 @@ impl Mixed {
     pub fn weighted(images: Tensor, sources: Tensor, weights: Tensor) -> Self {
         let credit = Credit::Weights { sources, weights };
         Self { images, mask: None, map: None, hidden: None, credit, extras: BTreeMap::new() }
+    }
+
+    /// A batch that is not mixed, `[N, C, H, W]`: each image by itself, with a mask of ones. The plan gives each image as its own
+    /// partner, and lambda 1.
+    ///
+    /// # Errors
+    /// Images of another rank, or a plan without partners or lambda.
+    pub fn rested(images: &Tensor, plan: &Planned) -> Result<Self> {
+        let (n, _, height, width) = images.size4()?;
+        let mask = Tensor::f_ones([n, 1, height, width], (images.kind(), images.device()))?;
+        Ok(Self::pair(images.shallow_clone(), plan.partner()?, plan.lambda()?).masked(mask))
+    }
+
+    /// lambda as it was planned, 0-dim or `[N]`; of a mix whose plan has none, the own image's share, `[N]`.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    pub fn lambda(&self, plan: &Planned) -> Result<Tensor> {
+        plan.lambda().or_else(|_| self.credit.own_share())
     }
 
     /// A mix of pairs at the output of a stage, from 1, of the network that the mix will pass through. `images` are

@@ -3,7 +3,7 @@
 use admix_api::{Ask, Draws, MixInput, Plan, Value, over_images};
 use admix_torch::Tensor;
 
-use crate::method::{MixReport, lambda_of};
+use crate::method::MixReport;
 use crate::session::Session;
 use crate::world::World;
 use crate::{Error, Result, text};
@@ -102,9 +102,8 @@ impl Session {
             let (n, _, height, width) = images.size4()?;
             if mixed.map.take().is_some() && mixed.mask.is_none() {
                 // A picture has no such map: what can be seen is the share.
-                mixed.mask = Some(
-                    over_images(&lambda_of(&mixed, &planned)?, images.kind())?.f_reshape([-1i64, 1, 1, 1])?,
-                );
+                mixed.mask =
+                    Some(over_images(&mixed.lambda(&planned)?, images.kind())?.f_reshape([-1i64, 1, 1, 1])?);
             }
             // Shares of single channels have no place in a picture.
             let flat = |mask: Tensor| mask.f_mean_dim([1i64].as_slice(), true, None);

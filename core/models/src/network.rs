@@ -155,7 +155,15 @@ impl Network {
     /// Images of other channels.
     pub fn forward_eval(&self, images: &Tensor) -> Result<Vec<(String, Tensor)>> {
         let _guard = admix_torch::no_grad();
-        let map = self.backbone.summary(&self.backbone.forward(images, &Pass::EVALUATE)?)?;
+        self.logits(&self.backbone.forward(images, &Pass::EVALUATE)?)
+    }
+
+    /// The same of the last stage's map.
+    ///
+    /// # Errors
+    /// A map of other channels.
+    pub fn logits(&self, map: &Map) -> Result<Vec<(String, Tensor)>> {
+        let map = self.backbone.summary(map)?;
         self.heads.iter().map(|(name, head)| Ok((name.clone(), head.forward(&map, false)?))).collect()
     }
 

@@ -7,8 +7,7 @@ use super::given;
 use super::settings::owned;
 use super::turn::Turn;
 use crate::{
-    Ask, Error, MixInput, Mixed, Mixer, MixerChoice, MixerContext, Needs, Plan, Planned, Result, Store,
-    Streams, Value,
+    Ask, Error, MixInput, Mixed, Mixer, MixerChoice, MixerContext, Needs, Plan, Result, Store, Streams, Value,
 };
 
 /// A mix, and the lambda that it was planned with.
@@ -164,9 +163,7 @@ impl DrivenMixer {
         if rests {
             let plan = Plan::default().with("lambda", Value::Float(1.0));
             let plan = plan.with("partner", Value::Ints((0..n).collect())).on(device)?;
-            let images = input.shown.unwrap_or(input.images);
-            let mask = Tensor::f_ones([n, 1, height, width], (images.kind(), device))?;
-            let mixed = Mixed::pair(images.shallow_clone(), plan.partner()?, plan.lambda()?).masked(mask);
+            let mixed = Mixed::rested(input.shown.unwrap_or(input.images), &plan)?;
             return Ok(DrivenMix { mixed, lambda: plan.lambda()?, mixer: self.name().into() });
         }
         let ask = Ask {
@@ -193,17 +190,13 @@ impl DrivenMixer {
             mixed.images = channels_last(&mixed.images)?;
         }
         mixed.check_hidden(<[i64; 4]>::from(input.images.size4()?))?;
-        let lambda = lambda_of(&mixed, &plan)?;
+        let lambda = mixed.lambda(&plan)?;
         Ok(DrivenMix { mixed, lambda, mixer: self.name().into() })
     }
 }
 
 fn owner(choice: &MixerChoice) -> String {
     format!("the mixer `{}`", choice.plugin)
-}
-
-fn lambda_of(mixed: &Mixed, plan: &Planned) -> Result<Tensor> {
-    plan.lambda().or_else(|_| mixed.credit.own_share())
 }
 
 fn build(

@@ -21,6 +21,16 @@ pub fn shape_of(verb: &str, images: &[Option<[i64; 4]>], sizes: &[i64]) -> Optio
     Some(shape)
 }
 
+/// The size of an axis, which counts from -1 at the end.
+///
+/// # Errors
+/// There is no such axis.
+pub fn length(size: &[i64], axis: i64) -> Result<i64> {
+    let at = if axis < 0 { axis + size.len() as i64 } else { axis };
+    let there = usize::try_from(at).ok().and_then(|at| size.get(at).copied());
+    there.ok_or_else(|| Error::Input(format!("there is no axis {axis} of the shape {size:?}")))
+}
+
 /// The length along an axis of images that agree with others along all other axes.
 fn along(images: [i64; 4], mut others: [i64; 4], axis: usize) -> Option<i64> {
     others[axis] = images[axis];
@@ -41,9 +51,8 @@ pub fn top_k(verb: &str, first: &Tensor, k: i64) -> Result<(Tensor, Tensor)> {
 /// A part of one axis, which may count from the end.
 pub fn narrow(first: &Tensor, axis: i64, start: i64, length: i64) -> Result<Tensor> {
     let size = first.size();
-    let at = usize::try_from(if axis < 0 { axis + size.len() as i64 } else { axis }).unwrap_or(usize::MAX);
-    match size.get(at) {
-        Some(there) if start >= 0 && length >= 0 && start + length <= *there => {
+    match self::length(&size, axis) {
+        Ok(there) if start >= 0 && length >= 0 && start + length <= there => {
             Ok(first.f_narrow(axis, start, length)?)
         }
         _ => Err(Error::Input(format!(
@@ -70,9 +79,8 @@ pub fn chunk(first: &Tensor, parts: i64, index: i64, axis: i64) -> Result<Tensor
         )));
     }
     let size = first.size();
-    let at = usize::try_from(if axis < 0 { axis + size.len() as i64 } else { axis }).unwrap_or(usize::MAX);
-    match size.get(at) {
-        Some(length) if length % parts == 0 => {
+    match self::length(&size, axis) {
+        Ok(length) if length % parts == 0 => {
             Ok(first.f_narrow(axis, index * (length / parts), length / parts)?)
         }
         _ => Err(Error::Input(format!(

@@ -62,7 +62,7 @@ pub struct Frame {
     pub(crate) asked: Asked,
     /// Every term learned so far in this session, for the check of `weights`.
     pub(crate) learned: BTreeSet<String>,
-    /// The heads that a learned term went through, or that were frozen, so far in this session: "net.q.head.one",
+    /// In dry calls: the heads that a learned term went through, and the groups that were frozen: "net.q.head.one",
     /// "head.online".
     pub(crate) reached: BTreeSet<String>,
 }

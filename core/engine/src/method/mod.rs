@@ -39,7 +39,6 @@ pub use method::{Method, Scheduled};
 pub(crate) use operand::{Operand, Outcome, refuse};
 pub(crate) use parts::{Underway, execute};
 pub use recorder::{CudaRecorder, Fixed, GraphRecorder, Work};
-pub(crate) use report::lambda_of;
 pub use report::{MixReport, StepReport};
 pub(crate) use slots::{SlotId, Slots};
 pub(crate) use tally::{Guesses, broken, tally};

@@ -4,6 +4,7 @@ use std::any::TypeId;
 
 use rhai::{Array, Dynamic, Engine, EvalAltResult, NativeCallContext, Position};
 
+use crate::method::cut;
 use crate::method::vocabulary::{CONNECTIVES, OPERATORS, Takes, VERBS, Verb};
 
 /// What a function of the language gives.
@@ -82,9 +83,7 @@ fn size<T: Operand>(context: &NativeCallContext<'_>, tensor: &T, axis: i64) -> O
         let known = "the sizes of `t.images`, of views and of mixes are known before a step is executed, and `t.batch` is";
         refuse(format!("the size of this tensor is not known yet; {known}"), at)
     })?;
-    let place = if axis < 0 { axis + size.len() as i64 } else { axis };
-    let length = usize::try_from(place).ok().and_then(|place| size.get(place).copied());
-    length.ok_or_else(|| refuse(format!("there is no axis {axis} of the shape {size:?}"), at))
+    cut::length(&size, axis).map_err(|error| refuse(error, at))
 }
 
 /// The types of a verb's arguments: a number may be whole or not.

@@ -67,14 +67,9 @@ impl MixReport {
             images: mixed.images.f_detach()?,
             mask: mixed.mask.as_ref().map(Tensor::f_detach).transpose()?,
             stage: mixed.hidden.map_or(0, |hidden| hidden.stage),
-            lambda: lambda_of(mixed, planned)?,
+            lambda: mixed.lambda(planned)?,
             partner: planned.partner().ok(),
             saliency: saliency.or(mixed.extras.get(Mixed::SALIENCY)).map(Tensor::shallow_clone),
         })
     }
-}
-
-/// lambda as planned, 0-dim or `[N]`; of a mixer that plans none, the own image's share, `[N]`.
-pub(crate) fn lambda_of(mixed: &Mixed, planned: &Planned) -> Result<Tensor> {
-    Ok(planned.lambda().or_else(|_| mixed.credit.own_share())?)
 }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use admix_models::Pass;
 use admix_torch::{GraphId, Kind, Reduction, Tensor, duplicate};
 
 use crate::method::recorder::{Fixed, GraphRecorder};
@@ -22,15 +23,12 @@ pub(crate) fn tally(world: &World, images: &Tensor, labels: &Tensor) -> Result<G
     for net in &world.nets {
         let heads = {
             let _low = world.precision.enter(world.device)?;
-            let mut heads = net.network.forward_eval(images)?;
+            let map = net.network.backbone().forward(images, &Pass::EVALUATE)?;
+            let mut heads = net.network.logits(&map)?;
             let own = |unit: &&HeadUnit| unit.evaluated.as_ref() == Some(&net.name);
-            let mut embedding = None;
             for unit in world.heads.iter().filter(own) {
-                let embedding = match &embedding {
-                    Some(made) => made,
-                    None => embedding.insert(net.embed(images)?),
-                };
-                heads.push((unit.name.clone(), unit.forward(embedding, false)?));
+                let embedding = net.network.embed(&map, false)?.f_to_kind(Kind::Float)?;
+                heads.push((unit.name.clone(), unit.forward(&embedding, false)?));
             }
             heads
         };

@@ -4,7 +4,7 @@
 
 use admix_torch::{Kind, Tensor};
 
-use super::cut::{chunk, first_rows, narrow, select, top_k};
+use super::cut::{chunk, first_rows, length, narrow, select, top_k};
 use crate::{Error, Result};
 
 /// What a verb takes at one place of its call.
@@ -269,7 +269,7 @@ fn executed(verb: &str, operands: &[&Tensor], sizes: &[i64]) -> Result<Tensor> {
         "whole" => first.f_to_kind(Kind::Int64)?,
         "one_hot" => one_hot(first, size(0))?,
         "argmax" => first.f_argmax(size(0), false)?,
-        "arange" => Tensor::f_arange(length(first, size(0))?, (Kind::Int64, first.device()))?,
+        "arange" => Tensor::f_arange(length(&first.size(), size(0))?, (Kind::Int64, first.device()))?,
         "reverse_gradient" => first.f_detach()?.f_mul_scalar(2.0)?.f_sub(first)?,
         "clamp" => first.f_clamp_tensor(Some(operand(1)?), Some(operand(2)?))?,
         "relu" => first.f_relu()?,
@@ -331,19 +331,6 @@ fn executed(verb: &str, operands: &[&Tensor], sizes: &[i64]) -> Result<Tensor> {
         "stack" => Tensor::f_stack(operands, size(0))?,
         other => return Err(Error::Input(format!("no operation named `{other}`"))),
     })
-}
-
-/// The size of an axis, which counts from -1 at the end.
-///
-/// # Errors
-/// There is no such axis.
-pub fn length(tensor: &Tensor, axis: i64) -> Result<i64> {
-    let size = tensor.size();
-    let at = if axis < 0 { axis + size.len() as i64 } else { axis };
-    usize::try_from(at)
-        .ok()
-        .and_then(|at| size.get(at).copied())
-        .ok_or_else(|| Error::Input(format!("there is no axis {axis} of the shape {size:?}")))
 }
 
 /// Without a look at the labels, which would wait for the device.

@@ -12,7 +12,7 @@ use admix_api::{
     Ask, Credit, Draws, MapMix, MixInput, Mixed, Mixer, Needs, Plan, Planned, Value, did_you_mean,
 };
 use admix_torch::{Kind, Tensor};
-use rhai::{Engine, Position};
+use rhai::{Engine, Map, Position};
 
 use self::dice::{Dice, Roll};
 use self::returned::{Returned, fractional, plan_value, told};
@@ -62,14 +62,14 @@ impl ScriptedMixer {
     pub fn compile(text: &str, file: &str, given: &BTreeMap<String, Param>) -> Result<Self> {
         let script =
             Script::compile(text, file, Dialect { names: NAMES.concat(), kind_of: |_| None, register })?;
-        for (name, count) in [("mix", 1), ("plan", 1), ("map", 1), ("params", 0), ("needs", 0)] {
+        for (name, count) in [("mix", 1), ("plan", 1), ("map", 1), ("params", 0)] {
             if !script.takes(name, count)? && name == "mix" {
                 let message = "a mixer needs a function `mix(m)`; see docs/scripts.md".to_string();
                 return Err(script.error(Position::NONE, message));
             }
         }
         let params = Params::of(script.params()?, given, file)?;
-        let needs = needs(&script)?;
+        let needs = needs(&script, &params)?;
         Ok(Self { script: Rc::new(script), params, needs })
     }
 
@@ -303,12 +303,21 @@ impl Mixer for ScriptedMixer {
     }
 }
 
-fn needs(script: &Script) -> Result<Needs> {
+/// What `needs()` says, or `needs(p)` of the parameters.
+fn needs(script: &Script, params: &Params) -> Result<Needs> {
     let mut needs = Needs::images();
     if !script.has("needs") {
         return Ok(needs);
     }
-    for (name, value) in script.map("needs", script.call("needs", ())?)? {
+    let of_params = || params.all().iter().map(|(name, value)| (name.into(), value.into())).collect::<Map>();
+    let told_needs = match script.takes("needs", 0) {
+        Ok(_) => script.call("needs", ())?,
+        Err(_) => {
+            script.takes("needs", 1)?;
+            script.call("needs", (of_params(),))?
+        }
+    };
+    for (name, value) in script.map("needs", told_needs)? {
         let refuse = |wanted: &str| {
             Err(script.error(
                 script.place_of("needs"),

@@ -60,19 +60,8 @@ impl Mixer for ForeignMixer {
             return Err(error);
         }
         let mix = self.functions()?.mix.ok_or_else(|| self.foreign.error("it has no `mix`"))?;
-        let given: Vec<(&str, &Tensor)> = [
-            ("images", Some(input.images)),
-            ("partner_images", input.partner_images),
-            ("features", input.features),
-            ("partner_features", input.partner_features),
-            ("saliency", input.saliency),
-            ("pseudo", input.pseudo),
-            ("shown", input.shown),
-            ("partner_shown", input.partner_shown),
-        ]
-        .into_iter()
-        .filter_map(|(name, tensor)| Some((name, tensor?)))
-        .collect();
+        let given: Vec<(&str, &Tensor)> =
+            input.named_tensors().into_iter().filter_map(|(name, tensor)| Some((name, tensor?))).collect();
         let inputs: Vec<raw::Named> =
             given.iter().map(|(name, tensor)| raw::Named::of(name, tensor)).collect();
         let values: Vec<raw::Named> =

@@ -63,7 +63,9 @@ fn freeze(frame: &mut Frame, group: &str, at: Place) -> Result<()> {
     for kind in found {
         let group = format!("{kind}.{group}");
         frame.asked.frozen.push((group.clone(), at.0));
-        frame.reached.insert(group.clone());
+        if frame.turn.is_some() {
+            frame.reached.insert(group.clone());
+        }
         frame.push(Node::of(Freeze { group }, at))?;
     }
     Ok(())

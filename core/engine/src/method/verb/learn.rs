@@ -109,8 +109,8 @@ fn learn(frame: &mut Frame, terms: Vec<(String, Id)>, input_grad: Option<Id>, at
     if let Some(input) = input_grad {
         check_input_grad(frame, input, &ids)?;
     }
-    for id in &ids {
-        let heads = frame.heads_of(*id);
+    if frame.turn.is_some() {
+        let heads: Vec<String> = ids.iter().flat_map(|id| frame.heads_of(*id)).collect();
         frame.reached.extend(heads);
     }
     let shape = input_grad.and_then(|input| frame.node(input).shape);

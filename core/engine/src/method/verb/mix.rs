@@ -2,16 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use admix_api::{Ask, MixInput, Mixed, Plan, Planned, Value, spans};
+use admix_api::{Ask, MixInput, Mixed, Plan, Value, spans};
 use admix_torch::{Device, Tensor};
 use rhai::Map;
 
 use crate::choice;
 use crate::method::handle::{Call, MixHandle, Step, kind_of, record, tensor_id};
 use crate::method::health::{health, verdict};
-use crate::method::{
-    Cell, Entry, Executing, Frame, Id, MixReport, Node, Op, Outcome, Place, lambda_of, line, refuse,
-};
+use crate::method::{Cell, Entry, Executing, Frame, Id, MixReport, Node, Op, Outcome, Place, line, refuse};
 use crate::script::sandbox;
 use crate::text::{self, list};
 use crate::world::World;
@@ -196,13 +194,6 @@ fn mixes(frame: &Frame, index: usize, draw: &str) -> bool {
     unit.pairing.mixes(frame.clock.epoch, frame.clock.progress(), &mut draws)
 }
 
-/// The batch as it is: each image is its own partner, and its label counts alone.
-fn rested(images: &Tensor, planned: &Planned) -> Result<Mixed> {
-    let (n, _, height, width) = images.size4()?;
-    let mask = Tensor::f_ones([n, 1, height, width], (images.kind(), images.device()))?;
-    Ok(Mixed::pair(images.shallow_clone(), planned.partner()?, planned.lambda()?).masked(mask))
-}
-
 /// The mixer that a mix is made by: the one of this index, or the one that it picks.
 fn picked(frame: &Frame, world: &World, index: usize, draw: &str) -> Result<usize> {
     let unit = &world.mixers[index];
@@ -266,7 +257,7 @@ impl Op for Mix {
         let unit = &mut step.world.mixers[self.mixer];
         let input = MixInput::named(images, self.quiet, |name| inputs.get(name));
         let mixed = if self.rests {
-            rested(inputs.get("shown").unwrap_or(images), planned)?
+            Mixed::rested(inputs.get("shown").unwrap_or(images), planned)?
         } else {
             // A solver on the host is the one thing in a step that may wait for the device.
             let _apart = unit.needs.host_solver.then(admix_torch::apart);
@@ -286,7 +277,7 @@ impl Op for Mix {
             let report = MixReport::of(&mixed, planned, input.saliency)?;
             step.values.report.mixes.insert(self.draw.clone(), report);
         }
-        let lambda = lambda_of(&mixed, planned)?;
+        let lambda = mixed.lambda(planned)?;
         Ok(Cell::Mix(Box::new(mixed), lambda))
     }
 
