@@ -130,3 +130,28 @@ fn probes_have_settings_and_their_figures_are_read_from_the_run_folder() {
     place.write("r.ron", TINY.replace("checkpoint:", bad));
     place.admix(&["check", "r.ron"]).refused(2, &["`loggers`", "file is ../x.jsonl", "ends in .jsonl"]);
 }
+
+#[test]
+fn a_head_on_embeddings_that_is_evaluated_learns_and_is_told_beside_the_heads_of_networks() {
+    let place = Place::new();
+    let recipe = TINY
+        .replace("train: 64", "train: 256")
+        .replace("test: 32", "test: 64")
+        .replace(r#"heads: ["one", "mix"]"#, r#"heads: [], embedding_heads: {"online": (evaluate: "q")}"#)
+        .replace(r#"{"amix": AMix(alpha: 2.0)}"#, "{}")
+        .replace(r#"pairs: [(from: "q", to: "k", momentum: 0.99)],"#, "")
+        .replace(r#"method: "amix""#, r#"method: "online.rhai""#);
+    place.write("r.ron", recipe);
+    let method = r#"fn weights(t) { #{ online: 1.0 } }
+        fn step(t) {
+            let z = t.pass("q", t.images).embed();
+            t.learn(#{ online: t.loss("cross_entropy", t.head("online", z), t.labels) });
+        }"#;
+    place.write("online.rhai", method);
+    let said = place.compute(&["run", "r.ron", "--out", "run"]).good().stdout;
+    assert!(said.contains("online_q"), "{said}");
+    let found = json(&place, &["eval", "run"]);
+    let head = &found["heads"]["online_q"];
+    assert_eq!(head["images"], 64, "{found}");
+    assert!(head["top1"].as_f64().expect("a figure") > 40.0, "chance is 25 %: {found}");
+}
