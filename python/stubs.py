@@ -6,7 +6,10 @@ python stubs.py [--check]; with --check it writes nothing, and fails where the f
 import pathlib
 import sys
 
-from admix.entries import description, entries, settings
+# The sources beside this file have no compiled module: the installed package does.
+sys.path.pop(0)
+
+from admix.entries import description, entries, settings  # noqa: E402
 
 FILE = pathlib.Path(__file__).parent / "admix/named.pyi"
 MIXER = ["seed: int = 0", 'draw: str = "mix"', "channels: int | None = None", "classes: int = 0",

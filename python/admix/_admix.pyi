@@ -40,7 +40,7 @@ class Mix:
     def of(self, values: Tensor) -> Shared:
         """What the mix stands for, as an argument of a loss: for labels [N] int64 or keys [N, D]."""
     def blend(self, maps: Tensor, theirs: Tensor | None = None) -> Tensor:
-        """The maps [N, D, h, w] mixed by the mask of this mix."""
+        """The maps [N, D, h, w] mixed by the mask of this mix, or in a way of its own."""
 
 class Shared:
     """What a mix stands for, as an argument of a loss."""

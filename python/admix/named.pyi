@@ -514,6 +514,40 @@ class MixUp(Mixer):
         normalize: tuple[Sequence[float], Sequence[float]] | None = None,
     ) -> None: ...
 
+class Plain(Mixer):
+    """Images as they are, for a choice among mixers.
+
+    Source: timm, mixup_prob.
+    Reads: images.
+
+    Has no settings of its own.
+
+    Settings
+    --------
+    partner: 'Permutation' | 'Derangement' | 'Flip' | {'ClusterAware': {'share': float}} = 'Derangement'
+        How partners are chosen: any permutation, one without fixed points, sample i meets sample N
+        - 1 - i, or one without fixed points in which a share of the samples meet one of their own
+        pseudo label.
+    prob: float = 1.0
+        The probability that a batch is mixed, in [0, 1]; a batch that is not keeps its images and
+        labels.
+    until: 'End' | {'Epochs': float} | {'Share': float} = 'End'
+        Until when batches are mixed: to the end of the run, for so many epochs, or for this share
+        of its steps.
+    """
+    def __init__(
+        self,
+        *,
+        partner: Literal['Derangement'] | Literal['Flip'] | Literal['Permutation'] | dict[str, Any] = ...,
+        prob: float = ...,
+        until: Literal['End'] | dict[str, Any] = ...,
+        seed: int = 0,
+        draw: str = "mix",
+        channels: int | None = None,
+        classes: int = 0,
+        normalize: tuple[Sequence[float], Sequence[float]] | None = None,
+    ) -> None: ...
+
 class PuzzleMix(Mixer):
     """Keep the salient parts of both images: an optimal mask, then transport.
 
@@ -744,6 +778,23 @@ class CrossEntropy(Loss):
         *,
         smoothing: float = ...,
         class_weight: Literal['None'] | Literal['OverSamples'] | Literal['WeightedMean'] = ...,
+    ) -> None: ...
+
+class DecoupledMixup(Loss):
+    """Mixup cross-entropy, and each source against the classes that are not in the image.
+
+    Source: Liu et al., NeurIPS 2023, arXiv:2203.10761, Eq. 5 and 6.
+    Takes: the tensor `logits`, labels or a mix's target.
+
+    Settings
+    --------
+    eta: float = 0.1
+        Weight of the decoupled term, at least 0.
+    """
+    def __init__(
+        self,
+        *,
+        eta: float = ...,
     ) -> None: ...
 
 class InfoNce(Loss):

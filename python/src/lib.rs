@@ -10,6 +10,7 @@
 //! | `loss.rs` | a loss |
 //! | `mix.rs` | a mixed batch |
 //! | `mixer.rs` | a mixer |
+//! | `mixing.rs` | a mixer with the maps of its mixes |
 
 // Linked, or the registry is empty.
 use admix_plugins as _;
@@ -21,6 +22,7 @@ mod island;
 mod loss;
 mod mix;
 mod mixer;
+mod mixing;
 
 use pyo3::prelude::*;
 

@@ -1,8 +1,9 @@
 //! A mixed batch. Its tensors become objects of Python when they are asked for.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use admix_api::{Credit, DrivenLoss, DrivenMix, Driver, Error, Mixed, Operand};
+use admix_api::{Credit, DrivenLoss, DrivenMix, Driver, Error, Hidden, Mixed, Operand};
 use admix_torch::{Kind, Tensor};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -14,54 +15,57 @@ use crate::error::{Failure, guarded};
 use crate::handles::{borrow, refuse_modes, wrap};
 use crate::island::Island;
 use crate::loss::Shared;
+use crate::mixing::KeptMap;
+
+/// What a mix consists of, but for a way to mix maps: all of it may cross threads.
+pub struct Parts {
+    images: Tensor,
+    mask: Option<Tensor>,
+    hidden: Option<Hidden>,
+    credit: Credit,
+    extras: BTreeMap<String, Tensor>,
+    lambda: Tensor,
+    mixer: String,
+}
+
+impl From<DrivenMix> for Parts {
+    fn from(mix: DrivenMix) -> Self {
+        let DrivenMix { mixed: Mixed { images, mask, hidden, credit, extras, .. }, lambda, mixer } = mix;
+        Self { images, mask, hidden, credit, extras, lambda, mixer }
+    }
+}
 
 /// A mixed batch of N samples.
 #[pyclass(frozen, module = "admix")]
-pub struct Mix(Mutex<DrivenMix>);
+pub struct Mix {
+    parts: Mutex<Parts>,
+    map: Option<KeptMap>,
+}
 
 impl Mix {
-    /// A mix of Rust.
-    pub fn new(mix: DrivenMix) -> Self {
-        Self(Mutex::new(mix))
+    /// A mix of Rust, and how it mixes maps if not by its mask.
+    pub fn new(parts: Parts, map: Option<KeptMap>) -> Self {
+        Self { parts: Mutex::new(parts), map }
     }
 
-    fn inside(&self) -> MutexGuard<'_, DrivenMix> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn inside(&self) -> MutexGuard<'_, Parts> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What a loss of masks reads.
     pub fn mask_operand(&self) -> Operand {
-        Operand::mask(&self.inside())
+        let parts = self.inside();
+        Operand::Mask(parts.mask.as_ref().map(Tensor::shallow_clone), parts.lambda.shallow_clone())
     }
 
-    /// Does something with handles of the mix that were taken out of it: Python may run meanwhile.
+    /// Does something with a handle on the credit: Python may run meanwhile.
     fn away<T: Send>(
         &self,
         py: Python<'_>,
-        act: impl FnOnce(Mixed) -> Result<T, Error> + Send,
+        act: impl FnOnce(Credit) -> Result<T, Error> + Send,
     ) -> PyResult<T> {
-        let mixed = shared(&self.inside().mixed);
-        Ok(py.detach(move || guarded(move || act(mixed)))?)
-    }
-}
-
-/// The same mix by other handles.
-fn shared(mixed: &Mixed) -> Mixed {
-    let credit = match &mixed.credit {
-        Credit::Pair { partner, lambda } => {
-            Credit::Pair { partner: partner.shallow_clone(), lambda: lambda.shallow_clone() }
-        }
-        Credit::Shares { sources, shares } => {
-            Credit::Shares { sources: sources.shallow_clone(), shares: shares.shallow_clone() }
-        }
-    };
-    let extras = mixed.extras.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone()));
-    Mixed {
-        images: mixed.images.shallow_clone(),
-        mask: mixed.mask.as_ref().map(Tensor::shallow_clone),
-        hidden: mixed.hidden,
-        credit,
-        extras: extras.collect(),
+        let credit = self.inside().credit.shallow_clone();
+        Ok(py.detach(move || guarded(move || act(credit)))?)
     }
 }
 
@@ -91,13 +95,13 @@ impl Mix {
     /// The mixed images [N, C, H, W], of the kind and on the device of those that were given. Of a hidden mix: those.
     #[getter]
     fn images<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        wrap(py, &self.inside().mixed.images)
+        wrap(py, &self.inside().images)
     }
 
     /// The own image's mask [N, 1, H, W] in [0, 1], or None. A hidden mix has one that broadcasts.
     #[getter]
     fn mask<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        self.inside().mixed.mask.as_ref().map(|mask| wrap(py, mask)).transpose()
+        self.inside().mask.as_ref().map(|mask| wrap(py, mask)).transpose()
     }
 
     /// lambda, the share of the own image, as it was drawn: 0-dim or [N], float32. `shares` has what labels get.
@@ -109,35 +113,35 @@ impl Mix {
     /// Which sample each one is mixed with: [N] int64, or None where more than two are mixed.
     #[getter]
     fn partner<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        match &self.inside().mixed.credit {
+        match &self.inside().credit {
             Credit::Pair { partner, .. } => wrap(py, partner).map(Some),
-            Credit::Shares { .. } => Ok(None),
+            Credit::Shares { .. } | Credit::Weights { .. } => Ok(None),
         }
     }
 
     /// The samples in each image: [N, S] int64; S is 2 for pairs.
     #[getter]
     fn sources<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        wrap(py, &self.away(py, |mixed| Ok(mixed.credit.shares()?.0))?)
+        wrap(py, &self.away(py, |credit| Ok(credit.shares()?.0))?)
     }
 
-    /// What share of the label each of them gets: [N, S] float32; rows sum to 1.
+    /// What share of the label each of them gets: [N, S] float32; rows sum to 1, but for mixers that weigh them freely.
     #[getter]
     fn shares<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        wrap(py, &self.away(py, |mixed| Ok(mixed.credit.shares()?.1))?)
+        wrap(py, &self.away(py, |credit| Ok(credit.shares()?.1))?)
     }
 
     /// Where the mix happens: 0 for images, else the stage of the network, from 1, whose output `blend` mixes.
     #[getter]
     fn stage(&self) -> usize {
-        self.inside().mixed.hidden.map_or(0, |hidden| hidden.stage)
+        self.inside().hidden.map_or(0, |hidden| hidden.stage)
     }
 
     /// Anything else that the mixer shows, by name.
     #[getter]
     fn extras<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let all = PyDict::new(py);
-        for (name, tensor) in &self.inside().mixed.extras {
+        for (name, tensor) in &self.inside().extras {
             all.set_item(name, wrap(py, tensor)?)?;
         }
         Ok(all)
@@ -162,9 +166,9 @@ impl Mix {
                 "`classes` is {classes}, expected the number of classes, from 1"
             )));
         }
-        let soft = self.away(py, move |mixed| {
+        let soft = self.away(py, move |credit| {
             whole_numbers(&labels)?;
-            let (sources, shares) = mixed.credit.shares()?;
+            let (sources, shares) = credit.shares()?;
             let each = labels.f_index_select(0, &sources.f_reshape([-1])?)?.f_reshape(sources.size())?;
             let soft = Tensor::f_zeros([sources.size()[0], classes], (shares.kind(), shares.device()))?;
             Ok(soft.f_scatter_add(1, &each, &shares)?)
@@ -182,9 +186,9 @@ impl Mix {
     ) -> PyResult<Bound<'py, PyAny>> {
         refuse_modes(py)?;
         let (logits, labels) = (borrow(logits, "logits")?, borrow(labels, "labels")?);
-        let operand = self.away(py, move |mixed| {
+        let operand = self.away(py, move |credit| {
             whole_numbers(&labels)?;
-            Operand::shared(&mixed.credit, &labels)
+            Operand::shared(&credit, &labels)
         })?;
         let loss = cross_entropy()?;
         let value = py.detach(|| {
@@ -197,15 +201,14 @@ impl Mix {
     /// [N, D] theirs [N, S, D], with their shares.
     fn of(&self, py: Python<'_>, values: &Bound<'_, PyAny>) -> PyResult<Shared> {
         let values = borrow(values, "values")?;
-        let (values, shares) =
-            self.away(py, move |mixed| match Operand::shared(&mixed.credit, &values)? {
-                Operand::Shared(values, shares) => Ok((values, shares)),
-                _ => Err(Error::plugin("the mix", "has no shares")),
-            })?;
+        let (values, shares) = self.away(py, move |credit| match Operand::shared(&credit, &values)? {
+            Operand::Shared(values, shares) => Ok((values, shares)),
+            _ => Err(Error::plugin("the mix", "has no shares")),
+        })?;
         Ok(Shared::new(values, shares))
     }
 
-    /// The maps [N, D, h, w] mixed by the mask of this mix, with gradients through both halves: what a hook at the stage
+    /// The maps [N, D, h, w] mixed by the mask of this mix or in its own way, with gradients: what a hook at the stage
     /// of a hidden mix returns. `theirs` are the maps that partners are taken from, if they are not the same.
     #[pyo3(signature = (maps, theirs=None))]
     fn blend<'py>(
@@ -217,20 +220,33 @@ impl Mix {
         refuse_modes(py)?;
         let maps = borrow(maps, "maps")?;
         let theirs = theirs.map(|theirs| borrow(theirs, "theirs")).transpose()?;
-        let blended = self.away(py, move |mixed| {
-            for maps in [Some(&maps), theirs.as_ref()].into_iter().flatten() {
-                if maps.dim() != 4 || !maps.is_floating_point() {
-                    return Err(Error::shape("`maps`", maps.size(), "[N, D, h, w], floats"));
-                }
+        for maps in [Some(&maps), theirs.as_ref()].into_iter().flatten() {
+            if maps.dim() != 4 || !maps.is_floating_point() {
+                return Err(Failure::of(Error::shape("`maps`", maps.size(), "[N, D, h, w], floats")).into());
             }
-            mixed.blended(&maps, theirs.as_ref().unwrap_or(&maps))
+        }
+        let theirs = theirs.unwrap_or_else(|| maps.shallow_clone());
+        let (credit, mask) = {
+            let parts = self.inside();
+            (parts.credit.shallow_clone(), parts.mask.as_ref().map(Tensor::shallow_clone))
+        };
+        let blended = py.detach(move || match (&self.map, credit) {
+            (Some(map), Credit::Pair { partner, .. }) => {
+                let partners = guarded(|| Ok(theirs.f_index_select(0, &partner)?))?;
+                map.mix(maps, partners)
+            }
+            (_, credit) => guarded(move || {
+                let images = maps.shallow_clone();
+                let (map, hidden, extras) = (None, None, BTreeMap::new());
+                Mixed { images, mask, map, hidden, credit, extras }.blended(&maps, &theirs)
+            }),
         })?;
         wrap(py, &blended)
     }
 
     fn __repr__(&self) -> String {
         let mix = self.inside();
-        let hidden = mix.mixed.hidden.map(|hidden| format!(", stage={}", hidden.stage)).unwrap_or_default();
-        format!("<mix of {:?} by {}{hidden}>", mix.mixed.images.size(), mix.mixer)
+        let hidden = mix.hidden.map(|hidden| format!(", stage={}", hidden.stage)).unwrap_or_default();
+        format!("<mix of {:?} by {}{hidden}>", mix.images.size(), mix.mixer)
     }
 }

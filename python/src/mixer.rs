@@ -1,8 +1,9 @@
 //! A mixer.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use admix_api::{DrivenMixer, Driver, MixInput, MixerContext, Turn};
+use admix_api::{Driver, MixInput, MixerContext, Turn};
 use admix_torch::{Device, Tensor};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -13,6 +14,7 @@ use crate::error::{Failure, guarded};
 use crate::handles::{borrow, refuse_modes, wrap, wrap_parameter};
 use crate::island::Island;
 use crate::mix::Mix;
+use crate::mixing::{KeptMap, Mixing};
 
 /// The tensors of a mix beside its images.
 const INPUTS: [&str; 7] =
@@ -21,7 +23,7 @@ const INPUTS: [&str; 7] =
 /// A mixer.
 #[pyclass(frozen, module = "admix._admix")]
 pub struct Mixer {
-    island: Island<DrivenMixer>,
+    island: Arc<Island<Mixing>>,
 }
 
 /// Settings as the package hands them over.
@@ -52,10 +54,12 @@ impl Mixer {
         let island = py.detach(|| {
             Island::make(move || {
                 let registry = registry(script.as_deref())?;
-                guarded(|| Driver::new(registry, seed).knowing(context).mixer(&name, &settings))
+                guarded(|| {
+                    Driver::new(registry, seed).knowing(context).mixer(&name, &settings).map(Mixing::of)
+                })
             })
         })?;
-        Ok(Self { island })
+        Ok(Self { island: Arc::new(island) })
     }
 
     /// Its settings in full, as JSON.
@@ -145,7 +149,7 @@ impl Mixer {
         }
         let partner = partner.map(|partner| borrow(partner, "partner")).transpose()?;
         let turn = Turn { draw, epoch, step, progress, worker, lambda: lam, partner };
-        let mixed = py.detach(|| {
+        let (mix, key) = py.detach(|| {
             self.island.visit(move |mixer| {
                 guarded(|| {
                     let known = |name: &str| {
@@ -155,6 +159,6 @@ impl Mixer {
                 })
             })
         })?;
-        Ok(Mix::new(mixed))
+        Ok(Mix::new(mix, key.map(|key| KeptMap { island: self.island.clone(), key })))
     }
 }

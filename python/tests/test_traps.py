@@ -235,6 +235,31 @@ def test_distributed_training_of_one_process(tmp_path):
         torch.distributed.destroy_process_group()
 
 
+def test_a_map_of_a_script_mixes_maps_as_long_as_its_mix_lives(repo):
+    mixer = admix.Script(repo / "scripts/mixers/moex.rhai", own=0.75)
+    maps = given()["features"].requires_grad_()
+
+    def moments(maps):
+        return maps.mean(1, keepdim=True), (maps.var(1, unbiased=False, keepdim=True) + 1e-5).sqrt()
+
+    mixes = [mixer(given()["images"], step=step) for step in range(3)]
+    for m in reversed(mixes):
+        (mean, deviation), (other_mean, other_deviation) = moments(maps), moments(maps[m.partner])
+        torch.testing.assert_close(m.blend(maps), (maps - mean) / deviation * other_deviation + other_mean)
+        assert m.stage == 1 and m.shares[:, 0].eq(0.75).all()
+    (gradient,) = torch.autograd.grad(mixes[0].blend(maps).square().sum(), maps)
+    assert gradient.isfinite().all() and gradient.abs().max() > 0
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        wanted = [m.blend(maps).detach() for m in mixes]
+        for _ in range(8):
+            again = pool.map(lambda m: m.blend(maps).detach(), mixes)
+            assert all(torch.equal(one, other) for one, other in zip(again, wanted, strict=True))
+    kept = mixes[1].blend(maps)
+    del mixer, mixes, m
+    gc.collect()
+    assert kept.isfinite().all()
+
+
 def test_scripts_are_mixers_and_losses(tmp_path, repo):
     mixer = admix.Script(repo / "scripts/mixers/cutmix.rhai", alpha=0.5, seed=2)
     assert isinstance(mixer, admix.Mixer)

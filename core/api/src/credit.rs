@@ -51,6 +51,21 @@ impl Credit {
         }
     }
 
+    /// The same by other handles on the tensors.
+    #[must_use]
+    pub fn shallow_clone(&self) -> Self {
+        let same = Tensor::shallow_clone;
+        match self {
+            Credit::Pair { partner, lambda } => Credit::Pair { partner: same(partner), lambda: same(lambda) },
+            Credit::Shares { sources, shares } => {
+                Credit::Shares { sources: same(sources), shares: same(shares) }
+            }
+            Credit::Weights { sources, weights } => {
+                Credit::Weights { sources: same(sources), weights: same(weights) }
+            }
+        }
+    }
+
     /// The share of each sample's own image, `[N]` float32: 0 where it has none.
     ///
     /// # Errors
