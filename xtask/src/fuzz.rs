@@ -48,6 +48,9 @@ pub struct FuzzArgs {
     /// Seconds for each reader. The fuzzer takes 0 for "without end", so it is at least 1.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
+    /// Where the fuzzer's draws begin; another one each time without it.
+    #[arg(long)]
+    seed: Option<u32>,
     /// Only these readers, separated by commas.
     #[arg(long, value_name = "NAME,NAME", value_delimiter = ',')]
     only: Vec<String>,
@@ -87,7 +90,7 @@ pub fn run(repo: &Repo, args: &FuzzArgs) -> Result<()> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let outcomes: Vec<Result<()>> = thread::scope(|scope| {
         let work = || -> Vec<Result<()>> {
-            std::iter::from_fn(next).map(|target| fuzz(repo, &folder, target, args.seconds)).collect()
+            std::iter::from_fn(next).map(|target| fuzz(repo, &folder, target, args)).collect()
         };
         let threads: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
         threads
@@ -101,16 +104,19 @@ pub fn run(repo: &Repo, args: &FuzzArgs) -> Result<()> {
     Ok(())
 }
 
-fn fuzz(repo: &Repo, folder: &Path, target: &Target, seconds: u32) -> Result<()> {
-    let name = target.name;
+fn fuzz(repo: &Repo, folder: &Path, target: &Target, args: &FuzzArgs) -> Result<()> {
+    let (name, seconds) = (target.name, args.seconds);
     // New inputs go into the first folder; those of the repository are only read.
     let found = folder.join("corpus").join(name);
     std::fs::create_dir_all(&found).with_context(|| format!("cannot make {}", found.display()))?;
     let artifacts = format!("-artifact_prefix={}/{name}-", folder.display());
     let mut program = repo
         .program(folder.join(PLATFORM).join("release").join(name))
-        .args([&format!("-max_total_time={seconds}"), "-timeout=10", "-max_len=4096", "-verbosity=0"])
+        .args([&format!("-max_total_time={seconds}"), "-timeout=10", "-max_len=8192", "-verbosity=0"])
         .args(["-print_final_stats=1", &artifacts]);
+    if let Some(seed) = args.seed {
+        program = program.arg(format!("-seed={seed}"));
+    }
     let words = repo.root().join("fuzz/dictionaries").join(name).with_extension("dict");
     if words.is_file() {
         program = program.arg(format!("-dict={}", words.display()));

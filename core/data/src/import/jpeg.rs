@@ -34,7 +34,7 @@ pub(super) struct Tidy {
     /// Restart markers in the image data.
     restarts: usize,
     scans: usize,
-    /// What its EXIF part says.
+    /// What its EXIF part before the first scan says.
     pub orientation: Option<Orientation>,
     /// What readers forgive.
     pub flaws: Vec<String>,
@@ -78,7 +78,8 @@ impl Tidy {
             };
             at += len;
             match marker {
-                0xe1 if body[2..].starts_with(b"Exif\0\0") => {
+                // Readers take it from the header, which ends with the first scan.
+                0xe1 if tidy.scans == 0 && body[2..].starts_with(b"Exif\0\0") => {
                     tidy.orientation = tidy.orientation.or(Orientation::from_exif_chunk(&body[8..]));
                 }
                 // Notes, profiles, thumbnails: nothing of the picture. The parts 0 and 14 name its colours.

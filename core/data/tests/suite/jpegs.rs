@@ -127,6 +127,28 @@ fn a_picture_is_turned_as_its_camera_noted_unless_that_is_ignored() {
 }
 
 #[test]
+fn an_orientation_behind_the_first_scan_is_no_part_of_the_header_and_turns_nothing() {
+    let file = fixture("turned.jpg");
+    let note = file.windows(2).position(|two| two == [0xff, 0xe1]).unwrap();
+    let behind = note + 2 + usize::from(file[note + 2]) * 256 + usize::from(file[note + 3]);
+    let end = file.len() - 2;
+    let moved = [&file[..note], &file[behind..end], &file[note..behind], &file[end..]].concat();
+    let (stored, _) = decoded(&file, Exif::Ignore).unwrap();
+    assert!(decoded(&moved, Exif::Apply).unwrap().0 == stored);
+    let root = tempfile::tempdir().unwrap();
+    let files =
+        ["train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg"].map(|name| (name.to_owned(), moved.clone()));
+    write_folder(&root.path().join("pictures"), &files);
+    let of = |exif| {
+        let augment = Moco { size: Some(16), ..Moco::default() }.into();
+        let root = root.path().into();
+        let set = DataConfig { root, augment, test_resize: Some(61), exif, ..config("pictures") };
+        bytes(&open(&set).u8_images(Split::Train, &[0]).unwrap())
+    };
+    assert!(of(Exif::Apply) == of(Exif::Ignore));
+}
+
+#[test]
 fn a_skipped_file_has_the_same_stand_in_for_any_number_of_threads() {
     let root = tempfile::tempdir().unwrap();
     let file = |at: u8| encode(&picture(20 + u32::from(at), 24, [at * 20, 9, 9]), ImageFormat::Png);
