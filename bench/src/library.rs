@@ -87,6 +87,7 @@ pub fn library(args: &LibraryBenchArgs) -> Result<()> {
                     classes: 10,
                     kind: Kind::Float,
                     spread: 1.0,
+                    sources: 2,
                     lambda: Tensor::from(0.3f32),
                 };
                 let (input, _) = given.to(&a.arguments())?;

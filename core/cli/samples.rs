@@ -1,10 +1,11 @@
 //! Mixed samples of a session, as a picture: rows of pairs for each mixer, columns of lambdas (the paper's Fig. 4).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use admix_api::{Draws, Streams};
+use admix_api::{Draws, Mixed, Streams};
 use admix_data::{Batch, Dataset, Split};
-use admix_engine::{LAMBDAS, Session};
+use admix_engine::{LAMBDAS, MixReport, Session};
 use admix_torch::{Device, Kind, Tensor};
 use anyhow::{Context, Result};
 use image::RgbImage;
@@ -113,10 +114,10 @@ pub fn grid(
     headings.extend(lambdas.iter().map(|lambda| format!("λ={lambda}")));
     headings.extend(middle.map(|at| format!("mask {}", lambdas[at])));
     let mut blocks = Vec::new();
-    let mut salient = false;
+    let mut extras: Vec<BTreeMap<String, Vec<RgbImage>>> = Vec::new();
     for mixer in mixers {
         let mut columns: Vec<Vec<RgbImage>> = Vec::new();
-        let (mut masks, mut maps) = (None, None);
+        let mut masks = None;
         for (index, lambda) in lambdas.iter().enumerate() {
             // The same draws at every lambda: boxes stay in their place and only grow.
             let plan = session.plan_for(mixer, &images, *lambda, &partner, &mut draws(seed, mixer))?;
@@ -124,8 +125,7 @@ pub fn grid(
             columns.push(looks.pictures(&mix.images)?);
             if Some(index) == middle {
                 masks = mix.mask.as_ref().map(masks_as_pictures).transpose()?;
-                maps = mix.saliency.as_ref().map(|map| saliency_as_pictures(map, 2 * n)).transpose()?;
-                salient |= maps.is_some();
+                extras.push(looks.extras(&mix, &images)?);
             }
         }
         let n = n as usize;
@@ -133,7 +133,6 @@ pub fn grid(
             let mut cells = vec![Some(originals[row].clone()), Some(originals[n + row].clone())];
             cells.extend(columns.iter().map(|column| Some(column[row].clone())));
             cells.push(masks.as_ref().map(|masks| masks[row].clone()));
-            cells.push(maps.as_ref().map(|maps| maps[row].clone()));
             cells
         });
         let inside =
@@ -141,11 +140,13 @@ pub fn grid(
         let name = if inside { format!("{mixer} (at stage 0)") } else { mixer.clone() };
         blocks.push(Block { name, rows: rows.collect() });
     }
-    if salient {
-        headings.push("saliency".into());
-    } else {
-        blocks.iter_mut().flat_map(|block: &mut Block| &mut block.rows).for_each(|row| drop(row.pop()));
+    let names: BTreeSet<&String> = extras.iter().flat_map(BTreeMap::keys).collect();
+    for (block, own) in blocks.iter_mut().zip(&extras) {
+        for (row, cells) in block.rows.iter_mut().enumerate() {
+            cells.extend(names.iter().map(|name| own.get(*name).map(|pictures| pictures[row].clone())));
+        }
     }
+    headings.extend(names.into_iter().cloned());
     Ok(Grid { headings, blocks })
 }
 
@@ -168,6 +169,26 @@ impl Looks {
         let pixels = images.f_mul(&per_channel(&self.std)?)?.f_add(&per_channel(&self.mean)?)?;
         pictures(&pixels)
     }
+
+    /// What a mixer shows beside images and mask, under its names; other tensors than pictures are left out. The saliency that
+    /// it was given is called `gradient`, as it is that of the loss for the pixels: a method may give its mixer another.
+    fn extras(&self, mix: &MixReport, images: &Tensor) -> Result<BTreeMap<String, Vec<RgbImage>>> {
+        let (n, _, height, width) = images.size4()?;
+        let given = mix.saliency.iter().filter(|_| !mix.extras.contains_key(Mixed::SALIENCY));
+        let all = mix.extras.iter().map(|(name, tensor)| (name.as_str(), tensor));
+        let mut found = BTreeMap::new();
+        for (name, tensor) in all.chain(given.map(|saliency| ("gradient", saliency))) {
+            let shown = match tensor.size()[..] {
+                _ if tensor.size() == images.size() && tensor.kind() == images.kind() => {
+                    self.pictures(tensor)?
+                }
+                [_, h, w] | [_, 1, h, w] if (h, w) == (height, width) => maps_as_pictures(tensor, n)?,
+                _ => continue,
+            };
+            found.insert(name.to_string(), shown);
+        }
+        Ok(found)
+    }
 }
 
 /// `[N, 1, H, W]` in [0, 1] as grey pictures.
@@ -175,13 +196,13 @@ fn masks_as_pictures(masks: &Tensor) -> Result<Vec<RgbImage>> {
     pictures(masks)
 }
 
-/// Saliency `[1 or N, H, W]`, not negative, as `n` grey pictures, each as bright as it gets.
-fn saliency_as_pictures(saliency: &Tensor, n: i64) -> Result<Vec<RgbImage>> {
-    let maps = saliency.f_to_kind(Kind::Float)?.f_unsqueeze(1)?;
+/// Maps `[1 or N, H, W]` or `[1 or N, 1, H, W]` as `n` grey pictures, each as bright as it gets; what is below 0 is black.
+fn maps_as_pictures(maps: &Tensor, n: i64) -> Result<Vec<RgbImage>> {
+    let size = maps.size();
+    let [.., height, width] = size[..] else { return Ok(Vec::new()) };
+    let maps = maps.f_to_kind(Kind::Float)?.f_reshape([-1, 1, height, width])?;
     let most = maps.f_amax([1i64, 2, 3].as_slice(), true)?.f_clamp_min(1e-30)?;
-    let mut size = maps.size();
-    size[0] = n;
-    pictures(&maps.f_div(&most)?.f_expand(size, false)?)
+    pictures(&maps.f_div(&most)?.f_expand([n, 1, height, width], false)?)
 }
 
 /// `[N, C, H, W]` in [0, 1] as pictures: one or two channels are grey, of more than three the first three are shown.
@@ -223,6 +244,35 @@ mod tests {
         assert_eq!(pair_up(&labels, &order, 9).len(), 4, "as many as there are images");
         assert_eq!(pair_up(&[5, 5], &[1, 0], 1), [(1, 0)], "one class only");
         assert!(pair_up(&[1], &[0], 1).is_empty());
+    }
+
+    #[test]
+    fn extras_that_are_pictures_are_shown_and_a_given_saliency_is_called_gradient() {
+        let zeros = |shape: &[i64]| Tensor::zeros(shape, (Kind::Float, Device::Cpu));
+        let images = zeros(&[2, 1, 2, 2]);
+        let map = Tensor::from_slice(&[0f32, 1.0, 2.0, 4.0]).reshape([1, 2, 2]);
+        let mut mix = MixReport {
+            images: images.shallow_clone(),
+            mask: None,
+            stage: 0,
+            lambda: zeros(&[2]),
+            partner: None,
+            saliency: Some(map.shallow_clone()),
+            extras: BTreeMap::from([
+                ("placed".to_string(), images.shallow_clone()),
+                ("scores".to_string(), zeros(&[2, 7])),
+                ("where".to_string(), map.reshape([1, 1, 2, 2])),
+            ]),
+        };
+        let looks = Looks { mean: vec![0.5], std: vec![0.25] };
+        let shown = looks.extras(&mix, &images).expect("pictures");
+        assert_eq!(shown.keys().collect::<Vec<_>>(), ["gradient", "placed", "where"]);
+        assert!(shown.values().all(|pictures| pictures.len() == 2));
+        let greys: Vec<u8> = shown["gradient"][1].pixels().map(|pixel| pixel[0]).collect();
+        assert_eq!(greys, [0, 64, 128, 255]);
+        mix.extras.insert(Mixed::SALIENCY.into(), map);
+        let shown = looks.extras(&mix, &images).expect("pictures");
+        assert_eq!(shown.keys().collect::<Vec<_>>(), ["placed", "saliency", "where"]);
     }
 
     #[test]

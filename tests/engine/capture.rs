@@ -199,6 +199,12 @@ pub fn plain(method: &str, more: &str) -> String {
     )
 }
 
+/// The same with a network that has a class token.
+pub fn vit(text: &str) -> String {
+    let model = "ViT(size: Tiny, patch: 4, image: 16, width: 0.125)";
+    text.replace("ConvNet(widths: [8, 16], strides: [2, 1])", model)
+}
+
 /// A session of a bundled method, at toy size.
 pub fn bundled_session(name: &str) -> Session {
     let (script, _) = bundled::script(name).expect("a bundled method");
@@ -224,6 +230,11 @@ pub fn bundled_session(name: &str) -> Session {
         "recursivemix" => {
             built(&plain(name, r#"mixers: {"mix": ResizeMix(tau: Uniform)}, params: {"stage": 2}"#))
         }
+        "transmix" | "mixpro" => {
+            let mixer = r#"Script(file: "mixers/gridmix", params: {"up": true})"#;
+            built(&vit(&plain(name, &format!(r#"mixers: {{"mix": {mixer}}}"#))))
+        }
+        "augmix" => contrast::built(&plain(name, ""), script),
         "moco" | "amix_i" | "amix_c" => contrast::session_of(name, script, "bn_groups: 2,"),
         "unmix" => peer("MixUp(partner: Flip)", ""),
         "bsim" | "wbsim" => peer("CutMix(partner: Derangement)", ""),
@@ -279,7 +290,7 @@ pub fn bundled_session(name: &str) -> Session {
 pub fn takes_two_views(method: &str) -> bool {
     let prefixes = [
         "moco", "amix_", "code/", "unmix", "imix", "bsim", "wbsim", "mochi", "swav", "simclr", "simsiam",
-        "byol", "barlow",
+        "byol", "barlow", "augmix",
     ];
     prefixes.iter().any(|prefix| method.starts_with(prefix))
 }

@@ -6,7 +6,7 @@ use admix_api::{Ask, MixInput, Mixed, Mixer, Pairing, Per, Plan, Streams, Value}
 use admix_engine::{Execution, Param, ScriptedMixer, StepOptions, bundled};
 use admix_torch::{Device, Kind, Tensor};
 
-use super::{batch, differing, session};
+use super::{batch, capture, differing, session};
 
 fn mixer(name: &str, params: &[(&str, Param)]) -> ScriptedMixer {
     let (text, file) = bundled::part(&format!("mixers/{name}")).expect("a bundled script");
@@ -37,7 +37,10 @@ fn area(mixed: &Mixed) -> Vec<f64> {
 fn gridmix_gives_the_image_as_many_cells_of_its_own_as_lambda_says() {
     let mut script = mixer("gridmix", &[]);
     let images = ramp(&[3, 2, 8, 8]);
-    for (lambda, own) in [(0.0, 0.0), (0.3, 5.0 / 16.0), (0.5, 0.5), (1.0, 1.0)] {
+    let mut raised = mixer("gridmix", &[("up", Param::Switch(true))]);
+    let above = plan(&raised, &ask(3, Per::Batch, Some(0.26), (8, 8)), 1).on(Device::Cpu).expect("a plan");
+    assert_eq!(area(&raised.mix(&MixInput::of(&images), &above).expect("a mix")), [5.0 / 16.0; 3]);
+    for (lambda, own) in [(0.0, 0.0), (0.26, 0.25), (0.3, 5.0 / 16.0), (0.5, 0.5), (1.0, 1.0)] {
         let plan = plan(&script, &ask(3, Per::Batch, Some(lambda), (8, 8)), 1);
         let mixed =
             script.mix(&MixInput::of(&images), &plan.on(Device::Cpu).expect("a plan")).expect("a mix");
@@ -208,6 +211,69 @@ fn timm_draws_for_the_batch_for_pairs_or_for_each_image() {
     assert!(mixed.images.equal(&wanted), "{}", mixed.images);
 }
 
+/// The loss of a first step of these methods, after `change` has been made to the network.
+fn first_loss(method: &str, mixer: &str, params: &str, change: &dyn Fn(&str, &mut Tensor)) -> f64 {
+    let text = capture::plain("m.rhai", &format!("mixers: {{\"mix\": {mixer}}}, params: {{{params}}}"));
+    let (script, _) = bundled::script(method).expect("a method");
+    let mut session = session(&capture::vit(&text), script, 8).unwrap_or_else(|error| panic!("{error}"));
+    {
+        let _guard = admix_torch::no_grad();
+        session.tensors().iter_mut().for_each(|(name, tensor)| change(name, tensor));
+    }
+    session.step(batch(1, 8)).expect("a step").losses[0].1.double_value(&[])
+}
+
+#[test]
+fn attention_that_is_the_same_everywhere_credits_by_area_and_other_attention_does_not() {
+    // Cells of the mix are those of the network, so that no pixel of a cell is another image's.
+    let mixer = r#"Script(file: "mixers/gridmix", params: {"up": true})"#;
+    let flat = |name: &str, tensor: &mut Tensor| {
+        if name.contains("blocks.11.attn.qkv") {
+            let _ = tensor.fill_(0.0);
+        }
+    };
+    let sharp = |name: &str, tensor: &mut Tensor| {
+        if name.contains("blocks.11.attn.qkv.weight") || name.contains("head.one") {
+            let _ = tensor.g_mul_scalar_(200.0);
+        }
+    };
+    for (method, plain) in [("transmix", "\"ratio\": 1.0"), ("mixpro", "")] {
+        let by_area = |change: &dyn Fn(&str, &mut Tensor)| first_loss("mixup", mixer, "", change);
+        let found = first_loss(method, mixer, plain, &flat);
+        let wanted = by_area(&flat);
+        assert!((found - wanted).abs() < 1e-5, "{method}: {found}, {wanted} by area");
+        let found = first_loss(method, mixer, plain, &sharp);
+        let by_area = by_area(&sharp);
+        assert!((found - by_area).abs() > 1e-2, "{method}: {found}, {by_area} by area");
+    }
+    let half = first_loss("transmix", mixer, "", &sharp);
+    let ends =
+        ["0.0", "1.0"].map(|ratio| first_loss("transmix", mixer, &format!("\"ratio\": {ratio}"), &sharp));
+    assert!((half / (ends[0] + ends[1]) * 2.0 - 1.0).abs() < 1e-5, "{half} lies between {ends:?}");
+}
+
+#[test]
+fn attention_needs_a_class_token_and_comes_before_the_logits() {
+    let script = bundled::script("transmix").expect("a method").0;
+    let text = capture::plain("m.rhai", "mixers: {\"mix\": CutMix()}");
+    let told = |text: &str, script: &str| {
+        let mut session = session(text, script, 8).expect("a session");
+        session.step(batch(1, 8)).map(drop).expect_err("no attention").to_string()
+    };
+    let message = told(&text, script);
+    assert!(
+        message.contains("test.rhai:22:") && message.contains("network `q` has no class token"),
+        "{message}"
+    );
+    let late = "fn weights(t) { #{ loss: 1.0 } }\nfn step(t) { let p = t.pass(\"q\", t.images); p.logits(\"one\"); \
+                t.log(\"seen\", p.attention()); }";
+    let message = told(&capture::vit(&capture::plain("m.rhai", "")), late);
+    assert!(
+        message.contains("test.rhai:2:") && message.contains("ask for the attention before the logits"),
+        "{message}"
+    );
+}
+
 #[test]
 fn what_a_script_needs_may_depend_on_its_parameters() {
     for (name, stage) in [("alignmix", 3.0), ("attentivemix", 2.0)] {
@@ -242,6 +308,14 @@ fn recipes() -> Vec<(&'static str, String, String)> {
         .into();
     all.push(("snapmix", scripted("snapmix"), method("snapmix")));
     all.push(("attentivemix", recipe("\"mix\": Script(\"mixers/attentivemix\")", teacher), taught));
+    let with_class_token =
+        |mixer: &str| capture::vit(&capture::plain("m.rhai", &format!("mixers: {{\"mix\": {mixer}}}")));
+    all.push(("transmix", with_class_token("CutMix()"), method("transmix")));
+    all.push((
+        "mixpro",
+        with_class_token("Script(file: \"mixers/gridmix\", params: {\"up\": true})"),
+        method("mixpro"),
+    ));
     all.push(("recursivemix", plain("ResizeMix(tau: Uniform)"), method("recursivemix")));
     all.push(("adautomix", recipe(auto.0, auto.1), method("adautomix")));
     all.push((

@@ -255,7 +255,9 @@ fn a_run_stopped_by_a_signal_saves_and_goes_on_with_the_same_bits() {
         let (place, flags) = tiny();
         let flags = with(&flags, &["--set", "data.toy.train=6400", "--set", "checkpoint.every_steps=None"]);
         let all = with(&flags, &["--set", "log_every=1", "--device", "cpu", "--threads", "1"]);
-        let mut program = Watched::start(place.command(&all));
+        // Under `nohup`, say, SIGHUP is ignored, and programs inherit that.
+        let heeded = ["env", "--default-signal=HUP"];
+        let mut program = Watched::start(place.command_through(&heeded, &all));
         assert!(program.until(|line| step_of(line) == Some(3)), "{}", program.said);
         let outcome = program.signal(signal);
         assert_eq!(outcome.code, Some(code), "{}", outcome.stderr);

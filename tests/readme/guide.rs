@@ -80,6 +80,22 @@ fn the_guide_leads_from_an_empty_folder_to_trained_plugins_in_three_languages() 
 }
 
 #[test]
+fn a_plugin_in_cpp_is_built_after_the_sources_of_the_program_are_gone() {
+    let mut shell = Shell::new();
+    let sources = env!("CARGO_MANIFEST_DIR");
+    let run = format!("admix plugin new kept --lang cpp && cd kept && sed -i 's#{sources}#/gone#' Makefile");
+    shell.run(&run).expect("a project");
+    let said = shell.run("make").expect_err("no libtorch");
+    assert!(
+        said.contains("there is no libtorch in /gone/.libtorch/torch") && said.contains("make TORCH=FOLDER"),
+        "{said}"
+    );
+    let run = format!("make TORCH={sources}/.libtorch/torch && admix plugin check build/libkept.so");
+    let said = shell.run(&run).unwrap_or_else(|said| panic!("{said}"));
+    assert!(!said.contains("BROKEN"), "{said}");
+}
+
+#[test]
 fn what_cannot_be_written_is_refused() {
     let mut shell = Shell::new();
     for (arguments, parts) in [

@@ -8,6 +8,7 @@ use admix_torch::Device;
 
 use super::{Block, blocks_in, read, registry};
 use crate::engine::{batch, session};
+use crate::program::{Place, files_below, repository};
 
 #[test]
 fn every_recipe_in_the_documents_is_read() {
@@ -122,6 +123,26 @@ fn every_script_in_the_documents_compiles_and_runs_dry() {
         if block.text.contains("fn step(") {
             assert!(warnings.is_empty(), "{}: {warnings:?}", block.at());
         }
+    }
+}
+
+#[test]
+fn every_mixer_and_loss_that_is_a_script_keeps_every_promise() {
+    let is_part = |text: &str| !matches!(ScriptKind::of(text), ScriptKind::Method);
+    let mut parts: Vec<(String, String)> = ["mixers", "losses"]
+        .iter()
+        .flat_map(|folder| files_below(&repository().join("scripts").join(folder)))
+        .map(|file| (file.display().to_string(), std::fs::read_to_string(&file).expect("a script")))
+        .collect();
+    let bundled = parts.len();
+    let of_documents = blocks_in("rhai").into_iter().filter(|block| block.mark("file").is_none());
+    parts.extend(of_documents.filter(|block| is_part(&block.text)).map(|block| (block.at(), block.text)));
+    assert!(bundled > 12 && parts.len() > bundled, "{bundled} of {}", parts.len());
+    let place = Place::new();
+    for (at, text) in parts {
+        place.write("mine.rhai", text);
+        let told = place.admix(&["plugin", "check", "mine.rhai"]);
+        assert_eq!(told.code, Some(0), "{at}:\n{}\n{}", told.stdout, told.stderr);
     }
 }
 

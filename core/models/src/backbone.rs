@@ -57,6 +57,15 @@ pub trait Backbone: Debug {
         map.summary()
     }
 
+    /// How much the class token attends to each cell in the last block, the mean over heads: `[N, h, w]`, given the map of the
+    /// stage before the last. A row sums to less than 1, as the token attends to itself too. `None`: there is no class token.
+    ///
+    /// # Errors
+    /// A map of another form.
+    fn attention(&self, _below: &Map) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
+
     /// How many layers the decay of the learning rate by layers counts, the stem included. 1 by default: all is one layer.
     fn layers(&self) -> usize {
         1

@@ -21,6 +21,7 @@ const SAME: &str = "the same pass gives the same bits";
 const SAVED: &str = "its saved tensors make another network the same";
 const GRADIENTS: &str = "every parameter gets a finite gradient";
 const DROPS: &str = "its draws decide a pass in train mode, and nothing in evaluation mode";
+const ATTENTION: &str = "its class token attends to each cell by a share, and to all together by less than 1";
 const OWN: &str = "a pass draws nothing of its own and leaves gradient mode and autocast alone";
 const WAITS: &str = "a pass does not wait for the device";
 
@@ -38,6 +39,7 @@ pub(crate) const PROMISES: &[Promise] = &[
     (SAVED, NO_PASS),
     (GRADIENTS, NO_PASS),
     (DROPS, "it takes no draws"),
+    (ATTENTION, "it has no class token"),
     (OWN, "it was not built"),
     (WAITS, "it was not built"),
 ];
@@ -130,6 +132,9 @@ pub(crate) fn check(config: &dyn BackboneConfig, at: &str, ledger: &mut Ledger) 
             ledger.holds(SAME, &at, || same(config, shape));
             ledger.holds(SAVED, &at, || saved(config, shape));
             ledger.holds(GRADIENTS, &at, || gradients(config, shape));
+            if has(|built| attention(built, SHAPES[0]).is_ok_and(|(_, shares)| shares.is_some())) {
+                ledger.holds(ATTENTION, &at, || attends(config, shape));
+            }
         }
     }
     let shape = SHAPES[0];
@@ -351,6 +356,26 @@ fn gradients(config: &dyn BackboneConfig, shape: [i64; 4]) -> Check {
         ensure(!all(&gradient.f_eq(0.0)?)?, || format!("that of `{name}` is zero"))?;
     }
     Ok(())
+}
+
+/// The map of the stage before the last, and what the class token makes of it.
+fn attention(built: &Built, shape: [i64; 4]) -> Result<(Map, Option<Tensor>)> {
+    let below = built.network.stages().saturating_sub(1);
+    let map = built.network.forward_to(below, &images(shape), &Pass::EVALUATE)?;
+    let shares = built.network.attention(&map)?;
+    Ok((map, shares))
+}
+
+fn attends(config: &dyn BackboneConfig, shape: [i64; 4]) -> Check {
+    let (map, shares) = attention(&Built::moved(config, shape[1], 1)?, shape)?;
+    let Some(shares) = shares else { return Err("at this size it has none".into()) };
+    let (n, _, height, width) = map.cells()?.size4()?;
+    let form = (shares.size(), shares.kind());
+    ensure(form == (vec![n, height, width], Kind::Float), || {
+        format!("it gave {form:?} for {n}x{height}x{width}")
+    })?;
+    let whole = shares.f_sum_dim_intlist([1i64, 2].as_slice(), false, None::<Kind>)?;
+    ensure(all(&shares.f_ge(0.0)?)? && all(&whole.f_lt(1.0)?)?, || format!("rows sum to {whole}"))
 }
 
 fn drops(config: &dyn BackboneConfig, shape: [i64; 4]) -> Check {

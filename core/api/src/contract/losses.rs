@@ -51,6 +51,8 @@ pub struct Given {
     pub kind: Kind,
     /// Scales the logits.
     pub spread: f64,
+    /// Sources of a target and of a contrast, 1 to 3: 1 are labels alone, or keys.
+    pub sources: usize,
     /// lambda of the mix: 0-dim or `[N]`. All else lies on its device.
     pub lambda: Tensor,
 }
@@ -89,15 +91,11 @@ impl Given {
                     input.with(name, tensor)
                 }
                 Argument::Target => {
-                    let partner = Tensor::f_arange(n, (Kind::Int64, device))?.f_flip([0])?;
                     let labels = Tensor::f_arange(n, (Kind::Int64, device))?.f_remainder(k)?;
-                    let credit = Credit::Pair { partner, lambda: self.lambda.shallow_clone() };
-                    input.with_target(&credit, &labels)?
+                    input.with_target(&self.credit()?, &labels)?
                 }
                 Argument::Contrast => {
-                    let partner = Tensor::f_arange(n, (Kind::Int64, device))?.f_flip([0])?;
-                    let credit = Credit::Pair { partner, lambda: self.lambda.shallow_clone() };
-                    let (sources, shares) = credit.shares()?;
+                    let (sources, shares) = self.credit()?.shares()?;
                     // Of each source, so that a change of one shows in the loss.
                     let keys = wild(&[n, sources.size()[1], k], 0.65) * self.spread;
                     let keys = keys.set_requires_grad(true);
@@ -115,11 +113,34 @@ impl Given {
         Ok((input, leaves))
     }
 
+    /// Who is in each image: alone, with one other, or with two, of which the second has twice the share of the third.
+    fn credit(&self) -> Result<Credit> {
+        let own = Tensor::f_arange(self.n, (Kind::Int64, self.lambda.device()))?;
+        let lambda = self.lambda.f_expand([self.n], false)?;
+        let partner = own.f_flip([0])?;
+        Ok(match self.sources {
+            1 => {
+                Credit::Shares { sources: own.f_unsqueeze(1)?, shares: lambda.f_ones_like()?.f_unsqueeze(1)? }
+            }
+            2 => Credit::Pair { partner, lambda: self.lambda.shallow_clone() },
+            _ => {
+                let third = lambda.f_neg()?.f_add_scalar(1.0)?.f_div_scalar(3.0)?;
+                let sources = [own.shallow_clone(), partner, own.f_roll([1], [0])?];
+                let shares = [lambda, third.f_mul_scalar(2.0)?, third];
+                Credit::Shares {
+                    sources: Tensor::f_stack(&sources, 1)?,
+                    shares: Tensor::f_stack(&shares, 1)?,
+                }
+            }
+        })
+    }
+
     fn at(&self, settings: &str) -> String {
-        let Self { n, classes, kind, spread, lambda } = self;
+        let Self { n, classes, kind, spread, sources, lambda } = self;
         let each = if lambda.dim() == 0 { "one lambda" } else { "a lambda for each sample" };
         let lambda = lambda.mean(None).double_value(&[]);
-        format!("{settings} on {n}x{classes} {kind:?}, spread {spread}, {each}, mean {lambda:.2}")
+        let of = ["one source", "two sources", "three sources"][sources.clamp(&1, &3) - 1];
+        format!("{settings} on {n}x{classes} {kind:?}, spread {spread}, {of}, {each}, mean {lambda:.2}")
     }
 }
 
@@ -149,20 +170,26 @@ pub(crate) fn check(config: &dyn LossConfig, settings: &str, ledger: &mut Ledger
     }
     let (loss, twin, device) = (loss.as_ref(), twin.as_ref(), ledger.device());
     let mut bench = Bench { ledger, settings, loss, twin, arguments, same_modes: true, repeats: true };
-    for (n, spread) in [(1, 1.0), (3, 1.0), (4, 1e4), (5, 0.0)] {
+    let shared =
+        bench.arguments.iter().any(|argument| matches!(argument, Argument::Target | Argument::Contrast));
+    let sources: &[usize] = if shared { &[1, 2, 3] } else { &[2] };
+    let cases = [(1, 1.0), (3, 1.0), (4, 1e4), (5, 0.0)];
+    for (&sources, (n, spread)) in sources.iter().flat_map(|sources| cases.map(|case| (sources, case))) {
         for lambda in [0.0f32, 0.3, 1.0] {
             for lambda in
                 [Tensor::from(lambda), Tensor::full([n], f64::from(lambda), (Kind::Float, Device::Cpu))]
             {
                 let lambda = lambda.to_device(device);
-                bench.float32(&Given { n, classes: 4, kind: Kind::Float, spread, lambda });
+                bench.float32(&Given { n, classes: 4, kind: Kind::Float, spread, sources, lambda });
             }
         }
     }
     bench.half_precision();
-    for lambda in [Tensor::from(0.3f64), Tensor::from_slice(&[0.1f64, 0.35, 0.6, 0.85])] {
-        let lambda = lambda.to_device(device);
-        bench.float64(&Given { n: 4, classes: 5, kind: Kind::Double, spread: 2.0, lambda });
+    for &sources in sources {
+        for lambda in [Tensor::from(0.3f64), Tensor::from_slice(&[0.1f64, 0.35, 0.6, 0.85])] {
+            let lambda = lambda.to_device(device);
+            bench.float64(&Given { n: 4, classes: 5, kind: Kind::Double, spread: 2.0, sources, lambda });
+        }
     }
 }
 
@@ -230,7 +257,8 @@ impl Bench<'_> {
             return;
         }
         let lambda = Tensor::from(0.25f32).to_device(self.ledger.device());
-        let given = |kind| Given { n: 4, classes: 4, kind, spread: 2.0, lambda: lambda.shallow_clone() };
+        let given =
+            |kind| Given { n: 4, classes: 4, kind, spread: 2.0, sources: 2, lambda: lambda.shallow_clone() };
         let at = given(Kind::BFloat16).at(self.settings);
         let mut value = |kind| {
             let (input, _) = given(kind).to(&self.arguments).ok()?;

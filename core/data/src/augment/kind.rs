@@ -54,8 +54,8 @@ pub trait Augmentation: fmt::Debug {
     /// Draws one view of images of these heights and widths.
     fn draw(&self, sizes: &[(i64, i64)], draws: &mut Draws) -> Views;
 
-    /// The views of images at `index` `[N]` among `images` `[n, C, H, W]` (bytes on the device): each `[N, C, h, w]`, whole
-    /// numbers 0 to 255, as bytes or as f32. Floats are normalised in place: nobody else may have them.
+    /// The views of images at `index` `[N]` among `images` `[n, C, H, W]` (bytes on the device): each `[N, C, h, w]`, numbers
+    /// from 0 to 255, as bytes or as f32. Floats are normalised in place: nobody else may have them.
     ///
     /// # Errors
     /// Views that another augmentation drew, or that do not fit the images; libtorch's own.

@@ -1,11 +1,13 @@
 //! What training images go through: one file for each augmentation, and what they are made of.
 
+mod augmix;
 mod blur;
 mod bytes;
 mod colour;
 mod contract;
 mod kind;
 mod moco;
+mod operations;
 mod pipeline;
 mod resample;
 mod resized_crop;
@@ -13,6 +15,7 @@ mod shift;
 mod view;
 mod views;
 
+pub use augmix::AugMix;
 pub use kind::{AugmentChoice, Augmentation, AugmentationConfig, Crop, Cropped, Cutter, Setup};
 pub use moco::Moco;
 pub use resample::Interpolation;
@@ -21,4 +24,4 @@ pub use shift::{Offset, Shift};
 pub use view::{Change, Jitter, View};
 pub use views::Views;
 
-admix_api::register! { moco::Moco, resized_crop::ResizedCrop, shift::Shift }
+admix_api::register! { augmix::AugMix, moco::Moco, resized_crop::ResizedCrop, shift::Shift }

@@ -55,6 +55,8 @@ pub struct MixReport {
     pub partner: Option<Tensor>,
     /// The saliency that the mixer was given or computed, `[1 or N, H, W]`.
     pub saliency: Option<Tensor>,
+    /// What else the mixer shows, by name ([`Mixed::extras`]).
+    pub extras: BTreeMap<String, Tensor>,
 }
 
 impl MixReport {
@@ -70,6 +72,11 @@ impl MixReport {
             lambda: mixed.lambda(planned)?,
             partner: planned.partner().ok(),
             saliency: saliency.or(mixed.extras.get(Mixed::SALIENCY)).map(Tensor::shallow_clone),
+            extras: mixed
+                .extras
+                .iter()
+                .map(|(name, tensor)| Ok((name.clone(), tensor.f_detach()?)))
+                .collect::<Result<_>>()?,
         })
     }
 }

@@ -103,6 +103,7 @@ pub const VERBS: &[Verb] = &[
          outside",
     ),
     verb("resize_like", &[T, T], "bilinear to the height and width of the second"),
+    verb("nearest_like", &[T, T], "the nearest pixel, to the height and width of the second"),
     verb("blur", &[T, S], "mean of the pixels in a square of this odd side, as many as lie in the image"),
     verb("rows", &[T], "0, 1, 2, ... down the rows of an image: [1, 1, H, 1], whole numbers"),
     verb("columns", &[T], "0, 1, 2, ... along the columns of an image: [1, 1, 1, W], whole numbers"),
@@ -139,7 +140,7 @@ pub const VERBS: &[Verb] = &[
         &[T, V, V],
         "where(condition, a, b): a where the condition holds, else b; both may be numbers, and what is not 0 holds",
     ),
-    verb("lerp", &[T, T, T], "lerp(a, b, weight): a + weight * (b - a)"),
+    verb("lerp", &[T, T, V], "lerp(a, b, weight): a + weight * (b - a); the weight may be a number"),
     verb("cat", &[Takes::Tensors, S], "an array of tensors joined along one axis"),
     verb("stack", &[Takes::Tensors, S], "an array of tensors stacked along a new axis"),
 ];
@@ -231,6 +232,27 @@ fn sign(verb: &str) -> Option<&'static str> {
     as_it_is.chain(CONNECTIVES).chain(swapped).find(|(_, own)| *own == verb).map(|(sign, _)| sign)
 }
 
+/// The kind of floats that holds the values of all, where libtorch does not widen by itself. 0-dim values take no part, as in
+/// arithmetic.
+fn widest<const N: usize>(operands: [&Tensor; N]) -> Option<Kind> {
+    let kinds =
+        || operands.iter().filter(|one| one.dim() > 0 && one.is_floating_point()).map(|one| one.kind());
+    let first = kinds().next()?;
+    let wider = |a: Kind, b: Kind| match (a, b) {
+        (a, b) if a == b => a,
+        (Kind::Double, _) | (_, Kind::Double) => Kind::Double,
+        _ => Kind::Float,
+    };
+    Some(kinds().fold(first, wider))
+}
+
+fn wide(operand: &Tensor, kind: Option<Kind>) -> Result<Tensor> {
+    Ok(match kind {
+        Some(kind) if operand.is_floating_point() && operand.kind() != kind => operand.f_to_kind(kind)?,
+        _ => operand.shallow_clone(),
+    })
+}
+
 fn executed(verb: &str, operands: &[&Tensor], sizes: &[i64]) -> Result<Tensor> {
     let operand = |index: usize| -> Result<&Tensor> {
         operands
@@ -293,6 +315,10 @@ fn executed(verb: &str, operands: &[&Tensor], sizes: &[i64]) -> Result<Tensor> {
             let to = [extent(verb, like, 2)?, extent(verb, like, 1)?];
             first.f_upsample_bilinear2d(to, false, None, None)?
         }
+        "nearest_like" => {
+            let like = operand(1)?;
+            first.f_upsample_nearest2d([extent(verb, like, 2)?, extent(verb, like, 1)?], None, None)?
+        }
         "reshape" => first.f_reshape(sizes)?,
         "narrow" => narrow(first, size(0), size(1), size(2))?,
         "first_rows" => first_rows(first, operand(1)?)?,
@@ -318,8 +344,15 @@ fn executed(verb: &str, operands: &[&Tensor], sizes: &[i64]) -> Result<Tensor> {
             let squares = first.f_detach()?.f_to_kind(float_of(first))?.f_square()?;
             squares.f_mean_dim(1i64, false, None)?.f_sqrt()?
         }
-        "lerp" => first.f_lerp_tensor(operand(1)?, operand(2)?)?,
-        "matmul" => first.f_matmul(operand(1)?)?,
+        "lerp" => {
+            let (other, weight) = (operand(1)?, operand(2)?);
+            let kind = widest([first, other, weight]);
+            wide(first, kind)?.f_lerp_tensor(&wide(other, kind)?, &wide(weight, kind)?)?
+        }
+        "matmul" => {
+            let kind = widest([first, operand(1)?]);
+            wide(first, kind)?.f_matmul(&wide(operand(1)?, kind)?)?
+        }
         "select" => select(first, operand(1)?)?,
         "gather" => first.f_gather(size(0), operand(1)?, false)?,
         "sinkhorn" => admix_api::sinkhorn(first, size(0))?,

@@ -4,7 +4,7 @@
 //! Init    linear weights from N(0, 0.02^2), biases 0, as in timm.
 
 use admix_api::{Init, Path};
-use admix_torch::Tensor;
+use admix_torch::{Kind, Tensor};
 
 use super::drop_path::DropPath;
 use crate::{LayerNorm, Linear, Pass, Result};
@@ -47,6 +47,19 @@ impl Attention {
         let out = Tensor::f_scaled_dot_product_attention(&q, &k, &v, bias, 0.0, false, None, false)?;
         let out = out.f_reshape([n, self.heads, tokens, channels / self.heads])?;
         self.proj.forward(&out.f_transpose(1, 2)?.f_reshape([n, tokens, channels])?)
+    }
+
+    /// How much the first token attends to each token, the mean over heads, float32: `[N, T, C]` to `[N, T]` with rows that
+    /// sum to 1.
+    pub(super) fn of_first(&self, x: &Tensor) -> Result<Tensor> {
+        let (n, tokens, channels) = x.size3()?;
+        let width = channels / self.heads;
+        let qkv = self.qkv.forward(x)?.f_reshape([n, tokens, 3, self.heads, width])?;
+        let first = qkv.f_select(2, 0)?.f_narrow(1, 0, 1)?.f_permute([0, 2, 1, 3])?;
+        let keys = qkv.f_select(2, 1)?.f_permute([0, 2, 3, 1])?;
+        let products = first.f_mul_scalar((width as f64).powf(-0.5))?.f_matmul(&keys)?;
+        let shares = products.f_softmax(-1, Kind::Float)?;
+        Ok(shares.f_mean_dim([1i64, 2].as_slice(), false, None::<Kind>)?)
     }
 }
 
@@ -103,7 +116,12 @@ impl Block {
         self.forward_with(x, pass, |attention, x| attention.forward(x, None))
     }
 
-    /// The same for any axes `[N, .., C]`, with `attend` for the attention.
+    /// How much the first token attends to each, as [`Attention::of_first`].
+    pub(super) fn attention(&self, x: &Tensor) -> Result<Tensor> {
+        self.attention.of_first(&self.norms[0].forward(x)?)
+    }
+
+    /// As [`forward`](Self::forward) for any axes `[N, .., C]`, with `attend` for the attention.
     pub(super) fn forward_with(
         &self,
         x: &Tensor,
@@ -113,5 +131,37 @@ impl Block {
         let [norm1, norm2] = &self.norms;
         let x = x.f_add(&self.drops[0].apply(attend(&self.attention, &norm1.forward(x)?)?, pass)?)?;
         Ok(x.f_add(&self.drops[1].apply(self.mlp.forward(&norm2.forward(&x)?)?, pass)?)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use admix_api::contract::wild;
+    use admix_api::{Store, Streams};
+    use admix_torch::Device;
+
+    use super::*;
+
+    #[test]
+    fn the_first_tokens_attention_is_the_one_that_its_output_is_made_by() -> Result<()> {
+        let store = Store::new(Device::Cpu, Streams::new(1));
+        let attention = Attention::new(&store.root(), 6, 1)?;
+        let x = wild(&[2, 5, 6], 0.3, Kind::Float) * 20.0;
+        let shares = attention.of_first(&x)?;
+        assert_eq!(shares.size(), [2, 5]);
+        assert!(shares.f_max()?.f_double_value(&[])? > 0.3, "not all alike: {shares}");
+        let values = attention.qkv.forward(&x)?.f_narrow(2, 12, 6)?;
+        let first = attention.proj.forward(&shares.f_unsqueeze(1)?.f_matmul(&values)?)?;
+        let wanted = attention.forward(&x, None)?.f_narrow(1, 0, 1)?;
+        assert!(first.f_allclose(&wanted, 1e-5, 1e-6, false)?);
+        // Of several heads it is the mean.
+        let many = Attention::new(&store.root().sub("many"), 6, 3)?;
+        assert!(many.of_first(&x)?.f_sum_dim_intlist([1i64].as_slice(), false, None::<Kind>)?.f_allclose(
+            &Tensor::f_ones([2], (Kind::Float, Device::Cpu))?,
+            1e-5,
+            1e-6,
+            false
+        )?);
+        Ok(())
     }
 }

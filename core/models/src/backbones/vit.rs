@@ -183,6 +183,17 @@ impl ViT {
     }
 }
 
+/// The grid of a map of tokens.
+fn check_tokens(map: &Map) -> Result<Grid> {
+    map.grid().ok_or_else(|| Error::Shape {
+        what: "the map that a stage of a ViT takes".into(),
+        got: map.tensor().size(),
+        wanted: "tokens with a class token, as the stage before gives: cells alone lack it, so mix inside of the network by a \
+                 mixer"
+            .into(),
+    })
+}
+
 impl Backbone for ViT {
     fn stages(&self) -> usize {
         self.blocks.len()
@@ -191,15 +202,7 @@ impl Backbone for ViT {
     fn stage(&self, index: usize, map: &Map, pass: &Pass) -> Result<Map> {
         let Some(below) = index.checked_sub(1) else { return self.embed(&map.cells()?) };
         let stages = self.stages();
-        if map.grid().is_none() {
-            return Err(Error::Shape {
-                what: "the map that a stage of a ViT takes".into(),
-                got: map.tensor().size(),
-                wanted: "tokens with a class token, as the stage before gives: cells alone lack it, so mix inside of the \
-                         network by a mixer"
-                    .into(),
-            });
-        }
+        check_tokens(map)?;
         let block = self.blocks.get(below).ok_or(Error::UnknownStage { stage: index, stages })?;
         let tokens = block.forward(map.tensor(), pass)?;
         Ok(map.like(if index == stages { self.norm.forward(&tokens)? } else { tokens }))
@@ -207,6 +210,13 @@ impl Backbone for ViT {
 
     fn channels(&self, stage: usize) -> i64 {
         if stage <= self.stages() { self.channels } else { 0 }
+    }
+
+    fn attention(&self, below: &Map) -> Result<Option<Tensor>> {
+        let Grid { beside, height, width } = check_tokens(below)?;
+        let Some(last) = self.blocks.last() else { return Ok(None) };
+        let cells = last.attention(below.tensor())?.f_narrow(1, beside, height * width)?;
+        Ok(Some(cells.f_unflatten(1, [height, width])?))
     }
 
     fn batch_norms(&self) -> Vec<&BatchNorm2d> {

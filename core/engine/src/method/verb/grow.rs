@@ -15,6 +15,11 @@ pub const ENTRY: Entry = Entry {
     lines: &[
         line("`p.features(mixer)`", "the map of the stage that this mixer reads"),
         line("`p.features(stage)`", "the map of a stage: 0 is the stem, then from 1"),
+        line(
+            "`p.attention()`",
+            "how much the class token attends to each cell in the last block, the mean over heads: `[N, h, w]`; a row sums to less \
+             than 1. For a ViT, and before the logits",
+        ),
         line("`p.logits(head)`", "the output of a head, `[N, classes]`"),
         line(
             "`p.embed()`",
@@ -46,6 +51,8 @@ pub const ENTRY: Entry = Entry {
         engine.register_fn("logits", |call: Call<'_>, p: &mut PassHandle, head: &str| {
             grown(&call, p, Reach::Head(head.into()))
         });
+        engine
+            .register_fn("attention", |call: Call<'_>, p: &mut PassHandle| grown(&call, p, Reach::Attention));
         engine.register_fn("embed", |call: Call<'_>, p: &mut PassHandle| grown(&call, p, Reach::Embedding));
         engine.register_fn("unit", |call: Call<'_>, p: &mut PassHandle| {
             let embedding = grown(&call, p, Reach::Embedding)?;
@@ -62,6 +69,8 @@ pub const ENTRY: Entry = Entry {
 pub enum Reach {
     /// The output of this stage.
     Stage(usize),
+    /// What the class token attends to in the last stage, which comes next.
+    Attention,
     /// The logits of this head.
     Head(String),
     /// The embedding, not normalised.
@@ -151,6 +160,7 @@ impl Grow {
         let backbone = world.nets[self.net].network.backbone();
         let target = match &self.to {
             Reach::Stage(stage) => *stage,
+            Reach::Attention => backbone.stages().saturating_sub(1),
             Reach::Head(_) | Reach::Embedding | Reach::End => backbone.stages(),
         };
         while pass.next <= target {
@@ -201,6 +211,20 @@ impl Grow {
                     ))
                 })?;
                 pass.ordered_back(&map.cells()?)?
+            }
+            Reach::Attention if pass.next == network.backbone().stages() => {
+                let shares = network.backbone().attention(&pass.map)?.ok_or_else(|| {
+                    let name = &world.nets[self.net].name;
+                    Error::Input(format!(
+                        "network `{name}` has no class token, so no attention of one; a ViT has"
+                    ))
+                })?;
+                pass.ordered_back(&shares)?
+            }
+            Reach::Attention => {
+                return Err(Error::Input(
+                    "the pass is already past the last block: ask for the attention before the logits".into(),
+                ));
             }
             Reach::Head(head) => {
                 pass.ordered_back(&network.forward_head(head, &pass.map, pass.run.train)?)?
