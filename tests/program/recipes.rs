@@ -231,7 +231,7 @@ fn show_prints_every_value_with_its_true_origin() {
     for (name, file, text) in different() {
         // Narrow networks are made faster.
         let width = narrow(&text, "0.125");
-        let narrow = ["--set", "epochs=7", "--set", &width];
+        let narrow = ["--set", "epochs=29", "--set", &width];
         let outcome = place.admix(&[&["show", &file, "--format", "json"], &narrow[..]].concat()).good();
         let shown: Value = serde_json::from_str(&outcome.stdout).expect("JSON");
         let values = shown["values"].as_array().expect("a list");
@@ -247,7 +247,7 @@ fn show_prints_every_value_with_its_true_origin() {
                     let line = lines[line.parse::<usize>().expect("a number") - 1];
                     assert!(line.contains(key(path)), "{name}: {path} is not in: {line}");
                 }
-                None if path == "epochs" => assert_eq!((origin, word("value")), ("--set", "7")),
+                None if path == "epochs" => assert_eq!((origin, word("value")), ("--set", "29")),
                 None if path == "model.width" => {
                     assert_eq!((origin, word("value")), ("--set", "0.125"))
                 }
