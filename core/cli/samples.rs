@@ -170,19 +170,20 @@ impl Looks {
         pictures(&pixels)
     }
 
-    /// What a mixer shows beside images and mask, under its names; other tensors than pictures are left out. The saliency that
-    /// it was given is called `gradient`, as it is that of the loss for the pixels: a method may give its mixer another.
+    /// What a mixer shows beside images and mask, under its names: maps, and [`Mixed::PLACED`] images; other tensors are left out.
+    /// The saliency that it was given is called `gradient`, as it is that of the loss for the pixels: a method may give its mixer
+    /// another.
     fn extras(&self, mix: &MixReport, images: &Tensor) -> Result<BTreeMap<String, Vec<RgbImage>>> {
         let (n, _, height, width) = images.size4()?;
         let given = mix.saliency.iter().filter(|_| !mix.extras.contains_key(Mixed::SALIENCY));
         let all = mix.extras.iter().map(|(name, tensor)| (name.as_str(), tensor));
         let mut found = BTreeMap::new();
-        for (name, tensor) in all.chain(given.map(|saliency| ("gradient", saliency))) {
+        for (name, tensor) in given.map(|saliency| ("gradient", saliency)).chain(all) {
             let shown = match tensor.size()[..] {
-                _ if tensor.size() == images.size() && tensor.kind() == images.kind() => {
-                    self.pictures(tensor)?
+                _ if name == Mixed::PLACED && tensor.size() == images.size() => self.pictures(tensor)?,
+                [k, h, w] | [k, 1, h, w] if (h, w) == (height, width) && (k == 1 || k == n) => {
+                    maps_as_pictures(tensor, n)?
                 }
-                [_, h, w] | [_, 1, h, w] if (h, w) == (height, width) => maps_as_pictures(tensor, n)?,
                 _ => continue,
             };
             found.insert(name.to_string(), shown);
@@ -261,6 +262,7 @@ mod tests {
             extras: BTreeMap::from([
                 ("placed".to_string(), images.shallow_clone()),
                 ("scores".to_string(), zeros(&[2, 7])),
+                ("prototypes".to_string(), zeros(&[7, 2, 2])),
                 ("where".to_string(), map.reshape([1, 1, 2, 2])),
             ]),
         };

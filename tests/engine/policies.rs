@@ -6,7 +6,7 @@ use admix_api::{Ask, MixInput, Mixed, Mixer, Pairing, Per, Plan, Streams, Value}
 use admix_engine::{Execution, Param, ScriptedMixer, StepOptions, bundled};
 use admix_torch::{Device, Kind, Tensor};
 
-use super::{batch, capture, differing, session};
+use super::{batch, capture, contrast, differing, session};
 
 fn mixer(name: &str, params: &[(&str, Param)]) -> ScriptedMixer {
     let (text, file) = bundled::part(&format!("mixers/{name}")).expect("a bundled script");
@@ -252,6 +252,70 @@ fn attention_that_is_the_same_everywhere_credits_by_area_and_other_attention_doe
     assert!((half / (ends[0] + ends[1]) * 2.0 - 1.0).abs() < 1e-5, "{half} lies between {ends:?}");
 }
 
+/// What a first step of a bundled method logs when `more` stands before its `learn`; the head's outputs are 0.
+fn logged(method: &str, params: &str, more: &str) -> BTreeMap<String, f64> {
+    let (script, _) = bundled::script(method).expect("a method");
+    let mixer = r#"Script(file: "mixers/gridmix", params: {"up": true})"#;
+    let text = capture::plain("m.rhai", &format!("mixers: {{\"mix\": {mixer}}}, params: {{{params}}}"));
+    let script = script.replace("    t.learn(", &format!("{more}\n    t.learn("));
+    let mut session = session(&capture::vit(&text), &script, 8).unwrap_or_else(|error| panic!("{error}"));
+    {
+        let _guard = admix_torch::no_grad();
+        for (name, tensor) in &mut session.tensors() {
+            match name {
+                _ if name.contains("head.one") => drop(tensor.fill_(0.0)),
+                _ if name.contains("blocks.11.attn.qkv.weight") => drop(tensor.g_mul_scalar_(200.0)),
+                _ => {}
+            }
+        }
+    }
+    let report = session.step(batch(1, 8)).expect("a step");
+    report.logged.iter().map(|(name, value)| (name.clone(), value.double_value(&[]))).collect()
+}
+
+#[test]
+fn transmix_credits_the_image_with_the_attention_that_lies_on_its_own_cells() {
+    let more = r#"
+        let theirs = 1.0 - nearest_like(mixed.mask, seen);
+        t.log("apart", abs(lambda - (1.0 - mean_of(seen * theirs) / mean_of(seen))));
+        t.log("moved", abs(lambda - mean_of(mixed.mask)));"#;
+    let found = logged("transmix", "\"ratio\": 1.0", more);
+    assert!(found["apart"] < 1e-6 && found["moved"] > 1e-3, "{found:?}");
+}
+
+#[test]
+fn mixpro_trusts_attention_by_the_cosine_of_guess_and_label() {
+    // All five classes are guessed alike: the cosine is 1 / (sqrt(5) |label|).
+    let more = r#"
+        t.log("apart", abs(trust - 0.4472136 / sqrt(sum_over(label ** 2.0, 1))));
+        t.log("credit", abs(lambda - area - trust * (attended - area)));
+        t.log("smooth", abs(sum_over(label, 1) - 1.0));"#;
+    let found = logged("mixpro", "", more);
+    assert!(found["apart"] < 1e-5 && found["credit"] < 1e-6 && found["smooth"] < 1e-6, "{found:?}");
+}
+
+#[test]
+fn augmix_tells_views_apart_by_the_divergence_from_their_mean() {
+    let (script, _) = bundled::script("augmix").expect("a method");
+    let more = r#"    t.log("here", mean(sum_over(exp(log_p) * (log_p - centre), 2)));
+        t.log("mass", abs(sum_over(exp(centre), 1) - 1.0));
+    t.learn("#;
+    let mut session = contrast::built(&capture::plain("m.rhai", ""), &script.replace("    t.learn(", more));
+    let [own, other] = contrast::views(3);
+    let report = contrast::step(&mut session, [own.shallow_clone(), other * 30.0]);
+    let logged = |name: &str| {
+        let (_, value) = report.logged.iter().find(|(own, _)| own == name).expect("logged");
+        value.double_value(&[])
+    };
+    // The Jensen-Shannon divergence of two views: above 0, at most log 2, and the mean of the views is a distribution.
+    let same = contrast::term(&report, "same");
+    assert!((same - logged("here")).abs() < 1e-7 && same > 1e-5 && same <= 2f64.ln(), "{same}");
+    assert!(logged("mass") < 1e-5);
+    // Views that are alike differ by nothing.
+    let report = contrast::step(&mut session, [own.shallow_clone(), own]);
+    assert!(contrast::term(&report, "same").abs() < 1e-6);
+}
+
 #[test]
 fn attention_needs_a_class_token_and_comes_before_the_logits() {
     let script = bundled::script("transmix").expect("a method").0;
@@ -262,7 +326,7 @@ fn attention_needs_a_class_token_and_comes_before_the_logits() {
     };
     let message = told(&text, script);
     assert!(
-        message.contains("test.rhai:22:") && message.contains("network `q` has no class token"),
+        message.contains("test.rhai:23:") && message.contains("network `q` has no class token"),
         "{message}"
     );
     let late = "fn weights(t) { #{ loss: 1.0 } }\nfn step(t) { let p = t.pass(\"q\", t.images); p.logits(\"one\"); \

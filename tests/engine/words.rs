@@ -199,3 +199,18 @@ fn a_queue_may_have_a_width_of_its_own() {
     assert_eq!(entries.size(), [5, 16]);
     assert_eq!(entries.sum(Kind::Float).double_value(&[]), 16.0);
 }
+
+#[test]
+fn a_nearest_pixel_is_taken_at_the_size_of_another_image_and_lerp_takes_a_number() {
+    let small = "narrow(narrow(t.images, 2, 0, 4), 3, 0, 5)";
+    let like = logged(&format!("t.log(\"x\", nearest_like(t.images, {small}) * {small});"));
+    let plain = logged(&format!("t.log(\"x\", resize_nearest(t.images, 4, 5) * {small});"));
+    assert_eq!(like.to_bits(), plain.to_bits());
+    let mixed = logged("t.log(\"x\", lerp(t.images, 3.0 * t.images, 0.25) ** 2.0);");
+    let wanted = logged("t.log(\"x\", (1.5 * t.images) ** 2.0);");
+    assert!((mixed / wanted - 1.0).abs() < 1e-5, "{mixed}, {wanted}");
+    let script = method("t.log(\"x\", nearest_like(t.labels, t.images));");
+    let mut session = session(PLAIN, &script, 4).expect("a session");
+    let refused = session.step(batch(1, 8)).expect_err("labels are no images").to_string();
+    assert!(refused.contains("`nearest_like` takes images [N, C, H, W], got the shape [8]"), "{refused}");
+}

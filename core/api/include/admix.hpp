@@ -912,7 +912,7 @@ class LossInput {
 };
 
 /** A mixup policy. Beside these functions it has `static constexpr admix::About about{...}` and a constructor without
- * arguments. `plan` makes every choice, on the host; `mix` does tensor work only, keeps nothing and reads nothing back,
+ * arguments. `plan` makes every choice, on the host; `mix` does tensor work only, keeps nothing but in declared buffers and reads nothing back,
  * so that a captured step stays right and a test can hand in any plan. */
 struct Mixer {
   virtual ~Mixer() = default;

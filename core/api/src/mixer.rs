@@ -7,7 +7,7 @@ use crate::{Ask, Draws, MixInput, Mixed, Needs, Pairing, Path, Plan, Planned, Re
 /// A mixup policy.
 ///
 /// `plan` runs on the host at every step and makes every scalar choice; `mix` does tensor work only and keeps no
-/// host state, so that a captured step stays right and a test can hand in any plan.
+/// state but in declared buffers, so that a captured step stays right and a test can hand in any plan.
 ///
 /// ```
 /// use admix_api::{MixInput, Mixed, Mixer, Plan, Planned, Result};

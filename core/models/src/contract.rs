@@ -121,6 +121,7 @@ pub(crate) fn check(config: &dyn BackboneConfig, at: &str, ledger: &mut Ledger) 
     let has = |what: fn(&Built) -> bool| Built::new(config, 3, 1).is_ok_and(|built| what(&built));
     let (has_buffers, has_draws) =
         (has(|built| !built.store.buffers().is_empty()), has(|built| built.network.drops() > 0));
+    let has_attention = has(|built| attention(built, SHAPES[0]).map_or(true, |(_, shares)| shares.is_some()));
     for shape in SHAPES {
         let at = format!("{at} {}", shape.map(|side| side.to_string()).join("x"));
         if stages(config, shape, &at, ledger) {
@@ -132,7 +133,7 @@ pub(crate) fn check(config: &dyn BackboneConfig, at: &str, ledger: &mut Ledger) 
             ledger.holds(SAME, &at, || same(config, shape));
             ledger.holds(SAVED, &at, || saved(config, shape));
             ledger.holds(GRADIENTS, &at, || gradients(config, shape));
-            if has(|built| attention(built, SHAPES[0]).is_ok_and(|(_, shares)| shares.is_some())) {
+            if has_attention {
                 ledger.holds(ATTENTION, &at, || attends(config, shape));
             }
         }

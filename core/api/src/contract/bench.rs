@@ -44,6 +44,8 @@ impl fmt::Display for Case {
 pub(super) struct Built {
     pub(super) mixer: Box<dyn Mixer>,
     pub(super) parameters: Vec<(String, Tensor)>,
+    /// Its declared buffers, which a mix may move, behind their values before the first mix.
+    pub(super) buffers: Vec<(Tensor, Tensor)>,
 }
 
 /// One mixer with settings, and a batch of one shape for it.

@@ -165,7 +165,9 @@ fn build(
         mixer.after_step()
     });
     took(ledger, LATER, &at, call)?;
-    Some(Built { mixer, parameters })
+    let buffers = store.buffers().into_iter().map(|(_, buffer)| Ok((buffer.f_detach_copy()?, buffer)));
+    let buffers = buffers.collect::<crate::Result<Vec<_>>>().ok()?;
+    Some(Built { mixer, parameters, buffers })
 }
 
 impl Bench<'_> {
@@ -173,6 +175,12 @@ impl Bench<'_> {
     fn mix(&mut self, case: &Case, batch: &Batch, plan: &Plan, slots: &Planned) -> Option<Mixed> {
         // The plugin gets copies, so that one that writes into them spoils no other case.
         let given = batch.copy();
+        {
+            let _no_graph = no_grad();
+            for (before, buffer) in &self.built.buffers {
+                buffer.shallow_clone().f_copy_(before).ok()?;
+            }
+        }
         let mut call = watched_on(self.ledger.device(), || {
             let paired = slots.paired(given.pseudo.as_ref())?;
             let mixed = self.built.mixer.mix(&given.input(), paired.as_ref().unwrap_or(slots))?;
@@ -241,6 +249,9 @@ impl Bench<'_> {
                 (&tensor * wild_like(&tensor, seed)).sum(None)
             };
             let mut target = weighed(&mixed.images, 0.4);
+            if mixed.map.is_some() {
+                target += weighed(&mixes::blended_maps(mixed)?, 0.6);
+            }
             if let Some(mask) = mixed.mask.as_ref().filter(|mask| mask.defined()) {
                 target += weighed(mask, 0.5);
             }
@@ -405,6 +416,14 @@ fn unchanged(plan: &Plan, slots: &Planned, device: Device) -> Check {
 
 fn graph_where_trained(mixed: &Mixed, trained: bool) -> Check {
     let has = |tensor: &Tensor| tensor.defined() && tensor.requires_grad();
+    if mixed.map.is_some() {
+        // What is wrong with the maps themselves is told elsewhere.
+        let Ok(maps) = mixes::blended_maps(mixed) else { return Ok(()) };
+        return ensure(has(&maps) == trained, || match trained {
+            true => "the maps of a loud hidden mix have no graph".into(),
+            false => "the mixed maps have a graph of the mixer's own".into(),
+        });
+    }
     if trained && mixed.hidden.is_some() {
         return ensure(mixed.mask.as_ref().is_some_and(has), || {
             "the mask of a loud hidden mix has no graph".into()

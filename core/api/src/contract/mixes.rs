@@ -141,7 +141,7 @@ fn examine_hidden(
     let mapped = mixed.map.is_none()
         || KINDS.into_iter().all(|kind| {
             ledger.holds(MAPS, case, || {
-                let maps = wild(&[n, MAP[0], MAP[1], MAP[2]], 0.3, kind);
+                let maps = wild(&[n, MAP[0], MAP[1], MAP[2]], 0.3, kind).to_device(mixed.images.device());
                 let found = mixed.blended(&maps, &maps)?;
                 ensure(all(&found.isfinite()), || format!("NaN or infinity, of {kind:?}"))
             })
@@ -287,4 +287,11 @@ fn is_made_of(placed: &Tensor, partners: &Tensor) -> Check {
     ensure(below.max(above) <= 1e-5, || {
         format!("placed are {:.3e} outside the range of the partner's colours", below.max(above))
     })
+}
+
+/// What a mix of maps makes of maps without a graph.
+pub(super) fn blended_maps(mixed: &Mixed) -> crate::Result<Tensor> {
+    let maps = wild(&[mixed.images.size4()?.0, MAP[0], MAP[1], MAP[2]], 0.3, Kind::Float);
+    let maps = maps.to_device(mixed.images.device());
+    mixed.blended(&maps, &maps)
 }

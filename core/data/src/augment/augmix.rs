@@ -31,7 +31,7 @@ admix_api::settings! {
         /// Chains are weighed by Dirichlet(alpha, .., alpha), their mix against the image by Beta(alpha, alpha); above 0 to 100.
         pub alpha: f64 = 1.0,
         /// What an image goes through before. `None`: crop after a border and flip, as `data.crop` and `data.flip` say.
-        /// `Some(ResizedCrop())`, with its settings, for photographs.
+        /// `Some(ResizedCrop())`, with its settings, for photographs, for which the authors take `severity: 1.0`.
         pub crop: Option<ResizedCrop> = None,
     }
 }
@@ -195,6 +195,10 @@ impl Augmentation for Built {
         mixed(&self.first.apply(images, index, &all_first(views)?)?, views, self.device)
     }
 
+    fn whole(&self) -> bool {
+        false
+    }
+
     fn cropped(&self) -> Option<&dyn Cropped> {
         self.threads.as_ref().map(|threads| threads as &dyn Cropped)
     }
@@ -215,8 +219,8 @@ impl Cropped for Threads {
 
     fn finish(&self, crops: &Tensor, views: &[Views]) -> Result<Vec<Tensor>> {
         let first = all_first(views)?;
-        let shown = self.first.cropped().map(|cropped| cropped.finish(crops, &first)).transpose()?;
-        mixed(&shown.unwrap_or_default(), views, self.device)
+        let Some(cropped) = self.first.cropped() else { return Ok(Vec::new()) };
+        mixed(&cropped.finish(crops, &first)?, views, self.device)
     }
 }
 
@@ -253,6 +257,10 @@ impl Cutter for Cut {
     }
 }
 
+/// So many images go through an operation at once: on a CPU as many as its caches hold, on a GPU few enough for its memory.
+const CPU_CHUNK: usize = 16;
+const CHUNK: usize = 128;
+
 /// A stretch of the list of chains that have an operation of this kind.
 struct Deed {
     kind: usize,
@@ -275,11 +283,15 @@ fn mixed(shown: &[Tensor], views: &[Views], device: Device) -> Result<Vec<Tensor
     let (positions, numbers, deeds) = deeds(&mixes, width as usize);
     let positions = upload(&Tensor::f_from_slice(&positions)?)?;
     let numbers = upload(&Tensor::f_from_slice(&numbers)?.f_view([-1, NUMBERS as i64])?)?;
+    let most = if device == Device::Cpu { CPU_CHUNK } else { CHUNK };
     for Deed { kind, start, len } in deeds {
-        let at = positions.f_narrow(0, start, len)?;
-        let some = chains.f_index_select(0, &at)?;
-        let done = operations::apply(kind, &some, &numbers.f_narrow(0, start, len)?)?;
-        let _ = chains.f_index_copy_(0, &at, &done)?;
+        for first in (start..start + len).step_by(most) {
+            let some = (most as i64).min(start + len - first);
+            let at = positions.f_narrow(0, first, some)?;
+            let images = chains.f_index_select(0, &at)?;
+            let done = operations::apply(kind, &images, &numbers.f_narrow(0, first, some)?)?;
+            let _ = chains.f_index_copy_(0, &at, &done)?;
+        }
     }
     let of_chain = |chain: usize| mixes.iter().map(move |mix| (mix.share * mix.chains[chain].0) as f32);
     let shares: Vec<f32> = (0..width as usize)
@@ -292,7 +304,7 @@ fn mixed(shown: &[Tensor], views: &[Views], device: Device) -> Result<Vec<Tensor
         let _ = mixed.f_add_(&chains.f_narrow(0, chain * m, m)?.f_mul(&shares.f_select(0, chain)?)?)?;
     }
     // The shares sum to 1 but for rounding.
-    let mixed = mixed.f_clamp(0.0, 255.0)?;
+    let mixed = mixed.f_clamp_(0.0, 255.0)?;
     let lengths: Vec<i64> = shown.iter().map(|view| view.size()[0]).collect();
     Ok(mixed.f_split_with_sizes(lengths, 0)?)
 }
@@ -320,4 +332,61 @@ fn deeds(mixes: &[&Mix], width: usize) -> (Vec<i64>, Vec<f64>, Vec<Deed>) {
         }
     }
     (positions, numbers, deeds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chains_run_in_order_and_are_weighed_by_their_shares() -> Result<()> {
+        // One image of one row; a chain that inverts, then drops 4 bits, one that only inverts, and one of nothing.
+        let image = Tensor::from_slice(&[10f32, 200.0]).reshape([1, 1, 1, 2]);
+        let chains = vec![
+            (0.5, vec![Operation::Solarize(0), Operation::Posterize(4)]),
+            (0.3, vec![Operation::Solarize(100)]),
+            (0.2, Vec::new()),
+        ];
+        let views: Views = vec![Mix { first: Vec::<()>::new().into(), share: 0.25, chains }].into();
+        let found = mixed(&[image.shallow_clone()], &[views], Device::Cpu)?;
+        // 255 - 10 = 245, of 16s 240; 255 - 200 = 55, of 16s 48.
+        let wanted = [(10.0, 240.0, 10.0), (200.0, 48.0, 55.0)].map(|(own, both, one): (f64, f64, f64)| {
+            0.75 * own + 0.25 * (0.5 * both + 0.3 * one + 0.2 * own)
+        });
+        for (place, wanted) in wanted.into_iter().enumerate() {
+            let found = found[0].f_double_value(&[0, 0, 0, place as i64])?;
+            assert!((found - wanted).abs() < 1e-4, "{found}, {wanted}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn operations_are_those_of_the_authors_in_their_ranges() {
+        let law = AugMix { severity: 10.0, ..AugMix::default() };
+        let mut draws = admix_api::Streams::new(3).draws("augment", "", 0, 0);
+        let mut seen = [0; KINDS];
+        for _ in 0..4000 {
+            let operation = law.operation((20, 40), &mut draws);
+            seen[operation.kind()] += 1;
+            match operation {
+                Operation::AutoContrast | Operation::Equalize => {}
+                Operation::Posterize(bits) => assert!((4..8).contains(&bits), "{bits}"),
+                Operation::Solarize(from) => assert!((1..=254).contains(&from), "{from}"),
+                Operation::Affine([a, b, c, d, e, f]) => {
+                    // A turn of less than 30 degrees, a shear of less than 0.3, a shift by whole pixels of less than a third.
+                    let shift = (c.abs() < 40.0 / 3.0 && f.abs() < 20.0 / 3.0)
+                        && c.fract() == 0.0
+                        && f.fract() == 0.0;
+                    let turned = a == e && b == -d && a > 0.866;
+                    assert!(turned || (b.abs() < 0.3 && d.abs() < 0.3 && shift), "{operation:?}");
+                }
+            }
+        }
+        // Five of the nine move pixels.
+        let wanted = [1, 1, 1, 1, 5].map(|ways| 4000 * ways / 9);
+        assert!(
+            seen.iter().zip(wanted).all(|(seen, wanted): (&i32, i32)| (seen - wanted).abs() < 130),
+            "{seen:?}"
+        );
+    }
 }

@@ -13,7 +13,7 @@ use crate::source::{Images, Part, Source};
 use crate::{Batch, Info, Result, TrainSplit};
 
 const SHAPES: &str = "views have the size that is said";
-const RANGE: &str = "views are numbers from 0 to 255";
+const RANGE: &str = "views are numbers from 0 to 255, and whole ones if it says so";
 const SAME: &str = "the same draws give the same views";
 const OTHERS: &str = "other draws give other views";
 const ALONE: &str = "a view does not depend on the other views";
@@ -158,7 +158,7 @@ fn on_the_device(
         ensure(before == source.train.pixels, || "the images are others afterwards".into())
     });
     for view in &views {
-        ledger.holds(RANGE, &at, || in_range(view));
+        ledger.holds(RANGE, &at, || in_range(view, built.whole()));
     }
     ledger.holds(SAME, &at, || {
         ensure(apply(&both())? == views, || "the second time the views are others".into())
@@ -184,10 +184,13 @@ fn on_the_device(
     });
 }
 
-fn in_range(view: &Tensor) -> Check {
+fn in_range(view: &Tensor, whole: bool) -> Check {
     let floats = view.to_kind(Type::Float);
     let (least, greatest) = (floats.min().double_value(&[]), floats.max().double_value(&[]));
-    ensure(least >= 0.0 && greatest <= 255.0, || format!("values from {least} to {greatest}"))
+    let kept = !whole || floats == floats.round();
+    ensure(kept && least >= 0.0 && greatest <= 255.0, || {
+        format!("values from {least} to {greatest}, whole numbers as it says: {kept}")
+    })
 }
 
 /// Batches of a whole dataset, resident and streamed.

@@ -54,12 +54,17 @@ pub trait Augmentation: fmt::Debug {
     /// Draws one view of images of these heights and widths.
     fn draw(&self, sizes: &[(i64, i64)], draws: &mut Draws) -> Views;
 
-    /// The views of images at `index` `[N]` among `images` `[n, C, H, W]` (bytes on the device): each `[N, C, h, w]`, numbers
-    /// from 0 to 255, as bytes or as f32. Floats are normalised in place: nobody else may have them.
+    /// The views of images at `index` `[N]` among `images` `[n, C, H, W]` (bytes on the device): each `[N, C, h, w]`, whole
+    /// numbers 0 to 255 unless [`whole`](Augmentation::whole) says otherwise, as bytes or as f32. Floats are normalised in place: nobody else may have them.
     ///
     /// # Errors
     /// Views that another augmentation drew, or that do not fit the images; libtorch's own.
     fn apply(&self, images: &Tensor, index: &Tensor, views: &[Views]) -> Result<Vec<Tensor>>;
+
+    /// Whether the numbers of views are whole ones.
+    fn whole(&self) -> bool {
+        true
+    }
 
     /// For views that are resized crops: the threads of a streamed set make the crops. `None`: they hand on whole images of
     /// one size, and all is done by [`apply`](Augmentation::apply).

@@ -82,7 +82,7 @@ fn auto_contrast(images: &Tensor) -> Result<Tensor> {
     let (least, most) = (values.f_amin([2i64, 3], true)?, values.f_amax([2i64, 3], true)?);
     let spread = most.f_sub(&least)?;
     // Pillow's own order of operations, in double precision as there.
-    let scale = spread.f_clamp_min(1.0)?.f_reciprocal()?.f_mul_scalar(255.0)?;
+    let scale = spread.f_full_like(255.0)?.f_div(&spread.f_clamp_min(1.0)?)?;
     let stretched = values.f_mul(&scale)?.f_sub(&least.f_mul(&scale)?)?.f_trunc()?.f_clamp(0.0, 255.0)?;
     let alike = spread.f_eq(0.0)?;
     Ok(values.f_where_self(&alike, &stretched)?.f_to_kind(Kind::Float)?)
@@ -150,7 +150,7 @@ mod tests {
             let operations = [
                 ("autocontrast", vec![Operation::AutoContrast]),
                 ("equalize", vec![Operation::Equalize]),
-                ("posterize", (0..4).map(Operation::Posterize).collect()),
+                ("posterize", [0, 1, 4, 7].map(Operation::Posterize).to_vec()),
                 ("solarize", [256, 200, 128, 1].map(Operation::Solarize).to_vec()),
                 (
                     "rotate",

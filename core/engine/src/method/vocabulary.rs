@@ -317,6 +317,12 @@ fn executed(verb: &str, operands: &[&Tensor], sizes: &[i64]) -> Result<Tensor> {
         }
         "nearest_like" => {
             let like = operand(1)?;
+            extent(verb, first, 1)?;
+            let first = if first.is_floating_point() {
+                first.shallow_clone()
+            } else {
+                first.f_to_kind(Kind::Float)?
+            };
             first.f_upsample_nearest2d([extent(verb, like, 2)?, extent(verb, like, 1)?], None, None)?
         }
         "reshape" => first.f_reshape(sizes)?,

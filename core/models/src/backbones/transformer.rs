@@ -49,14 +49,17 @@ impl Attention {
         self.proj.forward(&out.f_transpose(1, 2)?.f_reshape([n, tokens, channels])?)
     }
 
-    /// How much the first token attends to each token, the mean over heads, float32: `[N, T, C]` to `[N, T]` with rows that
-    /// sum to 1.
+    /// How much the first token attends to each token, the mean over heads, float32, without a graph: `[N, T, C]` to `[N, T]`
+    /// with rows that sum to 1.
     pub(super) fn of_first(&self, x: &Tensor) -> Result<Tensor> {
+        let _guard = admix_torch::no_grad();
         let (n, tokens, channels) = x.size3()?;
         let width = channels / self.heads;
-        let qkv = self.qkv.forward(x)?.f_reshape([n, tokens, 3, self.heads, width])?;
-        let first = qkv.f_select(2, 0)?.f_narrow(1, 0, 1)?.f_permute([0, 2, 1, 3])?;
-        let keys = qkv.f_select(2, 1)?.f_permute([0, 2, 3, 1])?;
+        let first =
+            self.qkv.part(&x.f_narrow(1, 0, 1)?, 0, channels)?.f_reshape([n, 1, self.heads, width])?;
+        let first = first.f_permute([0, 2, 1, 3])?;
+        let keys = self.qkv.part(x, channels, channels)?.f_reshape([n, tokens, self.heads, width])?;
+        let keys = keys.f_permute([0, 2, 3, 1])?;
         let products = first.f_mul_scalar((width as f64).powf(-0.5))?.f_matmul(&keys)?;
         let shares = products.f_softmax(-1, Kind::Float)?;
         Ok(shares.f_mean_dim([1i64, 2].as_slice(), false, None::<Kind>)?)
@@ -154,14 +157,31 @@ mod tests {
         let first = attention.proj.forward(&shares.f_unsqueeze(1)?.f_matmul(&values)?)?;
         let wanted = attention.forward(&x, None)?.f_narrow(1, 0, 1)?;
         assert!(first.f_allclose(&wanted, 1e-5, 1e-6, false)?);
-        // Of several heads it is the mean.
-        let many = Attention::new(&store.root().sub("many"), 6, 3)?;
-        assert!(many.of_first(&x)?.f_sum_dim_intlist([1i64].as_slice(), false, None::<Kind>)?.f_allclose(
-            &Tensor::f_ones([2], (Kind::Float, Device::Cpu))?,
-            1e-5,
-            1e-6,
-            false
-        )?);
+        // Of two heads it is the mean of what each has alone.
+        let both = Attention::new(&store.root().sub("both"), 6, 2)?;
+        let tensor = |name: String| -> Tensor {
+            let found = store.tensors().into_iter().find(|(own, _)| *own == name);
+            found.unwrap_or_else(|| panic!("there is no {name}")).1
+        };
+        let mut alone = Vec::new();
+        for head in 0..2 {
+            let one = Attention::new(&store.root().sub(format!("head{head}")), 3, 1)?;
+            let _guard = admix_torch::no_grad();
+            for part in 0..3 {
+                for (name, columns) in [("weight", 3), ("bias", 1)] {
+                    let from = tensor(format!("both.qkv.{name}")).f_narrow(0, 6 * part + 3 * head, 3)?;
+                    let from = if columns == 3 { from.f_narrow(1, 0, 3)? } else { from };
+                    let mut to = tensor(format!("head{head}.qkv.{name}")).f_narrow(0, 3 * part, 3)?;
+                    to.f_copy_(&from)?;
+                }
+            }
+            alone.push(one.of_first(&x.f_narrow(2, 0, 3)?)?);
+        }
+        // The other half of the channels is 0, so that a head reads the first half alone.
+        let half = Tensor::f_cat(&[x.f_narrow(2, 0, 3)?, x.f_narrow(2, 3, 3)?.f_zeros_like()?], 2)?;
+        let mean = alone[0].f_add(&alone[1])?.f_div_scalar(2.0)?;
+        assert!(both.of_first(&half)?.f_allclose(&mean, 1e-5, 1e-6, false)?);
+        assert!(!alone[0].f_allclose(&alone[1], 1e-3, 1e-3, false)?, "the heads differ");
         Ok(())
     }
 }

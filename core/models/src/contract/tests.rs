@@ -57,7 +57,8 @@ fn every_entry_keeps_the_contract() {
         let built = Built::new(config.as_ref(), 3, 1).expect("a network");
         let plain = built.network.batch_norms().is_empty();
         let [moves, listed] = if plain { [TRAIN, NORMS] } else { [hosted; 2] };
-        let may_be_idle = [hosted, small, DROPS, moves, listed];
+        let unseeing = if entry.name == "vit" { hosted } else { ATTENTION };
+        let may_be_idle = [hosted, small, DROPS, moves, listed, unseeing];
         assert!(idle.iter().all(|promise| may_be_idle.contains(promise)), "{}", table(&verdicts));
     }
 }
@@ -82,6 +83,8 @@ enum Vice {
     Waits,
     OtherToy,
     OneColour,
+    AttendsTooMuch,
+    AttendsByError,
 }
 
 /// A network of tokens with a class token, whose blocks are dropped by draws, with at most one vice.
@@ -221,6 +224,18 @@ impl Backbone for TokenNet {
     fn drops(&self) -> usize {
         self.blocks.len()
     }
+
+    fn attention(&self, below: &Map) -> Result<Option<Tensor>> {
+        let cells = below.cells()?;
+        let (_, _, height, width) = cells.size4()?;
+        let shares =
+            cells.f_mean_dim([1i64].as_slice(), false, Kind::Float)?.f_flatten(1, 2)?.f_softmax(1, None)?;
+        let all = if self.vice == Vice::AttendsTooMuch { 1.5 } else { 0.5 };
+        if self.vice == Vice::AttendsByError {
+            return Err(admix_api::Error::plugin("tokens", "no attention").into());
+        }
+        Ok(Some(shares.f_mul_scalar(all)?.f_unflatten(1, [height, width])?))
+    }
 }
 
 fn verdicts(entry: &Entry, vice: Vice) -> Vec<Verdict> {
@@ -255,6 +270,8 @@ fn a_vice_breaks_its_promise() {
         (Vice::Waits, WAITS, "the host waited"),
         (Vice::OtherToy, NARROW, "it has 3 stages, the network 2"),
         (Vice::OneColour, BUILT, "only one colour"),
+        (Vice::AttendsTooMuch, ATTENTION, "rows sum to"),
+        (Vice::AttendsByError, ATTENTION, "no attention"),
     ] {
         let found = verdicts(&Tokens::entry(), vice);
         let told = found.iter().any(|verdict| match &verdict.outcome {

@@ -31,4 +31,13 @@ impl Linear {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         Ok(x.f_linear(&self.weight, Some(&self.bias))?)
     }
+
+    /// As [`forward`](Self::forward), of `len` outputs from `start` on alone.
+    ///
+    /// # Errors
+    /// As there, or there are fewer outputs.
+    pub fn part(&self, x: &Tensor, start: i64, len: i64) -> Result<Tensor> {
+        let (weight, bias) = (self.weight.f_narrow(0, start, len)?, self.bias.f_narrow(0, start, len)?);
+        Ok(x.f_linear(&weight, Some(&bias))?)
+    }
 }

@@ -29,6 +29,7 @@ pub(super) enum Vice {
     LeavesGradOff,
     LeavesAutocast,
     StaysLow,
+    PairsOnly,
 }
 
 /// Recipe: `BadLoss(vice: Fails)`.
@@ -85,6 +86,9 @@ impl Loss for Losing {
                 return Err(Error::plugin("bad_loss", "no loss"));
             }
             Vice::Panics => panic!("no loss at all"),
+            Vice::PairsOnly if shares.size2()?.1 != 2 => {
+                return Err(Error::plugin("bad_loss", "pairs only"));
+            }
             Vice::WritesTarget => drop(shares.shallow_clone().f_fill_(0.25)?),
             Vice::Waits => drop(logits.detach().f_mean(None)?.double_value(&[])),
             Vice::DrawsGlobally => drop(Tensor::rand([1], (Kind::Float, Device::Cpu))),

@@ -43,6 +43,7 @@ fn a_vice_breaks_its_own_promise_and_hides_no_other() {
         (Vice::DrawsGlobally, "nothing is drawn from libtorch's generator", "drawn", "on 1x4", 1),
         (Vice::LeavesGradOff, "gradient mode and autocast are left alone", "gradients: false", "on 1x4", 3),
         (Vice::LeavesAutocast, "gradient mode and autocast are left alone", "BFloat16", "on 1x4", 1),
+        (Vice::PairsOnly, "every batch has a loss", "pairs only", "one source", 1),
         (Vice::StaysLow, "half precision is widened", "BFloat16", "4x4 BFloat16", 1),
     ];
     let rows: Vec<Row<'_>> =

@@ -17,8 +17,8 @@ pub const ENTRY: Entry = Entry {
         line("`p.features(stage)`", "the map of a stage: 0 is the stem, then from 1"),
         line(
             "`p.attention()`",
-            "how much the class token attends to each cell in the last block, the mean over heads: `[N, h, w]`; a row sums to less \
-             than 1. For a ViT, and before the logits",
+            "how much the class token attends to each cell in the last block, the mean over heads: `[N, h, w]` without a graph; a \
+             row sums to less than 1. For a ViT, and before the logits",
         ),
         line("`p.logits(head)`", "the output of a head, `[N, classes]`"),
         line(
@@ -118,6 +118,10 @@ pub fn grow(frame: &mut Frame, pass: Id, to: Reach, at: Place) -> Result<Id> {
             _ => {}
         }
     }
+    if to == Reach::Attention {
+        // It has no graph, so nothing hangs on it.
+        return frame.push(Node::of(Grow { pass, net, to }, at));
+    }
     // A pass is one chain: what comes later hangs on what ran before.
     let before = frame.asked.grown.get(&pass).copied().unwrap_or(pass);
     let parents = frame.with_graph([pass, before]);
@@ -212,19 +216,19 @@ impl Grow {
                 })?;
                 pass.ordered_back(&map.cells()?)?
             }
-            Reach::Attention if pass.next == network.backbone().stages() => {
+            Reach::Attention => {
                 let shares = network.backbone().attention(&pass.map)?.ok_or_else(|| {
                     let name = &world.nets[self.net].name;
                     Error::Input(format!(
                         "network `{name}` has no class token, so no attention of one; a ViT has"
                     ))
                 })?;
+                if pass.next > network.backbone().stages() {
+                    let wanted =
+                        "the pass is already past the last block: ask for the attention before the logits";
+                    return Err(Error::Input(wanted.into()));
+                }
                 pass.ordered_back(&shares)?
-            }
-            Reach::Attention => {
-                return Err(Error::Input(
-                    "the pass is already past the last block: ask for the attention before the logits".into(),
-                ));
             }
             Reach::Head(head) => {
                 pass.ordered_back(&network.forward_head(head, &pass.map, pass.run.train)?)?

@@ -106,7 +106,11 @@ impl Op for Part {
                 }
                 _ => String::new(),
             };
-            Error::Input(format!("this mix has no `{}`{extras}", self.part.name()))
+            let remedy = match self.part {
+                Which::Mask => ": its mixer makes none, as `MixUp` does not; `CutMix` and `mixers/timm` do",
+                _ => "",
+            };
+            Error::Input(format!("this mix has no `{}`{extras}{remedy}", self.part.name()))
         };
         Ok(Cell::Tensor(part.ok_or_else(missing)?))
     }
