@@ -142,6 +142,42 @@ fn a_cpp_mixer_mixes_inside_of_the_network_bit_for_bit_as_the_bundled_one() {
 }
 
 #[test]
+fn a_quiet_mix_of_maps_teaches_the_parameters_of_its_mixer_nothing() {
+    let place = Place::new();
+    let gain = |steps: &str| {
+        let recipe = example("grid_mix.ron");
+        let more = ["--set", "mixers.mix=LearnedMap()", "--out", steps, "--max-steps", steps];
+        place.compute(&[&["run", &recipe, "--plugin", path_of(MISBEHAVING)], &more[..]].concat()).good();
+        tensors(&place.path(steps))["mixer.mix.gain"].double_value(&[0])
+    };
+    // The method's mixes are all quiet and inside of the network.
+    assert_eq!(gain("1").to_bits(), gain("12").to_bits());
+    let checked = place.admix(&["plugin", "check", path_of(MISBEHAVING), "--settings", "{}"]);
+    let of_learned = checked.stdout.split("mixer learned_map from").nth(1).expect("it is checked");
+    let of_learned = of_learned.split("\nmixer ").next().expect("a part");
+    assert!(!of_learned.contains("BROKEN"), "{of_learned}");
+}
+
+#[test]
+fn a_buffer_that_a_cpp_mixer_writes_in_its_mix_is_state_of_the_run() {
+    let place = Place::new();
+    let run = |out: &str, more: &[&str]| {
+        let flags = ["run", &example("grid_mix.ron"), "--plugin", path_of(MISBEHAVING), "--out", out];
+        let mixer = ["--set", "mixers.mix=Running()"];
+        place.compute(&[&flags[..], &mixer[..], more].concat()).good();
+    };
+    run("whole", &[]);
+    run("halves", &["--max-steps", "7"]);
+    run("halves", &["--resume"]);
+    let whole = tensors(&place.path("whole"));
+    assert_eq!(differing(&whole, &tensors(&place.path("halves"))), Vec::<String>::new());
+    assert_ne!(whole["mixer.mix.seen"].double_value(&[]), 0.0);
+    let checked = place.admix(&["plugin", "check", path_of(MISBEHAVING), "--settings", "{}"]);
+    let own = checked.stdout.split("mixer running from").nth(1).expect("it is checked");
+    assert!(!own.split("\nmixer ").next().expect("a part").contains("BROKEN"), "{own}");
+}
+
+#[test]
 fn weights_of_a_cpp_mixer_need_not_sum_to_one_and_are_from_0() {
     let place = Place::new();
     let run = |out: &str, weight: &str| {

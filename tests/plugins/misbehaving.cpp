@@ -155,6 +155,47 @@ struct DeepMap : Deep {
   }
 };
 
+// With a parameter in what it makes of maps.
+struct LearnedMap : DeepMap {
+  static constexpr admix::About about{"learned_map", "LearnedMap", "mixes maps by a parameter", "tests/plugins"};
+  at::Tensor gain;
+
+  void build(admix::Build& b) override { gain = b.parameter("gain", {1}, admix::normal(0.5), false); }
+
+  void plan(const admix::Ask&, admix::Draws& draws, admix::Plan& plan) override {
+    plan.draw();
+    plan.structure(static_cast<uint64_t>(1 + draws.choice(2)));
+  }
+
+  admix::Mixed mix(const admix::Input&, const admix::Planned& plan) override {
+    const auto stage = static_cast<int64_t>(plan.structure());
+    const auto blend = [gain = gain](const at::Tensor& own, const at::Tensor& partners) {
+      return at::lerp(partners, own, at::sigmoid(gain).reshape({1, 1, 1, 1}).to(own.scalar_type()));
+    };
+    return admix::Mixed::hidden_map(stage, blend, plan.partner(), plan.lambda());
+  }
+};
+
+// Keeps a running mean of the images in a buffer, and pulls images towards it.
+struct Running : admix::Mixer {
+  static constexpr admix::About about{"running", "Running", "pulls images towards their running mean", "tests/plugins"};
+  at::Tensor seen;
+
+  void build(admix::Build& b) override { seen = b.buffer("seen", {}); }
+
+  admix::Mixed mix(const admix::Input& in, const admix::Planned& plan) override {
+    const at::Tensor images = in.images(), partner = plan.partner(), lambda = plan.lambda();
+    const at::Tensor before = seen.clone();
+    {
+      const at::NoGradGuard off;
+      seen.mul_(0.9).add_(images.mean().to(at::kFloat), 0.1);
+    }
+    const at::Tensor share = admix::over_images(lambda).to(images.scalar_type());
+    const at::Tensor mixed = share * images + (1 - share) * in.partners(partner);
+    return admix::Mixed::pair(mixed + 0.1 * before.to(images.scalar_type()), partner, lambda);
+  }
+};
+
 // The own image, with weights that do not sum to 1.
 struct Weighted : admix::Mixer {
   static constexpr admix::About about{"weighted", "Weighted", "weighs the own label", "tests/plugins"};
@@ -239,4 +280,4 @@ struct Probe : admix::Mixer {
   void after_step() override { weight.clamp_(-0.01, 0.01); }
 };
 
-ADMIX_PLUGINS(Misbehaving, Deep, DeepMap, Weighted, Probe)
+ADMIX_PLUGINS(Misbehaving, Deep, DeepMap, LearnedMap, Running, Weighted, Probe)

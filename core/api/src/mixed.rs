@@ -49,6 +49,29 @@ impl fmt::Debug for MapMix {
     }
 }
 
+/// Parameters that take no part in graphs until it is dropped.
+struct Still(Vec<Tensor>);
+
+impl Still {
+    fn new(parameters: &[Tensor]) -> Result<Self> {
+        let learning = parameters.iter().filter(|parameter| parameter.requires_grad());
+        let still: Vec<Tensor> = learning.map(Tensor::shallow_clone).collect();
+        for parameter in &still {
+            let _ = parameter.f_set_requires_grad(false)?;
+        }
+        Ok(Self(still))
+    }
+}
+
+impl Drop for Still {
+    fn drop(&mut self) {
+        for parameter in &self.0 {
+            // A leaf of floats, as before: libtorch refuses neither.
+            let _ = parameter.f_set_requires_grad(true);
+        }
+    }
+}
+
 /// A mixed batch.
 #[derive(Debug)]
 pub struct Mixed {
@@ -191,6 +214,18 @@ impl Mixed {
             _ => mask.f_adaptive_avg_pool2d([height, width])?,
         };
         Ok(theirs.f_index_select(0, partner)?.f_lerp_tensor(own, &mask.f_to_kind(own.kind())?)?)
+    }
+
+    /// The same as a quiet mix of a mixer with these parameters: what it makes of maps later teaches them nothing.
+    #[must_use]
+    pub fn quietened(mut self, parameters: Vec<Tensor>) -> Self {
+        if let Some(map) = self.map.take() {
+            self.map = Some(MapMix::new(move |own, partners| {
+                let _still = Still::new(&parameters)?;
+                map.mix(own, partners)
+            }));
+        }
+        self
     }
 
     /// The same with the own image's mask `[N, 1, H, W]`.

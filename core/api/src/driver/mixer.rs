@@ -185,6 +185,10 @@ impl DrivenMixer {
             plan = paired;
         }
         let mut mixed = self.mixer.mix(input, &plan)?;
+        if input.quiet {
+            let parameters = self.store.parameters().into_iter().map(|(_, parameter, _)| parameter);
+            mixed = mixed.quietened(parameters.collect());
+        }
         if is_channels_last(input.images) && !is_channels_last(&mixed.images) {
             // Where the work is done in another order: the network that was given such images wants such mixes.
             mixed.images = channels_last(&mixed.images)?;

@@ -100,6 +100,11 @@ impl MixerUnit {
         !self.store.parameters().is_empty()
     }
 
+    /// Its parameters.
+    pub(crate) fn parameters(&self) -> Vec<Tensor> {
+        self.store.parameters().into_iter().map(|(_, parameter, _)| parameter).collect()
+    }
+
     /// A plan of a mix. An error names the mixer beside the setting.
     pub(crate) fn plan(&self, ask: &Ask, draws: &mut Draws) -> Result<Plan> {
         use admix_api::Error::{Range, Setting};
