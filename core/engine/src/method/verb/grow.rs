@@ -51,8 +51,11 @@ pub const ENTRY: Entry = Entry {
         engine.register_fn("logits", |call: Call<'_>, p: &mut PassHandle, head: &str| {
             grown(&call, p, Reach::Head(head.into()))
         });
-        engine
-            .register_fn("attention", |call: Call<'_>, p: &mut PassHandle| grown(&call, p, Reach::Attention));
+        engine.register_fn("attention", |call: Call<'_>, p: &mut PassHandle| {
+            // The pass behind it has a graph; what is handed out has none.
+            let shares = grown(&call, p, Reach::Attention)?;
+            TensorHandle::apply(&call, "detach", &[shares], &[], &[])
+        });
         engine.register_fn("embed", |call: Call<'_>, p: &mut PassHandle| grown(&call, p, Reach::Embedding));
         engine.register_fn("unit", |call: Call<'_>, p: &mut PassHandle| {
             let embedding = grown(&call, p, Reach::Embedding)?;
@@ -117,10 +120,6 @@ pub fn grow(frame: &mut Frame, pass: Id, to: Reach, at: Place) -> Result<Id> {
             }
             _ => {}
         }
-    }
-    if to == Reach::Attention {
-        // It has no graph, so nothing hangs on it.
-        return frame.push(Node::of(Grow { pass, net, to }, at));
     }
     // A pass is one chain: what comes later hangs on what ran before.
     let before = frame.asked.grown.get(&pass).copied().unwrap_or(pass);
