@@ -55,8 +55,8 @@ mod stream;
 mod tensors;
 
 pub use augment::{
-    AugMix, AugmentChoice, Augmentation, AugmentationConfig, Change, Crop, Cropped, Cutter, Interpolation,
-    Jitter, Moco, Offset, ResizedCrop, Setup, Shift, View, Views,
+    AugMix, AugmentChoice, Augmentation, AugmentationConfig, Change, Crop, Cropped, Cutter, FirstCrop,
+    Interpolation, Jitter, Moco, Offset, ResizedCrop, Setup, Shift, View, Views,
 };
 pub use batch::Batch;
 pub use catalogue::{Entry, Status, Verified};

@@ -89,14 +89,19 @@ pub fn pictures(ring: &Ring<'_>, classes: usize, mut sets: Vec<String>) -> Resul
         }
     }
     sets.retain(|set| !set.starts_with("data") || set.starts_with("data.views"));
-    let (augment, views) = match sets.iter().any(|set| set == "data.views=2") {
-        true => ("Moco", 2),
-        false => ("ResizedCrop", 1),
+    let crop = format!("ResizedCrop(size: {SIDE})");
+    let mut grouped = false;
+    for groups in sets.iter_mut().filter(|set| set.starts_with("data.views=[")) {
+        // What is streamed is cropped.
+        *groups = groups.replace("Shift", &crop).replace("AugMix()", &format!("AugMix(crop: {crop})"));
+        grouped = true;
+    }
+    let made = match sets.iter().any(|set| set == "data.views=2") {
+        _ if grouped => String::new(),
+        true => format!(", augment: Moco(size: {SIDE}), views: 2"),
+        false => format!(", augment: {crop}, views: 1"),
     };
-    sets.insert(
-        0,
-        format!("data=(name: \"pictures\", root: \".\", augment: {augment}(size: {SIDE}), views: {views})"),
-    );
+    sets.insert(0, format!("data=(name: \"pictures\", root: \".\"{made})"));
     Ok(sets)
 }
 

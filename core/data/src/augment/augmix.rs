@@ -7,6 +7,8 @@ use std::sync::Arc;
 use admix_api::Draws;
 use admix_api::ranges::expect;
 use admix_torch::{Device, Kind, Tensor};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
 use super::kind::{Augmentation, AugmentationConfig, Crop, Cropped, Cutter, Setup};
@@ -16,6 +18,16 @@ use super::resized_crop::ResizedCrop;
 use super::shift::Shift;
 use super::views::Views;
 use crate::{Error, Result};
+
+/// What an image goes through before its chains.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+pub enum FirstCrop {
+    /// Crop after a reflected border and flip.
+    #[default]
+    Shift,
+    /// Crop of random area and shape, resized, and flip.
+    ResizedCrop(ResizedCrop),
+}
 
 admix_api::settings! {
     /// AugMix. Of the operations it has those that its authors use: none of them makes an image of the corrupted test sets. For the
@@ -30,9 +42,9 @@ admix_api::settings! {
         pub severity: f64 = 3.0,
         /// Chains are weighed by Dirichlet(alpha, .., alpha), their mix against the image by Beta(alpha, alpha); above 0 to 100.
         pub alpha: f64 = 1.0,
-        /// What an image goes through before. `None`: crop after a border and flip, as `data.crop` and `data.flip` say.
-        /// `Some(ResizedCrop())`, with its settings, for photographs, for which the authors take `severity: 1.0`.
-        pub crop: Option<ResizedCrop> = None,
+        /// What an image goes through before: `Shift`, as `data.crop` and `data.flip` say, or `ResizedCrop()`, with its settings, for
+        /// photographs, for which the authors take `severity: 1.0`.
+        pub crop: FirstCrop = FirstCrop::Shift,
     }
 }
 
@@ -60,32 +72,35 @@ impl AugmentationConfig for AugMix {
             "a number above 0, at most 100",
         )?;
         match &self.crop {
-            Some(crop) => crop.validate().map_err(|error| match error {
+            FirstCrop::ResizedCrop(crop) => crop.validate().map_err(|error| match error {
                 admix_api::Error::Range { what, got, wanted } => {
                     admix_api::Error::Range { what: format!("crop.{what}"), got, wanted }
                 }
                 other => other,
             }),
-            None => Ok(()),
+            FirstCrop::Shift => Ok(()),
         }
     }
 
     fn size(&self) -> Option<i64> {
-        self.crop.as_ref().and_then(|crop| crop.size)
+        match &self.crop {
+            FirstCrop::ResizedCrop(crop) => crop.size,
+            FirstCrop::Shift => None,
+        }
     }
 
     fn takes_any_size(&self) -> bool {
-        self.crop.is_some()
+        self.crop != FirstCrop::Shift
     }
 
     fn heeds(&self) -> &'static [&'static str] {
-        if self.crop.is_some() { &[] } else { &["flip", "crop"] }
+        if self.crop != FirstCrop::Shift { &[] } else { &["flip", "crop"] }
     }
 
     fn build(&self, setup: &Setup<'_>) -> Result<Box<dyn Augmentation>> {
         let first: Rc<dyn Augmentation> = Rc::from(match &self.crop {
-            Some(crop) => crop.build(setup)?,
-            None => Shift {}.build(setup)?,
+            FirstCrop::ResizedCrop(crop) => crop.build(setup)?,
+            FirstCrop::Shift => Shift {}.build(setup)?,
         });
         let (law, device) = (self.clone(), setup.device);
         let cut =

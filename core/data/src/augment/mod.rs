@@ -15,7 +15,7 @@ mod shift;
 mod view;
 mod views;
 
-pub use augmix::AugMix;
+pub use augmix::{AugMix, FirstCrop};
 pub use kind::{AugmentChoice, Augmentation, AugmentationConfig, Crop, Cropped, Cutter, Setup};
 pub use moco::Moco;
 pub use resample::Interpolation;

@@ -12,7 +12,10 @@ fn others(entry: &str) -> Vec<Value> {
     match entry {
         "toy" => vec![json!({"classes": 3, "train": 20, "test": 7, "size": 9, "channels": 1})],
         "resized_crop" => vec![json!({"size": 12, "interpolation": "Bilinear"})],
-        "aug_mix" => vec![json!({"crop": {"size": 12}}), json!({"width": 1, "depth": 4, "severity": 10.0})],
+        "aug_mix" => vec![
+            json!({"crop": {"ResizedCrop": {"size": 12}}}),
+            json!({"width": 1, "depth": 4, "severity": 10.0}),
+        ],
         "moco" => {
             vec![json!({"size": 24, "interpolation": "Bicubic", "blur": 1.0, "grey": 1.0, "jitter": 1.0})]
         }
