@@ -912,8 +912,8 @@ class LossInput {
 };
 
 /** A mixup policy. Beside these functions it has `static constexpr admix::About about{...}` and a constructor without
- * arguments. `plan` makes every choice, on the host; `mix` does tensor work only, keeps nothing but in declared buffers and reads nothing back,
- * so that a captured step stays right and a test can hand in any plan. */
+ * arguments. `plan` makes every choice, on the host; `mix` does tensor work only, keeps nothing but in declared buffers
+ * and reads nothing back, so that a captured step stays right and a test can hand in any plan. */
 struct Mixer {
   virtual ~Mixer() = default;
   /** Names the settings. Called before everything else, on members at their defaults. */

@@ -216,10 +216,12 @@ impl Mixed {
         Ok(theirs.f_index_select(0, partner)?.f_lerp_tensor(own, &mask.f_to_kind(own.kind())?)?)
     }
 
-    /// The same as a quiet mix of a mixer with these parameters: what it makes of maps later teaches them nothing.
+    /// The same as a quiet mix of a mixer with these parameters: what it makes of maps later teaches them nothing. They are asked
+    /// for only where maps are mixed.
     #[must_use]
-    pub fn quietened(mut self, parameters: Vec<Tensor>) -> Self {
+    pub fn quietened(mut self, parameters: impl FnOnce() -> Vec<Tensor>) -> Self {
         if let Some(map) = self.map.take() {
+            let parameters = parameters();
             self.map = Some(MapMix::new(move |own, partners| {
                 let _still = Still::new(&parameters)?;
                 map.mix(own, partners)

@@ -58,7 +58,8 @@ pub trait Backbone: Debug {
     }
 
     /// How much the class token attends to each cell in the last block, the mean over heads: `[N, h, w]` float32 without a
-    /// graph, given the map of the stage before the last. A row sums to less than 1, as the token attends to itself too. `None`: there is no class token.
+    /// graph, given the map of the stage before the last. A row sums to less than 1, as the token attends to itself too.
+    /// `None`: there is no class token.
     ///
     /// # Errors
     /// A map of another form.

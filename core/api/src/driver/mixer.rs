@@ -186,8 +186,7 @@ impl DrivenMixer {
         }
         let mut mixed = self.mixer.mix(input, &plan)?;
         if input.quiet {
-            let parameters = self.store.parameters().into_iter().map(|(_, parameter, _)| parameter);
-            mixed = mixed.quietened(parameters.collect());
+            mixed = mixed.quietened(|| self.store.parameters().into_iter().map(|(_, one, _)| one).collect());
         }
         if is_channels_last(input.images) && !is_channels_last(&mixed.images) {
             // Where the work is done in another order: the network that was given such images wants such mixes.

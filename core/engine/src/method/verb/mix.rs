@@ -263,7 +263,7 @@ impl Op for Mix {
             let _apart = unit.needs.host_solver.then(admix_torch::apart);
             unit.mixer.mix(&input, planned)?
         };
-        let mixed = if self.quiet { mixed.quietened(unit.parameters()) } else { mixed };
+        let mixed = if self.quiet { mixed.quietened(|| unit.parameters()) } else { mixed };
         unit.check_hidden(&mixed, images)?;
         if let Some(label) = &unit.watched {
             let health = health(&mixed, images)?;
