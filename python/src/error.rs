@@ -4,8 +4,9 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use admix_api::Error;
-use pyo3::PyErr;
-use pyo3::exceptions::{PyMemoryError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyType;
 
 /// Runs something that may fail or panic, and words what went wrong.
 pub fn guarded<T>(act: impl FnOnce() -> Result<T, Error>) -> Result<T, Failure> {
@@ -44,10 +45,21 @@ impl From<Failure> for PyErr {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure { bad_input: true, message } => PyValueError::new_err(message),
-            Failure { message, .. } if message.contains("out of memory") => PyMemoryError::new_err(message),
+            Failure { message, .. } if message.contains("not enough memory") => out_of_memory(message),
             Failure { message, .. } => PyRuntimeError::new_err(message),
         }
     }
+}
+
+/// PyTorch's own error for it, a `RuntimeError`.
+fn out_of_memory(message: String) -> PyErr {
+    Python::attach(|py| {
+        let class = py.import("torch").and_then(|torch| torch.getattr("OutOfMemoryError"));
+        match class.and_then(|class| Ok(class.cast_into::<PyType>()?)) {
+            Ok(class) => PyErr::from_type(class, (message,)),
+            Err(error) => error,
+        }
+    })
 }
 
 /// The first line of a panic. libtorch's messages go on with a C++ stack.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use admix_api::{Credit, DrivenLoss, DrivenMix, Driver, Error, Hidden, Mixed, Operand};
-use admix_torch::{Kind, Tensor};
+use admix_torch::{Device, Kind, Tensor};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -58,6 +58,23 @@ impl Mix {
         Operand::Mask(parts.mask.as_ref().map(Tensor::shallow_clone), parts.lambda.shallow_clone())
     }
 
+    /// Refuses labels that are not those of the images.
+    fn check_labels(&self, labels: &Tensor) -> Result<(), Failure> {
+        let (n, device) = {
+            let parts = self.inside();
+            (parts.images.size()[0], parts.images.device())
+        };
+        let check = || {
+            if labels.dim() != 1 || labels.kind() != Kind::Int64 || labels.size()[0] < n {
+                let got = format!("{:?} of {:?}", labels.size(), labels.kind());
+                let wanted = format!("[{n}] of Int64: the class of each image before it was mixed");
+                return Err(Error::range("`labels`", got, wanted));
+            }
+            beside(device, labels, "labels")
+        };
+        check().map_err(Failure::of)
+    }
+
     /// Does something with a handle on the credit: Python may run meanwhile.
     fn away<T: Send>(
         &self,
@@ -82,12 +99,13 @@ fn cross_entropy() -> Result<&'static Island<DrivenLoss>, Failure> {
     Ok(LOSS.get_or_init(|| made))
 }
 
-fn whole_numbers(labels: &Tensor) -> Result<(), Error> {
-    if labels.dim() == 1 && labels.kind() == Kind::Int64 {
+/// Where a tensor of the caller's has to be: beside the images of the mix.
+fn beside(images: Device, tensor: &Tensor, name: &str) -> Result<(), Error> {
+    if tensor.device() == images {
         return Ok(());
     }
-    let got = format!("{:?} of {:?}", labels.size(), labels.kind());
-    Err(Error::range("`labels`", got, "[N] of Int64: the class of each image before it was mixed"))
+    let wanted = format!("a tensor on {images:?}, as the images of the mix");
+    Err(Error::range(format!("`{name}`"), format!("on {:?}", tensor.device()), wanted))
 }
 
 #[pymethods]
@@ -166,8 +184,19 @@ impl Mix {
                 "`classes` is {classes}, expected the number of classes, from 1"
             )));
         }
+        self.check_labels(&labels)?;
         let soft = self.away(py, move |credit| {
-            whole_numbers(&labels)?;
+            // On a device, to look at them would wait for it.
+            if labels.device() == Device::Cpu {
+                let bad = labels.f_lt(0)?.f_logical_or(&labels.f_ge(classes)?)?;
+                if bool::try_from(bad.f_any()?).map_err(admix_torch::Error::from)? {
+                    return Err(Error::range(
+                        "`labels`",
+                        "out of range",
+                        format!("classes 0 to {}", classes - 1),
+                    ));
+                }
+            }
             let (sources, shares) = credit.shares()?;
             let each = labels.f_index_select(0, &sources.f_reshape([-1])?)?.f_reshape(sources.size())?;
             let soft = Tensor::f_zeros([sources.size()[0], classes], (shares.kind(), shares.device()))?;
@@ -186,10 +215,8 @@ impl Mix {
     ) -> PyResult<Bound<'py, PyAny>> {
         refuse_modes(py)?;
         let (logits, labels) = (borrow(logits, "logits")?, borrow(labels, "labels")?);
-        let operand = self.away(py, move |credit| {
-            whole_numbers(&labels)?;
-            Operand::shared(&credit, &labels)
-        })?;
+        self.check_labels(&labels)?;
+        let operand = self.away(py, move |credit| Operand::shared(&credit, &labels))?;
         let loss = cross_entropy()?;
         let value = py.detach(|| {
             loss.visit(move |loss| guarded(|| loss.loss(vec![Operand::Tensor(logits), operand])))
@@ -201,6 +228,7 @@ impl Mix {
     /// [N, D] theirs [N, S, D], with their shares.
     fn of(&self, py: Python<'_>, values: &Bound<'_, PyAny>) -> PyResult<Shared> {
         let values = borrow(values, "values")?;
+        beside(self.inside().images.device(), &values, "values").map_err(Failure::of)?;
         let (values, shares) = self.away(py, move |credit| match Operand::shared(&credit, &values)? {
             Operand::Shared(values, shares) => Ok((values, shares)),
             _ => Err(Error::plugin("the mix", "has no shares")),
@@ -220,7 +248,9 @@ impl Mix {
         refuse_modes(py)?;
         let maps = borrow(maps, "maps")?;
         let theirs = theirs.map(|theirs| borrow(theirs, "theirs")).transpose()?;
+        let device = self.inside().images.device();
         for maps in [Some(&maps), theirs.as_ref()].into_iter().flatten() {
+            beside(device, maps, "maps").map_err(Failure::of)?;
             if maps.dim() != 4 || !maps.is_floating_point() {
                 return Err(Failure::of(Error::shape("`maps`", maps.size(), "[N, D, h, w], floats")).into());
             }

@@ -5,7 +5,9 @@ import copy
 import gc
 import io
 import os
+import pathlib
 import pickle
+import shutil
 import subprocess
 import sys
 
@@ -283,7 +285,7 @@ def test_scripts_are_mixers_and_losses(tmp_path, repo):
     assert all(torch.equal(one, wanted) for one in found)
 
 
-def test_a_library_brings_mixers_and_a_panic_of_its_own_is_an_exception():
+def test_a_library_brings_mixers():
     library = os.environ.get("ADMIX_LIBRARY")
     if not library:
         pytest.skip("ADMIX_LIBRARY names no library: `cargo xtask wheel --test` builds examples/plugin_rust")
@@ -305,6 +307,67 @@ else:
 print("well")
 """
     ran = subprocess.run([sys.executable, "-c", code, library], capture_output=True, text=True)
+    assert ran.stdout.strip() == "well", ran.stderr
+
+
+def test_what_a_library_does_wrong_is_an_exception(repo, tmp_path):
+    if shutil.which("g++") is None:
+        pytest.skip("a C++ library needs g++")
+    real, library = pathlib.Path(torch.__file__).parent, tmp_path / "libmisbehaving.so"
+    subprocess.run(
+        ["g++", "-std=c++17", "-O1", "-w", "-DNDEBUG", "-fPIC", "-shared", "-fvisibility=hidden", f"-I{repo}/core/api/include",
+         f"-I{real}/include", f"{repo}/tests/plugins/misbehaving.cpp", "-o", str(library), f"-L{real}/lib", "-ltorch_cpu", "-lc10"],
+        check=True,
+    )
+    code = """
+import sys, torch, admix
+admix.load_library(sys.argv[1])
+images, told = torch.rand(6, 3, 16, 16), {}
+for fault in sys.argv[2:]:
+    try:
+        admix.Mixer("misbehaving", fault=fault)(images)
+    except ValueError as error:
+        told[fault] = str(error)
+        assert "misbehaving" in told[fault] and "\\n" not in told[fault], told
+    assert torch.is_grad_enabled()
+    assert admix.Mixer("misbehaving")(images).images.isfinite().all(), "the next one is well"
+print(*told)
+"""
+    faults = [
+        "Throws", "ThrowsAnything", "Torch", "NaN", "Shape", "Shares", "Draws", "Writes", "Empty", "Kind", "Create", "Plan",
+        "Partners", "DrawsInCreate", "Half", "Missing", "Lines", "Device", "Train", "HiddenImages", "HiddenMask",
+    ]
+    ran = subprocess.run([sys.executable, "-c", code, library, *faults], capture_output=True, text=True)
+    assert ran.stdout.split() == faults, ran.stderr
+
+
+def test_a_mix_that_fails_inside_is_an_exception_and_harms_nothing():
+    # A limit of memory makes libtorch throw in the middle of a mix.
+    code = """
+import resource, sys
+import torch
+from conftest import every_mixer, given, make, reads
+torch.set_num_threads(1)
+for name, settings in every_mixer():
+    mixer, small = make(name, settings), given()
+    wanted = mixer(**reads(mixer, small), step=0).images.detach()
+    large = given(n=6000, size=32)
+    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 30_000_000, resource.RLIM_INFINITY))
+    try:
+        mixer(**reads(mixer, large), step=0)
+        assert name in ("plain", "manifoldmix", "choice"), name + " needs no memory"
+    except torch.OutOfMemoryError as error:
+        assert "\\n" not in str(error), (name, error)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    del large
+    assert torch.equal(mixer(**reads(mixer, small), step=0).images.detach(), wanted), name
+print("well")
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=os.path.dirname(__file__),
+    )
     assert ran.stdout.strip() == "well", ran.stderr
 
 

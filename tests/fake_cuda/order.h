@@ -98,6 +98,8 @@ inline void freed(c10::StorageImpl* storage) {
   auto found = state().uses.find(storage);
   if (found == state().uses.end()) return;
   auto& uses = found->second;
+  // What the host has waited for is over before the memory is handed out.
+  if (uses.home >= 0) merge(state().streams[uses.home], state().host);
   for (auto& [reader, read] : uses.readers)
     if (uses.home >= 0 && reader != uses.home && !uses.recorded.count(reader) && !comes_after(uses.home, reader, read))
       counts().fault("memory is freed while another stream may use it, without recordStream");

@@ -28,6 +28,9 @@ const NEEDED: [&str; 8] = [
     "ld-linux",
 ];
 
+/// The newest versions of the system's functions that a wheel for manylinux_2_28 may ask for.
+const NEWEST: [(&str, &[u32]); 3] =
+    [("GLIBC_", &[2, 28]), ("GLIBCXX_", &[3, 4, 25]), ("CXXABI_", &[1, 3, 11])];
 /// Flags of `wheel`.
 #[derive(Debug, Args)]
 pub struct WheelArgs {
@@ -108,7 +111,7 @@ fn build(repo: &Repo, folder: &Path, python: &Path) -> Result<PathBuf> {
     }
     let libtorch = repo.users_libtorch().unwrap_or_else(|| repo.libtorch().join("torch"));
     repo.program(tools.join("bin/maturin"))
-        .args(["build", "--release", "--locked", "--compatibility", "linux", "--manifest-path"])
+        .args(["build", "--release", "--locked", "--compatibility", "manylinux_2_28", "--manifest-path"])
         .arg(repo.root().join("python/Cargo.toml"))
         .arg("--out")
         .arg(&dist)
@@ -124,7 +127,8 @@ fn build(repo: &Repo, folder: &Path, python: &Path) -> Result<PathBuf> {
     Ok(wheels.remove(0))
 }
 
-/// Refuses an extension module that links a libtorch of its own or names symbols of one Python version.
+/// Refuses an extension module that links a libtorch of its own, names symbols of one Python version, or needs a newer system
+/// than its name says.
 fn look_at(library: &Path) -> Result<()> {
     let read = |flags: &[&str]| -> Result<String> {
         let text = Cmd::new("readelf").args(flags).arg(library).output()?;
@@ -158,6 +162,19 @@ fn look_at(library: &Path) -> Result<()> {
         "_Py_NotImplementedStruct",
         "_Py_EllipsisObject",
     ];
+    for (name, version) in symbols.lines().filter_map(|line| line.split_once('@')) {
+        let version = version.trim_start_matches('@').split(' ').next().unwrap_or_default();
+        for (library, newest) in NEWEST {
+            let Some(numbers) = version.strip_prefix(library) else { continue };
+            let numbers = numbers.split('.').map(str::parse).collect::<Result<Vec<u32>, _>>();
+            let old = numbers.is_ok_and(|numbers| numbers.as_slice() <= newest);
+            let name = name.split(' ').next_back().unwrap_or_default();
+            ensure!(
+                old,
+                "the wheel needs {name} of {version}: python/old_systems is where such functions go"
+            );
+        }
+    }
     let private: Vec<&str> = private.filter(|name| !stable.contains(name)).collect();
     ensure!(private.is_empty(), "the wheel names private symbols: {}", private.join(", "));
     Ok(())

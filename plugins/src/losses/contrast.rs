@@ -38,6 +38,13 @@ impl Contrast {
 
     /// The dot product of each embedding `[N, D]` with each of these columns `[D, K]`.
     pub(crate) fn against(&self, columns: &Tensor) -> Result<Tensor> {
+        if columns.dim() != 2 || columns.size()[0] != self.embedding.size()[1] {
+            return Err(Error::shape(
+                "what embeddings are told apart from, the queue or the keys of the batch,",
+                columns.size(),
+                format!("[D, K] for embeddings of shape {:?}", self.embedding.size()),
+            ));
+        }
         Ok(self.embedding.f_matmul(&columns.f_to_kind(self.embedding.kind())?)?)
     }
 

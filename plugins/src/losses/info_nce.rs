@@ -204,6 +204,13 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_of_another_shape_is_named() {
+        let rows = input(0.25).with("queue", column(&[3.0, 5.0, 4.0]));
+        let message = InfoNce::default().loss(&rows).unwrap_err().to_string();
+        assert!(message.contains("queue") && message.contains("[D, K]"), "{message}");
+    }
+
+    #[test]
     fn entries_of_the_same_label_are_left_out_for_each_source() {
         let leave = || InfoNce { same_label: SameLabel::Leave, ..InfoNce::default() };
         let with = |own: i64, partner: i64, queue: [i64; 2]| {

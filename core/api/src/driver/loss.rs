@@ -37,6 +37,14 @@ impl Operand {
         Self::Mask(mix.mixed.mask.as_ref().map(Tensor::shallow_clone), mix.lambda.shallow_clone())
     }
 
+    /// Where it is computed.
+    fn device(&self) -> Device {
+        match self {
+            Self::Tensor(tensor) | Self::Shared(tensor, _) => tensor.device(),
+            Self::Mask(mask, lambda) => mask.as_ref().unwrap_or(lambda).device(),
+        }
+    }
+
     fn describe(&self) -> String {
         match self {
             Self::Tensor(tensor) => format!("a tensor {:?} of {:?}", tensor.size(), tensor.kind()),
@@ -89,14 +97,20 @@ impl DrivenLoss {
                 format!("takes {}; it was given {} arguments", wanted.join(", then "), operands.len()),
             ));
         }
+        let devices: Vec<Device> = operands.iter().map(Operand::device).collect();
+        let device = devices.first().copied().unwrap_or(Device::Cpu);
+        if let Some((place, other)) = devices.iter().enumerate().find(|(_, other)| **other != device) {
+            let wanted = format!("on {device:?}, as the first");
+            return Err(Error::range(
+                format!("argument {} of {name}", place + 1),
+                format!("on {other:?}"),
+                wanted,
+            ));
+        }
         let mut input = LossInput::default();
-        let mut device = Device::Cpu;
         for (argument, operand) in self.arguments.iter().zip(operands) {
             input = match (argument, operand) {
-                (Argument::Tensor(name), Operand::Tensor(tensor)) => {
-                    device = tensor.device();
-                    input.with(name, tensor)
-                }
+                (Argument::Tensor(name), Operand::Tensor(tensor)) => input.with(name, tensor),
                 (Argument::Target, Operand::Tensor(labels)) if labels.dim() == 1 => {
                     input.with_labels(&labels)?
                 }
@@ -108,7 +122,6 @@ impl DrivenLoss {
                     input.with("contrast.keys", keys).with("contrast.shares", shares)
                 }
                 (Argument::Mix, Operand::Mask(Some(mask), lambda)) => {
-                    device = mask.device();
                     input.with("mask", mask).with("lambda", lambda)
                 }
                 (Argument::Mix, Operand::Mask(None, _)) => {

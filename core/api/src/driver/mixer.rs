@@ -132,6 +132,12 @@ impl DrivenMixer {
     pub fn mix(&mut self, input: &MixInput<'_>, turn: &Turn) -> Result<DrivenMix> {
         let owner = owner(&self.choice);
         let [n, _, height, width] = check(&owner, &self.needs, input, turn)?;
+        let (device, tensors) = (input.images.device(), self.store.tensors());
+        if let Some((_, own)) = tensors.first().filter(|(_, own)| own.device() != device) {
+            let wanted =
+                format!("images on {:?}, where its parameters are: move one to the other", own.device());
+            return Err(Error::range(format!("`images` of {owner}"), format!("on {device:?}"), wanted));
+        }
         let mut draws = turn.streams(self.streams).draws("choice", &turn.draw, turn.epoch, turn.step);
         let weights: Vec<(usize, f64)> = self.picks.iter().map(|(_, weight)| *weight).enumerate().collect();
         let picked = draws.pick(&weights);
