@@ -52,7 +52,10 @@ fn batch_norm_loops((name, vector, flags): &(&str, &str, &[&str])) -> Vec<PathBu
     for flag in flags.iter().chain(&["-Wno-psabi"]) {
         build.flag(flag);
     }
-    build.compile_intermediates()
+    // The object has the file's name, whatever it is compiled for.
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo names a folder")).join(name);
+    std::fs::create_dir_all(&out).expect("a folder for objects");
+    build.out_dir(out).compile_intermediates()
 }
 
 /// Compiler settings for code that includes libtorch headers.

@@ -121,10 +121,12 @@ at::Tensor normalised(const at::Tensor& x, const at::Tensor& aside, const Norm& 
   stats = at::empty({2, groups, channels}, x.options());
   T *means = stats.mutable_data_ptr<T>(), *scales = means + groups * channels;
   if (norm.train) {
-    std::vector<T> measured(2 * groups * cut.parts * channels);
-    T *first = measured.data(), *second = first + groups * cut.parts * channels;
+    const int64_t all = groups * cut.parts * channels;
+    std::vector<T> measured(3 * all);
+    T *first = measured.data(), *second = first + all, *rest = second + all;
     cut.each([&](int64_t part, int64_t, int64_t place, NormRows rows) {
-      loops<T>().moments(in + place, rows, first + part * channels, second + part * channels);
+      const int64_t at = part * channels;
+      loops<T>().moments(in + place, rows, first + at, second + at, rest + at);
     });
     std::vector<double> mean(channels), variance(channels), mean_of_groups(channels), variance_of_groups(channels);
     const double count = static_cast<double>(cut.rows);

@@ -132,28 +132,35 @@ template <class T>
 struct Distance {
   const T *x, *mean;
   template <class V>
-  ADMIX_INLINE V zero() const {
-    return V{};
+  ADMIX_INLINE Pair<V> zero() const {
+    return {V{}, V{}};
   }
   template <class V>
-  ADMIX_INLINE V at(long place, long column) const {
+  ADMIX_INLINE Pair<V> at(long place, long column) const {
     const V distance = load<V>(x + place) - load<V>(mean + column);
-    return distance * distance;
+    return {distance, distance * distance};
   }
 };
 
+// The second pass corrects what rounding did to the mean, which matters where it is far from zero.
 template <class T>
-void moments(const T* x, NormRows rows, T* mean, T* distances) {
-  for (long c = 0; c < rows.channels; ++c) mean[c] = distances[c] = 0;
+void moments(const T* x, NormRows rows, T* mean, T* distances, T* rest) {
+  const long channels = rows.channels;
+  const T count = static_cast<T>(rows.count);
+  for (long c = 0; c < channels; ++c) mean[c] = distances[c] = rest[c] = 0;
   add_up<T>(rows, Value<T>{x}, Sum<T>{mean});
-  for (long c = 0; c < rows.channels; ++c) mean[c] /= static_cast<T>(rows.count);
+  for (long c = 0; c < channels; ++c) mean[c] /= count;
   T tile[kLargestTile];
   if (rows.repeat > 1) {
     for (long i = 0; i < rows.repeat; ++i) {
-      for (long c = 0; c < rows.channels; ++c) tile[i * rows.channels + c] = mean[c];
+      for (long c = 0; c < channels; ++c) tile[i * channels + c] = mean[c];
     }
   }
-  add_up<T>(rows, Distance<T>{x, rows.repeat > 1 ? tile : mean}, Sum<T>{distances});
+  add_up<T>(rows, Distance<T>{x, rows.repeat > 1 ? tile : mean}, TwoSums<T>{rest, distances});
+  for (long c = 0; c < channels; ++c) {
+    mean[c] += rest[c] / count;
+    distances[c] -= rest[c] * rest[c] / count;
+  }
 }
 
 template <class T>

@@ -21,8 +21,8 @@ struct NormParts {
 
 template <class T>
 struct NormLoops {
-  // Mean and sum of squared distances from it, both `[C]`.
-  void (*moments)(const T* x, NormRows rows, T* mean, T* distances);
+  // Mean and sum of squared distances from it, both `[C]`, in two passes; `rest` is room for `[C]`.
+  void (*moments)(const T* x, NormRows rows, T* mean, T* distances, T* rest);
   // The same of a group, of those of its parts (Chan et al. 1979): mean and biased variance, in double precision.
   void (*join_moments)(NormParts<T> parts, double* mean, double* variance);
   // (x - mean) scale + shift (+ aside), then perhaps ReLU. `aside` may be null.
