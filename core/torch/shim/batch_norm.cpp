@@ -77,9 +77,9 @@ struct Cut {
   }
 
   template <class T>
-  NormParts<T> of_group(const T* first, const T* second, int64_t group) const {
+  NormParts<T> of_group(const T* first, const T* second, const T* third, int64_t group) const {
     const int64_t at = group * parts * channels;
-    return {first + at, second + at, parts, channels, part_rows, last_rows()};
+    return {first + at, second + at, third ? third + at : nullptr, parts, channels, part_rows, last_rows()};
   }
 };
 
@@ -123,15 +123,15 @@ at::Tensor normalised(const at::Tensor& x, const at::Tensor& aside, const Norm& 
   if (norm.train) {
     const int64_t all = groups * cut.parts * channels;
     std::vector<T> measured(3 * all);
-    T *first = measured.data(), *second = first + all, *rest = second + all;
+    T *first = measured.data(), *second = first + all, *third = second + all;
     cut.each([&](int64_t part, int64_t, int64_t place, NormRows rows) {
       const int64_t at = part * channels;
-      loops<T>().moments(in + place, rows, first + at, second + at, rest + at);
+      loops<T>().moments(in + place, rows, first + at, second + at, third + at);
     });
     std::vector<double> mean(channels), variance(channels), mean_of_groups(channels), variance_of_groups(channels);
     const double count = static_cast<double>(cut.rows);
     for (int64_t group = 0; group < groups; ++group) {
-      loops<T>().join_moments(cut.of_group(first, second, group), mean.data(), variance.data());
+      loops<T>().join_moments(cut.of_group(first, second, third, group), mean.data(), variance.data());
       for (int64_t c = 0; c < channels; ++c) {
         means[group * channels + c] = static_cast<T>(mean[c]);
         scales[group * channels + c] = static_cast<T>(1 / std::sqrt(variance[c] + norm.epsilon));
@@ -204,7 +204,7 @@ std::array<at::Tensor, 4> gradients(
   std::vector<double> of_d(channels), of_both(channels), for_weight(channels), for_bias(channels);
   const double count = static_cast<double>(cut.rows);
   for (int64_t group = 0; group < groups; ++group) {
-    loops<T>().join_sums(cut.of_group(first, second, group), of_d.data(), of_both.data());
+    loops<T>().join_sums(cut.of_group<T>(first, second, nullptr, group), of_d.data(), of_both.data());
     for (int64_t at = 0; at < channels; ++at) {
       const double scale = scales[group * channels + at], slope = scale * (factor ? factor[at] : 1);
       a.set(group, at, static_cast<T>(slope));

@@ -142,12 +142,12 @@ struct Distance {
   }
 };
 
-// The second pass corrects what rounding did to the mean, which matters where it is far from zero.
+// What rounding does to a mean matters where it is far from zero.
 template <class T>
-void moments(const T* x, NormRows rows, T* mean, T* distances, T* rest) {
+void moments(const T* x, NormRows rows, T* mean, T* distances, T* lacking) {
   const long channels = rows.channels;
   const T count = static_cast<T>(rows.count);
-  for (long c = 0; c < channels; ++c) mean[c] = distances[c] = rest[c] = 0;
+  for (long c = 0; c < channels; ++c) mean[c] = distances[c] = lacking[c] = 0;
   add_up<T>(rows, Value<T>{x}, Sum<T>{mean});
   for (long c = 0; c < channels; ++c) mean[c] /= count;
   T tile[kLargestTile];
@@ -156,33 +156,29 @@ void moments(const T* x, NormRows rows, T* mean, T* distances, T* rest) {
       for (long c = 0; c < channels; ++c) tile[i * channels + c] = mean[c];
     }
   }
-  add_up<T>(rows, Distance<T>{x, rows.repeat > 1 ? tile : mean}, TwoSums<T>{rest, distances});
-  for (long c = 0; c < channels; ++c) {
-    mean[c] += rest[c] / count;
-    distances[c] -= rest[c] * rest[c] / count;
-  }
-}
-
-template <class T>
-ADMIX_INLINE double rows_of(const NormParts<T>& parts, long part) {
-  return static_cast<double>(part + 1 == parts.count ? parts.last_rows : parts.rows);
+  add_up<T>(rows, Distance<T>{x, rows.repeat > 1 ? tile : mean}, TwoSums<T>{lacking, distances});
+  for (long c = 0; c < channels; ++c) distances[c] -= lacking[c] * lacking[c] / count;
 }
 
 template <class T>
 void join_moments(NormParts<T> parts, double* mean, double* variance) {
+  const long channels = parts.channels;
   const double all = static_cast<double>(parts.rows * (parts.count - 1) + parts.last_rows);
-  for (long c = 0; c < parts.channels; ++c) mean[c] = variance[c] = 0;
-  for (long part = 0; part < parts.count; ++part) {
-    const double share = rows_of(parts, part) / all;
-    const T* own = parts.first + part * parts.channels;
-    for (long c = 0; c < parts.channels; ++c) mean[c] += share * own[c];
-  }
-  for (long part = 0; part < parts.count; ++part) {
-    const double share = rows_of(parts, part) / all;
-    const T *own = parts.first + part * parts.channels, *distances = parts.second + part * parts.channels;
-    for (long c = 0; c < parts.channels; ++c) {
-      const double apart = own[c] - mean[c];
-      variance[c] += distances[c] / all + share * apart * apart;
+  for (long c = 0; c < channels; ++c) mean[c] = variance[c] = 0;
+  // The first time for the mean, the second for the variance.
+  for (int time = 0; time < 2; ++time) {
+    for (long part = 0; part < parts.count; ++part) {
+      const double rows = static_cast<double>(part + 1 == parts.count ? parts.last_rows : parts.rows);
+      const long at = part * channels;
+      const T *own = parts.first + at, *distances = parts.second + at, *lacking = parts.third + at;
+      for (long c = 0; c < channels; ++c) {
+        const double own_mean = own[c] + lacking[c] / rows, apart = own_mean - mean[c];
+        if (time == 0) {
+          mean[c] += own_mean * (rows / all);
+        } else {
+          variance[c] += (distances[c] + rows * apart * apart) / all;
+        }
+      }
     }
   }
 }

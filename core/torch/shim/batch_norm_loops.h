@@ -10,10 +10,10 @@ struct NormRows {
   long count, channels, repeat;
 };
 
-// `count` parts of one group: what each has measured, `[count, C]`.
+// `count` parts of one group: what each has measured, `[count, C]`; sums need no third.
 template <class T>
 struct NormParts {
-  const T *first, *second;
+  const T *first, *second, *third;
   long count, channels;
   // Rows of every part, and of the last.
   long rows, last_rows;
@@ -21,8 +21,9 @@ struct NormParts {
 
 template <class T>
 struct NormLoops {
-  // Mean and sum of squared distances from it, both `[C]`, in two passes; `rest` is room for `[C]`.
-  void (*moments)(const T* x, NormRows rows, T* mean, T* distances, T* rest);
+  // Mean, sum of squared distances from it, and what the mean lacks in the sum of values, for it is rounded: all `[C]`, in
+  // two passes.
+  void (*moments)(const T* x, NormRows rows, T* mean, T* distances, T* lacking);
   // The same of a group, of those of its parts (Chan et al. 1979): mean and biased variance, in double precision.
   void (*join_moments)(NormParts<T> parts, double* mean, double* variance);
   // (x - mean) scale + shift (+ aside), then perhaps ReLU. `aside` may be null.
