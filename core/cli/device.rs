@@ -248,7 +248,8 @@ mod tests {
 
     #[test]
     fn what_a_cpu_is_no_good_for_is_refused_with_a_reason() {
-        let choose = |precision, tf32, device| PrecisionArgs { precision, tf32, fused: Fused::Auto }.choose(device);
+        let choose =
+            |precision, tf32, device| PrecisionArgs { precision, tf32, fused: Fused::Auto }.choose(device);
         let message = choose(Choose::Bf16, false, Device::Cpu).expect_err("refused").to_string();
         assert!(message.contains("13 to 20 times"), "{message}");
         let message = choose(Choose::Auto, true, Device::Cpu).expect_err("refused").to_string();

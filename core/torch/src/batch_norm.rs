@@ -115,9 +115,9 @@ mod tests {
             let [mean, var] = [norm.running_mean, norm.running_var].map(Tensor::copy);
             let (momentum, epsilon) = (norm.momentum, norm.epsilon);
             let moving = (Some(&mean), Some(&var));
-            parts.push(part.f_batch_norm(
-                weight, bias, moving.0, moving.1, norm.train, momentum, epsilon, false,
-            )?);
+            parts.push(
+                part.f_batch_norm(weight, bias, moving.0, moving.1, norm.train, momentum, epsilon, false)?,
+            );
             buffers.push(Tensor::f_stack(&[mean, var], 0)?);
         }
         let moved = Tensor::f_stack(&buffers, 0)?.f_mean_dim([0i64].as_slice(), false, None::<Kind>)?;
@@ -139,7 +139,8 @@ mod tests {
             let x = leaf(wave(size, 0.37, kind)?);
             let aside = if self.aside { Some(leaf(wave(size, 0.73, kind)?)) } else { None };
             let (weight, bias) = (leaf(wave(&channels, 1.3, kind)?), leaf(wave(&channels, 2.1, kind)?));
-            let (running_mean, running_var) = (wave(&channels, 0.2, kind)?, wave(&channels, 0.5, kind)?.square());
+            let (running_mean, running_var) =
+                (wave(&channels, 0.2, kind)?, wave(&channels, 0.5, kind)?.square());
             let affine = self.affine.then_some((&weight, &bias));
             let (running_mean, running_var) = (&running_mean, &running_var);
             let norm =

@@ -40,9 +40,12 @@ pub fn run(repo: &Repo, contests: Vec<Contest>, options: &Options) -> Result<()>
         println!("\n{} ({} rounds of {} steps)", contest.title, options.rounds, options.steps);
         let sides: Vec<&Side> =
             std::iter::once(&contest.ours).chain(contest.rivals.iter().map(|(side, _)| side)).collect();
-        let times = alternate(options.rounds, sides.len(), |side| {
-            Ok(measure::times(repo, sides[side], &[])?.median)
-        })?;
+        let times =
+            alternate(
+                options.rounds,
+                sides.len(),
+                |side| Ok(measure::times(repo, sides[side], &[])?.median),
+            )?;
         print!("{}", table(&sides, &times));
         let mut all_met = true;
         for ((rival, limit), own) in contest.rivals.iter().zip(&times[1..]) {
@@ -85,8 +88,7 @@ fn table(sides: &[&Side], times: &[Vec<f64>]) -> String {
         let middle = median(values);
         let spread = 100.0 * (high - low) / middle;
         // Writing to a string cannot fail.
-        let _ =
-            writeln!(text, "{:<width$}{middle:>12.3}{low:>12.3}{high:>12.3}{spread:>8.1}%", side.name);
+        let _ = writeln!(text, "{:<width$}{middle:>12.3}{low:>12.3}{high:>12.3}{spread:>8.1}%", side.name);
     }
     text
 }
