@@ -4,7 +4,16 @@ use std::path::PathBuf;
 use std::{env, thread};
 
 /// Files that include libtorch headers: parsing them is the cost, so they are compiled side by side.
-const LIBTORCH_FILES: [&str; 7] = ["guards", "optim", "grads", "tensors", "syncs", "cuda", "group"];
+const LIBTORCH_FILES: [&str; 8] =
+    ["batch_norm", "guards", "optim", "grads", "tensors", "syncs", "cuda", "group"];
+
+/// What the loops of the batch normalisation are compiled for: a name, the bytes of a vector, the compiler's flags. Which
+/// of them run is found out at run time.
+const PLAIN: (&str, &str, &[&str]) = ("plain", "16", &[]);
+const X86_64: [(&str, &str, &[&str]); 2] = [
+    ("avx2", "32", &["-mavx2", "-mfma"]),
+    ("avx512", "64", &["-mavx2", "-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"]),
+];
 
 fn main() {
     println!("cargo:rerun-if-changed=shim");
@@ -18,6 +27,10 @@ fn main() {
     // Loops worth vectorising; the file includes no libtorch header.
     let mut objects =
         cc::Build::new().file("shim/finite.c").opt_level(3).debug(false).compile_intermediates();
+    let x86_64 = env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64");
+    for instructions in [PLAIN].iter().chain(X86_64.iter().filter(|_| x86_64)) {
+        objects.extend(batch_norm_loops(instructions));
+    }
 
     let base = libtorch_build();
     let files = LIBTORCH_FILES.map(|name| format!("shim/{name}.cpp"));
@@ -28,6 +41,21 @@ fn main() {
         objects.extend(other.join().expect("the C++ shim compiles"));
     });
     cc::Build::new().cpp(true).objects(objects).compile("admix_shim");
+}
+
+/// The loops of the batch normalisation for a set of instructions.
+fn batch_norm_loops((name, vector, flags): &(&str, &str, &[&str])) -> Vec<PathBuf> {
+    let mut build = cc::Build::new();
+    build.cpp(true).std("c++17").opt_level(3).debug(false).file("shim/batch_norm_loops.cpp");
+    build.define("ADMIX_LOOPS", format!("admix_norm_loops_{name}").as_str()).define("ADMIX_VECTOR", *vector);
+    // Vectors that a machine may lack are handed to functions, all of which are inlined.
+    for flag in flags.iter().chain(&["-Wno-psabi"]) {
+        build.flag(flag);
+    }
+    // The object has the file's name, whatever it is compiled for.
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo names a folder")).join(name);
+    std::fs::create_dir_all(&out).expect("a folder for objects");
+    build.out_dir(out).compile_intermediates()
 }
 
 /// Compiler settings for code that includes libtorch headers.

@@ -7,6 +7,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `allocator.rs` | an allocator that remembers what it could not give |
+//! | `batch_norm.rs` | batch normalisation, residual and ReLU as one operation |
 //! | `call.rs` | calls of native code that may throw |
 //! | `crash.rs` | the last words of a program that dies of a signal |
 //! | `cuda.rs` | opening CUDA at run time |
@@ -35,6 +36,7 @@
 //! | `upload.rs` | from host memory to a device |
 
 mod allocator;
+mod batch_norm;
 mod call;
 mod crash;
 mod cuda;
@@ -63,6 +65,7 @@ pub mod trail;
 mod upload;
 
 pub use allocator::Remembering;
+pub use batch_norm::{BatchNorm, fused, set_fused};
 pub use call::caught;
 pub use crash::tell_crashes;
 pub use cuda::{Wanted, cuda_peak_bytes, open_cuda, reset_cuda_peak, set_tf32, synchronize, tf32};

@@ -103,6 +103,21 @@ unsafe extern "C" {
     pub(crate) fn admix_scale_all(n: usize, tensors: *const Handle, factor: Handle) -> Fault;
     pub(crate) fn admix_nonfinite(n: usize, grads: *const Handle, found_inf: Handle) -> Fault;
 
+    pub(crate) fn admix_fused_batch_norm(
+        map: Handle,
+        aside: Handle,
+        weight: Handle,
+        bias: Handle,
+        running_mean: Handle,
+        running_var: Handle,
+        train: bool,
+        momentum: f64,
+        epsilon: f64,
+        groups: i64,
+        relu: bool,
+        result: *mut Handle,
+    ) -> Fault;
+
     pub(crate) fn admix_channels_last(tensor: Handle, result: *mut Handle) -> Fault;
     pub(crate) fn admix_is_channels_last(tensor: Handle, result: *mut bool) -> Fault;
     pub(crate) fn admix_set_data(target: Handle, value: Handle) -> Fault;

@@ -49,11 +49,11 @@ pub fn run(repo: &Repo, args: &OverheadArgs) -> Result<()> {
         }
         Contest {
             title,
-            sides: [
-                Side { name: "admix".into(), command: ours, libtorch: Libtorch::Linked },
+            ours: Side { name: "admix".into(), command: ours, libtorch: Libtorch::Linked },
+            rivals: vec![(
                 Side { name: "by hand".into(), command: theirs, libtorch: Libtorch::Linked },
-            ],
-            limit: *limit,
+                *limit,
+            )],
         }
     };
     let contests = OVERHEAD

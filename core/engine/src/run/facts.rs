@@ -44,6 +44,9 @@ pub struct RunFacts {
     pub tf32: bool,
     /// Whether channels are innermost in memory.
     pub channels_last: bool,
+    /// Whether batch normalisation, residual and ReLU are one operation.
+    #[serde(default)]
+    pub fused: bool,
     /// Threads of libtorch.
     pub threads: usize,
     /// How many processes trained together, of a run of several.
@@ -106,6 +109,7 @@ impl RunFacts {
             precision: world.precision,
             tf32: world.device.is_cuda() && admix_torch::tf32()?,
             channels_last: world.channels_last,
+            fused: !world.device.is_cuda() && world.channels_last && admix_torch::fused(),
             threads: admix_torch::threads(),
             processes: Some(run.context.processes()).filter(|processes| *processes > 1),
             seed: run.recipe.seed,

@@ -76,7 +76,7 @@ impl Backbone for ConvNet {
         };
         let (conv, norm) =
             self.layers.get(below).ok_or(Error::UnknownStage { stage: index, stages: self.layers.len() })?;
-        Ok(norm.forward(&conv.forward(&x)?, pass.train)?.f_relu_()?.into())
+        Ok(norm.forward_relu(&conv.forward(&x)?, pass.train)?.into())
     }
 
     fn channels(&self, stage: usize) -> i64 {

@@ -80,7 +80,7 @@ impl Backbone for PreActivation {
             x = block.forward(&x, pass.train)?;
         }
         Ok(match &self.norm {
-            Some(norm) if index == stages => norm.forward(&x, pass.train)?.f_relu_()?,
+            Some(norm) if index == stages => norm.forward_relu(&x, pass.train)?,
             _ => x,
         }
         .into())
@@ -138,13 +138,13 @@ impl Block {
     fn forward(&self, x: &Tensor, train: bool) -> Result<Tensor> {
         let [bn1, bn2] = &self.norms;
         let [conv1, conv2] = &self.convs;
-        // In place: a BatchNorm's output is not needed by its own backward pass, nor a convolution's.
-        let active = bn1.forward(x, train)?.f_relu_()?;
+        let active = bn1.forward_relu(x, train)?;
         let aside = match &self.shortcut {
             Some(conv) => conv.forward(&active)?,
             None => x.shallow_clone(),
         };
-        let inner = bn2.forward(&conv1.forward(&active)?, train)?.f_relu_()?;
+        let inner = bn2.forward_relu(&conv1.forward(&active)?, train)?;
+        // In place: a convolution's output is not needed by its own backward pass.
         Ok(conv2.forward(&inner)?.f_add_(&aside)?)
     }
 }

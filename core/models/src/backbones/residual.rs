@@ -52,7 +52,7 @@ impl Backbone for Residual {
         let x = map.cells()?;
         let Some(below) = index.checked_sub(1) else {
             let (conv, norm) = &self.stem;
-            let map = norm.forward(&conv.forward(&x)?, pass.train)?.f_relu_()?;
+            let map = norm.forward_relu(&conv.forward(&x)?, pass.train)?;
             return Ok(if self.pool {
                 map.f_max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false)?
             } else {
@@ -128,15 +128,18 @@ impl Block {
     fn forward(&self, x: &Tensor, train: bool) -> Result<Tensor> {
         let mut map = x.shallow_clone();
         for (i, (conv, norm)) in self.branch.iter().enumerate() {
-            // In place from here on: a BatchNorm's output is not needed by its own backward pass.
-            let input = if i == 0 { map } else { map.f_relu_()? };
-            map = norm.forward(&conv.forward(&input)?, train)?;
+            let inner = conv.forward(&map)?;
+            map = if i + 1 < self.branch.len() {
+                norm.forward_relu(&inner, train)?
+            } else {
+                let aside = match &self.shortcut {
+                    Some((conv, norm)) => norm.forward(&conv.forward(x)?, train)?,
+                    None => x.shallow_clone(),
+                };
+                norm.forward_residual(&inner, &aside, train)?
+            };
         }
-        let aside = match &self.shortcut {
-            Some((conv, norm)) => norm.forward(&conv.forward(x)?, train)?,
-            None => x.shallow_clone(),
-        };
-        Ok(map.f_add_(&aside)?.f_relu_()?)
+        Ok(map)
     }
 }
 

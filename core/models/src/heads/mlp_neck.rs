@@ -92,8 +92,10 @@ impl MlpNeck {
 }
 
 /// A norm of rows `[N, D]`.
-fn normalised(norm: &BatchNorm2d, rows: &Tensor, train: bool) -> Result<Tensor> {
-    Ok(norm.forward(&rows.f_unsqueeze(2)?.f_unsqueeze(3)?, train)?.f_flatten(1, -1)?)
+fn normalised(norm: &BatchNorm2d, rows: &Tensor, relu: bool, train: bool) -> Result<Tensor> {
+    let cells = rows.f_unsqueeze(2)?.f_unsqueeze(3)?;
+    let normed = if relu { norm.forward_relu(&cells, train)? } else { norm.forward(&cells, train)? };
+    Ok(normed.f_flatten(1, -1)?)
 }
 
 impl Head for MlpNeck {
@@ -102,15 +104,15 @@ impl Head for MlpNeck {
         let mut rows = global_average_pool(map)?;
         for (at, layer) in self.layers.iter().enumerate() {
             if at > 0 {
-                if let Some(norm) = self.norms.get(at - 1) {
-                    rows = normalised(norm, &rows, train)?;
-                }
-                rows = rows.f_relu_()?;
+                rows = match self.norms.get(at - 1) {
+                    Some(norm) => normalised(norm, &rows, true, train)?,
+                    None => rows.f_relu_()?,
+                };
             }
             rows = layer.forward(&rows)?;
         }
         match &self.out_norm {
-            Some(norm) => normalised(norm, &rows, train),
+            Some(norm) => normalised(norm, &rows, false, train),
             None => Ok(rows),
         }
     }

@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use admix_api::{Hints, Init, Path};
-use admix_torch::{Group, Kind, Tensor};
+use admix_torch::{BatchNorm, Group, Kind, Tensor};
 
 use crate::{Error, Result};
 
@@ -82,6 +82,41 @@ impl BatchNorm2d {
     /// Other channels; with `train`, a single value per channel, which has no variance, or samples that do not make
     /// whole groups.
     pub fn forward(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        self.forward_then(x, None, false, train)
+    }
+
+    /// `relu(norm(x))`, as [`forward`](Self::forward) and a ReLU.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn forward_relu(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        self.forward_then(x, None, true, train)
+    }
+
+    /// `relu(norm(x) + aside)`, `aside` `[N, C, H, W]` too: the end of a residual block.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward); another shape beside.
+    pub fn forward_residual(&self, x: &Tensor, aside: &Tensor, train: bool) -> Result<Tensor> {
+        self.forward_then(x, Some(aside), true, train)
+    }
+
+    /// As one operation where there is one ([`BatchNorm::fused`]); the plain ones change the norm's output in place, which its
+    /// own backward pass does not need.
+    fn forward_then(&self, x: &Tensor, aside: Option<&Tensor>, relu: bool, train: bool) -> Result<Tensor> {
+        let groups = self.checked(x, train)?;
+        if let Some(y) = self.fused(x, aside, relu, train, groups)? {
+            return Ok(y);
+        }
+        let mut y = self.unfused(x, train, groups)?;
+        if let Some(aside) = aside {
+            y = y.f_add_(aside)?;
+        }
+        Ok(if relu { y.f_relu_()? } else { y })
+    }
+
+    /// The groups of this pass.
+    fn checked(&self, x: &Tensor, train: bool) -> Result<i64> {
         let size = x.size();
         let groups = if train { self.groups.get() } else { 1 };
         let fits = matches!(size[..], [n, c, h, w] if c == self.channels && (!train || n * h * w > groups) && n % groups == 0);
@@ -99,6 +134,33 @@ impl BatchNorm2d {
                 wanted: format!("[N, {}, H, W]{values}", self.channels),
             });
         }
+        Ok(groups)
+    }
+
+    fn fused(
+        &self,
+        x: &Tensor,
+        aside: Option<&Tensor>,
+        relu: bool,
+        train: bool,
+        groups: i64,
+    ) -> Result<Option<Tensor>> {
+        if train && self.shared.borrow().is_some() {
+            return Ok(None);
+        }
+        let norm = BatchNorm {
+            affine: self.weight.as_ref().zip(self.bias.as_ref()),
+            running_mean: &self.running_mean,
+            running_var: &self.running_var,
+            train,
+            momentum: self.momentum.get(),
+            epsilon: EPSILON,
+            groups,
+        };
+        Ok(norm.fused(x, aside, relu)?)
+    }
+
+    fn unfused(&self, x: &Tensor, train: bool, groups: i64) -> Result<Tensor> {
         if let Some(group) = self.shared.borrow().as_deref().filter(|_| train) {
             return self.synchronised(x, group);
         }
