@@ -209,6 +209,9 @@ fn a_nearest_pixel_is_taken_at_the_size_of_another_image_and_lerp_takes_a_number
     let mixed = logged("t.log(\"x\", lerp(t.images, 3.0 * t.images, 0.25) ** 2.0);");
     let wanted = logged("t.log(\"x\", (1.5 * t.images) ** 2.0);");
     assert!((mixed / wanted - 1.0).abs() < 1e-5, "{mixed}, {wanted}");
+    // Labels too: their sum is 16 of 8.
+    is_near(r#"t.log("x", lerp(t.labels, 0.0 * t.labels, 0.25));"#, 1.5);
+    is_near(r#"t.log("x", lerp(t.labels, t.labels, 0.25));"#, 2.0);
     let script = method("t.log(\"x\", nearest_like(t.labels, t.images));");
     let mut session = session(PLAIN, &script, 4).expect("a session");
     let refused = session.step(batch(1, 8)).expect_err("labels are no images").to_string();

@@ -75,7 +75,7 @@ fn check(name: &str, text: &str) {
     let flags = flags(text);
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let run = |out: &'static str, steps: &'static str, precision: &'static str| {
-        let more = ["--out", out, "--max-steps", steps, "--precision", precision];
+        let more = ["--out", out, "--max-steps", steps, "--precision", precision, "--fused", "off"];
         [&["run", name][..], &flags, &more].concat()
     };
     let direct = |arguments: Vec<&str>| compute(&place, &[&arguments[..], &["--capture", "off"]].concat()).1;

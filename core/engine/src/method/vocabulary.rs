@@ -352,8 +352,9 @@ fn executed(verb: &str, operands: &[&Tensor], sizes: &[i64]) -> Result<Tensor> {
         }
         "lerp" => {
             let (other, weight) = (operand(1)?, operand(2)?);
-            let kind = widest([first, other, weight]);
-            wide(first, kind)?.f_lerp_tensor(&wide(other, kind)?, &wide(weight, kind)?)?
+            // Whole numbers, labels for one, are blended as floats.
+            let kind = widest([first, other, weight]).unwrap_or(Kind::Float);
+            first.f_to_kind(kind)?.f_lerp_tensor(&other.f_to_kind(kind)?, &weight.f_to_kind(kind)?)?
         }
         "matmul" => {
             let kind = widest([first, operand(1)?]);
