@@ -43,7 +43,7 @@ pub fn check(args: &CheckArgs) -> Result<()> {
     if let Some(origin) = started? {
         output::note(&origin.to_string());
     }
-    let Prepared { recipe, session, dataset, warnings } = prepared;
+    let Prepared { recipe, session, dataset, warnings, .. } = prepared;
     warnings.iter().for_each(|warning| output::note(&format!("warning: {warning}")));
     if let Some(missing) = missing {
         return Err(bad_input(format!(

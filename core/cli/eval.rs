@@ -157,6 +157,9 @@ pub fn eval(args: &EvalArgs) -> Result<()> {
             checkpoint.path.display()
         )));
     }
+    if probe_entry.is_none() {
+        checkpoint.check_classes(&dataset.info().name, &dataset.info().class_names)?;
+    }
     if probe_entry.is_none() && dataset.is_empty(Split::Test) {
         return Err(bad_input(format!(
             "--protocol {}: `{}` has no test images with labels: choose a dataset that has some, --set 'data.name=\"NAME\"'",

@@ -250,13 +250,14 @@ fn dry_run(
         output::end_bar();
         started?;
     }
-    let Prepared { recipe, session, dataset, warnings } = prepared;
+    let Prepared { recipe, session, dataset, warnings, .. } = prepared;
     if let Some(Some(path)) = &args.resume
         // A run that ended before its first checkpoint begins again: nothing can differ.
         && !(path.is_dir() && RunFolder::existing(path).checkpoints().is_empty())
     {
         let checkpoint = checkpoints::open(path, false, device).context("--resume")?;
-        checkpoint.check_fits(&recipe, session.method(), args.allow_changed_script)?;
+        checkpoint.check_fits(&recipe, session.method(), registry, args.allow_changed_script)?;
+        checkpoint.check_classes(&dataset.info().name, &dataset.info().class_names)?;
     }
     if group.is_some_and(|group| group.rank() > 0) {
         return Ok(());

@@ -173,6 +173,20 @@ fn recipe(folder: &Path) -> Result<(Recipe, String)> {
     Ok((recipe, text.text))
 }
 
+/// The scripts that a run folder keeps, by their paths in it: of the method, and of mixers and losses.
+fn scripts(folder: &Path) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for table in ["", "mixers", "losses"] {
+        let entries = fs::read_dir(folder.join(table)).into_iter().flatten().flatten();
+        for path in entries.map(|entry| entry.path()).filter(|path| path.extension() == Some("rhai".as_ref()))
+        {
+            let name = path.strip_prefix(folder).unwrap_or(&path).display().to_string();
+            found.insert(name, fs::read_to_string(&path).unwrap_or_default());
+        }
+    }
+    found
+}
+
 /// Prints what differs between two runs.
 pub fn diff(args: &DiffArgs) -> Result<()> {
     open_cuda(Wanted::Cpu)?;
@@ -187,9 +201,15 @@ pub fn diff(args: &DiffArgs) -> Result<()> {
             rows.push([name.clone(), value(&first), value(&second)]);
         }
     }
-    let method = |folder: &Path| fs::read_to_string(folder.join("method.rhai")).unwrap_or_default();
-    if method(&args.first) != method(&args.second) {
-        rows.push(["method.rhai".into(), "differs".into(), "differs".into()]);
+    let (a, b) = (scripts(&args.first), scripts(&args.second));
+    for name in a.keys().chain(b.keys()).collect::<std::collections::BTreeSet<_>>() {
+        let told = |scripts: &BTreeMap<String, String>| match scripts.contains_key(name) {
+            true => "differs".to_string(),
+            false => "-".to_string(),
+        };
+        if a.get(name) != b.get(name) {
+            rows.push([name.clone(), told(&a), told(&b)]);
+        }
     }
     let results = |folder: &Path| -> BTreeMap<String, String> {
         let Ok(facts) = RunFolder::existing(folder).facts() else { return BTreeMap::new() };
@@ -240,12 +260,19 @@ pub fn diff(args: &DiffArgs) -> Result<()> {
 pub fn table(folders: &[String], rule: Rule) -> Result<Table> {
     open_cuda(Wanted::Cpu)?;
     let mut groups: Vec<(String, Figures, String)> = Vec::new();
+    let mut seen: BTreeMap<String, String> = BTreeMap::new();
     for name in folders {
         let folder = Path::new(name);
         let reported = recipe(folder)?.0.reported();
         let mut all = settings(folder)?;
+        let seed = all.iter().find(|(path, _)| path == "seed").and_then(|(_, seed)| seed.parse().ok());
         all.retain(|(path, _)| path != "seed");
-        let key = format!("{all:?}{}", fs::read_to_string(folder.join("method.rhai")).unwrap_or_default());
+        let key = format!("{all:?}{:?}", scripts(folder));
+        let twice = format!("{key}{seed:?}");
+        if let Some(before) = seen.insert(twice, name.clone()) {
+            output::note(&format!("{name} has the settings and the seed of {before}: it is counted once"));
+            continue;
+        }
         let at = groups.iter().position(|(other, ..)| *other == key).unwrap_or_else(|| {
             groups.push((key, Figures::default(), name.trim_end_matches('/').to_owned()));
             groups.len() - 1
@@ -257,7 +284,7 @@ pub fn table(folders: &[String], rule: Rule) -> Result<Table> {
             FolderState::Done(facts) => {
                 let head = reported.and_then(|report| facts.summary.heads.get(&report).cloned());
                 match head.and_then(|head| of_head(&head, rule)) {
-                    Some(value) => drop(figures.values.insert(figures.wanted, value)),
+                    Some(value) => drop(figures.values.insert(seed.unwrap_or(figures.wanted), value)),
                     None => figures.without += 1,
                 }
             }

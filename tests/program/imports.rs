@@ -283,3 +283,22 @@ fn colours_turn_grey_where_one_channel_is_asked_for() {
         assert!(image(at).iter().all(|pixel| *pixel == wanted), "{at}: {:?}", image(at));
     }
 }
+
+#[test]
+fn names_that_are_no_text_are_refused_and_files_beside_the_pictures_left_out() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let place = greys();
+    for split in ["train", "test"] {
+        for at in 0..8 {
+            let class = ["a", "b"][at % 2];
+            place.write(&format!("pictures/{split}/{class}/{at}.json"), "{}");
+        }
+    }
+    let said = import(&place, "pictures", &["--channels", "1"]).good().stdout;
+    assert!(said.starts_with("greys: 8 training and 2 test images of 2 classes"), "{said}");
+    let class = place.path("pictures/train");
+    std::fs::rename(class.join("b"), class.join(std::ffi::OsStr::from_bytes(b"\xb9\xb7"))).expect("renamed");
+    import(&place, "pictures", &["--channels", "1", "--force"])
+        .refused(2, &["`train/\\xb9\\xb7` has a name that is not UTF-8", "nothing was written"]);
+}

@@ -59,6 +59,13 @@ fn what_is_wrong_with_a_list_is_told_with_its_line() {
     check(&[]).refused(2, &["meta/val.txt: line 2 has the label `7`", "meta/train.txt", "mend the list"]);
     place.write("data/pics/meta/val.txt", "../all/x.jpg 0\n\n../all/x.jpg 1\n");
     check(&[]).refused(2, &["meta/val.txt: line 3 names `../all/x.jpg`, as line 1 does"]);
+    place.write("data/pics/meta/val.txt", "../all/picture 9.jpg 1\n\n../all/gone.jpg 0\n");
+    check(&[]).refused(2, &["meta/val.txt: line 3 names `../all/gone.jpg`, and there is no such file"]);
+    place.write("data/pics/meta/val.txt", "../all/picture 9.jpg,1\n");
+    check(&[]).refused(2, &["meta/val.txt: line 1 has a comma behind `../all/picture 9.jpg`"]);
+    place.write("data/pics/meta/val.txt", "../all/picture 8.jpg 0\n../all/picture 9.jpg 1\n");
+    let said = check(&[]).good().stderr;
+    assert!(said.contains("1 test images are training images too"), "{said}");
     let none = ["--set", "data.test_list=None"];
     check(&none).refused(2, &["`heads` are measured on test images", "`pics` has none", "`data.test_list`"]);
     let gone = ["--set", "data.train_list=\"gone.txt\""];

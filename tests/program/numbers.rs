@@ -33,6 +33,11 @@ fn a_number_of_a_recipe_that_float32_does_not_hold_is_refused_with_its_field() {
         ("params.min_lr=1e300", &["`params.min_lr` is 1e300", "3.4e38"]),
         ("data.mean=[1e39]", &["`data.mean` is [1e39]", "3.4e38"]),
         ("data.std=[1e-300]", &["`data.std` is [1e-300]", "numbers above"]),
+        (
+            "data.mean=[123.675, 116.28, 103.53]",
+            &["`data.mean` is", "numbers from 0 to 1", "divide values for 0 to 255"],
+        ),
+        ("data.std=[58.395, 57.12, 57.375]", &["`data.std` is", "numbers from 0.001 to 1"]),
         ("min_lr=1e300", &["`min_lr` is 1e300"]),
         ("weights={\"one\": 1.0, \"one\": 2.0}", &["`one` is there twice"]),
     ] {

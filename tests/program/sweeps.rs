@@ -422,3 +422,21 @@ fn recipes_and_scripts_beside_an_experiment_are_found_and_the_report_and_the_fig
         .admix(&["plot", "grid/two.rhai", "-o", "x.svg", "--kind", "lines"])
         .refused(2, &["holds no number"]);
 }
+
+#[test]
+fn a_table_of_folders_counts_a_seed_once_and_tells_scripts_apart() {
+    let place = Place::new();
+    place.write("r.ron", super::TINY);
+    let focal = include_str!("../../scripts/losses/focal.rhai");
+    for (out, text) in [("first", focal.to_string()), ("second", focal.replace("-mean(", "-0.5 * mean("))] {
+        place.write("focal.rhai", text);
+        let loss = "losses.cross_entropy=Script(\"focal.rhai\")";
+        place.compute(&["run", "r.ron", "--out", out, "--set", loss]).good();
+    }
+    let told = place.admix(&["diff", "first", "second"]).good().stdout;
+    assert!(told.contains("losses/cross_entropy.rhai"), "{told}");
+    let table = place.admix(&["table", "first", "second", "./first", "--format", "json"]).good();
+    let cells: Value = serde_json::from_str(&table.stdout).expect("JSON");
+    assert_eq!(cells["cells"].as_array().map(Vec::len), Some(2), "{}", table.stdout);
+    assert!(table.stderr.contains("./first has the settings and the seed of first"), "{}", table.stderr);
+}

@@ -63,9 +63,9 @@ section! {
         pub flip: bool = true,
         /// Crop training images at random after adding a reflected border of so many pixels; for augmentations that heed it, such as `Shift`.
         pub crop: Option<i64> = Some(4),
-        /// Mean of each channel, pixels in [0, 1]; the dataset's own by default.
+        /// Mean of each channel, pixels in [0, 1], from 0 to 1; the dataset's own by default.
         pub mean: Option<Vec<f64>> = None,
-        /// Standard deviation of each channel, pixels in [0, 1]; the dataset's own by default.
+        /// Standard deviation of each channel, pixels in [0, 1], from 0.001 to 1; the dataset's own by default.
         pub std: Option<Vec<f64>> = None,
         ; others
         /// The settings of datasets that have some, each at the name of its dataset: `toy: (classes: 10)`. Those of other
@@ -126,6 +126,14 @@ impl DataConfig {
         if let Some(std) = self.std.as_ref().filter(|std| std.iter().any(|v| *v <= small)) {
             let wanted = format!("numbers above {small:?}, one per channel");
             return Err(setting("data.std", format!("{std:?}"), &wanted));
+        }
+        let bytes =
+            |wanted: &str| format!("{wanted}: pixels lie in [0, 1]; divide values for 0 to 255 by 255");
+        if let Some(mean) = self.mean.as_ref().filter(|mean| mean.iter().any(|v| !(0.0..=1.0).contains(v))) {
+            return Err(setting("data.mean", format!("{mean:?}"), &bytes("numbers from 0 to 1")));
+        }
+        if let Some(std) = self.std.as_ref().filter(|std| std.iter().any(|v| !(1e-3..=1.0).contains(v))) {
+            return Err(setting("data.std", format!("{std:?}"), &bytes("numbers from 0.001 to 1")));
         }
         self.sets.validate()
     }

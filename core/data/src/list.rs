@@ -2,13 +2,17 @@
 //!
 //! The label is what follows the last tab, or without a tab the last space, so that a path may hold spaces. Labels are
 //! names, or whole numbers from 0 if all of them are. A list in which no line has a label is one of images without
-//! labels. Paths are relative to the list; empty lines are passed over.
+//! labels; what ends like the name of a picture is no label. Paths are relative to the list; empty lines are passed over.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fs;
 use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
 
 use crate::Result;
 use crate::error::Malformed;
+use crate::import::layout::is_picture;
 use crate::source::read_file;
 
 const WANTED: &str = "a path and a label on each line, such as `cat/1.jpg 0` or `cat/1.jpg cat`";
@@ -42,7 +46,15 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Line>, Malformed> {
         if line.is_empty() {
             continue;
         }
-        let parts = line.rsplit_once('\t').or_else(|| line.rsplit_once(' '));
+        if let Some((path, _)) = line.rsplit_once(',').filter(|(path, label)| {
+            is_picture(Path::new(path.trim_matches('"'))) && !is_picture(Path::new(label))
+        }) {
+            let shown = path.escape_debug();
+            return Err(wrong(format!("has a comma behind `{shown}`, where a tab or a space is expected")));
+        }
+        // `my cat.jpg` is a path with a space, not the label `cat.jpg`.
+        let spaced = || line.rsplit_once(' ').filter(|(_, label)| !is_picture(Path::new(label)));
+        let parts = line.rsplit_once('\t').or_else(spaced);
         let (path, label) = parts.map_or((line, None), |(path, label)| (path.trim(), Some(label.trim())));
         if path.contains('\0') {
             return Err(wrong("has a zero byte in its path".into()));
@@ -55,7 +67,8 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Line>, Malformed> {
             }
             _ => {}
         }
-        if let Some(before) = seen.insert(path, number) {
+        // `./a.jpg` is `a.jpg`.
+        if let Some(before) = seen.insert(Path::new(path).components().collect::<PathBuf>(), number) {
             return Err(wrong(format!("names `{shown}`, as line {before} does")));
         }
         lines.push(Line { number, path: path.into(), label: label.map(str::to_owned) });
@@ -110,7 +123,48 @@ impl Lists {
         let root = |list: &Path| list.parent().unwrap_or(Path::new("")).to_owned();
         let roots = [root(train), root(test.unwrap_or(train))];
         let test = members(test_lines, test.unwrap_or(train))?;
-        Ok(Self { train: members(train_lines, train)?, test, roots, class_names })
+        let lists = Self { train: members(train_lines, train)?, test, roots, class_names };
+        lists.warn_of_training();
+        Ok(lists)
+    }
+
+    /// Where the training images lie, or the test images.
+    fn paths(&self, split: usize) -> impl Iterator<Item = PathBuf> {
+        let members = if split == 0 { &self.train } else { &self.test };
+        members.iter().map(move |(path, _)| self.roots[split].join(path).components().collect())
+    }
+
+    /// Warns of test images that are in training too.
+    fn warn_of_training(&self) {
+        let test: HashSet<PathBuf> = self.paths(1).collect();
+        let mut shared = self.paths(0).filter(|path| test.contains(path));
+        if let Some(first) = shared.next() {
+            let count = 1 + shared.count();
+            tracing::warn!("{count} test images are training images too, such as {}", first.display());
+        }
+    }
+
+    /// Checks that every file is there: found out while training, a missing one would end a run.
+    ///
+    /// # Errors
+    /// The first one that is not, with its list and line.
+    pub(crate) fn all_there(&self, train: &Path, test: Option<&Path>) -> Result<()> {
+        for (split, list) in [Some(train), test].into_iter().enumerate() {
+            let Some(list) = list else { continue };
+            let members = if split == 0 { &self.train } else { &self.test };
+            let root = &self.roots[split];
+            let is_missing =
+                |member: &&Member| !fs::metadata(root.join(&member.0)).is_ok_and(|meta| meta.is_file());
+            if let Some((path, _)) = members.par_iter().find_first(is_missing) {
+                let lines = parse(&read_file(list)?).unwrap_or_default();
+                let number = lines.iter().find(|line| line.path == *path).map_or(1, |line| line.number);
+                let problem =
+                    format!("line {number} names `{}`, and there is no such file", path.escape_debug());
+                let expected = format!("paths below {}, a file on each line, and no heading", root.display());
+                return Err(Malformed::new(problem, expected).within(list, REMEDY));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -134,6 +188,16 @@ fn classes(lines: &[Line]) -> Result<Vec<String>, Malformed> {
         return Err(Malformed::new(format!("it has {} different labels", names.len()), expected));
     }
     let number = |name: &&str| name.parse::<usize>().ok().filter(|number| number.to_string() == **name);
+    // As names they would be sorted as texts: 10.0 before 2.0.
+    if names.iter().all(|name| name.parse::<f64>().is_ok())
+        && let Some(odd) = names.iter().find(|name| number(name).is_none())
+    {
+        let line = lines.iter().find(|line| line.label.as_deref() == Some(odd)).map_or(1, |line| line.number);
+        return Err(Malformed::new(
+            format!("line {line} has the label `{}`", odd.escape_debug()),
+            "whole numbers that count from 0, written as 3, or names",
+        ));
+    }
     let numbers: Option<BTreeSet<usize>> = names.iter().map(number).collect();
     let Some(numbers) = numbers else { return Ok(names.into_iter().map(str::to_owned).collect()) };
     match numbers.iter().enumerate().find(|(at, number)| at != *number) {
@@ -147,8 +211,6 @@ fn classes(lines: &[Line]) -> Result<Vec<String>, Malformed> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     fn line(number: usize, path: &str, label: Option<&str>) -> Line {
@@ -165,6 +227,10 @@ mod tests {
         ];
         assert_eq!(parse(text.as_bytes()), Ok(wanted.to_vec()));
         assert_eq!(parse(b"a.jpg\nb.jpg"), Ok(vec![line(1, "a.jpg", None), line(2, "b.jpg", None)]));
+        assert_eq!(
+            parse(b"my cat.jpg\nb,c.jpg"),
+            Ok(vec![line(1, "my cat.jpg", None), line(2, "b,c.jpg", None)])
+        );
     }
 
     #[test]
@@ -174,6 +240,8 @@ mod tests {
             (b"a.jpg 0\nb.jpg", "line 2 has no label, and line 1 has a label"),
             (b"\na.jpg\nb.jpg 1", "line 3 has a label, and line 2 has no label"),
             (b"a.jpg 0\nb.jpg 1\na.jpg 1", "line 3 names `a.jpg`, as line 1 does"),
+            (b"a.jpg 0\n./a.jpg 1", "line 2 names `./a.jpg`, as line 1 does"),
+            (b"a.jpg,0\nb.jpg,1", "line 1 has a comma behind `a.jpg`, where a tab or a space is expected"),
             (b"a.jpg 0\n\xff 1", "line 2 is not UTF-8"),
             (b"a\0.jpg 0", "line 1 has a zero byte in its path"),
         ] {
@@ -217,6 +285,8 @@ mod tests {
             ("a 0\nb 2", None, "a label is 2, and no image has the label 1"),
             ("a 1\nb 2", None, "a label is 1, and no image has the label 0"),
             ("a 0\nb 0", None, "it has 1 different labels"),
+            ("a 0.0\nb 1.0", None, "line 1 has the label `0.0`"),
+            ("a 0\nb 1\nc -1", None, "line 3 has the label `-1`"),
             ("a 0\nb 1", Some("c 0\nd 2"), "test.txt: line 2 has the label `2`"),
             ("a 0\nb 1", Some("c"), "test.txt: line 1 has no label"),
             ("a\nb", Some("c 0"), "leave the test list out"),

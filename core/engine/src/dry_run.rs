@@ -7,6 +7,7 @@ use admix_torch::trail::{self, Fact};
 use admix_torch::{Kind, Tensor};
 
 use crate::method::Clock;
+use crate::recipe::Recipe;
 use crate::session::Session;
 use crate::world::is_in;
 use crate::{Error, Result};
@@ -71,6 +72,43 @@ impl Session {
                 )
             })
             .collect())
+    }
+
+    /// Whether the method keeps tensors from one step to the next, by its dry calls.
+    pub(crate) fn keeps(&self) -> bool {
+        self.frame.borrow().keeps
+    }
+
+    /// What is odd about mixers and losses of a recipe that no dry call asked for: a slip in a name leaves them without an effect.
+    pub(crate) fn uncalled(&self, recipe: &Recipe) -> Vec<String> {
+        let frame = self.frame.borrow();
+        let mut called = frame.called.clone();
+        // What a choice picks from takes part with it.
+        let units = &frame.world().mixers;
+        for unit in units.iter().filter(|unit| frame.called.contains(&format!("mixers.{}", unit.name))) {
+            called.extend(unit.picks.iter().map(|(index, _)| format!("mixers.{}", units[*index].name)));
+        }
+        let asked = |table: &str| -> Vec<String> {
+            let names = called.iter().filter_map(|name| name.strip_prefix(&format!("{table}.")));
+            names.map(|name| format!("`{name}`")).collect()
+        };
+        let mut odd = Vec::new();
+        for (table, names) in [
+            ("mixers", recipe.mixers.iter().map(|(name, _)| name).collect::<Vec<_>>()),
+            ("losses", recipe.losses.iter().map(|(name, _)| name).collect()),
+        ] {
+            for name in names.into_iter().filter(|name| !called.contains(&format!("{table}.{name}"))) {
+                let others = match asked(table) {
+                    asked if asked.is_empty() => "none".to_string(),
+                    asked => asked.join(", "),
+                };
+                odd.push(format!(
+                    "`{table}.{name}` has no effect: no dry call of {} asks for it; it asks for {others}",
+                    self.method().file()
+                ));
+            }
+        }
+        odd
     }
 
     /// Refuses heads that are evaluated and never learned: their accuracy would be that of random weights.

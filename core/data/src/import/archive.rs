@@ -179,6 +179,16 @@ pub(crate) fn parts(path: &Path, entry: &str) -> Result<Vec<String>> {
     Ok(parts.into_iter().map(str::to_owned).collect())
 }
 
+/// The text of an entry's name. Read in part, two classes could become one.
+fn utf8(path: &Path, entry: &[u8]) -> Result<String> {
+    String::from_utf8(entry.to_vec()).map_err(|_| Error::Refused {
+        path: path.into(),
+        entry: entry.escape_ascii().to_string(),
+        why: "has a name that is not UTF-8".into(),
+        remedy: "Rename it, as `convmv -f gbk -t utf8 -r --notest FOLDER` does with a folder from another system",
+    })
+}
+
 pub(crate) fn refuse_link(path: &Path, entry: &str) -> Error {
     let entry = entry.escape_debug().to_string();
     let (why, remedy) = ("is a link, which may point anywhere".into(), REMEDY);
@@ -205,7 +215,8 @@ fn folder(source: &Path, sink: &mut Sink<'_>) -> Result<(), Stop> {
         for entry in fs::read_dir(&folder).at("read", &folder)? {
             let path = entry.at("read", &folder)?.path();
             let meta = fs::symlink_metadata(&path).at("read", &path)?;
-            let name = path.strip_prefix(source).unwrap_or(&path).to_string_lossy().into_owned();
+            let below = path.strip_prefix(source).unwrap_or(&path);
+            let name = utf8(source, below.as_os_str().as_encoded_bytes())?;
             if meta.is_symlink() {
                 let (entry, why) =
                     (name.escape_debug().to_string(), "is a link, which an import does not follow".into());
@@ -314,7 +325,7 @@ fn tar(reader: impl Read, source: &Path, sink: &mut Sink<'_>) -> Result<(), Stop
             continue;
         }
         let name = long_name.take().unwrap_or_else(|| entry.path_bytes().into_owned());
-        let name = String::from_utf8_lossy(&name).into_owned();
+        let name = utf8(source, &name)?;
         let parts = parts(source, &name)?;
         match kind {
             EntryType::Directory => {

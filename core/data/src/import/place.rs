@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use super::archive::EMPTY;
 use super::decode::Planar;
 use super::decoded::Decoded;
-use super::layout::split_of;
+use super::layout::{is_picture, split_of};
 use crate::{Error, Result, Split};
 
 /// Where classes begin.
@@ -74,7 +75,17 @@ pub(super) fn decoded_only(
             Err(why) => failures.push((file.file.name(), why)),
         }
     }
-    few_failures(source, &failures, of)?;
+    // Files beside the pictures, such as annotations, are left out as they are from a streamed folder.
+    let counts = |(name, _): &&(String, String)| {
+        let path = Path::new(name);
+        path.extension().is_none_or(|_| is_picture(path))
+            && path.file_name().is_some_and(|name| name != EMPTY)
+    };
+    let counted: Vec<_> = failures.iter().filter(counts).cloned().collect();
+    match images.is_empty() {
+        true => few_failures(source, &failures, of)?,
+        false => few_failures(source, &counted, images.len() + counted.len())?,
+    }
     skipped.append(&mut failures);
     Ok(images)
 }

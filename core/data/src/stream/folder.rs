@@ -111,7 +111,9 @@ impl Folder {
         let reading = asked.reading;
         if let Some((train, test)) = &asked.lists {
             let test = test.as_ref().map(|test| path.join(test));
-            let lists = Lists::read(&path.join(train), test.as_deref())?;
+            let train = path.join(train);
+            let lists = Lists::read(&train, test.as_deref())?;
+            lists.all_there(&train, test.as_deref())?;
             return Ok(Self::listed(path, lists, asked));
         }
         let mut splits = splits(path)?;

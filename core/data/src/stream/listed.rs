@@ -37,7 +37,8 @@ struct Below {
 
 impl Listed {
     pub fn read(root: PathBuf) -> Result<Self> {
-        let (mut names, mut left_out, mut linked) = (Vec::new(), LeftOut::default(), false);
+        let (mut names, mut left_out) = (Vec::new(), LeftOut::default());
+        let mut linked = fs::symlink_metadata(&root).at("read", &root)?.is_symlink();
         for entry in fs::read_dir(&root).at("read", &root)? {
             let entry = entry.at("read", &root)?;
             if !is_folder(&entry) {

@@ -58,6 +58,9 @@ impl Picture {
     }
 }
 
+/// Pixels of a picture whose shorter side is scaled, at most: 200 MB.
+const MOST_SCALED: i64 = 1 << 26;
+
 /// A part of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Window {
@@ -148,6 +151,12 @@ impl Cropper {
     ) -> Result<&[u8], String> {
         let Self { resizer, pixels, narrow, small, scaled: large, planes } = self;
         let (pixels, whole) = (picture.pixels(pixels), scaled(picture.size, shorter));
+        if whole.0 * whole.1 > MOST_SCALED {
+            let ((h, w), (height, width)) = (picture.size, whole);
+            return Err(format!(
+                "{h}x{w} pixels become {height}x{width} where the shorter side is {shorter}: too many"
+            ));
+        }
         resize(resizer, (pixels, picture.size), Window::whole(picture.size), filter, whole, narrow, large)?;
         let window = Window::centre(whole, size);
         resize(resizer, (large, whole), window, filter, (size, size), narrow, small)?;

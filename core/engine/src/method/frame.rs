@@ -62,6 +62,10 @@ pub struct Frame {
     pub(crate) asked: Asked,
     /// Every term learned so far in this session, for the check of `weights`.
     pub(crate) learned: BTreeSet<String>,
+    /// In dry calls: the mixers and losses that the method asked for, as "mixers.mix", and whether it keeps tensors for the next
+    /// step.
+    pub(crate) called: BTreeSet<String>,
+    pub(crate) keeps: bool,
     /// In dry calls: the heads that a learned term went through, and the groups that were frozen: "net.q.head.one",
     /// "head.online".
     pub(crate) reached: BTreeSet<String>,
@@ -124,7 +128,16 @@ impl Frame {
             values: Values::default(),
             asked: Asked::default(),
             learned: BTreeSet::new(),
+            called: BTreeSet::new(),
+            keeps: false,
             reached: BTreeSet::new(),
+        }
+    }
+
+    /// Remembers in dry calls that the method asked for an entry of a table of the recipe.
+    pub(crate) fn call(&mut self, table: &str, name: &str) {
+        if self.turn.is_some() {
+            self.called.insert(format!("{table}.{name}"));
         }
     }
 

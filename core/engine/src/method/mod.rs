@@ -45,4 +45,5 @@ pub(crate) use tally::{Guesses, broken, tally};
 pub(crate) use trace::{Node, Op, Place};
 pub(crate) use traced::Traced;
 pub use verb::lines;
+pub(crate) use verb::one_part;
 pub use vocabulary::{Takes, VERBS, Verb};

@@ -159,11 +159,39 @@ impl Checkpoint {
         session.load(&self.tensors)
     }
 
+    /// Checks that the classes of these names, by number, are those that the heads tell apart. Other names at the same numbers
+    /// are told of in the log.
+    ///
+    /// # Errors
+    /// A class has another number.
+    pub fn check_classes(&self, data: &str, names: &[String]) -> Result<()> {
+        let Some(images) = &self.header.images else { return Ok(()) };
+        if let Some(differs) = images.numbered_otherwise(names) {
+            return Err(Error::Input(format!(
+                "the classes of `{data}` are not those of {}: {differs}; give it the same classes, in folders of the same names",
+                self.path.display()
+            )));
+        }
+        if let Some(differs) = images.named_otherwise(names) {
+            tracing::warn!(
+                "`{data}` names its classes in another way than {}: {differs}; they are taken for the same",
+                self.path.display()
+            );
+        }
+        Ok(())
+    }
+
     /// Checks that a recipe and a method may go on from here.
     ///
     /// # Errors
     /// The script or a part of the recipe that decides the run differs.
-    pub fn check_fits(&self, recipe: &Recipe, method: &Method, allow_changed_script: bool) -> Result<()> {
+    pub fn check_fits(
+        &self,
+        recipe: &Recipe,
+        method: &Method,
+        registry: &Registry,
+        allow_changed_script: bool,
+    ) -> Result<()> {
         let mut changed: Vec<&str> = Vec::new();
         changed.extend((method.text() != self.header.script).then(|| method.file()));
         for script in &recipe.scripts {
@@ -187,8 +215,10 @@ impl Checkpoint {
             );
         }
         if recipe.text != self.header.recipe {
+            let changed = self.changed(recipe, registry);
+            let told = if changed.is_empty() { String::new() } else { format!(": {}", changed.join(", ")) };
             tracing::warn!(
-                "{} differs from the recipe that {} was trained with; going on with the new one",
+                "{} differs from the recipe that {} was trained with{told}; going on with the new one",
                 recipe.place(),
                 self.path.display()
             );
@@ -201,20 +231,7 @@ impl Checkpoint {
         if matches!(error, Error::Checkpoint { .. }) {
             return error;
         }
-        let header = &self.header;
-        let values = |recipe: &Recipe| describe(recipe, &recipe.text).unwrap_or_default();
-        let before = Recipe::parse_with(&header.recipe, &header.recipe_file, &[], registry, &header.scripts);
-        let before: BTreeMap<String, String> = before
-            .map(|before| values(&before).into_iter().map(|(path, value, _)| (path, value)).collect())
-            .unwrap_or_default();
-        let changed: Vec<String> = values(recipe)
-            .into_iter()
-            .filter_map(|(path, now, _)| match before.get(&path) {
-                Some(then) if *then != now => Some(format!("`{path}` was {then} and is {now}")),
-                None => Some(format!("`{path}` is new")),
-                Some(_) => None,
-            })
-            .collect();
+        let changed = self.changed(recipe, registry);
         let cause = if changed.is_empty() {
             "its recipe is the same, so its data or a plugin have changed since".to_string()
         } else {
@@ -226,6 +243,24 @@ impl Checkpoint {
             recipe.place()
         );
         Error::Checkpoint { path: self.path.clone(), message }
+    }
+
+    /// The values of a recipe that are not those which the checkpoint was trained with, in words.
+    fn changed(&self, recipe: &Recipe, registry: &Registry) -> Vec<String> {
+        let header = &self.header;
+        let values = |recipe: &Recipe| describe(recipe, &recipe.text).unwrap_or_default();
+        let before = Recipe::parse_with(&header.recipe, &header.recipe_file, &[], registry, &header.scripts);
+        let before: BTreeMap<String, String> = before
+            .map(|before| values(&before).into_iter().map(|(path, value, _)| (path, value)).collect())
+            .unwrap_or_default();
+        values(recipe)
+            .into_iter()
+            .filter_map(|(path, now, _)| match before.get(&path) {
+                Some(then) if *then != now => Some(format!("`{path}` was {then} and is {now}")),
+                None => Some(format!("`{path}` is new")),
+                Some(_) => None,
+            })
+            .collect()
     }
 }
 

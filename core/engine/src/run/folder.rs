@@ -247,7 +247,8 @@ impl RunFolder {
         Some(self.root.join("checkpoints").join(BEST)).filter(|path| path.exists())
     }
 
-    /// The newest checkpoint that is whole. Damaged ones are reported and passed over.
+    /// The newest checkpoint that is whole. Damaged ones are reported and passed over. Where the best is all that was kept, it
+    /// is that.
     ///
     /// # Errors
     /// There are checkpoints, but none is whole.
@@ -270,7 +271,15 @@ impl RunFolder {
                 }
             }
         }
-        Ok(None)
+        match self.best() {
+            Some(best) => {
+                let best = Checkpoint::read(&best, device)?;
+                let message = "holds no checkpoint but the best one, which is taken";
+                warn(format!("{} {message}: step {}", self.root.display(), best.header.clock.step));
+                Ok(Some(best))
+            }
+            None => Ok(None),
+        }
     }
 
     /// The checkpoint at `path`: a file, or the newest good one (or the best) of a run folder. `warn` hears of damaged ones

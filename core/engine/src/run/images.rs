@@ -41,4 +41,25 @@ impl Images {
         let differs = sides.into_iter().find(|[own, other]| own != other);
         differs.map(|[own, other]| format!("they have {other}, expected {own}"))
     }
+
+    /// The first class that other images number in another way, in words; `None` if there is none. Names that only one of
+    /// both sides has say nothing: the files of a dataset may name its classes in another way.
+    pub fn numbered_otherwise(&self, others: &[String]) -> Option<String> {
+        let mut numbers = self.classes.iter().enumerate();
+        let (name, own, other) = numbers.find_map(|(own, name)| {
+            let other = others.iter().position(|other| other == name)?;
+            (own != other).then_some((name, own, other))
+        })?;
+        Some(format!(
+            "the class `{}` is number {other} there, and number {own} for the heads",
+            name.escape_debug()
+        ))
+    }
+
+    /// The first number that has another name among other images, in words; `None` if there is none.
+    pub fn named_otherwise(&self, others: &[String]) -> Option<String> {
+        let differs = self.classes.iter().zip(others).enumerate().find(|(_, (own, other))| own != other);
+        let (number, (own, other)) = differs?;
+        Some(format!("number {number} is `{}` there, and was `{}`", other.escape_debug(), own.escape_debug()))
+    }
 }

@@ -64,9 +64,10 @@ impl Lock {
             Err(TryLockError::WouldBlock) => return Err(in_use(root, Owner::of(root).as_ref())),
             Err(TryLockError::Error(_)) => false,
         };
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(failed)?;
-        match Owner::read(&text) {
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(|source| Error::file("read", path.clone(), source))?;
+        // A damaged file names no owner: the system's lock is granted.
+        match Owner::read(&String::from_utf8_lossy(&bytes)) {
             Some(owner) if owner.has_ended(granted, &Owner::this().host, is_local(&file)) => {
                 warn(format!("{} was in use by {owner}, which has ended: taking it over", root.display()));
             }

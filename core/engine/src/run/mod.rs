@@ -31,7 +31,7 @@ use admix_torch::Device;
 use admix_torch::trail::{self, Fact};
 
 use crate::loggers::{Event, JsonLines, LoggerConfig, Loggers, Opening};
-use crate::method::{Clock, Method};
+use crate::method::{Clock, Method, one_part};
 use crate::precision::Precision;
 use crate::recipe::{Override, Recipe, RecipeText, settings};
 use crate::session::Session;
@@ -121,6 +121,8 @@ pub struct Prepared {
     pub dataset: Dataset,
     /// What is odd but not wrong.
     pub warnings: Vec<String>,
+    /// Whether the method keeps tensors from one step to the next.
+    keeps: bool,
 }
 
 impl Prepared {
@@ -136,8 +138,11 @@ impl Prepared {
     /// Makes steps of the parts of so many processes.
     ///
     /// # Errors
-    /// A step has more images than there are, or more keys than a queue holds.
+    /// A step has more images than there are, or more keys than a queue holds; the method keeps tensors for the next step.
     pub fn share(&mut self, processes: usize) -> Result<()> {
+        if self.keeps {
+            one_part("keep", self.recipe.accumulate as usize, processes)?;
+        }
         self.session.set_clock(clock_of(&self.recipe, self.dataset.info(), processes)?);
         self.recipe.check_queues(processes)
     }
@@ -333,11 +338,16 @@ fn prepare_on(
         Some((mixer, why)) => recipe.plugin_error(&format!("mixers.{mixer}"), why),
         None => error,
     })?);
+    warnings.extend(toy.uncalled(&recipe));
+    let keeps = toy.keeps();
+    if keeps {
+        one_part("keep", recipe.accumulate as usize, 1)?;
+    }
     drop(toy);
     trail::tell(Fact::Step, format_args!(""));
     let mut session = session_of(&recipe, method, registry, dataset.info(), device)?;
     session.set_precision(precision);
-    Ok(Prepared { recipe, session, dataset, warnings })
+    Ok(Prepared { recipe, session, dataset, warnings, keeps })
 }
 
 impl Run {
@@ -422,7 +432,13 @@ impl Run {
                 };
                 match found {
                     Some(checkpoint) => {
-                        checkpoint.check_fits(&recipe, session.method(), options.allow_changed_script)?;
+                        checkpoint.check_fits(
+                            &recipe,
+                            session.method(),
+                            registry,
+                            options.allow_changed_script,
+                        )?;
+                        checkpoint.check_classes(&dataset.info().name, &dataset.info().class_names)?;
                         checkpoint
                             .load_into(&mut session)
                             .map_err(|error| checkpoint.misfit(error, &recipe, registry))?;

@@ -24,6 +24,7 @@ pub const ENTRY: Entry = Entry {
         engine.register_fn("kept", |call: Call<'_>, t: &mut Step, name: &str, like: TensorHandle| {
             tensor(&call, &t.0, |frame, at| {
                 refuse_parts(frame, "kept")?;
+                frame.keeps = true;
                 let shape = frame.node(like.id).shape;
                 let kept = Kept { name: name.into(), like: like.id };
                 frame.push(Node::of(kept, at).shaped(shape))
@@ -32,13 +33,16 @@ pub const ENTRY: Entry = Entry {
     },
 };
 
-/// What one part of a step keeps, another has not seen.
 fn refuse_parts(frame: &Frame, verb: &str) -> Result<()> {
-    let processes = frame.world().place().1;
-    if frame.values.accumulate > 1 || processes > 1 {
+    one_part(verb, frame.values.accumulate, frame.world().place().1)
+}
+
+/// Refuses steps of several parts: what one of them keeps, another has not seen.
+pub(crate) fn one_part(verb: &str, accumulate: usize, processes: usize) -> Result<()> {
+    if accumulate > 1 || processes > 1 {
         return Err(Error::Input(format!(
             "`{verb}` works where a step has one part: with `accumulate: 1` and one process. This step has {} x {processes}",
-            frame.values.accumulate.max(1)
+            accumulate.max(1)
         )));
     }
     Ok(())
@@ -46,6 +50,7 @@ fn refuse_parts(frame: &Frame, verb: &str) -> Result<()> {
 
 fn keep(frame: &mut Frame, name: &str, value: Id, at: Place) -> Result<()> {
     refuse_parts(frame, "keep")?;
+    frame.keeps = true;
     if let Some(first) = frame.asked.kept.insert(name.to_string(), at.0) {
         return Err(Error::Input(format!(
             "`{name}` is kept in line {first} already, and again in line {}; give one of them another name",

@@ -71,6 +71,7 @@ fn loss(frame: &mut Frame, name: &str, arguments: Vec<Id>, at: Place) -> Result<
         }
         index
     };
+    frame.call("losses", name);
     let parents = frame.with_graph(arguments.iter().copied());
     frame.push(Node::of(Loss { loss, arguments }, at).after(parents))
 }

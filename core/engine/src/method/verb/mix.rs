@@ -133,6 +133,7 @@ fn mix(
         let owner = mix.trains(world);
         (mix, owner)
     };
+    frame.call("mixers", mixer);
     let plan = plan(frame, &mix, at)?;
     let trained = owner.is_some_and(|owner| frame.moves(&owner));
     let shape = mix.input("images").and_then(|id| frame.node(id).shape);

@@ -31,6 +31,7 @@ mod target;
 mod tensor;
 mod weight;
 
+pub(crate) use keep::one_part;
 use rhai::Engine;
 
 use crate::method::entry::{Entry, Line};
