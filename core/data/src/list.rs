@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rayon::prelude::*;
 
@@ -68,12 +68,17 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Line>, Malformed> {
             _ => {}
         }
         // `./a.jpg` is `a.jpg`.
-        if let Some(before) = seen.insert(Path::new(path).components().collect::<PathBuf>(), number) {
+        if let Some(before) = seen.insert(plain(Path::new(path)), number) {
             return Err(wrong(format!("names `{shown}`, as line {before} does")));
         }
         lines.push(Line { number, path: path.into(), label: label.map(str::to_owned) });
     }
     if lines.is_empty() { Err(Malformed::new("it names no file", WANTED)) } else { Ok(lines) }
+}
+
+/// A path without `.`, under which a file may be named twice.
+fn plain(path: &Path) -> PathBuf {
+    path.components().filter(|part| *part != Component::CurDir).collect()
 }
 
 /// A file of a split and its class; `None` where nothing has a label.
@@ -131,7 +136,7 @@ impl Lists {
     /// Where the training images lie, or the test images.
     fn paths(&self, split: usize) -> impl Iterator<Item = PathBuf> {
         let members = if split == 0 { &self.train } else { &self.test };
-        members.iter().map(move |(path, _)| self.roots[split].join(path).components().collect())
+        members.iter().map(move |(path, _)| plain(&self.roots[split].join(path)))
     }
 
     /// Warns of test images that are in training too.
