@@ -8,6 +8,7 @@ mod error;
 #[allow(dead_code, reason = "the target uses a part of it")]
 mod import {
     pub mod channels;
+    pub mod suffix;
 }
 #[path = "../../core/data/src/info.rs"]
 #[allow(dead_code, reason = "the target uses a part of it")]

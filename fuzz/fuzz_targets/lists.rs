@@ -20,6 +20,7 @@ mod import {
     pub mod layout;
     mod limits;
     mod place;
+    pub mod suffix;
     mod unlabelled;
 
     pub fn arranged(

@@ -15,6 +15,7 @@
 //! | `fetch/` | downloads from where a set is published |
 //! | `import/` | images of a folder or an archive become a packed file |
 //! | `list.rs` | a list file: paths with labels |
+//! | `named.rs` | the files that lists name: whether they are there |
 //! | `packed.rs` | the packed file |
 //! | `source.rs` | a whole set in host memory |
 //! | `info.rs` | what is known of a set that was read, and the names of splits |
@@ -46,6 +47,7 @@ mod laws;
 mod list;
 mod loader;
 mod lookup;
+mod named;
 mod open;
 mod packed;
 mod resident;

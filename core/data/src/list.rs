@@ -4,15 +4,12 @@
 //! names, or whole numbers from 0 if all of them are. A list in which no line has a label is one of images without
 //! labels; what ends like the name of a picture is no label. Paths are relative to the list; empty lines are passed over.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::fs;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Component, Path, PathBuf};
-
-use rayon::prelude::*;
 
 use crate::Result;
 use crate::error::Malformed;
-use crate::import::layout::is_picture;
+use crate::import::suffix::is_picture;
 use crate::source::read_file;
 
 const WANTED: &str = "a path and a label on each line, such as `cat/1.jpg 0` or `cat/1.jpg cat`";
@@ -77,7 +74,7 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Line>, Malformed> {
 }
 
 /// A path without `.`, under which a file may be named twice.
-fn plain(path: &Path) -> PathBuf {
+pub(crate) fn plain(path: &Path) -> PathBuf {
     path.components().filter(|part| *part != Component::CurDir).collect()
 }
 
@@ -128,48 +125,7 @@ impl Lists {
         let root = |list: &Path| list.parent().unwrap_or(Path::new("")).to_owned();
         let roots = [root(train), root(test.unwrap_or(train))];
         let test = members(test_lines, test.unwrap_or(train))?;
-        let lists = Self { train: members(train_lines, train)?, test, roots, class_names };
-        lists.warn_of_training();
-        Ok(lists)
-    }
-
-    /// Where the training images lie, or the test images.
-    fn paths(&self, split: usize) -> impl Iterator<Item = PathBuf> {
-        let members = if split == 0 { &self.train } else { &self.test };
-        members.iter().map(move |(path, _)| plain(&self.roots[split].join(path)))
-    }
-
-    /// Warns of test images that are in training too.
-    fn warn_of_training(&self) {
-        let test: HashSet<PathBuf> = self.paths(1).collect();
-        let mut shared = self.paths(0).filter(|path| test.contains(path));
-        if let Some(first) = shared.next() {
-            let count = 1 + shared.count();
-            tracing::warn!("{count} test images are training images too, such as {}", first.display());
-        }
-    }
-
-    /// Checks that every file is there: found out while training, a missing one would end a run.
-    ///
-    /// # Errors
-    /// The first one that is not, with its list and line.
-    pub(crate) fn all_there(&self, train: &Path, test: Option<&Path>) -> Result<()> {
-        for (split, list) in [Some(train), test].into_iter().enumerate() {
-            let Some(list) = list else { continue };
-            let members = if split == 0 { &self.train } else { &self.test };
-            let root = &self.roots[split];
-            let is_missing =
-                |member: &&Member| !fs::metadata(root.join(&member.0)).is_ok_and(|meta| meta.is_file());
-            if let Some((path, _)) = members.par_iter().find_first(is_missing) {
-                let lines = parse(&read_file(list)?).unwrap_or_default();
-                let number = lines.iter().find(|line| line.path == *path).map_or(1, |line| line.number);
-                let problem =
-                    format!("line {number} names `{}`, and there is no such file", path.escape_debug());
-                let expected = format!("paths below {}, a file on each line, and no heading", root.display());
-                return Err(Malformed::new(problem, expected).within(list, REMEDY));
-            }
-        }
-        Ok(())
+        Ok(Self { train: members(train_lines, train)?, test, roots, class_names })
     }
 }
 
@@ -216,6 +172,8 @@ fn classes(lines: &[Line]) -> Result<Vec<String>, Malformed> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn line(number: usize, path: &str, label: Option<&str>) -> Line {

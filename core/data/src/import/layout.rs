@@ -107,15 +107,6 @@ pub struct Arranged {
     pub skipped: Vec<(String, String)>,
 }
 
-/// Names of files that are looked at; what they are, their content says.
-const SUFFIXES: [&str; 10] = ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "tif", "tiff", "gif"];
-
-/// Whether a file's name is that of a picture.
-pub(crate) fn is_picture(path: &Path) -> bool {
-    let suffix = path.extension().and_then(|suffix| suffix.to_str()).unwrap_or_default();
-    SUFFIXES.iter().any(|known| suffix.eq_ignore_ascii_case(known))
-}
-
 /// Whether a folder is named for the test split, which comes before one for validation.
 pub(crate) fn is_test(name: &str) -> bool {
     ["test", "testing"].iter().any(|known| name.eq_ignore_ascii_case(known))

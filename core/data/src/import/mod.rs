@@ -20,6 +20,7 @@ mod limits;
 mod listed;
 mod pack;
 mod place;
+pub(crate) mod suffix;
 mod unlabelled;
 
 pub use channels::Channels;

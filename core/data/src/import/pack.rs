@@ -17,6 +17,7 @@ use crate::error::{check_name, setting};
 use crate::info::{Normalisation, photographs};
 use crate::list::Lists;
 use crate::lookup::Datasets;
+use crate::named::warn_of_training;
 use crate::{Error, Info, Result, TrainSplit, packed};
 
 /// How to import.
@@ -165,7 +166,9 @@ fn lists(source: &Path, train: &Path, test: Option<&Path>, options: &ImportOptio
         let wanted = "None: lists are for a folder; unpack the archive";
         return Err(setting("--train-list", train.display(), wanted));
     }
-    Lists::read(&source.join(train), test.map(|test| source.join(test)).as_deref())
+    let lists = Lists::read(&source.join(train), test.map(|test| source.join(test)).as_deref())?;
+    warn_of_training(&lists);
+    Ok(lists)
 }
 
 /// Reads on one thread, decodes on the others.

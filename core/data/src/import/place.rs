@@ -6,7 +6,8 @@ use std::path::Path;
 use super::archive::EMPTY;
 use super::decode::Planar;
 use super::decoded::Decoded;
-use super::layout::{is_picture, split_of};
+use super::layout::split_of;
+use super::suffix::is_picture;
 use crate::{Error, Result, Split};
 
 /// Where classes begin.

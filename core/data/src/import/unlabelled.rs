@@ -5,8 +5,9 @@ use std::path::Path;
 
 use super::archive::EMPTY;
 use super::decoded::Decoded;
-use super::layout::{Arranged, is_picture, split_of};
+use super::layout::{Arranged, split_of};
 use super::place::{Folders, Placed, decoded_only, layout_error};
+use super::suffix::is_picture;
 use crate::error::setting;
 use crate::packed::NO_LABEL;
 use crate::{Result, Split};

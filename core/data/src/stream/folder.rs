@@ -16,9 +16,11 @@ use super::files::{Files, Reading};
 use super::left_out::Real;
 use super::listed::{Listed, hidden, is_folder, refused};
 use crate::error::{At, check_name, setting};
-use crate::import::layout::{is_picture, is_test, split_of};
+use crate::import::layout::{is_test, split_of};
+use crate::import::suffix::is_picture;
 use crate::info::photographs;
 use crate::list::{Lists, Member};
+use crate::named;
 use crate::source::{ImageFiles, Part, Source};
 use crate::{Info, Result, Split, TrainSplit};
 
@@ -113,7 +115,8 @@ impl Folder {
             let test = test.as_ref().map(|test| path.join(test));
             let train = path.join(train);
             let lists = Lists::read(&train, test.as_deref())?;
-            lists.all_there(&train, test.as_deref())?;
+            named::all_there(&lists, &train, test.as_deref())?;
+            named::warn_of_training(&lists);
             return Ok(Self::listed(path, lists, asked));
         }
         let mut splits = splits(path)?;

@@ -10,7 +10,7 @@ use super::files::{Files, Reading};
 use super::left_out::{LeftOut, Real};
 use crate::error::At;
 use crate::import::decode;
-use crate::import::layout::is_picture;
+use crate::import::suffix::is_picture;
 use crate::{Error, Result};
 
 /// Folders below a class folder that are entered; links could lead round in a circle.

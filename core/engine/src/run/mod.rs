@@ -141,7 +141,7 @@ impl Prepared {
     /// A step has more images than there are, or more keys than a queue holds; the method keeps tensors for the next step.
     pub fn share(&mut self, processes: usize) -> Result<()> {
         if self.keeps {
-            one_part("keep", self.recipe.accumulate as usize, processes)?;
+            one_part("keep", self.recipe.accumulate, processes)?;
         }
         self.session.set_clock(clock_of(&self.recipe, self.dataset.info(), processes)?);
         self.recipe.check_queues(processes)
@@ -341,7 +341,7 @@ fn prepare_on(
     warnings.extend(toy.uncalled(&recipe));
     let keeps = toy.keeps();
     if keeps {
-        one_part("keep", recipe.accumulate as usize, 1)?;
+        one_part("keep", recipe.accumulate, 1)?;
     }
     drop(toy);
     trail::tell(Fact::Step, format_args!(""));
