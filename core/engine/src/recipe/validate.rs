@@ -14,6 +14,9 @@ use crate::loggers::Logger;
 use crate::param::Param;
 use crate::{Result, float32};
 
+/// Of a queue: 2 GiB of keys of 128 numbers.
+const MOST_KEYS: i64 = 1 << 22;
+
 impl Recipe {
     pub(super) fn validate(&self) -> Result<()> {
         self.validate_steps()?;
@@ -99,6 +102,10 @@ impl Recipe {
                 let wanted = format!(
                     "a multiple of the batch, {batch}, that holds the keys of a step{of}, such as {many}"
                 );
+                return self.refuse(&format!("queues.{name}.length"), &queue.length, &wanted);
+            }
+            if queue.length > MOST_KEYS {
+                let wanted = format!("at most {MOST_KEYS} keys");
                 return self.refuse(&format!("queues.{name}.length"), &queue.length, &wanted);
             }
             if let Some(width) = queue.width.filter(|width| *width < 1) {
