@@ -4,11 +4,12 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use admix_api::{Loss, Mixer};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
 use crate::failure::bad_input;
-use crate::output;
+use crate::{libraries, output};
 
 /// Flags of `admix plugin new`.
 #[derive(Args)]
@@ -114,6 +115,14 @@ fn pieces(language: Language, kind: Kind) -> Vec<Piece> {
     all
 }
 
+/// Names that are words of Rust, or crates that come with it.
+const NO_CRATES: [&str; 41] = [
+    "abstract", "alloc", "as", "async", "await", "become", "box", "break", "const", "continue", "core",
+    "crate", "do", "dyn", "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in",
+    "let", "loop", "macro", "match", "mod", "move", "mut", "pub", "ref", "return", "static", "std", "struct",
+    "test", "trait", "type",
+];
+
 /// Writes the project.
 pub fn new(args: &NewArgs) -> Result<()> {
     let name = &args.name;
@@ -125,6 +134,18 @@ pub fn new(args: &NewArgs) -> Result<()> {
     if !good {
         return Err(bad_input(format!(
             "the name is `{name}`, expected lower-case words joined by underscores, such as soft_grid"
+        )));
+    }
+    if args.lang == Language::Rust && NO_CRATES.contains(&name.as_str()) {
+        return Err(bad_input(format!(
+            "the name is `{name}`, a word of Rust, which names no crate: choose another"
+        )));
+    }
+    let registry = libraries::registry()?;
+    let mut taken = registry.names::<dyn Mixer>().into_iter().chain(registry.names::<dyn Loss>());
+    if taken.any(|other| other == name) {
+        return Err(bad_input(format!(
+            "a plugin is named `{name}` already, see `admix plugins {name}`: choose another name"
         )));
     }
     let folder = args.out.clone().unwrap_or_else(|| PathBuf::from(name));

@@ -217,3 +217,22 @@ fn a_nearest_pixel_is_taken_at_the_size_of_another_image_and_lerp_takes_a_number
     let refused = session.step(batch(1, 8)).expect_err("labels are no images").to_string();
     assert!(refused.contains("`nearest_like` takes images [N, C, H, W], got the shape [8]"), "{refused}");
 }
+
+#[test]
+fn operands_that_do_not_go_together_are_named_with_their_shapes() {
+    for (word, parts) in [
+        ("matmul(t.images, t.labels)", &["`matmul` does not go with", "of Float and [8] of Int64"][..]),
+        ("reshape(t.images, [7])", &["`reshape` does not go with", "with the numbers [7]"]),
+        ("gather(t.images, t.labels, 0)", &["`gather` does not go with", "[8] of Int64"]),
+        (
+            "select(t.images, t.labels + 100.0)",
+            &["`select` does not go with", "[8] of Float", "`whole(...)`"],
+        ),
+        ("cat([t.images, one_hot(t.labels, 5)], 0)", &["`cat` does not go with", "[8, 5]"]),
+    ] {
+        let script = method(&format!("t.log(\"x\", {word});"));
+        let mut session = session(PLAIN, &script, 4).expect("a session");
+        let refused = session.step(batch(1, 8)).expect_err(word).to_string();
+        assert!(parts.iter().all(|part| refused.contains(part)), "{word}: {refused}");
+    }
+}

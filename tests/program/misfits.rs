@@ -98,11 +98,13 @@ fn a_run_of_which_only_the_best_checkpoint_is_left_goes_on_from_it_with_the_same
 }
 
 #[test]
-fn mixers_and_losses_that_a_method_never_asks_for_are_told() {
+fn mixers_losses_and_queues_that_a_method_never_asks_for_are_told() {
     let place = Place::new();
     place.write("r.ron", TINY);
     let check = |change: &str| place.compute(&["check", "r.ron", "--set", change]).good().stderr;
     assert_eq!(check("batch=8"), "");
+    let said = check("queues={\"keys\": (length: 8)}");
+    assert!(said.contains("`queues.keys` has no effect"), "{said}");
     let said = check("losses.cross_entropi=CrossEntropy(smoothing: 0.1)");
     assert!(
         said.contains("`losses.cross_entropi` has no effect: no dry call of amix.rhai asks for it"),

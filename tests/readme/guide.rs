@@ -102,6 +102,8 @@ fn what_cannot_be_written_is_refused() {
         ("Soft-Grid --lang rhai", ["`Soft-Grid`", "lower-case words"]),
         ("soft__grid --lang rhai", ["`soft__grid`", "lower-case words"]),
         ("mine --lang rust --sdk /nowhere", ["/nowhere/core/api/Cargo.toml", "--sdk"]),
+        ("mixup --lang cpp", ["`mixup` already", "choose another name"]),
+        ("fn --lang rust", ["`fn`", "a word of Rust"]),
         ("mine --lang java", ["java", "rust, cpp, rhai"]),
     ] {
         let said = shell.run(&format!("admix plugin new {arguments}")).expect_err("refused");

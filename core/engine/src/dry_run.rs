@@ -79,7 +79,7 @@ impl Session {
         self.frame.borrow().keeps
     }
 
-    /// What is odd about mixers and losses of a recipe that no dry call asked for: a slip in a name leaves them without an effect.
+    /// What is odd about mixers, losses, queues and clusterers of a recipe that no dry call asked for: a slip in a name leaves them without an effect.
     pub(crate) fn uncalled(&self, recipe: &Recipe) -> Vec<String> {
         let frame = self.frame.borrow();
         let mut called = frame.called.clone();
@@ -96,6 +96,8 @@ impl Session {
         for (table, names) in [
             ("mixers", recipe.mixers.iter().map(|(name, _)| name).collect::<Vec<_>>()),
             ("losses", recipe.losses.iter().map(|(name, _)| name).collect()),
+            ("queues", recipe.queues.keys().collect()),
+            ("clusterers", recipe.clusterers.keys().collect()),
         ] {
             for name in names.into_iter().filter(|name| !called.contains(&format!("{table}.{name}"))) {
                 let others = match asked(table) {

@@ -62,7 +62,7 @@ pub struct Frame {
     pub(crate) asked: Asked,
     /// Every term learned so far in this session, for the check of `weights`.
     pub(crate) learned: BTreeSet<String>,
-    /// In dry calls: the mixers and losses that the method asked for, as "mixers.mix", and whether it keeps tensors for the next
+    /// In dry calls: the mixers, losses, queues and clusterers that the method asked for, as "mixers.mix", and whether it keeps tensors for the next
     /// step.
     pub(crate) called: BTreeSet<String>,
     pub(crate) keeps: bool,

@@ -207,22 +207,41 @@ fn extent(verb: &str, image: &Tensor, from_last: usize) -> Result<i64> {
 /// # Errors
 /// Shapes that do not fit.
 pub fn apply(verb: &str, operands: &[&Tensor], sizes: &[i64]) -> Result<Tensor> {
-    let done = executed(verb, operands, sizes);
-    let (Err(Error::Torch(_)), Some(sign), [first, second, ..]) = (&done, sign(verb), operands) else {
-        return done;
-    };
-    let (first, second) = (first.size(), second.size());
-    let agree = first
-        .iter()
-        .rev()
-        .zip(second.iter().rev())
-        .all(|(one, other)| one == other || *one == 1 || *other == 1);
-    if agree {
-        return done;
+    match executed(verb, operands, sizes) {
+        // What a device or the memory says has nothing to do with the operands.
+        Err(Error::Torch(admix_torch::Error::Torch { message }))
+            if !message.contains("CUDA") && !message.contains("not enough memory") =>
+        {
+            Err(Error::Input(unfit(verb, operands, sizes, &message)))
+        }
+        done => done,
     }
-    Err(Error::Input(format!(
-        "`{sign}` takes shapes whose sizes are equal or 1 axis by axis, from the last one on: got {first:?} and {second:?}"
-    )))
+}
+
+/// Why an operation cannot be done with these operands, in words of the script.
+fn unfit(verb: &str, operands: &[&Tensor], sizes: &[i64], message: &str) -> String {
+    let agree = |first: &[i64], second: &[i64]| {
+        first
+            .iter()
+            .rev()
+            .zip(second.iter().rev())
+            .all(|(one, other)| one == other || *one == 1 || *other == 1)
+    };
+    if let (Some(sign), [first, second, ..]) = (sign(verb), operands)
+        && !agree(&first.size(), &second.size())
+    {
+        let (first, second) = (first.size(), second.size());
+        return format!(
+            "`{sign}` takes shapes whose sizes are equal or 1 axis by axis, from the last one on: got {first:?} and {second:?}"
+        );
+    }
+    let given: Vec<String> =
+        operands.iter().map(|one| format!("{:?} of {:?}", one.size(), one.kind())).collect();
+    let sizes = if sizes.is_empty() { String::new() } else { format!(" with the numbers {sizes:?}") };
+    let wants_whole =
+        ["select", "gather"].contains(&verb) && operands.last().is_some_and(|last| last.is_floating_point());
+    let remedy = if wants_whole { "; `whole(...)` makes whole numbers of its index" } else { "" };
+    format!("`{verb}` does not go with {}{sizes}: {message}{remedy}", given.join(" and "))
 }
 
 /// How scripts write an operation of two tensors that broadcast.

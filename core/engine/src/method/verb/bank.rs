@@ -23,6 +23,7 @@ pub const ENTRY: Entry = Entry {
         }
         engine.register_fn("bank", |call: Call<'_>, t: &mut Step, name: &str| {
             let bank = placed(&call, index(&t.0.borrow(), name))?;
+            t.0.borrow_mut().call("clusterers", name);
             Outcome::Ok(BankHandle { frame: t.0.clone(), bank })
         });
         engine.register_fn("labels", |call: Call<'_>, b: &mut BankHandle, index: TensorHandle| {

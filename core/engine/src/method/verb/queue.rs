@@ -22,12 +22,14 @@ pub const ENTRY: Entry = Entry {
         engine.register_fn("queue", |call: Call<'_>, t: &mut Step, name: &str| {
             tensor(&call, &t.0, |frame, at| {
                 let queue = index(frame, name)?;
+                frame.call("queues", name);
                 frame.push(Node::of(Queue { queue }, at))
             })
         });
         engine.register_fn("enqueue", |call: Call<'_>, t: &mut Step, name: &str, keys: TensorHandle| {
             record(&call, &t.0, |frame, at| {
                 let queue = index(frame, name)?;
+                frame.call("queues", name);
                 frame.push(Node::of(Enqueue { queue, keys: keys.id }, at)).map(drop)
             })
         });

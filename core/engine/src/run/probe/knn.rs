@@ -61,7 +61,13 @@ impl Probe for Knn {
             let found = votes(&queries, &given, &labels, features.classes(), self)?;
             tally.add(&found.f_log()?, &test_labels.f_narrow(0, start, count)?)?;
         }
-        Ok(Measured { accuracy: tally.read("k-NN")?, best_top1: None, decided: Map::new() })
+        // There are no more neighbours than training images.
+        let mut decided = Map::new();
+        let most = given.size()[0];
+        if self.k as i64 > most {
+            decided.insert("k".into(), json!(most));
+        }
+        Ok(Measured { accuracy: tally.read("k-NN")?, best_top1: None, decided })
     }
 
     fn resolved(&self) -> Json {
