@@ -1,5 +1,7 @@
 //! The images that a network was trained on.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::run::Fit;
@@ -45,9 +47,10 @@ impl Images {
     /// The first class that other images number in another way, in words; `None` if there is none. Names that only one of
     /// both sides has say nothing: the files of a dataset may name its classes in another way.
     pub fn numbered_otherwise(&self, others: &[String]) -> Option<String> {
+        let there: HashMap<&String, usize> = others.iter().enumerate().map(|(at, name)| (name, at)).collect();
         let mut numbers = self.classes.iter().enumerate();
         let (name, own, other) = numbers.find_map(|(own, name)| {
-            let other = others.iter().position(|other| other == name)?;
+            let other = *there.get(name)?;
             (own != other).then_some((name, own, other))
         })?;
         Some(format!(
