@@ -248,7 +248,11 @@ fn verify(args: &NamedArgs, registry: &Registry) -> Result<()> {
         (Some(path), Some(checksum)) => format!("; {} has the checksum {checksum}", path.display()),
         _ => String::new(),
     };
-    output::print(&format!("{} is sound: {} read{sum}", args.name, output::bytes(verified.bytes)))
+    let unlike = match &verified.unlike_published {
+        Some(how) => format!("; it is not the published set of this name: {how}"),
+        None => String::new(),
+    };
+    output::print(&format!("{} is sound: {} read{sum}{unlike}", args.name, output::bytes(verified.bytes)))
 }
 
 /// Prints the facts of a dataset.

@@ -25,6 +25,7 @@ use crate::signals;
 
 /// Flags of `admix run`.
 #[derive(Args)]
+#[command(allow_negative_numbers = true)]
 pub struct RunArgs {
     #[command(flatten)]
     recipe: RecipeArgs,

@@ -325,6 +325,14 @@ fn mistakes_in_mixers_are_told_with_their_place_and_the_remedy() {
             plan("#{ structure: -1 }"),
             &["the value `structure` of the plan must be a whole number from 0, got -1"],
         ),
+        (
+            format!("fn params() {{ #{{ n: 2.5 }} }} {}", plan("d.count(\"n\", 1); #{}")),
+            &["params.n is 2.5, expected a whole number from 1"],
+        ),
+        (
+            format!("fn params() {{ #{{ n: 0 }} }} {}", mix("m.count(\"n\", 1)")),
+            &["m.rhai:2:5: ", "params.n is 0, expected a whole number from 1"],
+        ),
         (plan("d.below(0); #{}"), &["m.rhai:2:5: `below` takes a whole number from 1"]),
         (plan("d.beta(0.0, 1.0); #{}"), &["m.rhai:2:5: ", "two positive, finite numbers"]),
         (

@@ -51,7 +51,11 @@ fn values_of_the_wrong_type_are_told_with_what_was_expected() {
     table(&[
         ("epochs: 2", "epochs: \"two\"", &["r.ron:2:13: `epochs` is \"two\"", "expected a whole number"]),
         ("batch: 8", "batch: 8.5", &["r.ron:3:12: `batch` is 8.5", "expected a whole number"]),
-        ("batch: 8", "batch: -1", &["r.ron:3:12: `batch` is -1", "expected a whole number from 0"]),
+        (
+            "batch: 8",
+            "batch: -1",
+            &["r.ron:3:12: `batch` is -1", "expected a whole number that is not negative"],
+        ),
         ("[\"one\", \"mix\"]", "\"one\"", &["r.ron:6:12: `heads` is \"one\"", "expected a list in brackets"]),
         (
             "alpha: 2.0",
@@ -64,7 +68,11 @@ fn values_of_the_wrong_type_are_told_with_what_was_expected() {
             "until: 0.5",
             &["r.ron:9:34: `mixers.amix.until` is 0.5", "expected a name: End, Epochs, Share"],
         ),
-        ("alpha: 2.0", "until: Epochs(-1)", &["`mixers.amix.until`", "expected a whole number from 0"]),
+        (
+            "alpha: 2.0",
+            "until: Epochs(-1)",
+            &["`mixers.amix.until`", "expected a whole number that is not negative"],
+        ),
         ("\"toy\"", "toy", &["r.ron:4:18: `data.name` is toy", "expected a text in quotes: \"toy\""]),
         (
             "optimizer:",
@@ -72,6 +80,38 @@ fn values_of_the_wrong_type_are_told_with_what_was_expected() {
             &["`params.min_lr` is \"x\"", "expected a number"],
         ),
     ]);
+}
+
+#[test]
+fn what_is_no_recipe_is_told_in_the_words_of_recipes() {
+    table(&[
+        ("epochs: 2", "epochs: 1e3", &["r.ron:2:13: `epochs` is 1e3", "written with digits alone"]),
+        ("method: \"amix\"", "method: 'amix'", &["r.ron:8:13: `method` is 'amix'", "in double quotes"]),
+        ("method: \"amix\"", "method: \"a\\qmix\"", &["r.ron:8:", "write \\\\ for one backslash"]),
+        ("{\"amix\": AMix(", "{amix: AMix(", &["r.ron:9:13: `mixers`", "names in quotes: {\"name\": value}"]),
+        (
+            "optimizer:",
+            "params: {\"min_lr\": [1]}, optimizer:",
+            &["`params.min_lr` is [1]", "a number, true or false"],
+        ),
+        ("Sgd(lr: 0.1", "\"sgd\", (lr: 0.1", &["`optimizer` is \"sgd\"", "adamw"]),
+        ("batch: 8,", "batch: 8,,", &["r.ron:3:14: ", "the name of a field"]),
+        (
+            "batch: 8,",
+            "batch: 8, lr: 0.1,",
+            &["unknown field `lr`", "Did you mean `optimizer: Sgd(lr: 0.1)`?"],
+        ),
+    ]);
+    for (text, told) in [
+        ("epochs: 1", "r.ron:1:1: a recipe is fields in parentheses"),
+        ("{\"epochs\": 1}", "r.ron:1:1: a recipe is fields in parentheses"),
+        ("# mine\n(epochs: 1)", "r.ron:1:1: a comment begins with //"),
+        ("(epochs: 1, weights: {\"a\": 1.0)", "or a bracket before it is still open"),
+    ] {
+        let place = Place::new();
+        place.write("r.ron", text);
+        place.compute(&["check", "r.ron"]).refused(2, &[told]);
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::io::Read;
 use std::process::{Child, ChildStdout, Command};
 use std::time::SystemTime;
 
+use super::resume::same_state;
 use super::{Outcome, Place, TINY, files_below, finish};
 
 /// A run that goes on until it is ended.
@@ -270,6 +271,48 @@ fn scripts_whose_names_differ_in_a_sign_alone_have_files_of_their_own() {
         let text = fs::read_to_string(place.path(format!("run/mixers/{file}.rhai"))).expect(file);
         assert!(text.starts_with(&format!("// {script}")), "{text}");
     }
+}
+
+#[test]
+fn the_recipe_of_a_run_folder_trains_what_the_run_trained_wherever_its_scripts_were() {
+    let place = Place::new();
+    let mixers = "mixers: {\"own\": Script(\"blend.rhai\"), \"other\": Script(file: \"sub/blend.rhai\"), ";
+    place.write("tiny.ron", TINY.replace("mixers: {", mixers));
+    place.write("blend.rhai", "fn mix(m) { #{ images: m.images } }");
+    fs::create_dir(place.path("sub")).expect("a folder");
+    place.write("sub/blend.rhai", "// another\nfn mix(m) { #{ images: m.partners } }");
+    let amix = fs::read_to_string(super::repository().join("scripts/amix.rhai")).expect("a script");
+    place.write("mine.rhai", format!("// mine\n{amix}"));
+    let run = ["run", "tiny.ron", "--out", "run", "--script", "mine.rhai"];
+    place.compute(&[&run[..], &["--max-steps", "2"]].concat()).good();
+    let all = ["blend.rhai", "sub/blend.rhai", "mine.rhai", "tiny.ron"];
+    all.iter().for_each(|file| fs::remove_file(place.path(file)).expect("removed"));
+    // A file of the same name in the working folder is not the run's.
+    place.write("method.rhai", "not a script");
+    place.compute(&["run", "run/recipe.ron", "--out", "again", "--max-steps", "2"]).good();
+    let state = |run: &str| place.path(format!("{run}/checkpoints/step-00000002.safetensors"));
+    same_state(&state("run"), &state("again"));
+    for file in ["method.rhai", "mixers/own.rhai", "mixers/other.rhai"] {
+        let text = |run: &str| fs::read_to_string(place.path(format!("{run}/{file}"))).expect(file);
+        assert_eq!(text("run"), text("again"), "{file}");
+    }
+    let resumed =
+        place.compute(&["run", "run/recipe.ron", "--out", "run", "--resume", "--max-steps", "3"]).good();
+    assert!(!resumed.stderr.contains("differs"), "{}", resumed.stderr);
+    let bundled = place.compute(&[
+        "run",
+        "run/recipe.ron",
+        "--set",
+        "method=\"amix\"",
+        "--out",
+        "plain",
+        "--max-steps",
+        "1",
+    ]);
+    bundled.good();
+    assert!(
+        fs::read_to_string(place.path("plain/recipe.ron")).expect("a recipe").contains("method: \"amix\"")
+    );
 }
 
 #[test]

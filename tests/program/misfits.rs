@@ -98,13 +98,22 @@ fn a_run_of_which_only_the_best_checkpoint_is_left_goes_on_from_it_with_the_same
 }
 
 #[test]
-fn mixers_losses_and_queues_that_a_method_never_asks_for_are_told() {
+fn parts_of_a_recipe_that_a_method_never_asks_for_are_told() {
     let place = Place::new();
     place.write("r.ron", TINY);
     let check = |change: &str| place.compute(&["check", "r.ron", "--set", change]).good().stderr;
     assert_eq!(check("batch=8"), "");
     let said = check("queues={\"keys\": (length: 8)}");
     assert!(said.contains("`queues.keys` has no effect"), "{said}");
+    let said = check("embedding_heads={\"spare\": (out: 4)}");
+    assert!(said.contains("`embedding_heads.spare` has no effect"), "{said}");
+    let said = check("neck=Linear(out: 8)");
+    assert!(said.contains("`neck` has no effect: no dry call of amix.rhai asks for an embedding"), "{said}");
+    let said = check("data.views=3");
+    assert!(
+        said.contains("`data.views` makes 3 views of each image, and no dry call of amix.rhai reads `t.views[1]`, `t.views[2]`"),
+        "{said}"
+    );
     let said = check("losses.cross_entropi=CrossEntropy(smoothing: 0.1)");
     assert!(
         said.contains("`losses.cross_entropi` has no effect: no dry call of amix.rhai asks for it"),

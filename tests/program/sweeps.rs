@@ -338,6 +338,14 @@ fn what_is_wrong_in_an_experiment_is_told_before_anything_starts() {
         (with("loop {}"), "operations in one call"),
         (with(r#"x.run("a", "tiny.ron", #{ set: ["seed=3"] });"#), "numbers its seeds from 0"),
         (with(r#"x.run("a", "tiny.ron", #{ set: ["params.bogus=1"] });"#), "has no parameter `bogus`"),
+        (
+            with(r#"x.run("a", "tiny.ron", #{ report: "mix_kk" });"#),
+            "`report` is `mix_kk`, which the run does not measure; it measures one_q",
+        ),
+        (
+            with(r#"x.run("a", "tiny.ron", #{ cells: [#{ row: "a", report: "mix" }] });"#),
+            "`report` is `mix`, which the run does not measure",
+        ),
         (with(r#"x.run("a", "tiny.ron", #{ measure: "lineer" });"#), "Did you mean `linear`?"),
         (with(r#"x.run("a", "tiny.ron", #{ measure: #{ protocol: "linear", k: 3 } });"#), "no setting `k`"),
         (

@@ -158,6 +158,10 @@ fn what_a_run_without_labels_lacks_is_told_with_field_and_remedy() {
             &["mochi.rhai:", "`top_k_indices` is asked for the 17 largest of 16 values", "1 to 16"],
         ),
         (
+            &[("method: \"moco\"", "method: \"mochi\""), ("mixers: {", MOCHI), ("PARAMS", "\"hard\": 4.5")],
+            &["mochi.rhai:", "params.hard is 4.5, expected a whole number from 1"],
+        ),
+        (
             &[
                 ("method: \"moco\"", "method: \"mochi\""),
                 ("mixers: {", MOCHI),

@@ -72,6 +72,8 @@ pub struct Verified {
     pub bytes: u64,
     /// BLAKE3 of the packed file's payload, in hexadecimal.
     pub checksum: Option<String>,
+    /// How it differs from the published set of its name, if it does.
+    pub unlike_published: Option<String>,
 }
 
 impl Datasets<'_> {
@@ -115,6 +117,27 @@ impl Datasets<'_> {
     /// The dataset is unknown, missing or damaged.
     pub fn verify(&self, name: &str) -> Result<Verified> {
         check_name("NAME", name)?;
+        let verified = self.verify_bytes(name)?;
+        Ok(Verified { unlike_published: self.unlike_published(name, &verified.info), ..verified })
+    }
+
+    /// How a set differs from the published one of its name: a part of it would train without a word.
+    fn unlike_published(&self, name: &str, found: &Info) -> Option<String> {
+        let about = self.named(name).filter(|set| set.needs_files())?.about();
+        let differ = [
+            ("training images", found.train, about.train),
+            ("test images", found.test, about.test),
+            ("classes", found.classes, about.classes),
+        ];
+        let told: Vec<String> = differ
+            .iter()
+            .filter(|(_, found, published)| found != published)
+            .map(|(what, found, published)| format!("{found} {what}, not {published}"))
+            .collect();
+        (!told.is_empty()).then(|| told.join("; "))
+    }
+
+    fn verify_bytes(&self, name: &str) -> Result<Verified> {
         if self.is_packed(name) {
             let path = packed::path(self.root, name);
             let header = packed::verify(&path)?;
@@ -125,17 +148,25 @@ impl Datasets<'_> {
                 info: header.info,
                 path: Some(path),
                 checksum,
+                unlike_published: None,
             });
         }
         if self.is_streamed(name) {
             let files = self.files_of(&self.config(name))?;
             let bytes = files.verify()?;
-            return Ok(Verified { info: self.info(name)?, path: Some(files.path), bytes, checksum: None });
+            let info = self.info(name)?;
+            return Ok(Verified {
+                info,
+                path: Some(files.path),
+                bytes,
+                checksum: None,
+                unlike_published: None,
+            });
         }
         let info = self.info(name)?;
         let read = self.named(name).map(|set| set.read_through(self.root)).transpose()?.flatten();
         let bytes = read.unwrap_or(((info.train + info.test) * info.image_bytes()) as u64);
-        Ok(Verified { info, path: None, bytes, checksum: None })
+        Ok(Verified { info, path: None, bytes, checksum: None, unlike_published: None })
     }
 
     /// What is known of a dataset. Of a packed one only the header is read, of a folder only the names of its files: height

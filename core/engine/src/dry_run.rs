@@ -79,7 +79,7 @@ impl Session {
         self.frame.borrow().keeps
     }
 
-    /// What is odd about mixers, losses, queues and clusterers of a recipe that no dry call asked for: a slip in a name leaves them without an effect.
+    /// What is odd about the parts of a recipe that no dry call asked for: a slip in a name leaves them without an effect.
     pub(crate) fn uncalled(&self, recipe: &Recipe) -> Vec<String> {
         let frame = self.frame.borrow();
         let mut called = frame.called.clone();
@@ -92,12 +92,14 @@ impl Session {
             let names = called.iter().filter_map(|name| name.strip_prefix(&format!("{table}.")));
             names.map(|name| format!("`{name}`")).collect()
         };
+        let file = self.method().file();
         let mut odd = Vec::new();
         for (table, names) in [
             ("mixers", recipe.mixers.iter().map(|(name, _)| name).collect::<Vec<_>>()),
             ("losses", recipe.losses.iter().map(|(name, _)| name).collect()),
             ("queues", recipe.queues.keys().collect()),
             ("clusterers", recipe.clusterers.keys().collect()),
+            ("embedding_heads", recipe.embedding_heads.keys().collect()),
         ] {
             for name in names.into_iter().filter(|name| !called.contains(&format!("{table}.{name}"))) {
                 let others = match asked(table) {
@@ -105,10 +107,23 @@ impl Session {
                     asked => asked.join(", "),
                 };
                 odd.push(format!(
-                    "`{table}.{name}` has no effect: no dry call of {} asks for it; it asks for {others}",
-                    self.method().file()
+                    "`{table}.{name}` has no effect: no dry call of {file} asks for it; it asks for {others}"
                 ));
             }
+        }
+        if recipe.neck.is_some() && !called.contains("neck.") {
+            odd.push(format!("`neck` has no effect: no dry call of {file} asks for an embedding"));
+        }
+        let views: usize = recipe.data.groups().into_iter().map(|(count, _)| count).sum();
+        let unread: Vec<String> = (1..views)
+            .filter(|view| !called.contains(&format!("views.{view}")))
+            .map(|view| format!("`t.views[{view}]`"))
+            .collect();
+        if !unread.is_empty() {
+            odd.push(format!(
+                "`data.views` makes {views} views of each image, and no dry call of {file} reads {}",
+                unread.join(", ")
+            ));
         }
         odd
     }

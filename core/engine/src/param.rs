@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Result, text};
+use crate::{Error, Result, text};
 
 /// A parameter of a script, as `params()` or the recipe gives it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,4 +59,20 @@ pub(crate) fn named<'a>(params: &'a BTreeMap<String, Param>, name: &str) -> Resu
     let names = || params.keys().map(String::as_str);
     text::find("parameter", name, "`params` has", names)?;
     Ok(&params[name])
+}
+
+/// The parameter of this name, which counts.
+///
+/// # Errors
+/// There is none, or it is no whole number from `least`.
+pub(crate) fn count(params: &BTreeMap<String, Param>, name: &str, least: i64) -> Result<i64> {
+    match named(params, name)? {
+        // Beyond that, a number in 64 bits no longer has every whole number.
+        Param::Number(number)
+            if number.fract() == 0.0 && *number >= least as f64 && *number < 2f64.powi(53) =>
+        {
+            Ok(*number as i64)
+        }
+        other => Err(Error::Input(format!("params.{name} is {other}, expected a whole number from {least}"))),
+    }
 }

@@ -210,6 +210,7 @@ fn resolve(variant: &Variant, init: Option<&str>, ask: &Ask<'_>) -> Result<Resol
         return Err(anyhow!("{} has no parameter `{name}`{hint}", method.file()));
     }
     check_measurement(variant, ask.registry)?;
+    check_reports(variant, &recipe)?;
     let mut settings = serde_json::to_value(&recipe)?;
     if let Some(fields) = settings.as_object_mut() {
         fields.retain(|name, _| !BESIDE_THE_RESULT.contains(&name.as_str()));
@@ -252,6 +253,25 @@ fn check_measurement(variant: &Variant, registry: &Registry) -> Result<()> {
         Some(flag) => Err(anyhow!("`measure`: {} has no setting `{flag}`", evaluation.protocol)),
         None => Ok(()),
     }
+}
+
+/// Refuses a cell whose figure no run of the variant measures. What a measurement after the run calls its figures is known
+/// once it has run.
+fn check_reports(variant: &Variant, recipe: &Recipe) -> Result<()> {
+    if variant.evaluation.as_ref().is_some_and(|evaluation| evaluation.protocol != "test") {
+        return Ok(());
+    }
+    let known = recipe.measured_names();
+    let Some(report) =
+        variant.cells.iter().filter_map(|cell| cell.report.as_ref()).find(|name| !known.contains(name))
+    else {
+        return Ok(());
+    };
+    let hint = did_you_mean(report, known.iter().map(String::as_str));
+    Err(anyhow!(
+        "`report` is `{report}`, which the run does not measure; it measures {}{hint}",
+        known.join(", ")
+    ))
 }
 
 /// An error of a recipe, with the line of the experiment that names it.

@@ -335,7 +335,16 @@ fn tar(reader: impl Read, source: &Path, sink: &mut Sink<'_>) -> Result<(), Stop
                 let bytes = read_limited(&mut entry, size);
                 sink.push(parts, bytes)?;
             }
-            EntryType::Symlink | EntryType::Link => return Err(refuse_link(source, &name).into()),
+            EntryType::Symlink => return Err(refuse_link(source, &name).into()),
+            // `tar` writes one for a file that it has packed under another name.
+            EntryType::Link => {
+                let (why, remedy) = (
+                    "is a hard link to another entry".into(),
+                    "Pack the images again with `tar --hard-dereference`",
+                );
+                let entry = name.escape_debug().to_string();
+                return Err(Error::Refused { path: source.into(), entry, why, remedy }.into());
+            }
             _ => {
                 let why = "is neither a file nor a folder".into();
                 let entry = name.escape_debug().to_string();

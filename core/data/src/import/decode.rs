@@ -62,6 +62,10 @@ pub(crate) const FORMATS_WANTED: &str = "name a folder of pictures as JPEG, PNG,
 /// What there is to say of a format that no library reads here.
 pub(crate) const AVIF: &str = "AVIF is not read: convert it to PNG or JPEG, such as with `avifdec in.avif out.png` or ImageMagick's `magick`";
 
+/// The same of the photographs of telephones.
+const HEIC: &str = "HEIC is not read: convert it to JPEG, such as with `heif-convert in.heic out.jpg` or ImageMagick's `magick`";
+const BIG_TIFF: &str = "BigTIFF is not read: convert it to TIFF or PNG, such as with ImageMagick's `magick`";
+
 /// What the first bytes say.
 fn format(bytes: &[u8]) -> Result<ImageFormat, String> {
     match bytes {
@@ -72,6 +76,9 @@ fn format(bytes: &[u8]) -> Result<ImageFormat, String> {
         [b'I', b'I', b'*', 0, ..] | [b'M', b'M', 0, b'*', ..] => Ok(ImageFormat::Tiff),
         [b'G', b'I', b'F', b'8', ..] => Ok(ImageFormat::Gif),
         [_, _, _, _, b'f', b't', b'y', b'p', b'a', b'v', b'i', b'f' | b's', ..] => Err(AVIF.into()),
+        [_, _, _, _, b'f', b't', b'y', b'p', b'h', b'e', _, _, ..]
+        | [_, _, _, _, b'f', b't', b'y', b'p', b'm', b'i' | b's', b'f', b'1', ..] => Err(HEIC.into()),
+        [b'I', b'I', b'+', 0, ..] | [b'M', b'M', 0, b'+', ..] => Err(BIG_TIFF.into()),
         [] => Err("the file is empty".into()),
         _ => Err(format!("not a picture of a known format ({FORMATS})")),
     }
@@ -149,7 +156,13 @@ pub(crate) fn rgb(bytes: &[u8], exif: Exif) -> Result<Read<RgbImage>, String> {
 }
 
 fn broken(format: ImageFormat, error: &image::ImageError) -> String {
-    format!("broken {}: {error}", name(format))
+    match error {
+        image::ImageError::Unsupported(_) => format!(
+            "{0} of a kind that is not read ({error}): convert it to an ordinary {0} or PNG, such as with ImageMagick's `magick`",
+            name(format)
+        ),
+        _ => format!("broken {}: {error}", name(format)),
+    }
 }
 
 /// A decoder within limits; of several pictures in a file it decodes the first.

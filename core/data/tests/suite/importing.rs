@@ -194,11 +194,25 @@ fn entries_that_would_leave_the_folder_and_links_are_refused() {
         let root = tempfile::tempdir().unwrap();
         let text = error(import_bytes(root.path(), &builder.into_inner().unwrap(), ImportOptions::default()));
         assert!(text.contains("entry `train/cat/link.png` is "), "{text}");
+        assert_eq!(text.contains("--hard-dereference"), kind == tar::EntryType::Link, "{text}");
     }
     let root = tempfile::tempdir().unwrap();
     let source = write_folder(&root.path().join("images"), &files());
     std::os::unix::fs::symlink("/etc/passwd", source.join("train/cat/link.png")).unwrap();
     assert!(error(import(&source, "mine", root.path(), ImportOptions::default())).contains("is a link"));
+}
+
+#[test]
+fn a_part_of_a_published_set_is_told_when_it_is_verified() {
+    let root = tempfile::tempdir().unwrap();
+    let source = write_folder(&root.path().join("images"), &files());
+    let unlike = |name: &str| {
+        import(&source, name, root.path(), ImportOptions::default()).unwrap();
+        verify(name, root.path()).unwrap().unlike_published
+    };
+    assert_eq!(unlike("mine"), None);
+    let told = unlike("cifar10").expect("a part");
+    assert!(told.contains(" training images, not 50000; ") && told.ends_with(" classes, not 10"), "{told}");
 }
 
 #[test]

@@ -269,9 +269,15 @@ fn the_first_images_of_each_class_are_kept_and_named_classes_are_numbered_in_ord
 fn a_broken_file_is_named_when_it_is_first_used() {
     /// What is left of a file's bytes; `None`: not even the file.
     type Spoil<'a> = &'a dyn Fn(Vec<u8>) -> Option<Vec<u8>>;
-    let broken: [(&str, Spoil<'_>, &str); 5] = [
+    let broken: [(&str, Spoil<'_>, &str); 7] = [
         ("its end is cut off", &|bytes| Some(bytes[..bytes.len() / 2].to_vec()), "its end is missing"),
         ("a text", &|_| Some(b"<html>not found</html>".to_vec()), "not a picture of a known format"),
+        (
+            "of a telephone",
+            &|_| Some(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic".to_vec()),
+            "HEIC is not read: convert it",
+        ),
+        ("of 64 bits", &|_| Some(b"II+\0\x08\0\0\0".to_vec()), "BigTIFF is not read: convert it"),
         ("nothing", &|_| Some(Vec::new()), "the file is empty"),
         ("no header", &|bytes| Some(bytes[..20].to_vec()), "broken JPEG"),
         ("gone", &|_| None, "cannot read"),
@@ -471,6 +477,7 @@ fn a_folder_is_listed_described_and_verified() {
     let info = info("pictures", root.path()).unwrap();
     assert_eq!((info.train, info.test, info.channels, info.classes), (8, 3, 3, 2));
     let verified = verify("pictures", root.path()).unwrap();
+    assert_eq!(verified.unlike_published, None);
     let pixels: u32 = (0..8).chain([1, 2, 5]).map(|at| MIXED[at % 5].0 * MIXED[at % 5].1 * 3).sum();
     assert_eq!((verified.bytes, verified.path), (u64::from(pixels), Some(root.path().join("pictures"))));
     let text = error(opened(&DataConfig { name: "picture".into(), ..pictures(&root, moco(16)) }));

@@ -62,8 +62,8 @@ pub struct Frame {
     pub(crate) asked: Asked,
     /// Every term learned so far in this session, for the check of `weights`.
     pub(crate) learned: BTreeSet<String>,
-    /// In dry calls: the mixers, losses, queues and clusterers that the method asked for, as "mixers.mix", and whether it keeps tensors for the next
-    /// step.
+    /// In dry calls: the entries of the recipe's tables that the method asked for, as "mixers.mix", further views of the images,
+    /// as "views.1", and the neck; and whether it keeps tensors for the next step.
     pub(crate) called: BTreeSet<String>,
     pub(crate) keeps: bool,
     /// In dry calls: the heads that a learned term went through, and the groups that were frozen: "net.q.head.one",
@@ -134,7 +134,7 @@ impl Frame {
         }
     }
 
-    /// Remembers in dry calls that the method asked for an entry of a table of the recipe.
+    /// Remembers in dry calls that the method asked for an entry of a table of the recipe, or another part of it.
     pub(crate) fn call(&mut self, table: &str, name: &str) {
         if self.turn.is_some() {
             self.called.insert(format!("{table}.{name}"));

@@ -21,26 +21,38 @@ impl Complaint {
         if text.trim().is_empty() {
             return Self { offset: 0, message: "the recipe is empty; expected ( field: value, ... )".into() };
         }
+        if let Some((offset, message)) = of_outline(text) {
+            return Self { offset, message: message.into() };
+        }
         let at_value = |wanted: &str| {
             let (path, span) = locate::path_at(text, end)?;
             let value = text[span.clone()].lines().next().unwrap_or_default();
+            // Such as 'in single quotes', where no value of a recipe begins.
+            let value = if value.is_empty() { text[span.start..].lines().next()? } else { value };
             let mut wanted = wanted.to_string();
+            if wanted == TEXT && value.starts_with('{') {
+                wanted = "names in quotes: {\"name\": value}".into();
+            }
             if wanted == TEXT && value.chars().all(char::is_alphanumeric) && !value.is_empty() {
                 wanted = format!("{TEXT}: \"{value}\"");
             }
+            if wanted == TEXT && value.starts_with('\'') {
+                wanted = "a text in double quotes".into();
+            }
             if wanted == IN_BOUNDS && (value.starts_with('-') || value.contains("(-")) {
-                wanted = "a whole number from 0".into();
+                wanted = "a whole number that is not negative".into();
             }
             Some(Self { offset: span.start, message: format!("`{path}` is {value}, expected {wanted}") })
         };
         let said = error.code.to_string();
         let whole_numbers_end_before_the_point = || {
             let (_, span) = locate::path_at(text, end)?;
-            text[span].parse::<f64>().ok()?;
+            text[span.clone()].parse::<f64>().ok().filter(|_| end < span.end)?;
             at_value("a whole number")
         };
         let of_value = match &error.code {
             E::ExpectedComma => whole_numbers_end_before_the_point(),
+            E::InvalidIntegerDigit { .. } => at_value("a whole number, written with digits alone"),
             _ => wanted(&said).and_then(at_value),
         };
         let of_mixer = || {
@@ -60,9 +72,12 @@ impl Complaint {
         let mut complaint = Self::of(error, text);
         let known = || {
             let (_, span) = locate::path_at(text, complaint.offset)?;
-            let unknown = format!("{}Unknown_{}", &text[..span.start], &text[span.end..]);
-            let listing = reword(&parse(&unknown)?.code, false);
-            Some(listing.strip_prefix("unknown name `Unknown_`; known: ")?.to_string())
+            let listed = |stand_in: &str| {
+                let unknown = format!("{}{stand_in}{}", &text[..span.start], &text[span.end..]);
+                let listing = reword(&parse(&unknown)?.code, false);
+                Some(listing.split_once("`Unknown_`; ")?.1.trim_start_matches("known: ").to_string())
+            };
+            listed("Unknown_").or_else(|| listed("Unknown_()"))
         };
         if wanted(&error.code.to_string()) == Some(NAME)
             && let Some(known) = known()
@@ -70,6 +85,18 @@ impl Complaint {
             complaint.message = complaint.message.replace(NAME, &format!("a name: {known}"));
         }
         complaint
+    }
+}
+
+/// A recipe that is none from its first sign on.
+fn of_outline(text: &str) -> Option<(usize, &'static str)> {
+    let start = locate::skip_space(text, 0);
+    match text[start..].chars().next()? {
+        '#' if !text[start..].starts_with("#!") => Some((start, "a comment begins with //, not with #")),
+        '(' | '#' => None,
+        // A name may stand before the bracket: Recipe(...).
+        c if c.is_alphabetic() && locate::body(text, 0).is_some() => None,
+        _ => Some((start, "a recipe is fields in parentheses: ( field: value, ... )")),
     }
 }
 
@@ -90,6 +117,9 @@ fn wanted(message: &str) -> Option<&'static str> {
         "Expected opening `{`" => "a map in braces: {\"name\": value}",
         "Expected opening `(`" => "settings in parentheses; without settings it is written Name()",
         "Expected identifier" => NAME,
+        "data did not match any variant of untagged enum Param" => {
+            "a number, true or false, or a text in quotes"
+        }
         _ if message.starts_with("Found invalid std identifier") => NAME,
         _ if message.starts_with("Expected opening `(` for struct") => {
             "fields in parentheses: (field: value)"
@@ -109,10 +139,13 @@ fn offset_of(text: &str, line: usize, column: usize) -> usize {
 fn reword(error: &ron::Error, of_mixer: bool) -> String {
     use ron::Error as E;
     match error {
-        E::NoSuchStructField { expected, found, .. } => format!(
+        E::NoSuchStructField { expected, found, outer } => format!(
             "unknown field `{found}`; known: {}{}",
             expected.join(", "),
-            did_you_mean(found, expected.iter().copied())
+            match elsewhere(found).filter(|_| outer.as_deref() == Some("Recipe")) {
+                Some(place) => format!(". Did you mean `{place}`?"),
+                None => did_you_mean(found, expected.iter().copied()),
+            }
         ),
         E::NoSuchEnumVariant { expected, found, .. } => format!(
             "unknown name `{found}`; known: {}{}",
@@ -121,13 +154,32 @@ fn reword(error: &ron::Error, of_mixer: bool) -> String {
         ),
         E::MissingStructField { field, .. } => format!("the field `{field}` is missing; add `{field}: ...`"),
         E::DuplicateStructField { field, .. } => format!("the field `{field}` is there twice; remove one"),
-        E::ExpectedComma => "expected a comma before this".into(),
+        E::ExpectedComma => COMMA.into(),
+        E::ExpectedIdentifier => "expected the name of a field here".into(),
+        E::InvalidEscape(_) => "no such escape in a text: write \\\\ for one backslash".into(),
         E::Eof => "the recipe ends here, but a bracket or quote is still open".into(),
         E::ExpectedStringEnd => "a quote is still open at the end of the recipe".into(),
         E::ExpectedMapColon => "expected a colon between name and value".into(),
         E::TrailingCharacters => "expected the end of the recipe, which is one ( ... )".into(),
         other => suggest(&other.to_string(), of_mixer),
     }
+}
+
+const COMMA: &str = "expected a comma before this, or a bracket before it is still open";
+
+/// Where a setting is that is often looked for in the recipe itself.
+fn elsewhere(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "lr" | "learning_rate" => "optimizer: Sgd(lr: 0.1)",
+        "momentum" => "optimizer: Sgd(momentum: 0.9)",
+        "weight_decay" => "optimizer: Sgd(weight_decay: 1e-4)",
+        "depth" => "model: ResNet(depth: 18)",
+        "width" => "model: ResNet(width: 1.0)",
+        "dataset" => "data: (name: \"cifar10\")",
+        "batch_size" => "batch",
+        "alpha" => "mixers: {\"mix\": MixUp(alpha: 1.0)}",
+        _ => return None,
+    })
 }
 
 /// Adds a suggestion to "Unexpected field named `a`, expected one of `b`, `c`", which plugins raise.
@@ -148,6 +200,9 @@ fn suggest(message: &str, of_mixer: bool) -> String {
         let known = if known.is_empty() { "none".into() } else { known.join(", ") };
         format!("unknown {word} `{name}`; known: {known}{hint}")
     };
+    if message == "Expected comma" {
+        return COMMA.into();
+    }
     if let Some(field) = message.strip_prefix("duplicate field ") {
         return format!("the field {field} is there twice; remove one");
     }

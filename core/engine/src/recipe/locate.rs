@@ -92,6 +92,9 @@ pub fn set(text: &str, path: &str, value: &str) -> Result<String, String> {
         return Ok(format!("{}{value}{}", &text[..span.start], &text[span.end..]));
     }
     let parts: Vec<&str> = path.split('.').collect();
+    if let Some(span) = path.strip_suffix(".file").and_then(|owner| text_alone(text, owner)) {
+        return Ok(format!("{}{value}{}", &text[..span.start], &text[span.end..]));
+    }
     if let [table @ ("mixers" | "losses"), name, _, ..] = parts[..]
         && find(text, &format!("{table}.{name}")).is_none()
     {
@@ -136,6 +139,14 @@ pub fn set(text: &str, path: &str, value: &str) -> Result<String, String> {
         return Ok(format!("{}{key}: {inserted}, {file}{}", &text[..scope.start], &text[scope.start..]));
     }
     Err("the recipe has no body `( ... )` to set a value in".into())
+}
+
+/// The text that stands alone in the value at `path`, as in `Script("mine.rhai")`.
+fn text_alone(text: &str, path: &str) -> Option<Range<usize>> {
+    let value = find(text, path)?;
+    let inside = body(text, value.start).filter(|inside| inside.end <= value.end)?;
+    let start = skip_space(text, inside.start);
+    text[start..].starts_with('"').then(|| start..skip_string(text, start))
 }
 
 /// A field of a part of the recipe that is not there yet, in the form that this part has.

@@ -2,7 +2,7 @@
 
 mod choices;
 mod complaint;
-mod locate;
+pub(crate) mod locate;
 mod log_to;
 mod overrides;
 mod read;

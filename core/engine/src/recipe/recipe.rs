@@ -135,6 +135,18 @@ impl Recipe {
         format!("{}_{}", probe.plugin, self.nets.first().map_or("", String::as_str))
     }
 
+    /// Whatever a run measures: `<head>_<network>` of each head, and its probes.
+    pub fn measured_names(&self) -> Vec<String> {
+        let nets: Vec<&String> = self.nets.iter().chain(self.net_pairs().map(|pair| &pair.to)).collect();
+        let own = nets.iter().flat_map(|net| self.heads.iter().map(move |head| format!("{head}_{net}")));
+        let on_embeddings = self.embedding_heads.iter();
+        let on_embeddings =
+            on_embeddings.filter_map(|(name, head)| Some(format!("{name}_{}", head.evaluate.as_ref()?)));
+        own.chain(on_embeddings)
+            .chain(self.evaluate.probes.iter().map(|probe| self.probe_name(probe)))
+            .collect()
+    }
+
     /// The head or probe whose accuracy is shown first and decides which checkpoint is the best: the recipe's, or the
     /// first probe, or the last head of the last network.
     pub fn reported(&self) -> Option<String> {

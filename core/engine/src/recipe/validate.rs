@@ -304,10 +304,7 @@ impl Recipe {
             self.settings("evaluate.probes", &probe.config.resolved())?;
         }
         if let Some(report) = &self.evaluate.report {
-            let nets = || self.nets.iter().chain(self.net_pairs().map(|pair| &pair.to));
-            let mut known: Vec<String> =
-                nets().flat_map(|net| self.heads.iter().map(move |head| format!("{head}_{net}"))).collect();
-            known.extend(self.evaluate.probes.iter().map(|probe| self.probe_name(probe)));
+            let known = self.measured_names();
             if !known.contains(report) {
                 let message = format!(
                     "is `{report}`, expected <head>_<network>: {}{}",

@@ -67,6 +67,14 @@ impl RecipeText {
             let message = format!("the recipe `{}` is there twice in `variants`; rename one", names[at]);
             return Err(Error::Recipe { file: file.into(), line, column, message });
         }
+        if let Some(name) = names.iter().find(|name| name.is_empty() || name.contains('/')) {
+            let start = find(text, VARIANTS).map_or(0, |span| span.start);
+            let (line, column) = locate::line_column(text, start);
+            let message = format!(
+                "the recipe `{name}` of `variants` cannot be named: it is asked for as {file}/NAME, so give it a name without `/`"
+            );
+            return Err(Error::Recipe { file: file.into(), line, column, message });
+        }
         let known = || list(names.iter().map(|name| format!("{file}/{name}")));
         let text = match variant {
             None if find(text, VARIANTS).is_some() => {
@@ -303,6 +311,11 @@ mod tests {
         assert!(message.contains("b.ron:1:12") && message.contains("`a` is there twice"), "{message}");
         let marked = RecipeText::of(&format!("\u{feff}{FILE}"), "b.ron", Some("amix")).expect("a recipe");
         assert_eq!(marked.text, of("amix"));
+        let message = refused("(variants: {\"a\": (epochs: 2), \"b/c\": (epochs: 9)})", Some("a"));
+        assert!(
+            message.contains("b.ron:1:12") && message.contains("`b/c` of `variants` cannot be named"),
+            "{message}"
+        );
         assert!(refused("(variants: {})", None).contains("`variants` has no recipe"));
     }
 

@@ -216,12 +216,14 @@ impl Checkpoint {
         }
         if recipe.text != self.header.recipe {
             let changed = self.changed(recipe, registry);
-            let told = if changed.is_empty() { String::new() } else { format!(": {}", changed.join(", ")) };
-            tracing::warn!(
-                "{} differs from the recipe that {} was trained with{told}; going on with the new one",
-                recipe.place(),
-                self.path.display()
-            );
+            if !changed.is_empty() {
+                tracing::warn!(
+                    "{} differs from the recipe that {} was trained with: {}; going on with the new one",
+                    recipe.place(),
+                    self.path.display(),
+                    changed.join(", ")
+                );
+            }
         }
         Ok(())
     }
@@ -245,7 +247,8 @@ impl Checkpoint {
         Error::Checkpoint { path: self.path.clone(), message }
     }
 
-    /// The values of a recipe that are not those which the checkpoint was trained with, in words.
+    /// The values of a recipe that are not those which the checkpoint was trained with, in words. Names of scripts are none: a
+    /// run folder's recipe names its own copies.
     fn changed(&self, recipe: &Recipe, registry: &Registry) -> Vec<String> {
         let header = &self.header;
         let values = |recipe: &Recipe| describe(recipe, &recipe.text).unwrap_or_default();
@@ -253,8 +256,11 @@ impl Checkpoint {
         let before: BTreeMap<String, String> = before
             .map(|before| values(&before).into_iter().map(|(path, value, _)| (path, value)).collect())
             .unwrap_or_default();
+        let of_part = |path: &str| path.starts_with("mixers.") || path.starts_with("losses.");
+        let is_name = |path: &str| path == "method" || of_part(path) && path.ends_with(".file");
         values(recipe)
             .into_iter()
+            .filter(|(path, ..)| !is_name(path))
             .filter_map(|(path, now, _)| match before.get(&path) {
                 Some(then) if *then != now => Some(format!("`{path}` was {then} and is {now}")),
                 None => Some(format!("`{path}` is new")),

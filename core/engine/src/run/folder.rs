@@ -7,15 +7,17 @@ use std::rc::Rc;
 
 use admix_torch::Device;
 
+use crate::bundled;
 use crate::loggers::Record;
 use crate::method::Method;
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, locate};
 use crate::run::checkpoint::Checkpoint;
 use crate::run::facts::RunFacts;
 use crate::run::header::Header;
 use crate::run::lock::Lock;
 use crate::run::status::Status;
 use crate::run::whole::write_whole;
+use crate::script::ScriptText;
 use crate::session::Session;
 use crate::{Error, Result};
 
@@ -160,7 +162,8 @@ impl RunFolder {
         Ok(Self { root, is_guest: false, _lock: Some(Rc::new(lock)) })
     }
 
-    /// Writes the recipe (with `--set` applied), the method, and the scripts of mixers and losses.
+    /// Writes the recipe (with `--set` applied), the method, and the scripts of mixers and losses. Scripts that are not bundled
+    /// have their names in this folder, so that its recipe trains what the run trained.
     ///
     /// # Errors
     /// The folder cannot be written.
@@ -168,15 +171,28 @@ impl RunFolder {
         if self.is_guest {
             return Ok(());
         }
-        self.replace("recipe.ron", recipe.text_alone().as_bytes())?;
-        self.replace("method.rhai", method.text().as_bytes())?;
-        for script in &recipe.scripts {
-            let folder = self.root.join(&script.table);
-            fs::create_dir_all(&folder).map_err(|source| Error::file("make the folder", folder, source))?;
-            let name = file_name(&script.name);
-            self.replace(&format!("{}/{name}.rhai", script.table), script.text.as_bytes())?;
+        let mut text = recipe.text_alone().into_owned();
+        let mut rename = |path: &str, file: &str| {
+            text = locate::set(&text, path, &format!("{file:?}"))
+                .map_err(|why| recipe.field_error(path, why))?;
+            Ok::<(), Error>(())
+        };
+        const METHOD: &str = "method.rhai";
+        if bundled::script(&recipe.method).is_none_or(|(bundled, _)| bundled != method.text()) {
+            rename("method", METHOD)?;
         }
-        Ok(())
+        self.replace(METHOD, method.text().as_bytes())?;
+        for script in &recipe.scripts {
+            let ScriptText { table, name, .. } = script;
+            let folder = self.root.join(table);
+            fs::create_dir_all(&folder).map_err(|source| Error::file("make the folder", folder, source))?;
+            let file = format!("{table}/{}.rhai", file_name(name));
+            if bundled::part(&script.written).is_none_or(|(bundled, _)| bundled != script.text) {
+                rename(&format!("{table}.{name}.file"), &file)?;
+            }
+            self.replace(&file, script.text.as_bytes())?;
+        }
+        self.replace("recipe.ron", text.as_bytes())
     }
 
     /// Checks that nothing is in the way of the files that a run writes later.

@@ -159,7 +159,7 @@ impl std::fmt::Debug for Prepared {
 /// # Errors
 /// There is no such script, or it does not compile.
 pub fn method_of(recipe: &Recipe, script: Option<&PathBuf>) -> Result<Method> {
-    let own = [PathBuf::from(&recipe.method), recipe.folder().join(&recipe.method)];
+    let own = [recipe.folder().join(&recipe.method), PathBuf::from(&recipe.method)];
     if let Some(path) = script.or_else(|| own.iter().find(|path| path.is_file())) {
         let refuse =
             |why: String| Error::Input(format!("the script {} cannot be read: {why}", path.display()));

@@ -106,6 +106,12 @@ impl Params {
                     have.kind()
                 )));
             }
+            if let Param::Number(number) = value
+                && !float32::holds(*number)
+            {
+                let told = float32::refused(*number);
+                return Err(Error::Input(format!("{file}: the parameter `{name}` is {told}")));
+            }
             *have = value.clone();
         }
         Ok(Self(Rc::new(own)))
@@ -125,6 +131,14 @@ impl Params {
             Ok(param) => Ok(param.into()),
             Err(error) => Err(refuse(error, context.call_position())),
         }
+    }
+
+    /// One of them that counts, from `least`.
+    ///
+    /// # Errors
+    /// There is none of this name, or it is no such number.
+    pub fn count(&self, name: &str, least: i64, context: &NativeCallContext<'_>) -> Outcome<i64> {
+        param::count(&self.0, name, least).map_err(|error| refuse(error, context.call_position()))
     }
 }
 

@@ -17,7 +17,7 @@ use crate::script::values::kind_of;
 use crate::text::list;
 
 /// What can follow `l.`, for suggestions.
-const NAMES: [&str; 7] = ["logits", "labels", "shares", "mask", "lambda", "tensor", "param"];
+const NAMES: [&str; 8] = ["logits", "labels", "shares", "mask", "lambda", "tensor", "param", "count"];
 
 /// A loss that is a script: `loss(l)`, and where it has them `arguments()` and `params()`.
 #[derive(Debug, Clone)]
@@ -172,5 +172,8 @@ fn register(engine: &mut Engine) {
     }
     engine.register_fn("tensor", |c: NativeCallContext<'_>, l: &mut Given, name: &str| l.0.tensor(name, &c));
     engine
-        .register_fn("param", |c: NativeCallContext<'_>, l: &mut Given, name: &str| l.0.params.get(name, &c));
+        .register_fn("param", |c: NativeCallContext<'_>, l: &mut Given, name: &str| l.0.params.get(name, &c))
+        .register_fn("count", |c: NativeCallContext<'_>, l: &mut Given, name: &str, least: i64| {
+            l.0.params.count(name, least, &c)
+        });
 }

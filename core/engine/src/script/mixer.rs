@@ -26,7 +26,7 @@ use crate::text::list;
 
 /// What can follow `d.` and `m.`, for suggestions.
 const NAMES: &[&[&str]] = &[
-    &["lambda", "lambdas", "alpha", "batch", "height", "width", "quiet", "progress", "param"],
+    &["lambda", "lambdas", "alpha", "batch", "height", "width", "quiet", "progress", "param", "count"],
     &["uniform", "normal", "beta", "below", "coin", "permutation", "derangement", "field_key"],
     &[
         "images",

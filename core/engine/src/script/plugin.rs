@@ -101,7 +101,7 @@ impl Reading {
             plugin: format!("the script {} cannot be read", path.display()),
             message: why.into(),
         };
-        for path in [PathBuf::from(written), beside] {
+        for path in [beside, PathBuf::from(written)] {
             if path.is_file() {
                 let text = std::fs::read_to_string(&path).map_err(|source| match source.kind() {
                     std::io::ErrorKind::InvalidData => {
@@ -131,7 +131,7 @@ impl Reading {
                     what: "file".into(),
                     got: format!("{written:?}"),
                     wanted: format!(
-                        "a script's file, from the working folder or the recipe's, or one of the bundled {}{}",
+                        "a script's file, from the recipe's folder or the working folder, or one of the bundled {}{}",
                         list(&names),
                         hint
                     ),

@@ -43,6 +43,7 @@ fn embed(frame: &mut Frame, passes: Vec<Id>, at: Place) -> Result<Id> {
         return Err(Error::Input("`embed` takes one pass or more, all of one network".into()));
     };
     let grown = passes.iter().map(|pass| grow(frame, *pass, Reach::End, at)).collect::<Result<Vec<_>>>()?;
+    frame.call("neck", "");
     let parents = frame.with_graph(passes.iter().copied().chain(grown));
     frame.push(Node::of(Embed { passes, net }, at).after(parents))
 }

@@ -107,6 +107,9 @@ pub fn grow(frame: &mut Frame, pass: Id, to: Reach, at: Place) -> Result<Id> {
     let Some(&Pass { net, .. }) = frame.node(pass).get() else {
         return Err(Error::Input("expected a pass".into()));
     };
+    if to == Reach::Embedding {
+        frame.call("neck", "");
+    }
     {
         let world = frame.world();
         let network = &world.nets[net].network;

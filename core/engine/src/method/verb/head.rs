@@ -36,6 +36,7 @@ fn head(frame: &mut Frame, name: &str, input: Id, at: Place) -> Result<Id> {
         let owner = head.trains(world);
         (head, owner)
     };
+    frame.call("embedding_heads", name);
     let trained = owner.is_some_and(|owner| frame.moves(&owner));
     let parents = frame.with_graph([input]);
     frame.push(Node::of(head, at).after(parents).rooted(trained))

@@ -106,7 +106,10 @@ fn view(frame: &mut Frame, view: i64, at: Place) -> Result<Id> {
     let views = views_of(frame);
     match usize::try_from(view) {
         Ok(0) => input(frame, Input::Images, at),
-        Ok(number) if number < views => input(frame, Input::View(number), at),
+        Ok(number) if number < views => {
+            frame.call("views", &number.to_string());
+            input(frame, Input::View(number), at)
+        }
         _ => Err(Error::Input(format!(
             "the batch has {views} view(s) of each image, from `views[0]`, and no `views[{view}]`; the recipe's `data` \
              says how many: data: (views: 2)"

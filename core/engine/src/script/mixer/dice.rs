@@ -52,6 +52,9 @@ pub(super) fn register(engine: &mut Engine) {
         .register_get("quiet", |d: &mut Dice| d.0.ask.quiet)
         .register_get("progress", |d: &mut Dice| d.0.ask.progress);
     engine.register_fn("param", |c: C<'_>, d: &mut Dice, name: &str| d.0.params.get(name, &c));
+    engine.register_fn("count", |c: C<'_>, d: &mut Dice, name: &str, least: i64| {
+        d.0.params.count(name, least, &c)
+    });
     engine.register_fn("uniform", |d: &mut Dice| d.0.draws.borrow_mut().uniform());
     engine.register_fn("normal", |d: &mut Dice| d.0.draws.borrow_mut().normal());
     engine.register_fn("field_key", |d: &mut Dice| d.0.draws.borrow_mut().field_key());

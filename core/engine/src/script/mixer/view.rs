@@ -126,4 +126,7 @@ pub(super) fn register(engine: &mut Engine) {
     }
     engine.register_fn("plan", |c: C<'_>, m: &mut View, name: &str| m.0.planned(name, &c));
     engine.register_fn("param", |c: C<'_>, m: &mut View, name: &str| m.0.params.get(name, &c));
+    engine.register_fn("count", |c: C<'_>, m: &mut View, name: &str, least: i64| {
+        m.0.params.count(name, least, &c)
+    });
 }
