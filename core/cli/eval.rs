@@ -117,6 +117,11 @@ impl ProbeArgs {
             let known = known.join(" or ");
             Err(bad_input(format!("--{flag} belongs to --protocol {known}, not to {protocol}")))
         };
+        for (flag, number) in [("temperature", self.temperature), ("lr", self.lr)] {
+            if let Some(number) = number.filter(|number| !number.is_finite()) {
+                return Err(bad_input(format!("--{flag} {number}: expected a finite number")));
+            }
+        }
         for (name, _) in self.settings() {
             refuse(name, &|entry| has(entry, name))?;
         }
@@ -145,6 +150,22 @@ pub fn eval(args: &EvalArgs) -> Result<()> {
         data.split = TrainSplit::Train;
     }
     let dataset = Dataset::open(&data, &registry, device, Streams::new(recipe.seed))?;
+    if let Some(images) = &checkpoint.header.images
+        && images.channels != dataset.info().channels
+    {
+        return Err(bad_input(format!(
+            "the images of `{}` have {} channels, but the networks of {} take {}: measure them on data of as many channels",
+            dataset.info().name,
+            dataset.info().channels,
+            checkpoint.path.display(),
+            images.channels
+        )));
+    }
+    if args.protocol == "test" && !recipe.evaluates() {
+        return Err(bad_input(
+            "--protocol test: the run has no head whose accuracy can be told; measure its features, such as with --protocol knn",
+        ));
+    }
     if probe_entry.is_none()
         && let Some(own) = checkpoints::classes(&checkpoint)
         && own < dataset.info().classes as i64

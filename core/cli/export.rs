@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use admix_engine::{Card, Export, Target, card};
+use admix_engine::{Card, Export, RunFolder, Target, card};
 use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
@@ -90,8 +90,15 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     }
 }
 
-/// Refuses a place that is taken, or has no folder.
+/// Refuses a place that is taken, that a run needs, or that has no folder.
 pub fn room(path: &Path, force: bool) -> Result<()> {
+    if let Some(run) = RunFolder::owner_of(path) {
+        return Err(bad_input(format!(
+            "{} is where the run of {} keeps its own files: choose another name",
+            path.display(),
+            run.display()
+        )));
+    }
     if path.is_dir() {
         return Err(bad_input(format!("{} is a folder: name a file", path.display())));
     }

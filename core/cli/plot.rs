@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
 use crate::experiments::ExperimentArgs;
+use crate::export::room;
 use crate::failure::bad_input;
 use crate::output;
 
@@ -52,6 +53,7 @@ pub fn plot(args: &PlotArgs) -> Result<()> {
             )));
         }
     };
+    room(&args.output, true)?;
     let plan = args.runs.plan(&args.experiment)?;
     let figure = args.kind.map_or(plan.experiment.figure, |kind| match kind {
         Kind::Curves => Figure::Curves,

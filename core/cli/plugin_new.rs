@@ -116,11 +116,13 @@ fn pieces(language: Language, kind: Kind) -> Vec<Piece> {
 }
 
 /// Names that are words of Rust, or crates that come with it.
-const NO_CRATES: [&str; 41] = [
+const NO_CRATES: [&str; 63] = [
     "abstract", "alloc", "as", "async", "await", "become", "box", "break", "const", "continue", "core",
     "crate", "do", "dyn", "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in",
-    "let", "loop", "macro", "match", "mod", "move", "mut", "pub", "ref", "return", "static", "std", "struct",
-    "test", "trait", "type",
+    "let", "loop", "loss", "macro", "match", "mixer", "mod", "move", "mut", "option", "override", "plan",
+    "priv", "pub", "ref", "result", "return", "self", "static", "std", "string", "struct", "super", "tensor",
+    "test", "trait", "true", "try", "type", "typeof", "unsafe", "unsized", "use", "vec", "virtual", "where",
+    "while", "yield",
 ];
 
 /// Writes the project.
@@ -138,7 +140,7 @@ pub fn new(args: &NewArgs) -> Result<()> {
     }
     if args.lang == Language::Rust && NO_CRATES.contains(&name.as_str()) {
         return Err(bad_input(format!(
-            "the name is `{name}`, a word of Rust, which names no crate: choose another"
+            "the name is `{name}`, a word of Rust or of the plugin's own source, which names no crate: choose another"
         )));
     }
     let registry = libraries::registry()?;

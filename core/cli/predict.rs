@@ -122,6 +122,13 @@ fn pictures(trained: &Trained) -> Result<Pictures> {
             trained.checkpoint.path.display()
         ))
     })?;
+    if ![1, 3].contains(&images.channels) {
+        return Err(bad_input(format!(
+            "the network of {} takes images of {} channels, and pictures have 3, or 1 with `data.channels: Grey`",
+            trained.checkpoint.path.display(),
+            images.channels
+        )));
+    }
     let narrow = |all: &[f64]| all.iter().map(|one| *one as f32).collect::<Vec<f32>>();
     let (mean, std) = (narrow(&images.mean), narrow(&images.std));
     Ok(Pictures::new(fit, trained.recipe.data.exif, (&mean, &std), trained.device)?)

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::experiments::ExperimentArgs;
+use crate::export::room;
 use crate::output;
 use crate::runs::settings;
 
@@ -28,6 +29,7 @@ pub struct ReportArgs {
 /// Writes the page.
 pub fn report(args: &ReportArgs) -> Result<()> {
     open_cuda(Wanted::Cpu)?;
+    room(&args.output, true)?;
     let (mut plans, mut folders) = (Vec::new(), Vec::new());
     for name in &args.what {
         let path = Path::new(name);

@@ -260,30 +260,37 @@ pub fn diff(args: &DiffArgs) -> Result<()> {
 pub fn table(folders: &[String], rule: Rule) -> Result<Table> {
     open_cuda(Wanted::Cpu)?;
     let mut groups: Vec<(String, Figures, String)> = Vec::new();
-    let mut seen: BTreeMap<String, String> = BTreeMap::new();
+    let mut runs = Vec::new();
     for name in folders {
         let folder = Path::new(name);
         let reported = recipe(folder)?.0.reported();
         let mut all = settings(folder)?;
-        let seed = all.iter().find(|(path, _)| path == "seed").and_then(|(_, seed)| seed.parse().ok());
+        let seed: Option<u64> =
+            all.iter().find(|(path, _)| path == "seed").and_then(|(_, seed)| seed.parse().ok());
         all.retain(|(path, _)| path != "seed");
         let key = format!("{all:?}{:?}", scripts(folder));
-        let twice = format!("{key}{seed:?}");
-        if let Some(before) = seen.insert(twice, name.clone()) {
-            output::note(&format!("{name} has the settings and the seed of {before}: it is counted once"));
+        runs.push((name, key, seed, reported, RunFolder::existing(folder).state()));
+    }
+    // Of runs of the same settings and seed the first that is done counts, whatever order they are named in.
+    let counted = |key: &String, seed: &Option<u64>| {
+        let same = || runs.iter().filter(|(_, other, of, ..)| other == key && of == seed);
+        same().find(|run| run.4.is_done()).or_else(|| same().next()).map(|run| run.0)
+    };
+    for (name, key, seed, reported, state) in &runs {
+        if let Some(other) = counted(key, seed).filter(|other| *other != *name) {
+            output::note(&format!("{name} has the settings and the seed of {other}, which is counted"));
             continue;
         }
-        let at = groups.iter().position(|(other, ..)| *other == key).unwrap_or_else(|| {
-            groups.push((key, Figures::default(), name.trim_end_matches('/').to_owned()));
+        let at = groups.iter().position(|(other, ..)| other == key).unwrap_or_else(|| {
+            groups.push((key.clone(), Figures::default(), name.trim_end_matches('/').to_owned()));
             groups.len() - 1
         });
         let figures = &mut groups[at].1;
         figures.wanted += 1;
-        let run = RunFolder::existing(folder);
-        match run.state() {
+        match state {
             FolderState::Done(facts) => {
-                let head = reported.and_then(|report| facts.summary.heads.get(&report).cloned());
-                match head.and_then(|head| of_head(&head, rule)) {
+                let head = reported.as_ref().and_then(|report| facts.summary.heads.get(report));
+                match head.and_then(|head| of_head(head, rule)) {
                     Some(value) => drop(figures.values.insert(seed.unwrap_or(figures.wanted), value)),
                     None => figures.without += 1,
                 }

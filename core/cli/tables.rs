@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::experiments::{self, ExperimentArgs};
+use crate::export::room;
 use crate::failure::bad_input;
 use crate::output;
 use crate::runs;
@@ -75,6 +76,9 @@ impl RuleArg {
 pub fn table(args: &TableArgs) -> Result<()> {
     if args.list {
         return list(args.format);
+    }
+    if let Some(path) = &args.output {
+        room(path, true)?;
     }
     let is_run = |name: &String| RunFolder::existing(name).is_run();
     let table = match &args.what[..] {

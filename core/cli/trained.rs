@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use admix_api::Streams;
 use admix_data::Dataset;
-use admix_engine::{Checkpoint, Images, Pick, Recipe, Session, Shape, reestimate, reestimates};
+use admix_engine::{
+    Checkpoint, EmbeddingHeadConfig, Images, Pick, Recipe, Session, Shape, reestimate, reestimates,
+};
 use admix_torch::Device;
 use anyhow::Result;
 use clap::Args;
@@ -13,6 +15,7 @@ use crate::checkpoints;
 use crate::device::DeviceArgs;
 use crate::failure::bad_input;
 use crate::libraries;
+use crate::output;
 use crate::recipes::Changes;
 
 /// Which network.
@@ -81,6 +84,19 @@ impl TrainedArgs {
         };
         let session = checkpoints::session_of(&checkpoint, &recipe, &registry, shape, device)?;
         let pick = Pick::of(&recipe, &session, self.net.as_deref(), self.head.as_deref())?;
+        let reported = recipe.reported().unwrap_or_default();
+        let on_embeddings = |(name, head): (&String, &EmbeddingHeadConfig)| {
+            head.evaluate.as_ref().is_some_and(|net| format!("{name}_{net}") == reported)
+        };
+        if self.head.is_none() && recipe.embedding_heads.iter().any(on_embeddings) {
+            output::note(&format!(
+                "warning: the run reports `{reported}`, a head on embeddings, which cannot be taken out: this is {}",
+                pick.head.as_ref().map_or("the network alone".into(), |head| format!(
+                    "the head `{head}` of `{}`",
+                    pick.net
+                ))
+            ));
+        }
         let mut batch_norms = match session.world().nets.iter().find(|net| net.name == pick.net) {
             Some(net) if net.network.backbone().batch_norms().is_empty() => "none",
             _ => "running values of training",

@@ -303,6 +303,10 @@ fn mistakes_in_mixers_are_told_with_their_place_and_the_remedy() {
             mix("#{ images: chunk(m.images, 2, 0, 1) }"),
             &["m.rhai:2:14: `chunk` cannot cut the axis 1 of [4, 3, 6, 9] into 2 equal parts"],
         ),
+        (
+            mix("#{ images: resize(m.images, 1000000, 1000000) }"),
+            &["m.rhai:2:14: `resize` makes a tensor of", "expected at most 1073741824"],
+        ),
         (mix("#{ images: blur(m.images, 2) }"), &["m.rhai:2:14: `blur` takes an odd side from 1, got 2"]),
         (mix("open_file(\"x\")"), &["m.rhai:2:3: no verb or function named `open_file`"]),
         (

@@ -90,3 +90,18 @@ fn a_network_that_is_not_finite_has_no_accuracy_and_is_never_the_best() {
     let best = place.path("run/checkpoints/best.safetensors");
     assert_eq!(Checkpoint::read(&best, Device::Cpu).expect("the best").header.clock.epoch, 1);
 }
+
+#[test]
+fn a_run_whose_masks_stay_constant_is_told_so_and_what_to_try() {
+    let place = Place::new();
+    place.write("r.ron", TINY);
+    let said = |epochs: &str| {
+        let flags = ["--set", "mixers.amix.preset=Paper", "--set", "evaluate.every=13", "--set", epochs];
+        let run = ["run", "r.ron", "--out", epochs, "--set", "checkpoint.every_steps=None"];
+        place.compute(&[&run[..], &flags[..]].concat()).good().stderr
+    };
+    let told = said("epochs=13");
+    let wanted = "after the run the masks of mixer `amix` are still constant";
+    assert!(told.contains(wanted) && told.contains("mixers.amix.init=FanIn(2.0)"), "{told}");
+    assert!(!said("epochs=12").contains("constant"), "96 steps teach nothing");
+}

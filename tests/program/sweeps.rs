@@ -347,6 +347,19 @@ fn what_is_wrong_in_an_experiment_is_told_before_anything_starts() {
             "`report` is `mix`, which the run does not measure",
         ),
         (with(r#"x.run("a", "tiny.ron", #{ measure: "lineer" });"#), "Did you mean `linear`?"),
+        (with(r#"x.run("a", "tiny.ron", #{ measure: #{ protocol: "knn", k: 0 } });"#), "`measure`: "),
+        (
+            with(r#"x.run("a", "tiny.ron", #{ measure: #{ protocol: "linear", lr: 1.0 / 0.0 } });"#),
+            "`measure`: `lr` is inf, expected a finite number",
+        ),
+        (
+            with(r#"x.run("a", "tiny.ron", #{ measure: #{ protocol: "linear", preset: "fast" } });"#),
+            "`preset` is `fast`, expected paper or code",
+        ),
+        (
+            with(r#"x.run("a", "tiny.ron", #{ measure: #{ protocol: "knn", net: "kk" } });"#),
+            "`measure` names the network `kk`; the run has q",
+        ),
         (with(r#"x.run("a", "tiny.ron", #{ measure: #{ protocol: "linear", k: 3 } });"#), "no setting `k`"),
         (
             with(r#"x.run("a", "tiny.ron", #{}); x.run("b", "tiny.ron", #{ init: "a", seeds: 2 });"#),

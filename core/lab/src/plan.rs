@@ -7,10 +7,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use admix_api::{Registry, did_you_mean, same_name};
+use admix_api::serde::de::DeserializeSeed;
+use admix_api::{Registry, Seed, did_you_mean, same_name};
 use admix_engine::{Error, Override, Probe, Recipe, RecipeText, RunFolder, method_of};
 use anyhow::{Result, anyhow};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::experiment::{Experiment, Variant};
 
@@ -209,7 +210,7 @@ fn resolve(variant: &Variant, init: Option<&str>, ask: &Ask<'_>) -> Result<Resol
         let hint = did_you_mean(name, known.keys().map(String::as_str));
         return Err(anyhow!("{} has no parameter `{name}`{hint}", method.file()));
     }
-    check_measurement(variant, ask.registry)?;
+    check_measurement(variant, &recipe, ask.registry)?;
     check_reports(variant, &recipe)?;
     let mut settings = serde_json::to_value(&recipe)?;
     if let Some(fields) = settings.as_object_mut() {
@@ -233,10 +234,15 @@ fn resolve(variant: &Variant, init: Option<&str>, ask: &Ask<'_>) -> Result<Resol
 }
 
 /// Refuses a measurement that there is not, or flags that it does not have, before anything is trained for it.
-fn check_measurement(variant: &Variant, registry: &Registry) -> Result<()> {
+fn check_measurement(variant: &Variant, recipe: &Recipe, registry: &Registry) -> Result<()> {
     let Some(evaluation) = &variant.evaluation else { return Ok(()) };
     if evaluation.protocol == "test" {
-        return Ok(());
+        return match recipe.evaluates() {
+            true => Ok(()),
+            false => {
+                Err(anyhow!("`measure` names `test`, but the run has no head whose accuracy can be told"))
+            }
+        };
     }
     let known = || registry.of::<dyn Probe>();
     let Some(entry) = known().find(|entry| same_name(&entry.name, &evaluation.protocol)) else {
@@ -249,10 +255,31 @@ fn check_measurement(variant: &Variant, registry: &Registry) -> Result<()> {
     };
     let settings = (entry.schema)();
     let has = |flag: &str| flag == "net" || !settings["properties"][flag].is_null();
-    match evaluation.flags.keys().find(|flag| !has(flag)) {
-        Some(flag) => Err(anyhow!("`measure`: {} has no setting `{flag}`", evaluation.protocol)),
-        None => Ok(()),
+    if let Some(flag) = evaluation.flags.keys().find(|flag| !has(flag)) {
+        return Err(anyhow!("`measure`: {} has no setting `{flag}`", evaluation.protocol));
     }
+    if let Some(net) = evaluation.flags.get("net").filter(|net| !recipe.net_names().contains(net)) {
+        let known: Vec<&str> = recipe.net_names().into_iter().map(String::as_str).collect();
+        let hint = did_you_mean(net, known.iter().copied());
+        return Err(anyhow!("`measure` names the network `{net}`; the run has {}{hint}", known.join(", ")));
+    }
+    let mut given = serde_json::Map::new();
+    for (flag, value) in evaluation.flags.iter().filter(|(flag, _)| *flag != "net") {
+        let value = match flag.as_str() {
+            "preset" => match value.as_str() {
+                "paper" => "Paper".into(),
+                "code" => "Code".into(),
+                _ => return Err(anyhow!("`measure`: `preset` is `{value}`, expected paper or code")),
+            },
+            _ => serde_json::from_str(value)
+                .map_err(|_| anyhow!("`measure`: `{flag}` is {value}, expected a finite number"))?,
+        };
+        given.insert(flag.clone(), value);
+    }
+    let probe = Seed::<dyn Probe>::of(registry)
+        .deserialize(json!({ &entry.name: given }))
+        .map_err(|error| anyhow!("`measure`: {error}"))?;
+    probe.validate().map_err(|error| anyhow!("`measure`: {error}"))
 }
 
 /// Refuses a cell whose figure no run of the variant measures. What a measurement after the run calls its figures is known

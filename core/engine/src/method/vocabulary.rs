@@ -202,11 +202,46 @@ fn extent(verb: &str, image: &Tensor, from_last: usize) -> Result<i64> {
     if size.len() == 4 { size.get(4 - from_last).copied().ok_or_else(wanted) } else { Err(wanted()) }
 }
 
+/// The most values of a tensor that a script makes, 4 GiB in 32 bits: one that grows in a loop would take all memory.
+const MOST_VALUES: i64 = 1 << 30;
+
+/// How many values an operation makes that can make more than it is given, if it is known.
+fn made(verb: &str, operands: &[&Tensor], sizes: &[i64]) -> i64 {
+    let product = |sizes: &[i64]| sizes.iter().fold(1i64, |all, one| all.saturating_mul(*one));
+    let size = |index: usize| sizes.get(index).copied().unwrap_or(0);
+    match (verb, operands) {
+        ("cat" | "stack", many) => many.iter().map(|one| one.numel() as i64).sum(),
+        ("resize" | "resize_nearest", [image, ..]) if image.dim() == 4 => {
+            product(&[product(&image.size()[..2]), size(0), size(1)])
+        }
+        ("one_hot", [labels, ..]) => product(&[labels.numel() as i64, size(0)]),
+        ("matmul", [one, other]) if one.dim() > 1 && other.dim() > 1 => product(&[
+            one.numel() as i64 / one.size().last().copied().unwrap_or(1).max(1),
+            *other.size().last().unwrap_or(&1),
+        ]),
+        _ => {
+            // Those that broadcast.
+            let axes = operands.iter().map(|one| one.dim()).max().unwrap_or(0);
+            let extent = |back: usize| {
+                let of = |one: &&Tensor| one.dim().checked_sub(back).map_or(1, |at| one.size()[at]);
+                operands.iter().map(of).max().unwrap_or(1)
+            };
+            if sign(verb).is_some() { product(&(1..=axes).map(extent).collect::<Vec<_>>()) } else { 0 }
+        }
+    }
+}
+
 /// Applies an operation to tensors. A number of a method is a 0-dim tensor here, behind the other operands.
 ///
 /// # Errors
 /// Shapes that do not fit.
 pub fn apply(verb: &str, operands: &[&Tensor], sizes: &[i64]) -> Result<Tensor> {
+    let values = made(verb, operands, sizes);
+    if values > MOST_VALUES {
+        return Err(Error::Input(format!(
+            "`{verb}` makes a tensor of {values} values, expected at most {MOST_VALUES}"
+        )));
+    }
     match executed(verb, operands, sizes) {
         // What a device or the memory says has nothing to do with the operands.
         Err(Error::Torch(admix_torch::Error::Torch { message }))

@@ -135,6 +135,16 @@ impl Recipe {
         format!("{}_{}", probe.plugin, self.nets.first().map_or("", String::as_str))
     }
 
+    /// Every network of a run: trained ones, those of `other_nets`, and those that follow.
+    pub fn net_names(&self) -> Vec<&String> {
+        self.nets.iter().chain(self.other_nets.keys()).chain(self.net_pairs().map(|pair| &pair.to)).collect()
+    }
+
+    /// The backbone of a network.
+    pub fn model_of(&self, net: &str) -> &BackboneChoice {
+        self.other_nets.get(net).map_or(&self.model, |other| &other.model)
+    }
+
     /// Whatever a run measures: `<head>_<network>` of each head, and its probes.
     pub fn measured_names(&self) -> Vec<String> {
         let nets: Vec<&String> = self.nets.iter().chain(self.net_pairs().map(|pair| &pair.to)).collect();

@@ -149,6 +149,29 @@ impl RunFolder {
         is_run(&self.root)
     }
 
+    /// The run folder among whose own files this path is, if there is one: what a run needs must not be replaced.
+    pub fn owner_of(path: &Path) -> Option<PathBuf> {
+        const OWN: [&str; 9] = [
+            "recipe.ron",
+            "method.rhai",
+            "metrics.jsonl",
+            "run.json",
+            "lock",
+            "checkpoints",
+            "samples",
+            "mixers",
+            "losses",
+        ];
+        let whole = std::path::absolute(path).ok()?;
+        let folder = whole.parent()?;
+        let whole = folder.canonicalize().unwrap_or_else(|_| folder.to_owned()).join(whole.file_name()?);
+        let owns = |root: &&Path| {
+            let first = whole.strip_prefix(root).ok().and_then(|inside| inside.components().next());
+            first.is_some_and(|first| OWN.iter().any(|own| first.as_os_str() == *own)) && is_run(root)
+        };
+        whole.ancestors().skip(1).find(owns).map(Path::to_owned)
+    }
+
     /// Forgets the run that writes here, which is known to have ended: on another host, where it cannot be seen to.
     pub fn forget_owner(&self) {
         Lock::forget(&self.root);

@@ -65,7 +65,7 @@ pub(super) fn dead(mixer: &str, report: &ByLambda, before: u64, clock: Clock) ->
     if step < FEW_STEPS {
         return None;
     }
-    let mark = [4u64, 2, 1].into_iter().find(|part| before * part < epochs && now * part >= epochs)?;
+    let mark = [1u64, 2, 4].into_iter().find(|part| before * part < epochs && now * part >= epochs)?;
     let most = report.values().map(|r| r.mask_std).fold(0.0, f64::max);
     // What is not a number passes as the largest.
     if !report.values().all(|r| r.mask_std < CONSTANT) {
@@ -164,7 +164,10 @@ mod tests {
         let told: Vec<u64> = (1..=10).filter(|now| dead(0.019, now - 1, *now).is_some()).collect();
         assert_eq!(told, [3, 5, 10]);
         let said = dead(0.0123, 0, 10).expect("a word");
-        assert!(said.contains("a quarter") && said.contains("`amix`") && said.contains("0.0123"), "{said}");
+        assert!(
+            said.contains("after the run") && said.contains("`amix`") && said.contains("0.0123"),
+            "{said}"
+        );
         assert!(dead(0.02, 0, 10).is_none(), "one lambda whose masks vary");
         assert!(dead(f64::NAN, 0, 10).is_none());
         assert!(super::dead("amix", &report(0.0), 0, at(99, 10)).is_none(), "too few steps");

@@ -480,9 +480,12 @@ impl Run {
             settings: &settings(&recipe)?,
         };
         if context.writes() {
+            // One that cannot be opened must be known before metrics of later steps are dropped.
+            let others = recipe.loggers.iter().map(|logger| logger.config.open(&opening));
+            let others = others.collect::<Result<Vec<_>>>()?;
             context.loggers.add(JsonLines::metrics().open(&opening)?)?;
-            for logger in &recipe.loggers {
-                context.loggers.add(logger.config.open(&opening)?)?;
+            for logger in others {
+                context.loggers.add(logger)?;
             }
         }
         if resumed_from.is_none() {

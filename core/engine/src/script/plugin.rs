@@ -308,7 +308,8 @@ pub fn script_entry(path: &Path) -> Result<Entry> {
     let (params, reader) = match ScriptKind::of(&text) {
         ScriptKind::Method => {
             return Err(Error::Input(format!(
-                "{file} is a method (it has a function `step`); check it in a recipe: admix check RECIPE --script {file}"
+                "{file} is neither a mixer (it has no function `mix`) nor a loss (no function `loss`); a method is checked in a \
+                 recipe: admix check RECIPE --script {file}"
             )));
         }
         ScriptKind::Mixer => {

@@ -38,7 +38,8 @@ pub fn card(card: &Card<'_>) -> String {
     let mut row = |what: &str, value: String| {
         let _ = writeln!(text, "| {what} | {} |", value.replace('|', "\\|").replace('\n', " "));
     };
-    row("network", format!("{} `{}`", recipe.model.plugin, recipe.model.config.resolved()));
+    let model = recipe.model_of(&pick.net);
+    row("network", format!("{} `{}`", model.plugin, model.config.resolved()));
     let head = pick.head.as_ref().map(|head| format!(", head `{head}`")).unwrap_or_default();
     row("taken from", format!("network `{}`{head}", pick.net));
     row("values", format!("{} learned, {} tensors", export.parameters, export.tensors.len()));
@@ -80,7 +81,7 @@ pub fn card(card: &Card<'_>) -> String {
     row("recipe", header.recipe_file.clone());
     row("method", header.script_file.clone());
     let stem = export.tensors.iter().find(|(name, _)| name == "conv1.weight").map(|(_, stem)| stem.size());
-    if recipe.model.config.resolved()["stem"] == "Small"
+    if model.config.resolved()["stem"] == "Small"
         && let ("torchvision", Some([width, channels, 3, 3])) = (export.format.as_str(), stem.as_deref())
     {
         let _ = writeln!(

@@ -46,7 +46,8 @@ impl Export {
         let world = session.world();
         let net = world.nets.iter().find(|net| net.name == pick.net);
         let net = net.ok_or_else(|| Error::Input(format!("there is no network `{}`", pick.net)))?;
-        let namings = recipe.model.config.namings();
+        let model = recipe.model_of(&pick.net);
+        let namings = model.config.namings();
         let known: Vec<&str> = namings.iter().flat_map(|naming| naming.libraries).copied().collect();
         let chosen = match format {
             Some(format) => format,
@@ -55,13 +56,13 @@ impl Export {
         let of = |library: &str| namings.iter().find(|naming| naming.libraries.contains(&library));
         let mut export = match (chosen, of(chosen)) {
             (OWN | SAFETENSORS, _) => Self::named(net, OWN, |name, tensor| Ok(Some((name.into(), tensor))))?,
-            (DETECTRON2, _) => Self::for_detector(net, of(TORCHVISION), &recipe.model.plugin)?,
+            (DETECTRON2, _) => Self::for_detector(net, of(TORCHVISION), &model.plugin)?,
             (_, Some(naming)) => Self::for_library(net, chosen, naming, pick)?,
             (_, None) => {
                 return Err(Error::Input(format!(
                     "--format {chosen}: no {} is known by that name; expected {}, admix (its own names) or detectron2 (ResNet \
                      and ResNeXt)",
-                    recipe.model.plugin,
+                    model.plugin,
                     list(&known)
                 )));
             }

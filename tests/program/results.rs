@@ -1,0 +1,120 @@
+//! What is written and told about runs: never over a run's own files, never by a figure that is another's.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::{Place, TINY};
+
+fn trained(more: &[&str]) -> Place {
+    let place = Place::new();
+    place.write("r.ron", TINY);
+    place.compute(&[&["run", "r.ron", "--out", "run"], more].concat()).good();
+    place
+}
+
+#[test]
+fn no_command_replaces_what_a_run_needs() {
+    let place = trained(&[]);
+    let own = ["recipe.ron", "metrics.jsonl", "run.json", "method.rhai", "checkpoints/best.safetensors"];
+    let content = || own.map(|file| fs::read(place.path(format!("run/{file}"))).expect(file));
+    let before = content();
+    let refused =
+        |arguments: &[&str]| place.compute(arguments).refused(2, &["keeps its own files", "another name"]);
+    refused(&["table", "run", "-o", "run/metrics.jsonl"]);
+    refused(&["report", "run", "-o", "./run/../run/recipe.ron"]);
+    refused(&["export", "run", "-o", "run/checkpoints/best.safetensors", "--force"]);
+    refused(&["export", "run", "-o", "run/checkpoints/new.safetensors"]);
+    assert_eq!(content(), before);
+    // What a run does not write may lie in its folder, and is made anew.
+    for _ in 0..2 {
+        place.compute(&["report", "run", "-o", "run/report.html"]).good();
+        place.compute(&["table", "run", "-o", "run/table.txt"]).good();
+    }
+    place.compute(&["table", "run", "-o", "nowhere/table.txt"]).refused(2, &["there is no folder nowhere"]);
+}
+
+#[test]
+fn of_runs_of_one_seed_a_finished_one_counts_whatever_their_order() {
+    let place = trained(&[]);
+    place.compute(&["run", "r.ron", "--out", "begun", "--max-steps", "3"]).good();
+    let table = |folders: [&str; 2]| {
+        let told = place.admix(&["table", folders[0], folders[1], "--format", "json"]).good();
+        assert!(told.stderr.contains("begun has the settings and the seed of run"), "{}", told.stderr);
+        let mut table: Value = serde_json::from_str(&told.stdout).expect("JSON");
+        table["cells"].take()
+    };
+    assert_eq!(table(["run", "begun"]), table(["begun", "run"]));
+}
+
+#[test]
+fn what_cannot_be_measured_is_refused_and_no_other_figure_told() {
+    let place = trained(&[]);
+    for number in ["inf", "nan"] {
+        let eval = ["eval", "run", "--protocol", "linear-cached", "--lr", number];
+        place.compute(&eval).refused(2, &["--lr", "expected a finite number"]);
+    }
+    let grey = ["eval", "run", "--protocol", "knn", "--set", "data.name=\"fashion-mini\""];
+    place.compute(&grey).refused(2, &["`fashion-mini` have 1 channels", "take 3"]);
+    place.write("five.ron", TINY.replace("size: 16", "size: 16, channels: 5"));
+    place.compute(&["run", "five.ron", "--out", "five", "--max-steps", "1"]).good();
+    place.write("a.png", "no picture");
+    place
+        .compute(&["predict", "five", "a.png"])
+        .refused(2, &["takes images of 5 channels, and pictures have 3"]);
+}
+
+#[test]
+fn a_run_without_heads_is_measured_by_its_features_alone() {
+    let place = Place::new();
+    let text = TINY
+        .replace("crop: None,", "crop: None, views: 2,")
+        .replace("heads: [\"one\", \"mix\"],", "heads: [], neck: Mlp(hidden: 8, out: 8),")
+        .replace("pairs: [(from: \"q\", to: \"k\", momentum: 0.99)],", "")
+        .replace("method: \"amix\"", "method: \"simclr\"")
+        .replace("mixers: {\"amix\": AMix(alpha: 2.0)},", "")
+        .replace("losses: {\"mask\": Mask(margin: 0.1)},", "");
+    place.write("s.ron", text);
+    place.compute(&["run", "s.ron", "--out", "run", "--max-steps", "1"]).good();
+    place.compute(&["eval", "run"]).refused(2, &["no head whose accuracy can be told", "--protocol knn"]);
+    place.compute(&["eval", "run", "--protocol", "knn", "--k", "3"]).good();
+}
+
+#[test]
+fn a_resume_whose_logger_cannot_be_opened_drops_no_metrics() {
+    let place = trained(&["--set", "log_every=1"]);
+    let metrics = || fs::read(place.path("run/metrics.jsonl")).expect("metrics");
+    let before = metrics();
+    place.write("run/tensorboard", "a file");
+    let from = "run/checkpoints/step-00000014.safetensors";
+    let resume = ["run", "r.ron", "--out", "run", "--set", "log_every=1", "--resume", from];
+    let outcome = place.compute(&[&resume[..], &["--log-to", "tensorboard"]].concat());
+    assert_ne!(outcome.code, Some(0));
+    assert_eq!(metrics(), before);
+}
+
+#[test]
+fn a_network_of_another_architecture_is_exported_as_what_it_is() {
+    let place = Place::new();
+    let other =
+        "other_nets: {\"big\": (model: ResNet(width: 0.125), heads: [\"one\"])}, heads: [\"one\", \"mix\"],";
+    place.write("r.ron", TINY.replace("heads: [\"one\", \"mix\"],", other));
+    let method = "fn weights(t) { #{ one: 1.0 } }
+        fn step(t) {
+            let loss = 0.0;
+            for head in [\"one\", \"mix\"] { loss += t.loss(\"cross_entropy\", t.pass(\"q\", t.images).logits(head), t.labels); }
+            loss += t.loss(\"cross_entropy\", t.pass(\"big\", t.images).logits(\"one\"), t.labels);
+            t.learn(#{ one: loss });
+        }";
+    place.write("m.rhai", method);
+    let run = ["run", "r.ron", "--script", "m.rhai", "--out", "run", "--max-steps", "1"];
+    place
+        .compute(&[&run[..], &["--set", "mixers={}", "--set", "losses={}", "--set", "pairs=[]"]].concat())
+        .good();
+    let told = place.compute(&["export", "run", "--net", "big", "-o", "big.pth"]).good().stdout;
+    assert!(told.contains("by the names of torchvision"), "{told}");
+    let card = fs::read_to_string(place.path("big.pth.md")).expect("a card");
+    assert!(card.contains("| network | resnet"), "{card}");
+    let told = place.compute(&["export", "run", "--net", "q", "-o", "q.pth"]).good().stdout;
+    assert!(!told.contains("torchvision"), "{told}");
+}
