@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tch::Tensor;
 
+use crate::Result;
 use crate::shim::{self, check, handle, owned};
-use crate::{Result, norm_kernels};
 
 static FUSED: AtomicBool = AtomicBool::new(true);
 
@@ -43,7 +43,7 @@ pub struct BatchNorm<'a> {
 impl BatchNorm<'_> {
     /// `relu(norm(x) + aside)`, without what is not asked for, in one operation; `None` where only plain operations can do
     /// it: channels not innermost, no 32- or 64-bit floats on the CPU, no 32-bit floats or bf16 on a GPU, or
-    /// [`set_fused`] forbids it.
+    /// [`set_fused`] forbids it. [`norm_kernels_admit`](crate::norm_kernels_admit) comes first, which knows a GPU's kernels.
     ///
     /// `aside` has the shape of `x`, `[N, C, H, W]`. The backward pass keeps `x`, and with `relu` the result, which must not
     /// change in place then. Mean and variance of parts of the batch are measured in two passes and joined in double
@@ -52,15 +52,9 @@ impl BatchNorm<'_> {
     /// # Errors
     /// No room for the result.
     pub fn fused(&self, x: &Tensor, aside: Option<&Tensor>, relu: bool) -> Result<Option<Tensor>> {
-        let groups = if self.train { self.groups } else { 1 };
-        if !fused() || (x.device().is_cuda() && !norm_kernels::admitted(x, aside, groups)) {
+        if !fused() {
             return Ok(None);
         }
-        self.in_one(x, aside, relu)
-    }
-
-    /// As [`fused`](Self::fused), whatever [`set_fused`] says and whether or not kernels are known to be right.
-    pub(crate) fn in_one(&self, x: &Tensor, aside: Option<&Tensor>, relu: bool) -> Result<Option<Tensor>> {
         let groups = if self.train { self.groups } else { 1 };
         let pointer = |tensor: Option<&Tensor>| tensor.map_or(ptr::null_mut(), handle);
         let (weight, bias) = self.affine.unzip();

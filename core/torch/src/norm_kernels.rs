@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tch::{Device, Kind, Tensor};
 
-use crate::batch_norm::BatchNorm;
+use crate::batch_norm::{BatchNorm, fused};
 use crate::cuda_object::cuda_object;
 use crate::shim::{self, check};
 use crate::{Error, Result, apart, gradients, no_grad, with_grad};
@@ -45,18 +45,22 @@ pub fn norm_kernels() -> NormKernels {
     }
 }
 
-/// Whether kernels may normalise this map of a GPU, in as many groups.
+/// Whether [`BatchNorm::fused`] may be asked for this map, in as many groups: always on the CPU.
 ///
-/// Their first use for a kind of map, and the first for a larger map than those before, compares them with the plain operations,
-/// forwards and backwards, and waits for the device. Where they differ they are off for good.
-pub(crate) fn admitted(x: &Tensor, aside: Option<&Tensor>, groups: i64) -> bool {
-    let Device::Cuda(index) = x.device() else { return false };
+/// On a GPU the first use for a kind of map, and the first for a larger map than those before, compares the kernels with the
+/// plain operations, forwards and backwards, and waits for the device. Where they differ they are off for good.
+pub fn norm_kernels_admit(x: &Tensor, aside: Option<&Tensor>, groups: i64) -> bool {
+    let Device::Cuda(index) = x.device() else { return true };
+    if !fused() {
+        return false;
+    }
     let mut known = on_gpus();
     let loaded = known.proven.iter().any(|(sort, _)| sort.device == x.device());
-    if known.off.is_none() && !loaded {
-        if let Err(error) = load(index) {
-            known.turn_off(error.to_string());
-        }
+    if known.off.is_none()
+        && !loaded
+        && let Err(error) = load(index)
+    {
+        known.turn_off(error.to_string());
     }
     known.admit(x, aside, groups)
 }
@@ -237,7 +241,7 @@ impl Case<'_> {
 
     fn difference(&self) -> Result<Compared> {
         let own = self.inputs(self.x.kind())?;
-        let Some(y) = own.norm(self.train, self.groups).in_one(&own.x, own.aside.as_ref(), self.relu)? else {
+        let Some(y) = own.norm(self.train, self.groups).fused(&own.x, own.aside.as_ref(), self.relu)? else {
             return Ok(Compared::Refused);
         };
         let above = self.above()?;

@@ -99,7 +99,7 @@ impl Pass {
             groups,
         };
         let y = if kernels {
-            norm.in_one(&x, aside.as_ref(), relu)?.expect("channels innermost")
+            norm.fused(&x, aside.as_ref(), relu)?.expect("channels innermost")
         } else {
             plain(&norm, &x, aside.as_ref(), relu)?
         };
@@ -256,7 +256,7 @@ fn a_mean_far_from_zero_costs_no_digits() -> Result<()> {
         epsilon: 1e-5,
         groups: 1,
     };
-    let _ = emulated(How::Forwards, || norm.in_one(&far_off, None, false))?.expect("kernels");
+    let _ = emulated(How::Forwards, || norm.fused(&far_off, None, false))?.expect("kernels");
     let wanted = far_off.f_to_kind(Kind::Double)?.f_var_dim([0i64, 2, 3].as_slice(), true, false)?;
     assert_eq!(far(&var, &wanted, 0)?, 0);
     Ok(())
@@ -279,7 +279,7 @@ fn momentum_0_moves_no_buffer_and_what_is_not_a_number_stays_so() -> Result<()> 
     };
     for kind in [Kind::Float, Kind::BFloat16] {
         let x = x.f_to_kind(kind)?;
-        let y = emulated(How::Forwards, || norm.in_one(&x, None, true))?.expect("kernels");
+        let y = emulated(How::Forwards, || norm.fused(&x, None, true))?.expect("kernels");
         let lost = y.f_isnan()?.f_sum_dim_intlist([0i64, 2, 3].as_slice(), false, Kind::Int64)?;
         assert_eq!(Vec::<i64>::try_from(&lost)?, [0, 0, 0, 40, 0, 0, 0, 0]);
     }
@@ -301,14 +301,14 @@ fn what_kernels_cannot_read_is_left_to_the_plain_operations() -> Result<()> {
         groups: 1,
     };
     emulated(How::Forwards, || {
-        assert!(norm.in_one(&x, None, true)?.is_some());
-        assert!(norm.in_one(&x.f_contiguous()?, None, true)?.is_none(), "channels outermost");
+        assert!(norm.fused(&x, None, true)?.is_some());
+        assert!(norm.fused(&x.f_contiguous()?, None, true)?.is_none(), "channels outermost");
         for kind in [Kind::Double, Kind::Half] {
-            assert!(norm.in_one(&x.f_to_kind(kind)?, None, true)?.is_none(), "{kind:?}");
+            assert!(norm.fused(&x.f_to_kind(kind)?, None, true)?.is_none(), "{kind:?}");
         }
         let aside = x.f_to_kind(Kind::BFloat16)?;
-        assert!(norm.in_one(&x, Some(&aside), true)?.is_none(), "another type beside");
-        assert!(norm.in_one(&x, Some(&x.f_narrow(2, 0, 3)?), true)?.is_none(), "another shape beside");
+        assert!(norm.fused(&x, Some(&aside), true)?.is_none(), "another type beside");
+        assert!(norm.fused(&x, Some(&x.f_narrow(2, 0, 3)?), true)?.is_none(), "another shape beside");
         Ok(())
     })
 }
