@@ -58,7 +58,7 @@ pub fn build(repo: &Repo, anew: Anew) -> Result<PathBuf> {
     let fresh = object.with_extension(format!("so.new-{}", std::process::id()));
     let compiled = command
         .args(["-Wl,--no-undefined", "-lc10", "-lc10_cuda", "-ltorch_cpu", "-ltorch_cuda"])
-        .args(["-l:libcudart.so.13", "-o"])
+        .args(["-l:libcudart.so.13", "-ldl", "-o"])
         .arg(&fresh)
         .run();
     if compiled.is_err() {
@@ -136,6 +136,7 @@ mod tests {
             "-Wl,--no-undefined",
             "-lc10_cuda",
             "-l:libcudart.so.13",
+            "-ldl",
         ] {
             assert!(source.contains(part), "{part}");
         }

@@ -9,7 +9,7 @@
 // and `nvidia` (Python's site-packages, or .libtorch), HEADERS the folder with nvidia-cuda-crt 13.0 and nvidia-cuda-cccl 13.0
 // unpacked (`pip download --no-deps` and `unzip`), and the result beside the other libraries of libtorch:
 //
-//   g++ -std=c++17 -O1 -shared -fPIC -DNDEBUG -D_GLIBCXX_USE_CXX11_ABI=1 -Wno-interference-size -DUSE_C10D_NCCL core/torch/cuda/graphs.cpp core/torch/cuda/kernels.cpp core/torch/cuda/nccl.cpp -I core/torch/shim -I $SITE/torch/include -I $SITE/torch/include/torch/csrc/api/include -I $SITE/nvidia/cu13/include -I $SITE/nvidia/nccl/include -I $HEADERS/nvidia/cu13/include -I $HEADERS/nvidia/cu13/include/cccl -L $SITE/torch/lib -L $SITE/nvidia/cu13/lib -Wl,--no-undefined -lc10 -lc10_cuda -ltorch_cpu -ltorch_cuda -l:libcudart.so.13 -o $SITE/torch/lib/libadmix_cuda.so
+//   g++ -std=c++17 -O1 -shared -fPIC -DNDEBUG -D_GLIBCXX_USE_CXX11_ABI=1 -Wno-interference-size -DUSE_C10D_NCCL core/torch/cuda/graphs.cpp core/torch/cuda/kernels.cpp core/torch/cuda/nccl.cpp -I core/torch/shim -I $SITE/torch/include -I $SITE/torch/include/torch/csrc/api/include -I $SITE/nvidia/cu13/include -I $SITE/nvidia/nccl/include -I $HEADERS/nvidia/cu13/include -I $HEADERS/nvidia/cu13/include/cccl -L $SITE/torch/lib -L $SITE/nvidia/cu13/lib -Wl,--no-undefined -lc10 -lc10_cuda -ltorch_cpu -ltorch_cuda -l:libcudart.so.13 -ldl -o $SITE/torch/lib/libadmix_cuda.so
 //
 // (A CUDA toolkit 13.0 has all headers in its own `include` and `include/cccl`.)
 //
