@@ -27,7 +27,9 @@ const X86_64: [(&str, &str, &[&str]); 2] = [
 
 fn main() {
     println!("cargo:rerun-if-changed=shim");
-    println!("cargo:rerun-if-changed=cuda");
+    for shared in ["batch_norm.cu", "batch_norm_shape.h", "emulated.h"] {
+        println!("cargo:rerun-if-changed=cuda/{shared}");
+    }
     println!("cargo:rerun-if-env-changed=LIBTORCH_INCLUDE");
 
     // Lints link nothing. What is built for them is kept apart from what is built to run.
