@@ -155,6 +155,8 @@ fn time(
         steps: args.steps,
         execution: args.execution,
         precision: session.world().precision,
+        fused: session.world().fused(),
+        fused_off: session.world().fused_off(),
         capture: session.captures(),
         ms_per_step,
         min_ms_per_step: times[0],

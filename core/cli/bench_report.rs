@@ -29,6 +29,10 @@ pub struct Report {
     pub steps: u32,
     pub execution: How,
     pub precision: Precision,
+    /// Whether batch normalisation, residual and ReLU were one operation; why not, where a GPU's kernels were refused.
+    pub fused: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fused_off: Option<String>,
     /// What became of capturing, untimed steps included.
     pub capture: CaptureReport,
     /// Median, from the call until the device is done.

@@ -141,7 +141,7 @@ pub struct PrecisionArgs {
 /// What `--fused` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum Fused {
-    /// Where there is such an operation: on the CPU, channels innermost.
+    /// Where there is such an operation: channels innermost; on a GPU if it agrees with the plain operations at first use.
     #[default]
     Auto,
     /// Never.

@@ -4,8 +4,18 @@ use std::path::PathBuf;
 use std::{env, thread};
 
 /// Files that include libtorch headers: parsing them is the cost, so they are compiled side by side.
-const LIBTORCH_FILES: [&str; 8] =
-    ["batch_norm", "guards", "optim", "grads", "tensors", "syncs", "cuda", "group"];
+const LIBTORCH_FILES: [&str; 10] = [
+    "batch_norm",
+    "batch_norm_kernels",
+    "guards",
+    "optim",
+    "grads",
+    "tensors",
+    "syncs",
+    "cuda",
+    "group",
+    "emulation",
+];
 
 /// What the loops of the batch normalisation are compiled for: a name, the bytes of a vector, the compiler's flags. Which
 /// of them run is found out at run time.
@@ -17,6 +27,9 @@ const X86_64: [(&str, &str, &[&str]); 2] = [
 
 fn main() {
     println!("cargo:rerun-if-changed=shim");
+    for shared in ["batch_norm.cu", "batch_norm_shape.h", "emulated.h"] {
+        println!("cargo:rerun-if-changed=cuda/{shared}");
+    }
     println!("cargo:rerun-if-env-changed=LIBTORCH_INCLUDE");
 
     // Lints link nothing. What is built for them is kept apart from what is built to run.
@@ -79,6 +92,8 @@ fn libtorch_build() -> cc::Build {
         .include(root.join("include/torch/csrc/api/include"))
         // Stand-ins for the headers of Gloo: libtorch holds its code, the wheels lack its headers.
         .include("shim")
+        // What the host and the kernels of a GPU share.
+        .include("cuda")
         .define("USE_C10D_GLOO", None)
         .define("_GLIBCXX_USE_CXX11_ABI", "1")
         // As libtorch was built: some of its classes have one member more without it.

@@ -27,7 +27,8 @@ def build(folder, repo):
     device = own / "lib/libtorch_cuda.so"
     _run(
         "g++", "-std=c++17", "-O1", "-DNDEBUG", "-w", "-fPIC", "-shared", f"-I{include}", f"-I{include}/torch/csrc/api/include",
-        repo / "tests/fake_cuda/fake_cuda.cpp", "-o", device, f"-L{real}/lib", "-ltorch_cpu", "-lc10",
+        f"-I{repo}/core/torch/cuda", f"-I{repo}/core/torch/shim", repo / "tests/fake_cuda/fake_cuda.cpp", "-o", device,
+        f"-L{real}/lib", "-ltorch_cpu", "-lc10",
     )
     # PyTorch's Python part names functions of the real libraries. None may be missing, and hardly one is called here.
     wanted = _symbols("--undefined-only", real / "lib/libtorch_python.so")

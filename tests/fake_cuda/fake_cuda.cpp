@@ -4,6 +4,7 @@
 
 #include "kernels.h"
 #include "object.h"
+#include "own_kernels.h"
 
 namespace fake {
 namespace {

@@ -10,6 +10,7 @@
 #include <torch/library.h>
 
 #include <algorithm>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <unordered_set>
@@ -22,11 +23,13 @@ using Stack = torch::jit::Stack;
 using Storage = c10::intrusive_ptr<c10::StorageImpl>;
 
 struct Record {
-  std::optional<c10::OperatorHandle> op;  // none: a copy
+  std::optional<c10::OperatorHandle> op;  // none: a copy, or a launch
   Stack arguments;
   std::vector<at::Tensor> results;  // undefined where the result is an argument or a view of one
   at::Tensor to, from;              // of a copy
   std::vector<c10::StorageImpl*> writes;
+  std::function<void()> launch;  // of a kernel that is no operation
+  std::vector<c10::StorageImpl*> reads;  // by it
 };
 
 struct Graph;
@@ -125,7 +128,7 @@ inline void after_kernel(const c10::OperatorHandle& op, Stack arguments, const S
   std::lock_guard<std::recursive_mutex> lock(capture->mutex);
   std::unordered_set<const void*> given;
   for (auto& value : arguments) each(value, [&](const at::Tensor& tensor) { given.insert(storage_of(tensor)); });
-  Record record{op, {}, {}, {}, {}, capture->writes};
+  Record record{op, {}, {}, {}, {}, capture->writes, {}, {}};
   bool fresh = false;
   for (auto& value : results)
     each(value, [&](const at::Tensor& tensor) {
@@ -143,6 +146,14 @@ inline void after_kernel(const c10::OperatorHandle& op, Stack arguments, const S
   capture->graph->records.push_back(std::move(record));
 }
 
+inline void after_launch(
+    std::function<void()> launch, std::vector<c10::StorageImpl*> reads, std::vector<c10::StorageImpl*> writes) {
+  if (!capturing()) return;
+  auto* capture = open.load();
+  std::lock_guard<std::recursive_mutex> lock(capture->mutex);
+  capture->graph->records.push_back({std::nullopt, {}, {}, {}, {}, std::move(writes), std::move(launch), std::move(reads)});
+}
+
 inline void before_copy(const at::Tensor& to) {
   if (!capturing()) return;
   auto* capture = open.load();
@@ -153,7 +164,7 @@ inline void after_copy(const at::Tensor& to, const at::Tensor& from) {
   if (!capturing()) return;
   auto* capture = open.load();
   std::lock_guard<std::recursive_mutex> lock(capture->mutex);
-  capture->graph->records.push_back({std::nullopt, {}, {}, to, from, {}});
+  capture->graph->records.push_back({std::nullopt, {}, {}, to, from, {}, {}, {}});
 }
 
 inline void begin(Pool* pool) {
@@ -200,6 +211,12 @@ inline void replay(Graph* graph) {
     order::use(storage, stream, time, write, "a replay");
   };
   for (auto& record : graph->records) {
+    if (record.launch) {
+      for (auto* storage : record.reads) use(storage, false);
+      for (auto* storage : record.writes) use(storage, true);
+      record.launch();
+      continue;
+    }
     if (!record.op) {
       use(storage_of(record.from), false);
       use(storage_of(record.to), true);

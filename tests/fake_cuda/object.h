@@ -1,4 +1,4 @@
-// The functions of libadmix_cuda.so (core/torch/cuda/graphs.cpp), for this device.
+// The functions of libadmix_cuda.so (core/torch/cuda/graphs.cpp), for this device; own_kernels.h has those for kernels.
 #pragma once
 #include <torch/version.h>
 
@@ -28,7 +28,7 @@ struct Timer {
 
 extern "C" {
 
-uint32_t admix_cuda_abi() { return 1; }
+uint32_t admix_cuda_abi() { return 2; }
 const char* admix_cuda_libtorch() { return TORCH_VERSION; }
 
 char* admix_cuda_graphs_new(int device, void** graphs) {

@@ -12,8 +12,9 @@ use crate::scratch::Scratch;
 use crate::tools;
 use crate::wheels::{self, CUDA_HEADERS, Wheel};
 
-/// Its sources, from the root of the repository. The first says how they are compiled; the second needs NCCL's header.
-const SOURCES: [&str; 2] = ["core/torch/cuda/graphs.cpp", "core/torch/cuda/nccl.cpp"];
+/// Its sources, from the root of the repository. The first says how they are compiled; the last needs NCCL's header.
+pub const SOURCES: [&str; 3] =
+    ["core/torch/cuda/graphs.cpp", "core/torch/cuda/kernels.cpp", "core/torch/cuda/nccl.cpp"];
 /// Where a system keeps headers that no folder need be named for.
 const SYSTEM_HEADERS: &str = "/usr/include";
 /// Where the program looks for it, from libtorch's folder.
@@ -36,10 +37,10 @@ pub fn build(repo: &Repo, anew: Anew) -> Result<PathBuf> {
         .args(words)
         .args(["-std=c++17", "-O1", "-shared", "-fPIC", "-DNDEBUG", "-D_GLIBCXX_USE_CXX11_ABI=1"])
         .args(["-Wno-interference-size", "-DUSE_C10D_NCCL"])
-        .arg(&sources[0]);
+        .args(&sources[..2]);
     let mut folders = headers.iter().map(PathBuf::as_path).chain([Path::new(SYSTEM_HEADERS)]);
     if folders.any(|folder| folder.join("nccl.h").is_file()) {
-        command = command.arg(&sources[1]);
+        command = command.arg(&sources[2]);
     } else {
         println!("without NCCL, as there is no nccl.h: processes cannot share a run on GPUs");
     }
@@ -57,7 +58,7 @@ pub fn build(repo: &Repo, anew: Anew) -> Result<PathBuf> {
     let fresh = object.with_extension(format!("so.new-{}", std::process::id()));
     let compiled = command
         .args(["-Wl,--no-undefined", "-lc10", "-lc10_cuda", "-ltorch_cpu", "-ltorch_cuda"])
-        .args(["-l:libcudart.so.13", "-o"])
+        .args(["-l:libcudart.so.13", "-ldl", "-o"])
         .arg(&fresh)
         .run();
     if compiled.is_err() {
@@ -129,11 +130,13 @@ mod tests {
         for part in [
             SOURCES[0],
             SOURCES[1],
+            SOURCES[2],
             OBJECT,
             "-DUSE_C10D_NCCL",
             "-Wl,--no-undefined",
             "-lc10_cuda",
             "-l:libcudart.so.13",
+            "-ldl",
         ] {
             assert!(source.contains(part), "{part}");
         }

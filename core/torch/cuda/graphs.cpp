@@ -1,14 +1,15 @@
-// What names CUDA symbols: graphs of captured work, time on the device, libtorch's watch for syncs.
+// What names CUDA symbols: graphs of captured work, time on the device, libtorch's watch for syncs. Beside it kernels.cpp, for
+// kernels of our own, and nccl.cpp.
 //
 // Not a part of the program, which links libtorch's CPU part only: a shared object of its own that the program opens at run
-// time (src/graphs.rs), after libtorch_cuda.so, on machines with a GPU. Without it steps are not captured, and processes do
+// time (src/cuda_object.rs), after libtorch_cuda.so, on machines with a GPU. Without it steps are not captured, and processes do
 // not share a run there (nccl.cpp).
 //
 // `cargo xtask setup --cuda` compiles it. By hand, from the root of the repository, with SITE the folder that holds `torch`
 // and `nvidia` (Python's site-packages, or .libtorch), HEADERS the folder with nvidia-cuda-crt 13.0 and nvidia-cuda-cccl 13.0
 // unpacked (`pip download --no-deps` and `unzip`), and the result beside the other libraries of libtorch:
 //
-//   g++ -std=c++17 -O1 -shared -fPIC -DNDEBUG -D_GLIBCXX_USE_CXX11_ABI=1 -Wno-interference-size -DUSE_C10D_NCCL core/torch/cuda/graphs.cpp core/torch/cuda/nccl.cpp -I core/torch/shim -I $SITE/torch/include -I $SITE/torch/include/torch/csrc/api/include -I $SITE/nvidia/cu13/include -I $SITE/nvidia/nccl/include -I $HEADERS/nvidia/cu13/include -I $HEADERS/nvidia/cu13/include/cccl -L $SITE/torch/lib -L $SITE/nvidia/cu13/lib -Wl,--no-undefined -lc10 -lc10_cuda -ltorch_cpu -ltorch_cuda -l:libcudart.so.13 -o $SITE/torch/lib/libadmix_cuda.so
+//   g++ -std=c++17 -O1 -shared -fPIC -DNDEBUG -D_GLIBCXX_USE_CXX11_ABI=1 -Wno-interference-size -DUSE_C10D_NCCL core/torch/cuda/graphs.cpp core/torch/cuda/kernels.cpp core/torch/cuda/nccl.cpp -I core/torch/shim -I $SITE/torch/include -I $SITE/torch/include/torch/csrc/api/include -I $SITE/nvidia/cu13/include -I $SITE/nvidia/nccl/include -I $HEADERS/nvidia/cu13/include -I $HEADERS/nvidia/cu13/include/cccl -L $SITE/torch/lib -L $SITE/nvidia/cu13/lib -Wl,--no-undefined -lc10 -lc10_cuda -ltorch_cpu -ltorch_cuda -l:libcudart.so.13 -ldl -o $SITE/torch/lib/libadmix_cuda.so
 //
 // (A CUDA toolkit 13.0 has all headers in its own `include` and `include/cccl`.)
 //
@@ -30,8 +31,8 @@
 
 namespace {
 
-// What is changed here must be changed in src/graphs.rs too.
-constexpr uint32_t kAbi = 1;
+// What is changed here must be changed in src/cuda_object.rs too.
+constexpr uint32_t kAbi = 2;
 
 // The graphs of one run. They share one pool of memory: they are replayed one after the other, and what a graph hands out is
 // copied before the next one runs, so none finds its memory in use. A pool for each would hold a step's memory many times.

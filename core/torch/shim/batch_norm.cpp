@@ -1,7 +1,8 @@
 // Batch normalisation, residual and ReLU as one operation: each map is read and written as often as it must be.
 //
-// It takes part where the values lie as rows of channels on the CPU. Rows are cut into parts of a size that depends on the
+// It takes part where the values lie as rows of channels; on a GPU, kernels do it (batch_norm_kernels.cpp). Rows are cut into parts of a size that depends on the
 // shape alone, and what the parts measure is joined in their order: the bits do not depend on the number of threads.
+#include "batch_norm.h"
 #include "batch_norm_loops.h"
 #include "shim.h"
 
@@ -97,14 +98,6 @@ class Tiles {
  private:
   const Cut& cut_;
   std::vector<T> values_;
-};
-
-// What a pass is given beside the map.
-struct Norm {
-  at::Tensor weight, bias, running_mean, running_var;
-  double momentum, epsilon;
-  int64_t groups;
-  bool train, relu;
 };
 
 template <class T>
@@ -236,6 +229,7 @@ std::array<at::Tensor, 4> gradients(
 }
 
 at::Tensor forward_of(const at::Tensor& x, const at::Tensor& aside, const Norm& norm, at::Tensor& stats) {
+  if (norm_kernels::take(x)) return norm_kernels::normalised(x, aside, norm, stats);
   return x.scalar_type() == at::kFloat ? normalised<float>(x, aside, norm, stats)
                                        : normalised<double>(x, aside, norm, stats);
 }
@@ -264,7 +258,9 @@ struct Fused : torch::autograd::Function<Fused> {
     const auto told = [&](const char* name) { return context->saved_data[name].toBool(); };
     const bool train = told("train"), wants_aside = told("aside") && context->needs_input_grad(1);
     const auto gradient = above[0].contiguous(at::MemoryFormat::ChannelsLast);
-    const auto all = x.scalar_type() == at::kFloat
+    const auto all = norm_kernels::take(x)
+        ? norm_kernels::gradients(gradient, x, y, weight, stats, train, wants_aside)
+        : x.scalar_type() == at::kFloat
         ? gradients<float>(gradient, x, y, weight, stats, train, wants_aside)
         : gradients<double>(gradient, x, y, weight, stats, train, wants_aside);
     return {all[0], all[1], all[2], all[3], at::Tensor()};
@@ -278,8 +274,9 @@ bool is_of(const at::Tensor& tensor, const at::Tensor& x) {
        tensor.dim() == 1 && tensor.size(0) == x.size(1));
 }
 
-// Whether the loops can do it.
+// Whether kernels or the loops can do it.
 bool applies(const at::Tensor& x, const at::Tensor& aside, const Norm& norm) {
+  if (norm_kernels::take(x)) return norm_kernels::can(x, aside, norm);
   const auto type = x.scalar_type();
   return x.is_cpu() && x.layout() == at::kStrided && (type == at::kFloat || type == at::kDouble) && x.dim() == 4 &&
       x.numel() > 0 && x.is_contiguous(at::MemoryFormat::ChannelsLast) && norm.groups > 0 &&

@@ -1,4 +1,4 @@
-//! Batch normalisation, residual and ReLU as one operation on the CPU.
+//! Batch normalisation, residual and ReLU as one operation.
 
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,7 +42,8 @@ pub struct BatchNorm<'a> {
 
 impl BatchNorm<'_> {
     /// `relu(norm(x) + aside)`, without what is not asked for, in one operation; `None` where only plain operations can do
-    /// it: not on the CPU, channels not innermost, no 32- or 64-bit floats, or [`set_fused`] forbids it.
+    /// it: channels not innermost, no 32- or 64-bit floats on the CPU, no 32-bit floats or bf16 on a GPU, or
+    /// [`set_fused`] forbids it. [`norm_kernels_admit`](crate::norm_kernels_admit) comes first, which knows a GPU's kernels.
     ///
     /// `aside` has the shape of `x`, `[N, C, H, W]`. The backward pass keeps `x`, and with `relu` the result, which must not
     /// change in place then. Mean and variance of parts of the batch are measured in two passes and joined in double

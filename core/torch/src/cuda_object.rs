@@ -16,7 +16,7 @@ const FILE: &str = "libadmix_cuda.so";
 /// Names the file, wherever it is.
 const VARIABLE: &str = "ADMIX_CUDA_OBJECT";
 /// `kAbi` of `cuda/graphs.cpp`.
-const ABI: u32 = 1;
+const ABI: u32 = 2;
 
 /// The call of `cuda/nccl.cpp`: store, rank, processes, milliseconds, device, group.
 pub(crate) type NcclJoin =
@@ -39,6 +39,9 @@ pub(crate) struct CudaObject {
     pub(crate) timer_ms: unsafe extern "C" fn(*mut c_void, *mut f32) -> Fault,
     pub(crate) synchronize: unsafe extern "C" fn(c_int) -> Fault,
     pub(crate) watch_syncs: unsafe extern "C" fn(c_int) -> Fault,
+    pub(crate) kernels_load: unsafe extern "C" fn(*const c_char, c_int) -> Fault,
+    /// Of a `Launch` of `shim/launch.h`.
+    pub(crate) kernel_launch: unsafe extern "C" fn(*const c_void) -> Fault,
     /// Of an object that was compiled with NCCL.
     pub(crate) nccl_join: Option<NcclJoin>,
 }
@@ -81,7 +84,7 @@ fn open(path: &std::path::Path) -> std::result::Result<CudaObject, String> {
     // A symbol as a function of the type that is wanted.
     macro_rules! symbol {
         ($name:literal) => {
-            // SAFETY: the type is that of the declaration in cuda/graphs.cpp, of the version checked first.
+            // SAFETY: the type is that of the declaration in cuda/graphs.cpp or cuda/kernels.cpp, of the version checked first.
             *unsafe { library.get($name.as_bytes()) }.map_err(|error| error.to_string())?
         };
     }
@@ -110,6 +113,8 @@ fn open(path: &std::path::Path) -> std::result::Result<CudaObject, String> {
         timer_ms: symbol!("admix_cuda_timer_ms"),
         synchronize: symbol!("admix_cuda_synchronize"),
         watch_syncs: symbol!("admix_cuda_watch_syncs"),
+        kernels_load: symbol!("admix_cuda_kernels_load"),
+        kernel_launch: symbol!("admix_cuda_kernel_launch"),
         // SAFETY: the type is that of the declaration in cuda/nccl.cpp.
         nccl_join: unsafe { library.get(b"admix_cuda_nccl_join") }.ok().map(|symbol| *symbol),
     };

@@ -26,6 +26,7 @@
 //! | `host_block.rs` | host memory that threads fill and a device reads |
 //! | `memory.rs` | memory of this process |
 //! | `memory_format.rs` | the order of values in memory |
+//! | `norm_kernels.rs` | the kernels of the fused batch normalisation on GPUs |
 //! | `optim.rs` | optimiser steps over lists of tensors |
 //! | `rng.rs` | libtorch's generators and threads |
 //! | `scalar.rs` | numbers as tensors |
@@ -55,6 +56,7 @@ pub mod handles;
 mod host_block;
 mod memory;
 mod memory_format;
+mod norm_kernels;
 mod optim;
 mod rng;
 mod scalar;
@@ -85,6 +87,7 @@ pub use guards::{Autocast, GradGuard, ThreadState, grad_enabled, no_grad, with_g
 pub use host_block::{HostBlock, HostPart};
 pub use memory::{available_memory_bytes, peak_rss_bytes, rss_bytes, total_memory_bytes};
 pub use memory_format::{channels_last, duplicate, is_channels_last, set_data};
+pub use norm_kernels::{NormKernels, norm_kernels, norm_kernels_admit};
 pub use optim::{AdamWOptions, SgdOptions, TrustOptions, fused_adamw, fused_sgd, trust_scaled};
 pub use rng::{cpu_rng_state, rng_fingerprint, set_cpu_rng_state, set_threads, threads};
 pub use scalar::scalar;

@@ -118,6 +118,8 @@ unsafe extern "C" {
         result: *mut Handle,
     ) -> Fault;
 
+    pub(crate) fn admix_set_launcher(launch: unsafe extern "C" fn(*const c_void) -> Fault);
+
     pub(crate) fn admix_channels_last(tensor: Handle, result: *mut Handle) -> Fault;
     pub(crate) fn admix_is_channels_last(tensor: Handle, result: *mut bool) -> Fault;
     pub(crate) fn admix_set_data(target: Handle, value: Handle) -> Fault;

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use crate::program::{Outcome, Place, files_below, finish, repository};
 
 const COMPILE: &str = "g++ -std=c++17 -O1 -DNDEBUG -fPIC -I.libtorch/torch/include \
-    -I.libtorch/torch/include/torch/csrc/api/include";
+    -I.libtorch/torch/include/torch/csrc/api/include -Icore/torch/cuda -Icore/torch/shim";
 const LINK: &str = "-L.libtorch/torch/lib -ltorch_cpu -lc10";
 
 /// What the device saw, as its `counts.h` writes it.
@@ -67,7 +67,10 @@ pub fn libraries() -> &'static Path {
     FOLDER.get_or_init(|| {
         let libtorch =
             fs::canonicalize(repository().join(".libtorch")).expect("`cargo xtask setup` made .libtorch");
-        let sources = files_below(&repository().join("tests/fake_cuda"));
+        // The kernels are those of the program.
+        let mut sources = files_below(&repository().join("tests/fake_cuda"));
+        sources.extend(files_below(&repository().join("core/torch/cuda")));
+        sources.push(repository().join("core/torch/shim/launch.h"));
         built("device", &sources, |folder| {
             let lib = folder.join("torch/lib");
             fs::create_dir_all(&lib).expect("a folder");

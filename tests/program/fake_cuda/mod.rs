@@ -4,5 +4,6 @@ mod bundle;
 mod contracts;
 mod device;
 mod faults;
+mod fused;
 mod recipes;
 mod runs;

@@ -24,6 +24,8 @@ pub enum Figure {
     Replayed,
     /// Different works that were captured.
     Variants,
+    /// Whether batch normalisation, residual and ReLU were one operation: 1 or 0.
+    Fused,
 }
 
 /// What a figure may be.
@@ -56,6 +58,7 @@ impl Figure {
             Self::Losses => "/losses",
             Self::Replayed => "/capture/replayed_steps",
             Self::Variants => "/capture/variants",
+            Self::Fused => "/fused",
         }
     }
 }
@@ -165,7 +168,8 @@ pub fn judge(checks: &[Check], found: &[Vec<Value>]) -> Vec<Row> {
 }
 
 fn figures(facts: &[Value], figure: Figure) -> Option<Vec<f64>> {
-    facts.iter().map(|facts| facts.pointer(figure.field())?.as_f64()).collect()
+    let number = |value: &Value| value.as_f64().or(value.as_bool().map(|yes| f64::from(u8::from(yes))));
+    facts.iter().map(|facts| number(facts.pointer(figure.field())?)).collect()
 }
 
 /// The largest relative difference of two lists of losses of one length.

@@ -47,6 +47,9 @@ pub struct RunFacts {
     /// Whether batch normalisation, residual and ReLU are one operation.
     #[serde(default)]
     pub fused: bool,
+    /// Why they are not on this GPU, where they were to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fused_off: Option<String>,
     /// Threads of libtorch.
     pub threads: usize,
     /// How many processes trained together, of a run of several.
@@ -109,7 +112,8 @@ impl RunFacts {
             precision: world.precision,
             tf32: world.device.is_cuda() && admix_torch::tf32()?,
             channels_last: world.channels_last,
-            fused: !world.device.is_cuda() && world.channels_last && admix_torch::fused(),
+            fused: world.fused(),
+            fused_off: world.fused_off(),
             threads: admix_torch::threads(),
             processes: Some(run.context.processes()).filter(|processes| *processes > 1),
             seed: run.recipe.seed,

@@ -3,6 +3,7 @@
 //! The state is made of [parts](part::Part). What all of them go through is here; what each does, in its file.
 
 mod clusterer_unit;
+mod fused;
 mod head_unit;
 mod kept;
 mod loss_unit;

@@ -145,7 +145,7 @@ impl BatchNorm2d {
         train: bool,
         groups: i64,
     ) -> Result<Option<Tensor>> {
-        if train && self.shared.borrow().is_some() {
+        if (train && self.shared.borrow().is_some()) || !admix_torch::norm_kernels_admit(x, aside, groups) {
             return Ok(None);
         }
         let norm = BatchNorm {

@@ -16,13 +16,15 @@ const RUN: &str = include_str!("run.sh");
 /// The most that the folder may hold.
 const MOST_BYTES: u64 = 60_000_000;
 /// Files and folders of the repository that go along, with their paths. The first says where a repository is.
-const PARTS: [&str; 7] = [
+const PARTS: [&str; 9] = [
     "xtask/Cargo.toml",
     "configs",
     "scripts",
     "docs/late_cutmix.rhai",
     "core/torch/cuda/graphs.cpp",
+    "core/torch/cuda/kernels.cpp",
     "core/torch/cuda/nccl.cpp",
+    "core/torch/shim/launch.h",
     "core/torch/shim/shim.h",
 ];
 /// The PyTorch program, in the shared folder.
@@ -144,6 +146,24 @@ mod tests {
         assert_eq!(images.len(), 9, "{images:?}");
         assert!(images.starts_with(&["./test/a/0000.jpg", "./test/a/0005.jpg", "./test/a/0010.jpg"]));
         assert_eq!(fs::read_dir(outer.path().join("packed")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn all_that_the_shared_object_is_compiled_from_goes_along() {
+        let repo = Repo::find().unwrap();
+        let names = PARTS.map(|part| part.rsplit('/').next().unwrap_or(part));
+        let sources = PARTS.iter().filter(|part| part.starts_with("core/torch/"));
+        for source in sources.clone() {
+            let text = fs::read_to_string(repo.root().join(source)).unwrap();
+            for line in text.lines() {
+                if let Some(name) = line.strip_prefix("#include \"").and_then(|rest| rest.strip_suffix('"')) {
+                    assert!(names.contains(&name), "{source} includes {name}");
+                }
+            }
+        }
+        for source in crate::cuda_object::SOURCES {
+            assert!(PARTS.contains(&source), "{source}");
+        }
     }
 
     #[test]

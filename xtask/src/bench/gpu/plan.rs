@@ -190,6 +190,9 @@ impl<'a> Plan<'a> {
         self.check("amix, host ms per step", Figure::HostMilliseconds, amix, None, Limit::Most(0.1));
         self.check("amix, peak memory of vanilla's", Figure::Memory, amix, Some(vanilla), Limit::Most(1.3));
         self.check("amix / vanilla", times, amix, Some(vanilla), Limit::Told);
+        for (method, side) in [("vanilla", vanilla), ("amix", amix)] {
+            self.against_plain(&small, method, side);
+        }
         let puzzlemix = self.admix(&small, "puzzlemix", &[]);
         self.check("puzzlemix / vanilla", times, puzzlemix, Some(vanilla), Limit::Most(1.75));
         for policy in ["MixUp", "CutMix", "ResizeMix", "FMix", "SaliencyMix"] {
@@ -254,6 +257,17 @@ impl<'a> Plan<'a> {
         });
         let what = "vanilla, losses streamed and resident, relative difference";
         self.check(what, Figure::Losses, streamed, Some(resident), Limit::Most(1e-3));
+        let plain = self.ours(
+            &small,
+            "configs/bench/vanilla.ron",
+            &exact,
+            &options,
+            &["--set", "data.storage=Device", "--fused", "off"],
+        );
+        self.sides[plain].name = "vanilla in float32, not fused".into();
+        // Other operations round in another order, which training makes more of.
+        let what = "vanilla, losses fused and not, relative difference";
+        self.check(what, Figure::Losses, resident, Some(plain), Limit::Most(2e-2));
         Ok(())
     }
 
@@ -294,12 +308,30 @@ impl<'a> Plan<'a> {
         let (large, times) = (self.large.clone(), Figure::Milliseconds);
         let ours = self.admix(&large, "amix", &[]);
         self.check("amix at 224 px, peak memory in bytes", Figure::Memory, ours, None, Limit::Told);
+        self.against_plain(&large, "amix", ours);
         let Some(peer) = peer else { return };
         let eager = self.pytorch(peer, &large, "amix", &[]);
         self.check("amix at 224 px, images/s of PyTorch's", times, eager, Some(ours), Limit::Least(1.0));
         let compiled = self.pytorch(peer, &large, "amix", &["--compile"]);
         let what = "amix at 224 px, images/s of compiled PyTorch's";
         self.check(what, times, compiled, Some(ours), Limit::Told);
+    }
+
+    /// A method's steps, against the same ones with batch normalisation, residual and ReLU one by one.
+    fn against_plain(&mut self, setting: &Setting, method: &str, fused: usize) {
+        let plain = self.admix(setting, method, &["--fused", "off"]);
+        let what = |figure: &str| format!("{}: {method}, {figure}", setting.name);
+        self.check(
+            &what("fused operations agree with plain ones"),
+            Figure::Fused,
+            fused,
+            None,
+            Limit::Least(1.0),
+        );
+        let what_time = what("time of --fused off's");
+        self.check(&what_time, Figure::Milliseconds, fused, Some(plain), Limit::Told);
+        let what_memory = what("peak memory of --fused off's");
+        self.check(&what_memory, Figure::Memory, fused, Some(plain), Limit::Told);
     }
 
     fn admix(&mut self, setting: &Setting, method: &str, more: &[&str]) -> usize {
