@@ -20,6 +20,19 @@ pub struct DeviceArgs {
     /// Threads that one operation on the CPU may use. Default: as many as there are cores.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
+    /// Whether batch normalisation, residual and ReLU are one operation, and the updates of all parameters one pass.
+    #[arg(long, value_enum, default_value_t)]
+    fused: Fused,
+}
+
+/// What `--fused` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum Fused {
+    /// Where there is such an operation: on the CPU, and for batch normalisation on a GPU if it agrees with the plain ones at first use.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
 }
 
 /// What `--device` says.
@@ -111,6 +124,7 @@ impl DeviceArgs {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = self.threads.map_or((cores / local_processes.max(1)).max(1), usize::from);
         admix_torch::set_threads(threads);
+        admix_torch::set_fused(self.fused == Fused::Auto);
         Ok(device)
     }
 
@@ -120,6 +134,7 @@ impl DeviceArgs {
         if let Some(threads) = self.threads {
             admix_torch::set_threads(threads.into());
         }
+        admix_torch::set_fused(self.fused == Fused::Auto);
         Ok(device)
     }
 }
@@ -133,19 +148,6 @@ pub struct PrecisionArgs {
     /// Let a GPU round what it multiplies in fp32 to 10 bits (TF32): faster, less exact.
     #[arg(long)]
     tf32: bool,
-    /// Whether batch normalisation, residual and ReLU are one operation.
-    #[arg(long, value_enum, default_value_t)]
-    fused: Fused,
-}
-
-/// What `--fused` says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-enum Fused {
-    /// Where there is such an operation: channels innermost; on a GPU if it agrees with the plain operations at first use.
-    #[default]
-    Auto,
-    /// Never.
-    Off,
 }
 
 /// What `--precision` says.
@@ -170,7 +172,6 @@ impl PrecisionArgs {
         if device.is_cuda() {
             admix_torch::set_tf32(self.tf32).context("--tf32")?;
         }
-        admix_torch::set_fused(self.fused == Fused::Auto);
         Ok(precision)
     }
 
@@ -248,8 +249,7 @@ mod tests {
 
     #[test]
     fn what_a_cpu_is_no_good_for_is_refused_with_a_reason() {
-        let choose =
-            |precision, tf32, device| PrecisionArgs { precision, tf32, fused: Fused::Auto }.choose(device);
+        let choose = |precision, tf32, device| PrecisionArgs { precision, tf32 }.choose(device);
         let message = choose(Choose::Bf16, false, Device::Cpu).expect_err("refused").to_string();
         assert!(message.contains("13 to 20 times"), "{message}");
         let message = choose(Choose::Auto, true, Device::Cpu).expect_err("refused").to_string();
@@ -258,9 +258,8 @@ mod tests {
 
     #[test]
     fn the_precision_follows_the_device_unless_it_is_named() {
-        let choose = |precision, device| {
-            PrecisionArgs { precision, tf32: false, fused: Fused::Auto }.choose(device).expect("good")
-        };
+        let choose =
+            |precision, device| PrecisionArgs { precision, tf32: false }.choose(device).expect("good");
         assert_eq!(choose(Choose::Auto, Device::Cpu), Precision::Fp32);
         assert_eq!(choose(Choose::Fp32, Device::Cpu), Precision::Fp32);
         assert_eq!(choose(Choose::Auto, Device::Cuda(0)), Precision::Bf16);

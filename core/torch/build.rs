@@ -37,9 +37,10 @@ fn main() {
         return;
     }
 
-    // Loops worth vectorising; the file includes no libtorch header.
-    let mut objects =
-        cc::Build::new().file("shim/finite.c").opt_level(3).debug(false).compile_intermediates();
+    // Loops worth vectorising; the files include no libtorch header.
+    let loops = |file: &str| cc::Build::new().file(file).opt_level(3).debug(false).compile_intermediates();
+    let mut objects = loops("shim/finite.c");
+    objects.extend(loops("shim/sgd_loop.cpp"));
     let x86_64 = env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64");
     for instructions in [PLAIN].iter().chain(X86_64.iter().filter(|_| x86_64)) {
         objects.extend(batch_norm_loops(instructions));

@@ -1,10 +1,11 @@
 // Fused updates of lists of tensors: SGD, AdamW, the trust ratios of LARS, the exponential moving average, copies.
 //
-// libtorch's fused kernels walk raw memory: they are right only if every tensor of a row (parameter,
-// gradient, moments) has the same layout and no gaps, and the CPU ones do not check. `rows_like` and `dense`
-// make it so.
+// Fused kernels walk raw memory: they are right only if every tensor of a row (parameter, gradient, moments) has the same
+// layout and no gaps, and libtorch's for the CPU do not check. `rows_like` and `dense` make it so.
+#include "sgd_loop.h"
 #include "shim.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_foreach_add.h>
 #include <ATen/ops/_foreach_copy.h>
@@ -19,6 +20,7 @@
 #include <ATen/ops/neg.h>
 #include <ATen/ops/stack.h>
 
+#include <algorithm>
 #include <optional>
 
 namespace {
@@ -93,6 +95,15 @@ bool same_places(const at::Tensor& a, const at::Tensor& b) {
   return true;
 }
 
+// Views of dense tensors as rows of values. libtorch's kernels for the CPU copy a gradient whose channels lie innermost, to
+// read the original.
+List flat(const List& tensors) {
+  List list;
+  list.reserve(tensors.size());
+  for (const auto& tensor : tensors) list.push_back(tensor.as_strided({tensor.numel()}, {1}));
+  return list;
+}
+
 // `rows` with the dtype and strides of `params`: the tensors themselves, views of them, or copies.
 List rows_like(const List& rows, const List& params) {
   List list;
@@ -126,13 +137,60 @@ std::optional<at::Tensor> skip_flag(Handle found_inf) {
   return flag;
 }
 
+struct Sgd {
+  double momentum, weight_decay;
+  bool nesterov;
+};
+
+// Values that are worth a thread.
+constexpr int64_t kTask = 1 << 15;
+
+// All rows as one range of values, in one parallel section.
+template <class T>
+void sgd_in_one_pass(const List& params, const List& grads, const List& buffers, const Sgd& sgd, double rate) {
+  std::vector<int64_t> ends;
+  for (const auto& param : params) ends.push_back((ends.empty() ? 0 : ends.back()) + param.numel());
+  at::parallel_for(0, ends.back(), kTask, [&](int64_t place, int64_t end) {
+    for (size_t i = std::upper_bound(ends.begin(), ends.end(), place) - ends.begin(); place < end; ++i) {
+      const int64_t from = place - (ends[i] - params[i].numel()), count = std::min(end, ends[i]) - place;
+      sgd_stretch<T>(
+          count, params[i].mutable_data_ptr<T>() + from, grads[i].const_data_ptr<T>() + from,
+          buffers.empty() ? nullptr : buffers[i].mutable_data_ptr<T>() + from, sgd.weight_decay, sgd.momentum, rate,
+          sgd.nesterov);
+      place += count;
+    }
+  });
+  // A graph that keeps one of them must learn that it changed.
+  for (const auto* rows : {&params, &buffers}) {
+    for (const auto& tensor : *rows) tensor.unsafeGetTensorImpl()->bump_version();
+  }
+}
+
+// An SGD step at a rate that the host knows. libtorch's kernel for the CPU opens a parallel section for every tensor;
+// `one_pass` takes one for all.
+void sgd_at(
+    const List& params, const List& grads, const List& buffers, const Sgd& sgd, double rate,
+    const std::optional<at::Tensor>& skip, bool one_pass) {
+  const auto type = params[0].scalar_type();
+  if (one_pass && params[0].is_cpu() && type == at::kFloat) {
+    return sgd_in_one_pass<float>(params, grads, buffers, sgd, rate);
+  }
+  if (one_pass && params[0].is_cpu() && type == at::kDouble) {
+    return sgd_in_one_pass<double>(params, grads, buffers, sgd, rate);
+  }
+  const auto rows = [&](const List& list) { return params[0].is_cpu() ? flat(list) : list; };
+  at::_fused_sgd_(
+      rows(params), rows(grads), rows(buffers), sgd.weight_decay, sgd.momentum, rate, /*dampening=*/0, sgd.nesterov, /*maximize=*/false,
+      /*is_first_step=*/false, std::nullopt, skip);
+}
+
 }  // namespace
 
 extern "C" {
 
 char* admix_fused_sgd(
     size_t n, const Handle* params_in, const Handle* grads_in, size_t n_buffers, const Handle* buffers_in,
-    double momentum, double weight_decay, bool nesterov, Handle lr, Handle found_inf) {
+    double momentum, double weight_decay, bool nesterov, Handle lr, Handle found_inf, bool one_pass) {
   return guarded([&] {
     if (n == 0) return;
     at::NoGradGuard no_grad;
@@ -149,10 +207,8 @@ char* admix_fused_sgd(
     const auto p = dense(params), g = rows_like(grads, p), b = rows_like(buffers, p);
     // On a CPU the number is read by pointer: the tensor overload would dispatch `item`.
     if (lr->is_cpu()) {
-      const double rate = read(*lr);
-      at::_fused_sgd_(
-          p, g, b, weight_decay, momentum, rate, /*dampening=*/0, nesterov, /*maximize=*/false,
-          /*is_first_step=*/false, std::nullopt, on_cpu ? std::nullopt : skip_flag(found_inf));
+      const auto skip = on_cpu ? std::nullopt : skip_flag(found_inf);
+      sgd_at(p, g, b, {momentum, weight_decay, nesterov}, read(*lr), skip, one_pass);
     } else {
       at::_fused_sgd_(
           p, g, b, weight_decay, momentum, *lr, /*dampening=*/0, nesterov, /*maximize=*/false,
@@ -188,8 +244,9 @@ char* admix_fused_adamw(
     const auto p = dense(params), g = rows_like(grads, p);
     const auto m = rows_like(exp_avgs, p), v = rows_like(exp_avg_sqs, p);
     const auto run = [&](const auto& rate, const std::optional<at::Tensor>& skip) {
+      const auto rows = [&](const List& list) { return on_cpu ? flat(list) : list; };
       at::_fused_adamw_(
-          p, g, m, v, /*max_exp_avg_sqs=*/{}, steps, rate, beta1, beta2, weight_decay, eps, /*amsgrad=*/false,
+          rows(p), rows(g), rows(m), rows(v), /*max_exp_avg_sqs=*/{}, steps, rate, beta1, beta2, weight_decay, eps, /*amsgrad=*/false,
           /*maximize=*/false, std::nullopt, skip);
     };
     if (on_cpu) {
@@ -242,7 +299,8 @@ char* admix_trust_scaled(
   });
 }
 
-char* admix_ema(size_t n, const Handle* targets_in, const Handle* sources_in, Handle weight, Handle found_inf) {
+char* admix_ema(
+    size_t n, const Handle* targets_in, const Handle* sources_in, Handle weight, Handle found_inf, bool one_pass) {
   return guarded([&] {
     if (n == 0) return;
     at::NoGradGuard no_grad;
@@ -267,7 +325,7 @@ char* admix_ema(size_t n, const Handle* targets_in, const Handle* sources_in, Ha
     const auto skip = on_cpu ? std::nullopt : skip_flag(found_inf);
     if (weight->is_cpu()) {
       const double rate = -static_cast<double>(read(*weight));
-      at::_fused_sgd_(t, s, {}, kDecay, /*momentum=*/0, rate, 0, false, false, false, std::nullopt, skip);
+      sgd_at(t, s, {}, {/*momentum=*/0, kDecay, /*nesterov=*/false}, rate, skip, one_pass);
     } else {
       at::_fused_sgd_(t, s, {}, kDecay, /*momentum=*/0, at::neg(*weight), 0, false, false, false, std::nullopt, skip);
     }

@@ -10,7 +10,8 @@ use crate::shim::{self, check, handle, owned};
 
 static FUSED: AtomicBool = AtomicBool::new(true);
 
-/// Whether fused operations take the place of plain ones, in the whole process, where they can. They do unless told.
+/// Whether fused operations take the place of plain ones, in the whole process, where they can: batch normalisation, and the
+/// updates of [`fused_sgd`](crate::fused_sgd) and [`ema`](crate::ema). They do unless told.
 pub fn set_fused(allowed: bool) {
     FUSED.store(allowed, Ordering::Relaxed);
 }
@@ -94,6 +95,17 @@ mod tests {
         let values = steps.f_mul_scalar(step)?.f_sin()?.f_add_scalar(0.4)?.f_to_kind(Kind::Float)?;
         let values = values.f_to_kind(kind)?.f_reshape(size)?;
         if size.len() == 4 { channels_last(&values) } else { Ok(values) }
+    }
+
+    /// A mean and a variance of zeros, `[channels]`, in 32 bits.
+    fn zeros(channels: i64) -> Result<[Tensor; 2]> {
+        let zeros = || Tensor::f_zeros([channels], (Kind::Float, Device::Cpu));
+        Ok([zeros()?, zeros()?])
+    }
+
+    /// A norm in train mode of one group, without weight and bias, whose buffers are these.
+    fn bare([running_mean, running_var]: &[Tensor; 2], momentum: f64) -> BatchNorm<'_> {
+        BatchNorm { affine: None, running_mean, running_var, train: true, momentum, epsilon: 1e-5, groups: 1 }
     }
 
     /// What a pass is made of; the buffers are copied for it.
@@ -228,20 +240,10 @@ mod tests {
     fn a_mean_far_from_zero_costs_no_digits_of_the_variance() -> Result<()> {
         let x = wave(&[8, 16, 9, 9], 0.37, Kind::Double)?;
         let far = x.f_add_scalar(1000.0)?.f_to_kind(Kind::Float)?;
-        let zeros = Tensor::f_zeros([16], (Kind::Float, Device::Cpu))?;
-        let (mean, var) = (zeros.copy(), zeros.copy());
-        let norm = BatchNorm {
-            affine: None,
-            running_mean: &mean,
-            running_var: &var,
-            train: true,
-            momentum: 1.0,
-            epsilon: 1e-5,
-            groups: 1,
-        };
-        let _ = norm.fused(&far, None, false)?.expect("fused");
+        let buffers = zeros(16)?;
+        let _ = bare(&buffers, 1.0).fused(&far, None, false)?.expect("fused");
         let wanted = far.f_to_kind(Kind::Double)?.f_var_dim([0i64, 2, 3].as_slice(), true, false)?;
-        let gap = apart(&var.f_to_kind(Kind::Double)?, &wanted)?;
+        let gap = apart(&buffers[1].f_to_kind(Kind::Double)?, &wanted)?;
         assert!(gap < 1e-6, "{gap}");
         Ok(())
     }
@@ -273,18 +275,10 @@ mod tests {
     #[test]
     fn where_channels_are_not_innermost_plain_operations_must_do_it() -> Result<()> {
         let x = wave(&[2, 3, 4, 5], 0.3, Kind::Float)?;
-        let zeros = Tensor::f_zeros([3], (Kind::Float, Device::Cpu))?;
-        let norm = BatchNorm {
-            affine: None,
-            running_mean: &zeros,
-            running_var: &zeros,
-            train: true,
-            momentum: 0.0,
-            epsilon: 1e-5,
-            groups: 1,
-        };
+        let buffers = zeros(3)?;
+        let norm = bare(&buffers, 0.0);
         let y = norm.fused(&x, None, true)?.expect("innermost");
-        assert!(is_channels_last(&y) && zeros.equal(&zeros.zeros_like()), "momentum 0 moves nothing");
+        assert!(is_channels_last(&y) && buffers == zeros(3)?, "momentum 0 moves nothing");
         assert!(norm.fused(&x.f_contiguous()?, None, true)?.is_none());
         assert!(norm.fused(&x.f_to_kind(Kind::BFloat16)?, None, true)?.is_none());
         assert!(norm.fused(&x, Some(&x.f_narrow(2, 0, 3)?), true)?.is_none(), "another shape beside");
@@ -294,17 +288,8 @@ mod tests {
     #[test]
     fn a_second_derivative_is_refused() -> Result<()> {
         let x = wave(&[2, 3, 4, 5], 0.3, Kind::Float)?.set_requires_grad(true);
-        let zeros = Tensor::f_zeros([3], (Kind::Float, Device::Cpu))?;
-        let norm = BatchNorm {
-            affine: None,
-            running_mean: &zeros,
-            running_var: &zeros,
-            train: true,
-            momentum: 0.1,
-            epsilon: 1e-5,
-            groups: 1,
-        };
-        let y = norm.fused(&x, None, true)?.expect("fused").f_square()?.f_sum(Kind::Float)?;
+        let buffers = zeros(3)?;
+        let y = bare(&buffers, 0.1).fused(&x, None, true)?.expect("fused").f_square()?.f_sum(Kind::Float)?;
         let message = gradients(&[y], &[x], false, true).expect_err("no second derivative").to_string();
         assert!(message.contains("--fused off"), "{message}");
         Ok(())

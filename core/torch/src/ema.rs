@@ -5,6 +5,7 @@ use std::ptr;
 use tch::Tensor;
 
 use crate::Result;
+use crate::batch_norm::fused;
 use crate::optim::same_length;
 use crate::shim::{self, check, handle, handles};
 
@@ -30,6 +31,7 @@ pub fn ema(
             sources.as_ptr(),
             handle(weight),
             found_inf.map_or(ptr::null_mut(), handle),
+            fused(),
         )
     })
 }

@@ -8,6 +8,7 @@ use std::ptr;
 
 use tch::Tensor;
 
+use crate::batch_norm::fused;
 use crate::shim::{self, check, expect_owned, handle, handles};
 use crate::{Error, Result};
 
@@ -73,6 +74,8 @@ pub fn trust_scaled(params: &[Tensor], grads: &[Tensor], options: &TrustOptions)
 /// `grads` and `buffers` have the shapes of `params`; buffers start as zeros, and the list is empty if
 /// momentum is 0. `lr` is one float32 on the device. A `found_inf` (one float32) other than 0 leaves
 /// everything as it is. Errors: lists that do not fit, mixed devices or dtypes.
+///
+/// On a CPU, all 32- and 64-bit tensors are one parallel section unless [`set_fused`](crate::set_fused) forbids it.
 pub fn fused_sgd(
     params: &[Tensor],
     grads: &[Tensor],
@@ -80,6 +83,18 @@ pub fn fused_sgd(
     options: &SgdOptions,
     lr: &Tensor,
     found_inf: Option<&Tensor>,
+) -> Result<()> {
+    sgd(params, grads, buffers, options, lr, found_inf, fused())
+}
+
+fn sgd(
+    params: &[Tensor],
+    grads: &[Tensor],
+    buffers: &[Tensor],
+    options: &SgdOptions,
+    lr: &Tensor,
+    found_inf: Option<&Tensor>,
+    one_pass: bool,
 ) -> Result<()> {
     let n = same_length("gradients", params, grads)?;
     let (params, grads, buffers) = (handles(params), handles(grads), handles(buffers));
@@ -96,6 +111,7 @@ pub fn fused_sgd(
             options.nesterov,
             handle(lr),
             found_inf.map_or(ptr::null_mut(), handle),
+            one_pass,
         )
     })
 }
@@ -188,13 +204,20 @@ mod tests {
     }
 
     fn check_sgd(options: SgdOptions) -> Result<()> {
-        let params = parameters();
+        for (one_pass, kind) in [(true, Kind::Float), (true, Kind::Double), (false, Kind::Float)] {
+            check_sgd_of(options, one_pass, kind)?;
+        }
+        Ok(())
+    }
+
+    fn check_sgd_of(options: SgdOptions, one_pass: bool, kind: Kind) -> Result<()> {
+        let params: Vec<_> = parameters().iter().map(|p| p.to_kind(kind)).collect();
         let buffers = if options.momentum == 0.0 { vec![] } else { like(&params) };
         let mut by_hand: Vec<_> = copies(&params).into_iter().map(|p| (p.zeros_like(), p)).collect();
         for step in 1..=3 {
             let lr = 0.1 / f64::from(step);
-            let grads: Vec<_> = params.iter().map(|p| random(&p.size())).collect();
-            fused_sgd(&params, &grads, &buffers, &options, &scalar(lr, Device::Cpu), None)?;
+            let grads: Vec<_> = params.iter().map(|p| random(&p.size()).to_kind(kind)).collect();
+            sgd(&params, &grads, &buffers, &options, &scalar(lr, Device::Cpu), None, one_pass)?;
             for ((b, p), g) in by_hand.iter_mut().zip(&grads) {
                 (*p, *b) = sgd_by_hand(p, g, b, &options, lr);
             }
@@ -306,6 +329,45 @@ mod tests {
                 buffers[0]
             );
         }
+        Ok(())
+    }
+
+    #[test]
+    fn sgd_in_one_pass_has_the_same_bits_for_every_number_of_threads() -> Result<()> {
+        // Odd sizes, so that the tasks of threads begin within tensors and within vectors.
+        let made = || [&[70_001][..], &[], &[0], &[33, 1001], &[5, 7, 3, 3], &[40_003]];
+        let start: Vec<_> = made().map(random).into_iter().collect();
+        let (grads, momenta): (Vec<_>, Vec<_>) =
+            made().map(|size| (random(size), random(size))).into_iter().unzip();
+        let before = crate::threads();
+        let runs = [1, 2, 3].map(|threads| -> Result<Vec<Tensor>> {
+            crate::set_threads(threads);
+            let (params, buffers) = (copies(&start), copies(&momenta));
+            sgd(&params, &grads, &buffers, &MOMENTUM, &scalar(0.1, Device::Cpu), None, true)?;
+            Ok(params.into_iter().chain(buffers).collect())
+        });
+        crate::set_threads(before);
+        let [one, two, three] = runs;
+        let (one, two, three) = (one?, two?, three?);
+        for ((i, one), (two, three)) in one.iter().enumerate().zip(two.iter().zip(&three)) {
+            assert!(one.equal(two) && one.equal(three), "tensor {i}");
+        }
+        let plain = (copies(&start), copies(&momenta));
+        sgd(&plain.0, &grads, &plain.1, &MOMENTUM, &scalar(0.1, Device::Cpu), None, false)?;
+        for (one, plain) in one.iter().zip(plain.0.iter().chain(&plain.1)) {
+            assert!(one.allclose(plain, 1e-6, 1e-6, false), "libtorch's kernel");
+        }
+        Ok(())
+    }
+
+    /// A graph that has kept a parameter must not go on with another value.
+    #[test]
+    fn a_step_of_what_a_graph_keeps_is_noticed() -> Result<()> {
+        let param = random(&[4]).set_requires_grad(true);
+        let loss = param.square().sum(Kind::Float);
+        let params = [param.detach()];
+        fused_sgd(&params, &copies(&params), &like(&params), &MOMENTUM, &scalar(0.1, Device::Cpu), None)?;
+        assert!(crate::backward(&loss).is_err());
         Ok(())
     }
 

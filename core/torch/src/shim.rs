@@ -47,6 +47,7 @@ unsafe extern "C" {
         nesterov: bool,
         lr: Handle,
         found_inf: Handle,
+        one_pass: bool,
     ) -> Fault;
     pub(crate) fn admix_trust_scaled(
         n: usize,
@@ -77,6 +78,7 @@ unsafe extern "C" {
         sources: *const Handle,
         weight: Handle,
         found_inf: Handle,
+        one_pass: bool,
     ) -> Fault;
     pub(crate) fn admix_copy_all(n: usize, targets: *const Handle, sources: *const Handle) -> Fault;
     pub(crate) fn admix_copy_where(

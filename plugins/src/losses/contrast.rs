@@ -31,6 +31,11 @@ impl Contrast {
         Ok(Self { embedding, keys, shares })
     }
 
+    /// The same with embeddings times `factor`, and so all products: fewer values than the products with a queue are.
+    pub(crate) fn scaled(self, factor: f64) -> Result<Self> {
+        Ok(Self { embedding: self.embedding.f_mul_scalar(factor)?, ..self })
+    }
+
     /// The dot product of each embedding with each of its keys, `[N, S]`.
     pub(crate) fn products(&self) -> Result<Tensor> {
         Ok(self.keys.f_matmul(&self.embedding.f_unsqueeze(2)?)?.f_squeeze_dim(2)?)

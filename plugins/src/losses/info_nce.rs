@@ -75,19 +75,17 @@ impl Loss for InfoNce {
     }
 
     fn loss(&self, input: &LossInput) -> Result<Tensor> {
-        let contrast = Contrast::of(input)?;
-        let inverse = 1.0 / self.temperature;
-        let meant = contrast.products()?.f_mul_scalar(inverse)?;
-        let queue = contrast.against(input.get("queue")?)?.f_mul_scalar(inverse)?;
+        let contrast = Contrast::of(input)?.scaled(1.0 / self.temperature)?;
+        let meant = contrast.products()?;
+        let queue = contrast.against(input.get("queue")?)?;
         // log sum exp over all candidates but the one that is meant, [N, 1] or [N, S].
         let others = match (self.candidates, self.same_label) {
             (Candidates::BatchAndQueue, _) => {
                 let batch = contrast.against(&input.get("batch_keys")?.f_transpose(0, 1)?)?;
-                let all = Tensor::f_cat(&[batch.f_mul_scalar(inverse)?, queue], 1)?;
-                all.f_logsumexp(1, true)?
+                Tensor::f_cat(&[batch, queue], 1)?.f_logsumexp(1, true)?
             }
             (Candidates::QueueAndNegatives, _) => {
-                let own = contrast.against_own(input.get("negatives")?)?.f_mul_scalar(inverse)?;
+                let own = contrast.against_own(input.get("negatives")?)?;
                 Tensor::f_cat(&[queue, own], 1)?.f_logsumexp(1, true)?
             }
             (_, SameLabel::Keep) => queue.f_logsumexp(1, true)?,
