@@ -85,7 +85,7 @@ fn lessons(recipe: &str, script: &str) -> (Vec<(i64, i64)>, Vec<i64>) {
 #[test]
 fn the_clock_can_say_when_a_mixer_begins_to_learn() {
     let (script, _) = bundled::script("amix").expect("the bundled script");
-    let every = "t.step % at_least_one(t, \"attempt_every\") == 0";
+    let every = "t.step % t.count(\"attempt_every\", 1) == 0";
     assert!(script.contains(every), "{script}");
     assert_eq!(lessons(AMIX, &script.replace(every, "t.step >= 2")).0, [(2, 8), (3, 8)]);
 }
@@ -98,12 +98,12 @@ fn amix_can_learn_in_some_steps_from_a_part_of_the_batch_and_the_features_of_q()
     assert_eq!(lessons(&less(all), script), (vec![(0, 4), (2, 4)], vec![0, 2]));
     assert_eq!(lessons(AMIX, script).0, [(0, 8), (1, 8), (2, 8), (3, 8)]);
     for name in ["attempt_every", "attempt_parts"] {
-        for wrong in ["0.0", "1.5"] {
+        for (wrong, told) in [("0.0", "0"), ("1.5", "1.5")] {
             let message = session(&less(&format!("{name:?}: {wrong}")), script, 4)
                 .and_then(|mut session| session.step(batch(0, 8)))
                 .expect_err("refused")
                 .to_string();
-            assert!(message.contains(&format!("params.{name} is {wrong}, expected a whole")), "{message}");
+            assert!(message.contains(&format!("params.{name} is {told}, expected a whole")), "{message}");
         }
     }
 }

@@ -85,7 +85,7 @@ fn pictures_in_a_folder_are_trained_on_streamed_and_packed() {
     assert!(said.contains("knn_q"), "{said}");
     for (protocol, parts) in [
         ("knn", ["training images of `photos` have no labels", "protocol knn needs"]),
-        ("test", ["`photos` has no test images with labels", "--set 'data.name="]),
+        ("test", ["no head whose accuracy can be told", "--protocol knn"]),
     ] {
         place.compute(&["eval", "run", "--protocol", protocol]).refused(2, &parts);
     }

@@ -28,10 +28,10 @@ fn no_command_replaces_what_a_run_needs() {
     assert_eq!(content(), before);
     // What a run does not write may lie in its folder, and is made anew.
     for _ in 0..2 {
-        place.compute(&["report", "run", "-o", "run/report.html"]).good();
-        place.compute(&["table", "run", "-o", "run/table.txt"]).good();
+        place.admix(&["report", "run", "-o", "run/report.html"]).good();
+        place.admix(&["table", "run", "-o", "run/table.txt"]).good();
     }
-    place.compute(&["table", "run", "-o", "nowhere/table.txt"]).refused(2, &["there is no folder nowhere"]);
+    place.admix(&["table", "run", "-o", "nowhere/table.txt"]).refused(2, &["there is no folder nowhere"]);
 }
 
 #[test]
