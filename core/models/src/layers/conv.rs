@@ -78,32 +78,29 @@ impl Conv2d {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let Conv2dConfig { stride, padding, groups, .. } = self.config;
         let _here = trail::enter(format_args!("{}", self.name));
-        let chosen = self.chosen_cells(x)?;
-        let (x, stride) = chosen.as_ref().map_or((x, stride), |cells| (cells, 1));
-        Ok(x.f_conv2d(
-            &self.weight,
-            self.bias.as_ref(),
-            [stride, stride],
-            [padding, padding],
-            [1, 1],
-            groups,
-        )?)
+        let widened = self.widened(x)?;
+        let (x, weight) = widened.as_ref().map_or((x, &self.weight), |(x, weight)| (x, weight));
+        Ok(x.f_conv2d(weight, self.bias.as_ref(), [stride, stride], [padding, padding], [1, 1], groups)?)
     }
 
-    /// Every `stride`-th cell of a row and a column, where oneDNN must not see the stride: then a convolution of stride 1 does
-    /// the same.
+    /// Input and weights with channels of zeros added, where oneDNN must not see the few there are.
     ///
     /// Its weight gradient of a strided convolution of single cells, channels innermost, writes beyond its memory below 16
-    /// channels of input, 8 with AVX2 (uxlfoundation/oneDNN#6035).
-    fn chosen_cells(&self, x: &Tensor) -> Result<Option<Tensor>> {
+    /// channels of input, 8 with AVX2 (uxlfoundation/oneDNN#6035). With AVX-512 the bits are those of the narrow call where that
+    /// does no harm.
+    fn widened(&self, x: &Tensor) -> Result<Option<(Tensor, Tensor)>> {
         let Conv2dConfig { in_channels, kernel, stride, padding, groups, .. } = self.config;
         let at_risk = in_channels < SAFE_CHANNELS && (kernel, padding, groups) == (1, 0, 1) && stride > 1;
         let innermost = || admix_torch::is_channels_last(x) || admix_torch::is_channels_last(&self.weight);
         if !at_risk || x.device() != Device::Cpu || x.dim() != 4 || !innermost() {
             return Ok(None);
         }
-        // A pool of single cells: one operation either way, where slices are three.
-        Ok(Some(x.f_avg_pool2d([1, 1], [stride, stride], [0, 0], false, true, None::<i64>)?))
+        if x.size()[1] != in_channels {
+            // libtorch's own error.
+            return Ok(None);
+        }
+        let more = [0, 0, 0, 0, 0, SAFE_CHANNELS - in_channels];
+        Ok(Some((x.f_constant_pad_nd(more)?, self.weight.f_constant_pad_nd(more)?)))
     }
 }
 
