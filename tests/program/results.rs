@@ -20,7 +20,7 @@ fn no_command_replaces_what_a_run_needs() {
     let content = || own.map(|file| fs::read(place.path(format!("run/{file}"))).expect(file));
     let before = content();
     let refused =
-        |arguments: &[&str]| place.compute(arguments).refused(2, &["keeps its own files", "another name"]);
+        |arguments: &[&str]| place.admix(arguments).refused(2, &["keeps its own files", "another name"]);
     refused(&["table", "run", "-o", "run/metrics.jsonl"]);
     refused(&["report", "run", "-o", "./run/../run/recipe.ron"]);
     refused(&["export", "run", "-o", "run/checkpoints/best.safetensors", "--force"]);
