@@ -273,11 +273,12 @@ pub fn table(folders: &[String], rule: Rule) -> Result<Table> {
     }
     // Of runs of the same settings and seed the first that is done counts, whatever order they are named in.
     let counted = |key: &String, seed: &Option<u64>| {
-        let same = || runs.iter().filter(|(_, other, of, ..)| other == key && of == seed);
-        same().find(|run| run.4.is_done()).or_else(|| same().next()).map(|run| run.0)
+        let same = || (0..runs.len()).filter(|at| &runs[*at].1 == key && &runs[*at].2 == seed);
+        same().find(|at| runs[*at].4.is_done()).or_else(|| same().next())
     };
-    for (name, key, seed, reported, state) in &runs {
-        if let Some(other) = counted(key, seed).filter(|other| *other != *name) {
+    for (at, (name, key, seed, reported, state)) in runs.iter().enumerate() {
+        if let Some(other) = counted(key, seed).filter(|other| *other != at) {
+            let other = runs[other].0;
             output::note(&format!("{name} has the settings and the seed of {other}, which is counted"));
             continue;
         }

@@ -456,8 +456,9 @@ fn a_table_of_folders_counts_a_seed_once_and_tells_scripts_apart() {
     }
     let told = place.admix(&["diff", "first", "second"]).good().stdout;
     assert!(told.contains("losses/cross_entropy.rhai"), "{told}");
-    let table = place.admix(&["table", "first", "second", "./first", "--format", "json"]).good();
+    let table = place.admix(&["table", "first", "second", "./first", "second", "--format", "json"]).good();
     let cells: Value = serde_json::from_str(&table.stdout).expect("JSON");
     assert_eq!(cells["cells"].as_array().map(Vec::len), Some(2), "{}", table.stdout);
     assert!(table.stderr.contains("./first has the settings and the seed of first"), "{}", table.stderr);
+    assert!(table.stderr.contains("second has the settings and the seed of second"), "{}", table.stderr);
 }
