@@ -11,6 +11,7 @@ use clap::Args;
 
 use crate::checkpoints;
 use crate::device::DeviceArgs;
+use crate::export::room;
 use crate::failure::bad_input;
 use crate::libraries;
 use crate::output;
@@ -85,12 +86,7 @@ pub fn mix(args: &MixArgs) -> Result<()> {
             args.output.display()
         )));
     }
-    if !args.force && args.output.symlink_metadata().is_ok() {
-        return Err(bad_input(format!(
-            "{} exists already: choose another name, or replace it with --force",
-            args.output.display()
-        )));
-    }
+    room(&args.output, args.force)?;
     let device = args.device.open()?;
     let registry = libraries::registry()?;
     let picture = match &args.checkpoint[..] {

@@ -115,7 +115,7 @@ fn pieces(language: Language, kind: Kind) -> Vec<Piece> {
     all
 }
 
-/// Names that are words of Rust, or crates that come with it.
+/// Names that are words of Rust, crates that come with it, or what the source of a new plugin names already.
 const NO_CRATES: [&str; 63] = [
     "abstract", "alloc", "as", "async", "await", "become", "box", "break", "const", "continue", "core",
     "crate", "do", "dyn", "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in",

@@ -347,7 +347,10 @@ fn what_is_wrong_in_an_experiment_is_told_before_anything_starts() {
             "`report` is `mix`, which the run does not measure",
         ),
         (with(r#"x.run("a", "tiny.ron", #{ measure: "lineer" });"#), "Did you mean `linear`?"),
-        (with(r#"x.run("a", "tiny.ron", #{ measure: #{ protocol: "knn", k: 0 } });"#), "`measure`: "),
+        (
+            with(r#"x.run("a", "tiny.ron", #{ measure: #{ protocol: "knn", k: 0 } });"#),
+            "`measure`: k is 0, expected a whole number from 1",
+        ),
         (
             with(r#"x.run("a", "tiny.ron", #{ measure: #{ protocol: "linear", lr: 1.0 / 0.0 } });"#),
             "`measure`: `lr` is inf, expected a finite number",

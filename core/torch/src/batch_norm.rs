@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tch::Tensor;
 
-use crate::Result;
 use crate::shim::{self, check, handle, owned};
+use crate::{Result, no_grad};
 
 static FUSED: AtomicBool = AtomicBool::new(true);
 
@@ -80,16 +80,52 @@ impl BatchNorm<'_> {
         })?;
         Ok(owned(result))
     }
+
+    /// norm(x) + aside by libtorch's operations: what the fused one is held against. Moves the running values as that does.
+    ///
+    /// # Errors
+    /// libtorch refused.
+    pub(crate) fn plain(&self, x: &Tensor, aside: Option<&Tensor>) -> Result<Tensor> {
+        let groups = if self.train { self.groups } else { 1 };
+        let (weight, bias) = self.affine.unzip();
+        let (mut parts, mut moved) = (Vec::new(), Vec::new());
+        for part in x.f_split(x.size()[0] / groups, 0)? {
+            let (mean, var) = (self.running_mean.f_detach_copy()?, self.running_var.f_detach_copy()?);
+            let buffers = (Some(&mean), Some(&var));
+            parts.push(part.f_batch_norm(
+                weight,
+                bias,
+                buffers.0,
+                buffers.1,
+                self.train,
+                self.momentum,
+                self.epsilon,
+                true,
+            )?);
+            moved.push(Tensor::f_stack(&[mean, var], 0)?);
+        }
+        {
+            let _guard = no_grad();
+            let moved = Tensor::f_stack(&moved, 0)?.f_mean_dim(0i64, false, None)?;
+            self.running_mean.shallow_clone().f_copy_(&moved.f_get(0)?)?;
+            self.running_var.shallow_clone().f_copy_(&moved.f_get(1)?)?;
+        }
+        let y = Tensor::f_cat(&parts, 0)?;
+        Ok(match aside {
+            Some(aside) => y.f_add(aside)?,
+            None => y,
+        })
+    }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::{channels_last, gradients, is_channels_last};
     use tch::{Device, Kind};
 
     /// 32-bit values of a wave that does not repeat with the shape, `[N, C, H, W]` channels innermost, or `[C]`.
-    fn wave(size: &[i64], step: f64, kind: Kind) -> Result<Tensor> {
+    pub(crate) fn wave(size: &[i64], step: f64, kind: Kind) -> Result<Tensor> {
         let count = size.iter().product::<i64>();
         let steps = Tensor::f_arange(count, (Kind::Double, Device::Cpu))?.f_add_scalar(1.0)?;
         let values = steps.f_mul_scalar(step)?.f_sin()?.f_add_scalar(0.4)?.f_to_kind(Kind::Float)?;
@@ -119,30 +155,6 @@ mod tests {
         groups: i64,
     }
 
-    /// `relu(norm(x) + aside)` of libtorch's operations.
-    fn plain(norm: &BatchNorm<'_>, x: &Tensor, aside: Option<&Tensor>, relu: bool) -> Result<Tensor> {
-        let groups = if norm.train { norm.groups } else { 1 };
-        let (weight, bias) = norm.affine.unzip();
-        let (mut parts, mut buffers) = (Vec::new(), Vec::new());
-        for part in x.f_split(x.size()[0] / groups, 0)? {
-            let [mean, var] = [norm.running_mean, norm.running_var].map(Tensor::copy);
-            let (momentum, epsilon) = (norm.momentum, norm.epsilon);
-            let moving = (Some(&mean), Some(&var));
-            parts.push(
-                part.f_batch_norm(weight, bias, moving.0, moving.1, norm.train, momentum, epsilon, false)?,
-            );
-            buffers.push(Tensor::f_stack(&[mean, var], 0)?);
-        }
-        let moved = Tensor::f_stack(&buffers, 0)?.f_mean_dim([0i64].as_slice(), false, None::<Kind>)?;
-        norm.running_mean.shallow_clone().f_copy_(&moved.f_get(0)?)?;
-        norm.running_var.shallow_clone().f_copy_(&moved.f_get(1)?)?;
-        let mut y = Tensor::f_cat(&parts, 0)?;
-        if let Some(aside) = aside {
-            y = y.f_add(aside)?;
-        }
-        Ok(if relu { y.f_relu()? } else { y })
-    }
-
     impl Case<'_> {
         /// The result, the buffers and all gradients of the fused or of the plain operations.
         fn run(&self, fused: bool) -> Result<Vec<Tensor>> {
@@ -161,7 +173,8 @@ mod tests {
             let y = if fused {
                 norm.fused(&x, aside.as_ref(), relu)?.expect("channels innermost on the CPU")
             } else {
-                plain(&norm, &x, aside.as_ref(), relu)?
+                let sum = norm.plain(&x, aside.as_ref())?;
+                if relu { sum.f_relu()? } else { sum }
             };
             let mut inputs = vec![x.shallow_clone()];
             inputs.extend(aside.iter().map(Tensor::shallow_clone));

@@ -9,7 +9,7 @@ use tch::{Device, Kind, Tensor};
 use crate::batch_norm::{BatchNorm, fused};
 use crate::cuda_object::cuda_object;
 use crate::shim::{self, check};
-use crate::{Error, Result, apart, gradients, no_grad, with_grad};
+use crate::{Error, Result, apart, gradients, with_grad};
 
 /// The text of the kernels.
 const SOURCE: &str =
@@ -250,7 +250,7 @@ impl Case<'_> {
 
         // In 32 bits: what the plain operations round on their way is no measure.
         let theirs = self.inputs(Kind::Float)?;
-        let sum = self.plain(&theirs)?;
+        let sum = theirs.norm(self.train, self.groups).plain(&theirs.x, theirs.aside.as_ref())?;
         let mut above = above.f_to_kind(Kind::Float)?;
         if self.relu {
             // By the signs of the kernels: where a value is 0 but for rounding, both are right.
@@ -285,33 +285,6 @@ impl Case<'_> {
             }
         }
         Ok(Compared::Same)
-    }
-
-    /// norm(x) + aside by libtorch's operations; moves the running values as the fused operation does.
-    fn plain(&self, inputs: &Inputs) -> Result<Tensor> {
-        let norm = inputs.norm(self.train, self.groups);
-        let (weight, bias) = norm.affine.unzip();
-        let (mut parts, mut moved) = (Vec::new(), Vec::new());
-        for part in inputs.x.f_split(inputs.x.size()[0] / self.groups, 0)? {
-            let (mean, var) = (norm.running_mean.f_detach_copy()?, norm.running_var.f_detach_copy()?);
-            let buffers = (Some(&mean), Some(&var));
-            let (momentum, epsilon) = (norm.momentum, norm.epsilon);
-            parts.push(
-                part.f_batch_norm(weight, bias, buffers.0, buffers.1, norm.train, momentum, epsilon, true)?,
-            );
-            moved.push(Tensor::f_stack(&[mean, var], 0)?);
-        }
-        {
-            let _guard = no_grad();
-            let mean = Tensor::f_stack(&moved, 0)?.f_mean_dim(0i64, false, None)?;
-            norm.running_mean.shallow_clone().f_copy_(&mean.f_get(0)?)?;
-            norm.running_var.shallow_clone().f_copy_(&mean.f_get(1)?)?;
-        }
-        let y = Tensor::f_cat(&parts, 0)?;
-        Ok(match &inputs.aside {
-            Some(aside) => y.f_add(aside)?,
-            None => y,
-        })
     }
 }
 

@@ -63,7 +63,7 @@ pub(crate) const FORMATS_WANTED: &str = "name a folder of pictures as JPEG, PNG,
 pub(crate) const AVIF: &str = "AVIF is not read: convert it to PNG or JPEG, such as with `avifdec in.avif out.png` or ImageMagick's `magick`";
 
 /// The same of the photographs of telephones.
-const HEIC: &str = "HEIC is not read: convert it to JPEG, such as with `heif-convert in.heic out.jpg` or ImageMagick's `magick`";
+pub(crate) const HEIC: &str = "HEIC is not read: convert it to JPEG, such as with `heif-convert in.heic out.jpg` or ImageMagick's `magick`";
 const BIG_TIFF: &str = "BigTIFF is not read: convert it to TIFF or PNG, such as with ImageMagick's `magick`";
 
 /// What the first bytes say.

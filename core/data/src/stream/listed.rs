@@ -170,8 +170,10 @@ fn below(root: &Path, folder: &Path, depth: usize, found: &mut Below) -> Result<
 /// Why a file of this name is not read.
 fn unread(path: &Path) -> String {
     let suffix = path.extension().unwrap_or_default().to_string_lossy();
-    if suffix.eq_ignore_ascii_case("avif") {
-        return decode::AVIF.into();
+    match suffix.to_ascii_lowercase().as_str() {
+        "avif" => return decode::AVIF.into(),
+        "heic" | "heif" => return decode::HEIC.into(),
+        _ => {}
     }
     format!("`.{}` is not the suffix of a picture that is read", suffix.escape_debug())
 }

@@ -220,13 +220,15 @@ fn made(verb: &str, operands: &[&Tensor], sizes: &[i64]) -> i64 {
             *other.size().last().unwrap_or(&1),
         ]),
         _ => {
-            // Those that broadcast.
-            let axes = operands.iter().map(|one| one.dim()).max().unwrap_or(0);
-            let extent = |back: usize| {
-                let of = |one: &&Tensor| one.dim().checked_sub(back).map_or(1, |at| one.size()[at]);
-                operands.iter().map(of).max().unwrap_or(1)
-            };
-            if sign(verb).is_some() { product(&(1..=axes).map(extent).collect::<Vec<_>>()) } else { 0 }
+            // Those that broadcast: from the last axis on, each the longest.
+            let mut extents = Vec::new();
+            for (back, extent) in operands.iter().flat_map(|one| one.size().into_iter().rev().enumerate()) {
+                match extents.get_mut(back) {
+                    Some(longest) => *longest = extent.max(*longest),
+                    None => extents.push(extent),
+                }
+            }
+            if sign(verb).is_some() { product(&extents) } else { 0 }
         }
     }
 }
@@ -236,7 +238,10 @@ fn made(verb: &str, operands: &[&Tensor], sizes: &[i64]) -> i64 {
 /// # Errors
 /// Shapes that do not fit.
 pub fn apply(verb: &str, operands: &[&Tensor], sizes: &[i64]) -> Result<Tensor> {
-    let values = made(verb, operands, sizes);
+    // Where all operands together are small, so is the result.
+    let bound = operands.iter().fold(1, |all: i64, one| all.saturating_mul(one.numel().max(1) as i64));
+    let bound = sizes.iter().fold(bound, |all, size| all.saturating_mul((*size).max(1)));
+    let values = if bound > MOST_VALUES { made(verb, operands, sizes) } else { 0 };
     if values > MOST_VALUES {
         return Err(Error::Input(format!(
             "`{verb}` makes a tensor of {values} values, expected at most {MOST_VALUES}"

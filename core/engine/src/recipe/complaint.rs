@@ -21,9 +21,6 @@ impl Complaint {
         if text.trim().is_empty() {
             return Self { offset: 0, message: "the recipe is empty; expected ( field: value, ... )".into() };
         }
-        if let Some((offset, message)) = of_outline(text) {
-            return Self { offset, message: message.into() };
-        }
         let at_value = |wanted: &str| {
             let (path, span) = locate::path_at(text, end)?;
             let value = text[span.clone()].lines().next().unwrap_or_default();
@@ -62,6 +59,19 @@ impl Complaint {
         of_value.unwrap_or_else(|| Self { offset: start, message: reword(&error.code, of_mixer()) })
     }
 
+    /// What is wrong with the text of a recipe that is none from its first sign on.
+    pub fn of_outline(text: &str) -> Option<Self> {
+        let offset = locate::skip_space(text, 0);
+        let message = match text[offset..].chars().next()? {
+            '#' if !text[offset..].starts_with("#!") => "a comment begins with //, not with #",
+            '(' | '#' => return None,
+            // A name may stand before the bracket: Recipe(...).
+            c if c.is_alphabetic() && locate::body(text, 0).is_some() => return None,
+            _ => "a recipe is fields in parentheses: ( field: value, ... )",
+        };
+        Some(Self { offset, message: message.into() })
+    }
+
     /// As [`Self::of`]. Where a name is expected, `parse` reads the text again with a name that nothing has: that error
     /// lists the known ones.
     pub fn with_names(
@@ -85,18 +95,6 @@ impl Complaint {
             complaint.message = complaint.message.replace(NAME, &format!("a name: {known}"));
         }
         complaint
-    }
-}
-
-/// A recipe that is none from its first sign on.
-fn of_outline(text: &str) -> Option<(usize, &'static str)> {
-    let start = locate::skip_space(text, 0);
-    match text[start..].chars().next()? {
-        '#' if !text[start..].starts_with("#!") => Some((start, "a comment begins with //, not with #")),
-        '(' | '#' => None,
-        // A name may stand before the bracket: Recipe(...).
-        c if c.is_alphabetic() && locate::body(text, 0).is_some() => None,
-        _ => Some((start, "a recipe is fields in parentheses: ( field: value, ... )")),
     }
 }
 

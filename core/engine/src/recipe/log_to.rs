@@ -18,7 +18,7 @@ impl Recipe {
         let refuse = |why: &str| Error::Input(format!("--log-to {written}: {why}"));
         let whole = written.trim();
         let (name, settings) = whole.split_at(whole.find('(').unwrap_or(whole.len()));
-        if name.is_empty() {
+        if !name.starts_with(char::is_alphabetic) {
             let all = crate::text::list(registry.names::<dyn Logger>());
             return Err(refuse(&format!("expected the name of a logger: {all}")));
         }
@@ -74,6 +74,7 @@ mod tests {
             ),
             (&["json-lines"], &["has two that write \"events.jsonl\"", "a `file` of its own"]),
             (&[" "], &["expected the name of a logger: ", "tensorboard"]),
+            (&["\"x\""], &["--log-to \"x\": expected the name of a logger: ", "tensorboard"]),
         ] {
             let said = with(written).expect_err(written[0]).to_string();
             parts.iter().for_each(|part| assert!(said.contains(part), "`{part}` is not in: {said}"));

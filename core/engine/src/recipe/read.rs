@@ -71,7 +71,8 @@ fn parse(
     let (readable, added) = locate::with_bodies(&edited, "evaluate.probes");
     let read = |text: &str| options().from_str_seed(text, With::<Recipe>::new(&with_scripts));
     let mut read = read(&readable).map_err(|error| {
-        let mut complaint = Complaint::with_names(&error, &readable, |text| read(text).err());
+        let mut complaint = Complaint::of_outline(&readable)
+            .unwrap_or_else(|| Complaint::with_names(&error, &readable, |text| read(text).err()));
         complaint.offset -= 2 * added.iter().filter(|end| **end <= complaint.offset).count();
         // An override that cannot be read is blamed by its flag, not by a place in the file.
         let blamed = set.iter().rev().find(|(change, before)| {

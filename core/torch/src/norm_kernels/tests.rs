@@ -3,7 +3,7 @@
 use std::ffi::{CString, c_char};
 
 use super::*;
-use crate::channels_last;
+use crate::batch_norm::tests::wave;
 
 unsafe extern "C" {
     /// `shim/emulation.cpp`.
@@ -42,14 +42,6 @@ fn emulated<T>(how: How, work: impl FnOnce() -> T) -> T {
         How::Refusing => set(4, ""),
     }
     work()
-}
-
-/// Values of a wave that does not repeat with the shape, `[N, C, H, W]` channels innermost, or `[C]`.
-fn wave(size: &[i64], step: f64, kind: Kind) -> Result<Tensor> {
-    let count = size.iter().product::<i64>();
-    let steps = Tensor::f_arange(count, (Kind::Double, Device::Cpu))?.f_add_scalar(1.0)?;
-    let values = steps.f_mul_scalar(step)?.f_sin()?.f_add_scalar(0.4)?.f_to_kind(kind)?.f_reshape(size)?;
-    if size.len() == 4 { channels_last(&values) } else { Ok(values) }
 }
 
 /// The same values, one value behind where a vector would begin.
@@ -101,7 +93,8 @@ impl Pass {
         let y = if kernels {
             norm.fused(&x, aside.as_ref(), relu)?.expect("channels innermost")
         } else {
-            plain(&norm, &x, aside.as_ref(), relu)?
+            let sum = norm.plain(&x, aside.as_ref())?;
+            if relu { sum.f_relu()? } else { sum }
         };
         let mut inputs = vec![x.shallow_clone()];
         inputs.extend(aside.iter().map(Tensor::shallow_clone));
@@ -116,29 +109,6 @@ impl Pass {
         all.extend(found.into_iter().map(|gradient| gradient.expect("is used")));
         Ok(all)
     }
-}
-
-/// `relu(norm(x) + aside)` of libtorch's operations.
-fn plain(norm: &BatchNorm<'_>, x: &Tensor, aside: Option<&Tensor>, relu: bool) -> Result<Tensor> {
-    let (weight, bias) = norm.affine.unzip();
-    let (mut parts, mut moved) = (Vec::new(), Vec::new());
-    for part in x.f_split(x.size()[0] / norm.groups, 0)? {
-        let [mean, var] = [norm.running_mean, norm.running_var].map(Tensor::copy);
-        let buffers = (Some(&mean), Some(&var));
-        let (momentum, epsilon) = (norm.momentum, norm.epsilon);
-        parts.push(
-            part.f_batch_norm(weight, bias, buffers.0, buffers.1, norm.train, momentum, epsilon, false)?,
-        );
-        moved.push(Tensor::f_stack(&[mean, var], 0)?);
-    }
-    let moved = Tensor::f_stack(&moved, 0)?.f_mean_dim(0i64, false, None::<Kind>)?;
-    norm.running_mean.shallow_clone().f_copy_(&moved.f_get(0)?)?;
-    norm.running_var.shallow_clone().f_copy_(&moved.f_get(1)?)?;
-    let mut y = Tensor::f_cat(&parts, 0)?;
-    if let Some(aside) = aside {
-        y = y.f_add(aside)?;
-    }
-    Ok(if relu { y.f_relu()? } else { y })
 }
 
 /// How many values are further away than rounding: a part in the value itself, for 16 bits, one in the largest value, and one for
