@@ -82,8 +82,20 @@ struct Sum : torch::autograd::Function<Sum> {
   }
 };
 
-// Throws what made the work fail.
-void finish(const c10::intrusive_ptr<c10d::Work>& work) { work->wait(); }
+// Collectives of several groups in one process start one after the other: c10d's flight recorder is one for all groups
+// and writes its map of groups without a lock.
+std::mutex starting;
+
+// Starts a collective and waits for it. Throws what made it fail.
+template <class Start>
+void finish(Start&& start) {
+  c10::intrusive_ptr<c10d::Work> work;
+  {
+    std::lock_guard lock(starting);
+    work = start();
+  }
+  work->wait();
+}
 
 }  // namespace
 
@@ -151,7 +163,7 @@ char* admix_group_all_reduce(void* group, Handle tensor, bool largest) {
     std::vector<at::Tensor> list{*tensor};
     c10d::AllreduceOptions options;
     options.reduceOp = largest ? c10d::ReduceOp::MAX : c10d::ReduceOp::SUM;
-    finish(group_of(group).allreduce(list, options));
+    finish([&] { return group_of(group).allreduce(list, options); });
   });
 }
 
@@ -168,7 +180,7 @@ char* admix_group_broadcast(void* group, Handle tensor, int root) {
     std::vector<at::Tensor> list{*tensor};
     c10d::BroadcastOptions options;
     options.rootRank = root;
-    finish(group_of(group).broadcast(list, options));
+    finish([&] { return group_of(group).broadcast(list, options); });
   });
 }
 
@@ -178,13 +190,13 @@ char* admix_group_all_gather(void* group, Handle tensor, Handle* result) {
     auto size = tensor->sizes().vec();
     size.at(0) *= group_of(group).getSize();
     at::Tensor input = tensor->contiguous(), all = at::empty(size, input.options());
-    finish(group_of(group)._allgather_base(all, input));
+    finish([&] { return group_of(group)._allgather_base(all, input); });
     *result = owned(std::move(all));
   });
 }
 
 char* admix_group_barrier(void* group) {
-  return quietly([&] { finish(group_of(group).barrier()); });
+  return quietly([&] { finish([&] { return group_of(group).barrier(); }); });
 }
 
 }  // extern "C"
