@@ -8,6 +8,7 @@ use admix_engine::{Checkpoint, Method, Override, Recipe, RunFolder, Session, Sha
 use admix_torch::Device;
 use anyhow::Result;
 
+use crate::failure::bad_input;
 use crate::output;
 
 /// The checkpoint in this file, or the newest good one (or the best) of this run folder.
@@ -23,21 +24,21 @@ pub fn recipe(checkpoint: &Checkpoint, overrides: &[Override], registry: &Regist
     Ok(Recipe::parse_with(&header.recipe, &header.recipe_file, overrides, registry, &header.scripts)?)
 }
 
-/// A session in the checkpoint's state. `dataset` may be another than it was trained on.
+/// A session in the checkpoint's state, of its recipe with these changes. `dataset` may be another than it was trained on.
 pub fn session(
     checkpoint: &Checkpoint,
-    recipe: &Recipe,
+    (recipe, set): (&Recipe, &[Override]),
     registry: &Registry,
     dataset: &Dataset,
     device: Device,
 ) -> Result<Session> {
-    session_of(checkpoint, recipe, registry, Shape::of(dataset.info()), device)
+    session_of(checkpoint, (recipe, set), registry, Shape::of(dataset.info()), device)
 }
 
 /// The same for data of this shape, of which nothing but the number of classes and of samples comes from the checkpoint.
 pub fn session_of(
     checkpoint: &Checkpoint,
-    recipe: &Recipe,
+    (recipe, set): (&Recipe, &[Override]),
     registry: &Registry,
     mut shape: Shape,
     device: Device,
@@ -48,7 +49,16 @@ pub fn session_of(
     shape.samples = clustered(checkpoint).unwrap_or(shape.samples);
     // Not `session_of`: what is measured may have fewer images than a batch of the training had.
     let mut session = Session::build(recipe, method, registry, shape, header.clock, device)?;
-    checkpoint.load_into(&mut session)?;
+    checkpoint.load_into(&mut session).map_err(|error| {
+        let paths = set.iter().map(|set| set.path.as_str()).filter(|path| !path.starts_with("data."));
+        match paths.collect::<Vec<_>>().join(", ") {
+            none if none.is_empty() => error.into(),
+            paths => bad_input(format!(
+                "--set {paths}: the networks of {} are not those of the changed recipe: {error}; leave out what changes them",
+                checkpoint.path.display()
+            )),
+        }
+    })?;
     session.set_clock(header.clock);
     Ok(session)
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use admix_api::{Entry, Registry, Seed, Streams, same_name};
 use admix_data::{Dataset, Split, TrainSplit};
 use admix_engine::{
-    Accuracy, ByLambda, MixerReport, Probe, Recipe, Session, evaluate, measure, mixer_report,
+    Accuracy, ByLambda, Images, MixerReport, Probe, Recipe, Session, evaluate, measure, mixer_report,
 };
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -149,7 +149,7 @@ pub fn eval(args: &EvalArgs) -> Result<()> {
         // Only `test` looks at what was trained on (for BatchNorms of momentum networks); the rest of a large set stays on disk.
         data.split = TrainSplit::Train;
     }
-    let dataset = Dataset::open(&data, &registry, device, Streams::new(recipe.seed))?;
+    let mut dataset = Dataset::open(&data, &registry, device, Streams::new(recipe.seed))?;
     if let Some(images) = &checkpoint.header.images
         && images.channels != dataset.info().channels
     {
@@ -160,6 +160,21 @@ pub fn eval(args: &EvalArgs) -> Result<()> {
             checkpoint.path.display(),
             images.channels
         )));
+    }
+    // A network takes images as it was trained on them, whatever the statistics of another set are.
+    if let Some(own) =
+        checkpoint.header.images.as_ref().filter(|own| !own.normalised_as(&Images::of(&dataset)))
+        && recipe.data.mean.is_none()
+        && recipe.data.std.is_none()
+    {
+        output::note(&format!(
+            "the images of `{}` are normalised as those of `{}`, on which the networks were trained; choose other values by --set \
+             data.mean and data.std",
+            dataset.info().name,
+            own.data
+        ));
+        (data.mean, data.std) = (Some(own.mean.clone()), Some(own.std.clone()));
+        dataset = Dataset::open(&data, &registry, device, Streams::new(recipe.seed))?;
     }
     if args.protocol == "test" && !recipe.evaluates() {
         return Err(bad_input(
@@ -188,7 +203,8 @@ pub fn eval(args: &EvalArgs) -> Result<()> {
             dataset.info().name
         )));
     }
-    let mut session = checkpoints::session(&checkpoint, &recipe, &registry, &dataset, device)?;
+    let mut session =
+        checkpoints::session(&checkpoint, (&recipe, &args.changes.set), &registry, &dataset, device)?;
     let clock = checkpoint.header.clock;
     let facts = json!({
         "checkpoint": checkpoint.path,

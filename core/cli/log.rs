@@ -16,6 +16,7 @@ use crate::profile::Profiler;
 
 /// Starts telling events that pass `filter`, and gives the spans of steps to a profiler, if there is one.
 pub fn start(filter: &str, format: Format, profiler: Option<&Profiler>) -> Result<()> {
+    output::notes_in(format);
     let refuse = |why: String| {
         bad_input(format!(
             "--log {filter}: {why}; expected error, warn, info, debug, trace or off, or parts such as admix_engine=debug"

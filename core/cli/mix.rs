@@ -109,7 +109,9 @@ fn grid(args: &MixArgs, trained: Option<&Path>, registry: &Registry, device: Dev
     let recipe = recipe(args, checkpoint.as_ref(), registry)?;
     let dataset = Dataset::open(&recipe.data, registry, device, Streams::new(recipe.seed))?;
     let mut session = match &checkpoint {
-        Some(checkpoint) => checkpoints::session(checkpoint, &recipe, registry, &dataset, device)?,
+        Some(checkpoint) => {
+            checkpoints::session(checkpoint, (&recipe, &args.changes.set), registry, &dataset, device)?
+        }
         None => session_of(&recipe, method_of(&recipe, None)?, registry, dataset.info(), device)?,
     };
     let mixers = samples::shown(&session, &args.mixer)?;

@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use admix_lab::aligned as table;
 use anyhow::{Context, Result};
@@ -14,6 +15,9 @@ use clap::ValueEnum;
 use indicatif::ProgressBar;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 /// For people or for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize, JsonSchema)]
@@ -82,9 +86,32 @@ pub fn print_json(value: &impl Serialize) -> Result<()> {
     print(&serde_json::to_string(value)?)
 }
 
+/// Whether [`note`] speaks JSON, as `--log-format json` asks.
+static NOTES_IN_JSON: AtomicBool = AtomicBool::new(false);
+
+/// Chooses the form of all notes from here on.
+pub fn notes_in(format: Format) {
+    NOTES_IN_JSON.store(format == Format::Json, Ordering::Relaxed);
+}
+
 /// Says something on stderr, if somebody still reads it: the terminal of a run may be closed.
 pub fn note(text: &str) {
-    beside_the_bar(|| drop(writeln!(std::io::stderr(), "{}", plain(text))));
+    let line = if NOTES_IN_JSON.load(Ordering::Relaxed) { as_event(text) } else { plain(text) };
+    beside_the_bar(|| drop(writeln!(std::io::stderr(), "{line}")));
+}
+
+/// A note in the form in which `--log-format json` writes events.
+fn as_event(text: &str) -> String {
+    let (level, message) = match text.split_once(": ") {
+        Some(("error", message)) => ("ERROR", message),
+        Some(("warning", message)) => ("WARN", message),
+        _ => ("INFO", text),
+    };
+    let mut timestamp = String::new();
+    // A clock that cannot be written leaves the time out.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
+    json!({ "timestamp": timestamp, "level": level, "fields": { "message": message }, "target": "admix" })
+        .to_string()
 }
 
 /// Writes a file: whole or not at all. Without `force` nothing is replaced.
@@ -164,6 +191,19 @@ mod tests {
     fn control_characters_do_not_reach_the_terminal() {
         assert_eq!(plain("a\u{1b}[2Jb\r\n\tc\u{9b}"), "a\\u{1b}[2Jb\\r\n\tc\\u{9b}");
         assert_eq!(plain("names: ä, 名\n"), "names: ä, 名\n");
+    }
+
+    #[test]
+    fn notes_in_json_are_events_with_their_level() {
+        for (text, level, message) in [
+            ("error: x: y", "ERROR", "x: y"),
+            ("warning: z", "WARN", "z"),
+            ("runs/a: b", "INFO", "runs/a: b"),
+        ] {
+            let event: serde_json::Value = serde_json::from_str(&as_event(text)).expect("JSON");
+            assert_eq!((&event["level"], &event["fields"]["message"]), (&json!(level), &json!(message)));
+            assert!(event["timestamp"].as_str().is_some_and(|at| at.starts_with("20")), "{event}");
+        }
     }
 
     #[test]

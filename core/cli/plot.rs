@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use admix_engine::RunFolder;
 use admix_lab::{Chart, Figure};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -10,6 +11,7 @@ use crate::experiments::ExperimentArgs;
 use crate::export::room;
 use crate::failure::bad_input;
 use crate::output;
+use crate::runs;
 
 /// Flags of `admix plot`.
 #[derive(Args)]
@@ -62,6 +64,7 @@ pub fn plot(args: &PlotArgs) -> Result<()> {
         Kind::Heat => Figure::Heat,
         Kind::Time => Figure::Time,
     });
+    plan.runs.iter().for_each(|run| runs::tell_damage(&RunFolder::existing(&run.folder)));
     let chart = Chart::of(&plan, figure).map_err(|error| bad_input(error.to_string()))?;
     let file = if is_svg { chart.svg(true)?.into_bytes() } else { chart.png()? };
     output::save(&args.output, &file, true)

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use admix_api::contract::{self, Verdict};
+use admix_api::contract::{self, Outcome, Verdict};
 use admix_api::{Entry, Kind, Loss, Mixer, Registry, did_you_mean};
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -98,8 +98,14 @@ fn check(args: &CheckArgs) -> Result<()> {
                 entry.name
             )));
         }
+        settings.iter().try_for_each(|settings| known(&entry, settings))?;
         let given = if settings.is_empty() { alternatives(&entry) } else { settings.clone() };
         let verdicts = contract::check_on(&entry, &given, device);
+        if !settings.is_empty()
+            && let Some(why) = verdicts.iter().find_map(unread)
+        {
+            return Err(bad_input(why));
+        }
         broken += verdicts.iter().filter(|verdict| verdict.is_broken()).count();
         match args.format {
             Format::Text => output::print(&told(&entry, &given, &verdicts))?,
@@ -120,6 +126,34 @@ fn check(args: &CheckArgs) -> Result<()> {
         return Err(anyhow::anyhow!("{broken} {promises} broken"));
     }
     Ok(())
+}
+
+/// Refuses names that the plugin does not know.
+fn known(entry: &Entry, settings: &Value) -> Result<()> {
+    let schema = (entry.schema)();
+    let own = schema["properties"].as_object().into_iter().flat_map(|all| all.keys().cloned());
+    let names: Vec<String> =
+        own.chain(entry.reader.served().into_iter().map(|setting| setting.name.into())).collect();
+    let given = settings.as_object().into_iter().flat_map(|all| all.keys());
+    given.filter(|name| !names.contains(name)).try_for_each(|name| {
+        let hint = did_you_mean(name, names.iter().map(String::as_str));
+        let known =
+            if names.is_empty() { "it has none".into() } else { format!("it has {}", names.join(", ")) };
+        Err(bad_input(format!(
+            "--settings {settings}: {} has no setting `{name}`; {known}{hint}",
+            entry.name
+        )))
+    })
+}
+
+/// Why settings that the user made up cannot be read, or are out of range.
+fn unread(verdict: &Verdict) -> Option<String> {
+    match &verdict.outcome {
+        Outcome::Broken { message, reproduce, .. } if verdict.promise == contract::READ => {
+            Some(format!("--settings {reproduce}: {message}"))
+        }
+        _ => None,
+    }
 }
 
 fn told(entry: &Entry, settings: &[Value], verdicts: &[Verdict]) -> String {

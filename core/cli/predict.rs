@@ -63,7 +63,8 @@ pub fn predict(args: &PredictArgs) -> Result<()> {
     let trained = args.trained.open()?;
     if trained.pick.head.is_none() && file.is_none() {
         return Err(bad_input(format!(
-            "{} was trained without classes: its network has features alone, write them with --features FILE",
+            "network `{}` of {} has no head: it has features alone, write them with --features FILE",
+            trained.pick.net,
             trained.checkpoint.path.display()
         )));
     }

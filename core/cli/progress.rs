@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::output::{self, Format};
 
-/// Settings of what the terminal shows.
+/// Settings of what the terminal shows. `admix run` shows a run once, in JSON if this or `--format` says so.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Terminal {

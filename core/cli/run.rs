@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use admix_api::Registry;
-use admix_engine::{Precision, Prepared, Recipe, Run, RunContext, RunFolder, RunOptions, prepare};
+use admix_api::{Choice, Registry};
+use admix_engine::{Logger, Precision, Prepared, Recipe, Run, RunContext, RunFolder, RunOptions, prepare};
 use admix_torch::{Device, Group};
 use anyhow::{Context, Result};
 use clap::Args;
@@ -140,9 +140,16 @@ fn train(
         capture: args.capture == Capture::Auto && profiler.is_none(),
         ..RunOptions::default()
     };
+    // The program shows every run itself: a recipe's own `Terminal` chooses the form alone, and must not tell all twice.
+    let shows = |logger: &Choice<dyn Logger>| logger.resolved()["plugin"] == "terminal";
+    let terminals: Vec<_> = recipe.loggers.extract_if(.., |logger| shows(logger)).collect();
+    let format = match terminals.iter().any(|terminal| terminal.resolved()["format"] == "Json") {
+        true => Format::Json,
+        false => args.format,
+    };
     let mut context = RunContext { out, group, progress: Rc::new(downloading()), ..RunContext::default() };
     if tells {
-        context.loggers.add(Box::new(Progress::new(args.format, recipe.reported().unwrap_or_default())))?;
+        context.loggers.add(Box::new(Progress::new(format, recipe.reported().unwrap_or_default())))?;
     }
     let begun = Run::begin(recipe, &options, &registry, device, context);
     output::end_bar();
@@ -173,7 +180,7 @@ fn train(
         return Ok(());
     }
     let samples = newest_picture(&run.folder);
-    match args.format {
+    match format {
         Format::Json => {
             if let Some(profile) = &profile {
                 output::print_json(profile)?;

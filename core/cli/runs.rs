@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use admix_engine::{FolderState, Recipe, RecipeText, RunFolder, describe};
+use admix_engine::{Event, FolderState, HeadAccuracy, History, Recipe, RecipeText, RunFolder, describe};
 use admix_lab::{Entry, Figures, Rule, Table, of_head};
 use admix_torch::{Wanted, open_cuda};
 use anyhow::Result;
@@ -44,7 +44,7 @@ struct Found {
     recipe: String,
     epoch: Option<u64>,
     report: Option<String>,
-    top1: Option<f64>,
+    accuracy: Option<HeadAccuracy>,
     /// Seconds since something was written.
     age: f64,
 }
@@ -62,7 +62,7 @@ pub fn runs(args: &RunsArgs) -> Result<()> {
         let row = |run: &Found| {
             json!({
                 "folder": run.folder, "state": run.state, "recipe": run.recipe, "epoch": run.epoch,
-                "report": run.report, "top1": run.top1, "age_s": run.age,
+                "report": run.report, "accuracy": run.accuracy, "age_s": run.age,
             })
         };
         return output::print_json(&found.iter().map(row).collect::<Vec<_>>());
@@ -70,14 +70,18 @@ pub fn runs(args: &RunsArgs) -> Result<()> {
     if found.is_empty() {
         return output::print(&format!("{} holds no runs", args.folder.display()));
     }
-    let mut rows = vec![["run", "state", "epochs", "accuracy", "age", "recipe"].map(String::from).to_vec()];
+    let heading = ["run", "state", "epochs", "head", "last", "median of last 10", "age", "recipe"];
+    let mut rows = vec![heading.map(String::from).to_vec()];
     for run in found {
-        let figure = run.report.zip(run.top1).map(|(name, top1)| format!("{name} {}", percent(top1, 2)));
+        let figure = |of: fn(&HeadAccuracy) -> f64| run.accuracy.as_ref().map(|head| percent(of(head), 2));
+        let (last, median) = (figure(|head| head.last), figure(|head| head.median_last_10));
         rows.push(vec![
             run.folder.display().to_string(),
             run.state.into(),
             run.epoch.map(|epoch| epoch.to_string()).unwrap_or_default(),
-            figure.unwrap_or_default(),
+            run.report.unwrap_or_default(),
+            last.unwrap_or_default(),
+            median.unwrap_or_default(),
             age(run.age),
             run.recipe,
         ]);
@@ -104,24 +108,31 @@ fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
+/// Tells what of a run's figures cannot be read, on stderr.
+pub fn tell_damage(run: &RunFolder) {
+    run.damage().iter().for_each(|what| output::note(&format!("warning: {what}")));
+}
+
 fn look(folder: PathBuf) -> Found {
     let run = RunFolder::existing(&folder);
+    tell_damage(&run);
     let state = run.state();
     let facts = run.facts().ok();
-    let last = run.records().unwrap_or_default().into_iter().rev().find_map(|record| match record.event {
-        admix_engine::Event::Evaluated { epoch, heads, .. } => Some((epoch, heads)),
+    let evaluated = run.records().unwrap_or_default().into_iter().filter_map(|record| match record.event {
+        Event::Evaluated { epoch, heads, .. } => Some((epoch, heads)),
         _ => None,
     });
+    let history = History { evaluations: evaluated.collect(), ..History::default() };
+    let last = history.evaluations.last();
     let report = facts.as_ref().and_then(|facts| facts.summary.report.clone());
-    let report = report.or_else(|| last.as_ref().and_then(|(_, heads)| heads.keys().next_back().cloned()));
-    let of_facts = || {
-        let facts = facts.as_ref()?;
-        of_head(facts.summary.heads.get(report.as_ref()?)?, Rule::MedianLast10)
+    let report = report.or_else(|| last.and_then(|(_, heads)| heads.keys().next_back().cloned()));
+    let mut heads = match &facts {
+        Some(facts) if state.is_done() => facts.summary.heads.clone(),
+        _ => history.heads(),
     };
-    let of_last = || Some(last.as_ref()?.1.get(report.as_ref()?)?.top1);
-    let top1 = if state.is_done() { of_facts() } else { of_last() };
+    let accuracy = report.as_ref().and_then(|report| heads.remove(report));
     let epoch = facts.as_ref().filter(|_| state != FolderState::Running).map(|facts| facts.summary.epoch);
-    let epoch = epoch.or(last.as_ref().map(|(epoch, _)| *epoch));
+    let epoch = epoch.or(last.map(|(epoch, _)| *epoch));
     let recipe = facts.as_ref().map(|facts| facts.recipe.clone());
     let written = ["run.json", "metrics.jsonl", "recipe.ron"]
         .iter()
@@ -137,7 +148,7 @@ fn look(folder: PathBuf) -> Found {
         FolderState::Done(_) => "done",
     };
     let recipe = recipe.unwrap_or_else(|| first_comment(&folder).unwrap_or_default());
-    Found { folder, state, recipe, epoch, report, top1, age }
+    Found { folder, state, recipe, epoch, report, accuracy, age }
 }
 
 /// What a recipe says of itself.
@@ -212,7 +223,9 @@ pub fn diff(args: &DiffArgs) -> Result<()> {
         }
     }
     let results = |folder: &Path| -> BTreeMap<String, String> {
-        let Ok(facts) = RunFolder::existing(folder).facts() else { return BTreeMap::new() };
+        let run = RunFolder::existing(folder);
+        tell_damage(&run);
+        let Ok(facts) = run.facts() else { return BTreeMap::new() };
         let heads = facts.summary.heads.iter();
         let mut all: BTreeMap<String, String> = heads
             .flat_map(|(name, head)| {
@@ -269,7 +282,9 @@ pub fn table(folders: &[String], rule: Rule) -> Result<Table> {
             all.iter().find(|(path, _)| path == "seed").and_then(|(_, seed)| seed.parse().ok());
         all.retain(|(path, _)| path != "seed");
         let key = format!("{all:?}{:?}", scripts(folder));
-        runs.push((name, key, seed, reported, RunFolder::existing(folder).state()));
+        let run = RunFolder::existing(folder);
+        tell_damage(&run);
+        runs.push((name, key, seed, reported, run.state()));
     }
     // Of runs of the same settings and seed the first that is done counts, whatever order they are named in.
     let counted = |key: &String, seed: &Option<u64>| {

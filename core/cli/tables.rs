@@ -91,7 +91,11 @@ pub fn table(args: &TableArgs) -> Result<()> {
                 "--rule belongs to run folders: an experiment says itself how its figures are read",
             ));
         }
-        [experiment] => Table::of(&args.runs.plan(experiment)?),
+        [experiment] => {
+            let plan = args.runs.plan(experiment)?;
+            plan.runs.iter().for_each(|run| runs::tell_damage(&RunFolder::existing(&run.folder)));
+            Table::of(&plan)
+        }
         several => {
             let not = several.iter().find(|name| !is_run(name)).map_or("", String::as_str);
             return Err(bad_input(format!(

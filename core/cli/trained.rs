@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use admix_api::Streams;
 use admix_data::Dataset;
 use admix_engine::{
-    Checkpoint, EmbeddingHeadConfig, Images, Pick, Recipe, Session, Shape, reestimate, reestimates,
+    Checkpoint, EmbeddingHeadConfig, Images, Override, Pick, Recipe, Session, Shape, reestimate, reestimates,
 };
 use admix_torch::Device;
 use anyhow::Result;
@@ -82,7 +82,8 @@ impl TrainedArgs {
             std: images.std.clone(),
             ..Shape::new(images.channels, images.classes.len() as i64)
         };
-        let session = checkpoints::session_of(&checkpoint, &recipe, &registry, shape, device)?;
+        let session =
+            checkpoints::session_of(&checkpoint, (&recipe, &self.changes.set), &registry, shape, device)?;
         let pick = Pick::of(&recipe, &session, self.net.as_deref(), self.head.as_deref())?;
         let reported = recipe.reported().unwrap_or_default();
         let on_embeddings = |(name, head): (&String, &EmbeddingHeadConfig)| {
@@ -96,6 +97,16 @@ impl TrainedArgs {
                     pick.net
                 ))
             ));
+        }
+        let estimates = reestimates(&session, &recipe, &pick.net) && !self.running_values;
+        // Pictures become images as those did that the network was measured on.
+        let idle = |set: &&Override| set.path.starts_with("data.") && set.path != "data.exif" && !estimates;
+        if let Some(set) = self.changes.set.iter().find(idle) {
+            return Err(bad_input(format!(
+                "--set {}: no data is read here but the pictures, which are made into images as the run made those that it was \
+                 measured on; leave it out",
+                set.path
+            )));
         }
         let mut batch_norms = match session.world().nets.iter().find(|net| net.name == pick.net) {
             Some(net) if net.network.backbone().batch_norms().is_empty() => "none",

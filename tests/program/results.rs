@@ -117,4 +117,118 @@ fn a_network_of_another_architecture_is_exported_as_what_it_is() {
     assert!(card.contains("| network | resnet"), "{card}");
     let told = place.compute(&["export", "run", "--net", "q", "-o", "q.pth"]).good().stdout;
     assert!(!told.contains("torchvision"), "{told}");
+    // Its heads are its own.
+    place
+        .compute(&["export", "run", "--net", "big", "--head", "mix", "-o", "c.pth"])
+        .refused(2, &["--head mix: network `big` has `one`"]);
+}
+
+#[test]
+fn damage_of_a_run_s_figures_is_told_and_the_rest_is_read() {
+    let place = trained(&["--set", "log_every=1"]);
+    let metrics = fs::read_to_string(place.path("run/metrics.jsonl")).expect("metrics");
+    // A line that a crash cut is no damage.
+    place.write("run/metrics.jsonl", format!("{metrics}{{\"event\":\"tr"));
+    let whole = place.admix(&["runs", "run", "--format", "json"]).good();
+    assert_eq!(whole.stderr, "");
+    let figures = |told: &str| {
+        let runs: Value = serde_json::from_str(told).expect("JSON");
+        runs[0]["accuracy"].clone()
+    };
+    assert!(
+        figures(&whole.stdout)["median_last_10"].is_number() && figures(&whole.stdout)["last"].is_number()
+    );
+    let mut lines: Vec<&str> = metrics.lines().collect();
+    (lines[1], lines[2]) = ("{", "\u{0}");
+    place.write("run/metrics.jsonl", lines.join("\n") + "\n");
+    place.write("run/run.json", "{\"status\": \"done\"");
+    place.compute(&["run", "r.ron", "--out", "other", "--max-steps", "1"]).good();
+    for command in [&["runs", "run"][..], &["table", "run"], &["diff", "run", "other"]] {
+        let told = place.admix(command).good().stderr;
+        for part in ["run/metrics.jsonl:2: this line and 1 more are no event", "run/run.json cannot be read"]
+        {
+            assert!(told.contains(part), "{command:?}: {told}");
+        }
+    }
+    place.admix(&["report", "run", "-o", "page.html"]).good();
+    assert!(
+        fs::read_to_string(place.path("page.html"))
+            .expect("a page")
+            .contains("run/metrics.jsonl:2: this line")
+    );
+    // Without its facts a run has the figures of its events.
+    let damaged = place.admix(&["runs", "run", "--format", "json"]).good();
+    assert_eq!(figures(&damaged.stdout), figures(&whole.stdout));
+}
+
+#[test]
+fn a_run_is_shown_once_and_in_one_form() {
+    let place = Place::new();
+    place.write("r.ron", TINY);
+    let forms: [(&str, &[&str]); 3] = [
+        ("a", &["--format", "json", "--log-to", "terminal"]),
+        ("b", &["--log-to", "Terminal(format: Json)"]),
+        ("c", &["--log-to", "terminal"]),
+    ];
+    for (out, more) in forms {
+        let told =
+            place.compute(&[&["run", "r.ron", "--out", out, "--max-steps", "1"], more].concat()).good();
+        let read =
+            |line: &str| serde_json::from_str::<Value>(line).ok().and_then(|row| row.get("event").cloned());
+        let events: Vec<Option<Value>> = told.stdout.lines().map(read).collect();
+        let started = events.iter().filter(|event| **event == Some("started".into())).count();
+        match out {
+            "c" => {
+                assert!(events.iter().all(Option::is_none), "{}", told.stdout);
+                assert_eq!(told.stdout.matches("trained values").count(), 1, "{}", told.stdout);
+            }
+            _ => assert!(started == 1 && events.iter().all(Option::is_some), "{}", told.stdout),
+        }
+    }
+}
+
+#[test]
+fn errors_and_warnings_are_events_where_the_log_is_json() {
+    let place = Place::new();
+    place.write("r.ron", TINY.replace("epochs: 2", "epochs: 0"));
+    let told = place.admix(&["--log-format", "json", "check", "r.ron"]);
+    assert_eq!(told.code, Some(2));
+    let event: Value = serde_json::from_str(&told.stderr).expect("one event");
+    assert_eq!(event["level"], "ERROR");
+    assert!(event["fields"]["message"].as_str().is_some_and(|text| text.contains("epochs")), "{event}");
+}
+
+#[test]
+fn changes_that_cannot_be_heeded_are_refused_by_their_flag() {
+    let place = trained(&["--max-steps", "1"]);
+    place.write("a.png", "no picture");
+    let set = |command: &[&str], change: &str| place.compute(&[command, &["--set", change]].concat());
+    set(&["eval", "run"], "model.widths=[8, 8, 16]")
+        .refused(2, &["--set model.widths", "leave out what changes them"]);
+    set(&["predict", "run", "a.png", "--net", "q"], "data.name=\"cifar10\"")
+        .refused(2, &["--set data.name", "leave it out"]);
+    place.compute(&["eval", "run", "--best"]).refused(2, &["holds no best checkpoint", "leave out --best"]);
+    let check = |settings: &str| place.compute(&["plugin", "check", "mixup", "--settings", settings]);
+    check(r#"{"aplha": 2}"#).refused(2, &["mixup has no setting `aplha`", "Did you mean `alpha`"]);
+    for wrong in [r#"{"alpha": -2}"#, r#"{"alpha": "x"}"#] {
+        let told = check(wrong);
+        assert!(told.code == Some(2) && told.stdout.is_empty(), "{} {}", told.stdout, told.stderr);
+        assert!(told.stderr.contains("--settings") && told.stderr.contains("alpha"), "{}", told.stderr);
+    }
+}
+
+#[test]
+fn other_images_are_normalised_as_those_that_were_trained_on() {
+    let place = trained(&["--set", "data.mean=[0.1, 0.2, 0.3]"]);
+    let loss = |more: &[&str]| {
+        let told = place.compute(&[&["eval", "run", "--format", "json"], more].concat()).good();
+        let told_by: Value = serde_json::from_str(&told.stdout).expect("JSON");
+        (told_by["heads"]["mix_k"]["loss"].as_f64().expect("a loss"), told.stderr)
+    };
+    let (own, silent) = loss(&[]);
+    assert_eq!(silent, "");
+    let (same, told) = loss(&["--set", "data.mean=None"]);
+    assert_eq!(same, own);
+    assert!(told.contains("normalised as those of `toy`"), "{told}");
+    assert_ne!(loss(&["--set", "data.mean=[0.5, 0.5, 0.5]"]).0, own);
 }

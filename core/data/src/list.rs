@@ -33,12 +33,36 @@ pub struct Line {
 /// The text is not UTF-8, it names no file, a line has no path or names a file again, or some lines have a label and some
 /// have none.
 pub fn parse(bytes: &[u8]) -> Result<Vec<Line>, Malformed> {
+    let lines = split(bytes, WANTED)?;
+    let labelled = |line: &Line| line.label.is_some();
+    if let Some((first, other)) = lines
+        .first()
+        .and_then(|first| Some((first, lines.iter().find(|line| labelled(line) != labelled(first))?)))
+    {
+        let (this, before) = if labelled(other) { ("a", "no") } else { ("no", "a") };
+        let what =
+            format!("line {} has {this} label, and line {} has {before} label", other.number, first.number);
+        return Err(Malformed::new(what, WANTED));
+    }
+    Ok(lines)
+}
+
+/// The paths of a list, whatever lines have a label.
+///
+/// # Errors
+/// The text is not UTF-8, it names no file, or a line has no path or names a file again.
+pub(crate) fn paths(bytes: &[u8]) -> Result<Vec<String>, Malformed> {
+    Ok(split(bytes, "a path on each line, such as `cat/1.jpg`")?.into_iter().map(|line| line.path).collect())
+}
+
+/// The lines of a list. `wanted` says what should be there.
+fn split(bytes: &[u8], wanted: &str) -> Result<Vec<Line>, Malformed> {
     let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
     let mut lines: Vec<Line> = Vec::new();
     let mut seen = HashMap::new();
     for (at, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
         let number = at + 1;
-        let wrong = |what: String| Malformed::new(format!("line {number} {what}"), WANTED);
+        let wrong = |what: String| Malformed::new(format!("line {number} {what}"), wanted);
         let line = std::str::from_utf8(line).map_err(|_| wrong("is not UTF-8".into()))?.trim();
         if line.is_empty() {
             continue;
@@ -56,21 +80,13 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Line>, Malformed> {
         if path.contains('\0') {
             return Err(wrong("has a zero byte in its path".into()));
         }
-        let shown = path.escape_debug();
-        match lines.first() {
-            Some(first) if first.label.is_some() != label.is_some() => {
-                let (this, other) = if label.is_some() { ("a", "no") } else { ("no", "a") };
-                return Err(wrong(format!("has {this} label, and line {} has {other} label", first.number)));
-            }
-            _ => {}
-        }
         // `./a.jpg` is `a.jpg`.
         if let Some(before) = seen.insert(plain(Path::new(path)), number) {
-            return Err(wrong(format!("names `{shown}`, as line {before} does")));
+            return Err(wrong(format!("names `{}`, as line {before} does", path.escape_debug())));
         }
         lines.push(Line { number, path: path.into(), label: label.map(str::to_owned) });
     }
-    if lines.is_empty() { Err(Malformed::new("it names no file", WANTED)) } else { Ok(lines) }
+    if lines.is_empty() { Err(Malformed::new("it names no file", wanted)) } else { Ok(lines) }
 }
 
 /// A path without `.`, under which a file may be named twice.
@@ -194,6 +210,13 @@ mod tests {
             parse(b"my cat.jpg\nb,c.jpg"),
             Ok(vec![line(1, "my cat.jpg", None), line(2, "b,c.jpg", None)])
         );
+    }
+
+    #[test]
+    fn paths_are_read_whatever_lines_have_a_label() {
+        assert_eq!(paths(b"a.jpg 0\nb.jpg\n"), Ok(vec!["a.jpg".into(), "b.jpg".into()]));
+        let empty = paths(b"\n").expect_err("no file");
+        assert_eq!(empty.expected, "a path on each line, such as `cat/1.jpg`");
     }
 
     #[test]

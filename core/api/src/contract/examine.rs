@@ -5,7 +5,8 @@ use serde_json::{Value as Json, json};
 use super::ledger::{Ledger, Promise};
 use super::watch::{Check, ensure};
 
-const READ: &str = "settings are read and in range";
+/// The promise that settings are read. Settings that a user made up may break it through no fault of the entry.
+pub const READ: &str = "settings are read and in range";
 const REFUSED: &str = "unknown settings are refused by name";
 const BACK: &str = "settings read back as themselves";
 /// The promise that an entry is built from its settings. Also broken where it panics outside of any promise.

@@ -31,7 +31,7 @@ use admix_torch::Device;
 
 use crate::Entry;
 
-pub use examine::BUILT;
+pub use examine::{BUILT, READ};
 pub(crate) use examine::{Settings, examined};
 pub use ledger::{Ledger, Promise, Test};
 pub use losses::Given;

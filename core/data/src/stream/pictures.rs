@@ -132,10 +132,10 @@ pub fn pictures_at(path: &Path) -> Result<Vec<PathBuf>> {
     if !path.extension().is_some_and(|end| end.eq_ignore_ascii_case("txt")) {
         return Ok(vec![path.to_owned()]);
     }
-    let lines = list::parse(&read_file(path)?)
+    let paths = list::paths(&read_file(path)?)
         .map_err(|error: crate::Malformed| -> Error { error.within(path, "mend the list") })?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    Ok(lines.into_iter().map(|line| folder.join(line.path)).collect())
+    Ok(paths.into_iter().map(|file| folder.join(file)).collect())
 }
 
 #[cfg(test)]

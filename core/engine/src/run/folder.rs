@@ -246,7 +246,7 @@ impl RunFolder {
         write_whole(&self.root, name, content)
     }
 
-    /// The events of `metrics.jsonl`, in order. A line that was cut by a crash is passed over.
+    /// The events of `metrics.jsonl`, in order. A line that cannot be read is passed over; [`Self::damage`] tells of it.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -258,6 +258,36 @@ impl RunFolder {
             .lines()
             .filter_map(|line| serde_json::from_str(line).ok())
             .collect())
+    }
+
+    /// What of `run.json` and `metrics.jsonl` cannot be read, a sentence each: readers pass over it. A last line that was cut
+    /// by a crash is none of it.
+    pub fn damage(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        if self.root.join("run.json").exists()
+            && let Err(error) = self.facts()
+        {
+            found.push(format!("{error}; what it said of the run is left out"));
+        }
+        let path = self.root.join("metrics.jsonl");
+        let bytes = fs::read(&path).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let bad: Vec<usize> = (whole.lines().zip(1..))
+            .filter(|(line, _)| serde_json::from_str::<Record>(line).is_err())
+            .map(|(_, number)| number)
+            .collect();
+        if let Some(first) = bad.first() {
+            found.push(format!(
+                "{}:{first}: {} no event that this version knows, and left out",
+                path.display(),
+                match bad.len() {
+                    1 => "this line is".to_owned(),
+                    several => format!("this line and {} more are", several - 1),
+                }
+            ));
+        }
+        found
     }
 
     /// What `run.json` says of the run.
@@ -351,6 +381,14 @@ impl RunFolder {
             ))
         };
         if best {
+            let none = || match folder.checkpoints().is_empty() {
+                true => none(),
+                false => Error::Input(format!(
+                    "--best: {} holds no best checkpoint, since its reported head was not evaluated yet; leave out --best for \
+                     the newest",
+                    path.display()
+                )),
+            };
             return Checkpoint::read(&folder.best().ok_or_else(none)?, device);
         }
         folder.newest_good(device, warn)?.ok_or_else(none)

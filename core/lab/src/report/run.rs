@@ -60,6 +60,7 @@ impl Told {
         if let Some(facts) = facts.as_ref().filter(|facts| facts.summary.skipped > 0) {
             warnings.push(format!("{} steps were skipped: a value was not finite", facts.summary.skipped));
         }
+        warnings.extend(folder.damage());
         let profile = fs::read_to_string(root.join("profile.json")).ok();
         Ok(Self {
             folder: root.to_path_buf(),
