@@ -329,6 +329,10 @@ fn what_is_wrong_in_an_experiment_is_told_before_anything_starts() {
             with(r#"x.run("a", "tiny.ron", #{}); x.run("b", "tiny.ron", #{ row: "a" });"#),
             "is filled by `a` already",
         ),
+        (
+            with(r#"x.run("a", "tiny.ron", #{ cells: [#{ report: "one_q" }, #{ report: "one_k" }] });"#),
+            "`cells` names row `a`, column `accuracy` twice",
+        ),
         (with(r#"x.run("a", "tiny.ron", #{ init: "b" });"#), "`init` names the run `b`"),
         (with(r#"x.run("a", "tiny.ron", #{ set: ["epochs"] });"#), "`epochs` is not path=value"),
         (with(r#"x.run("a", "tiny.ron", #{ paper: "x" });"#), "`paper` is x, expected a number"),

@@ -297,14 +297,19 @@ impl Options {
         let Some(all) = list.clone().try_cast::<Array>() else {
             return self.refuse("cells", "an array of maps such as #{ row: \"a\", column: \"b\" }", &list);
         };
-        let mut cells = Vec::new();
+        let mut cells: Vec<Cell> = Vec::new();
         for entry in all {
             let Some(map) = entry.clone().try_cast::<Map>() else {
                 return self.refuse("cells", "maps such as #{ row: \"a\", column: \"b\" }", &entry);
             };
             let mut one = Self::of(map, self.at);
-            cells.push(one.cell(name)?);
+            let cell = one.cell(name)?;
             one.end()?;
+            if cells.iter().any(|other| (&other.row, &other.column) == (&cell.row, &cell.column)) {
+                let message = format!("`cells` names row `{}`, column `{}` twice", cell.row, cell.column);
+                return Err(error(self.at, message));
+            }
+            cells.push(cell);
         }
         Ok(cells)
     }
