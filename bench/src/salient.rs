@@ -43,7 +43,7 @@ impl Viewer {
         let recipe = checkpoints::recipe(&checkpoint, changes, &registry)?;
         let streams = Streams::new(recipe.seed);
         let dataset = Dataset::open(&recipe.data, &registry, device, streams)?;
-        let session = checkpoints::session(&checkpoint, &recipe, &registry, &dataset, device)?;
+        let session = checkpoints::session(&checkpoint, (&recipe, &[]), &registry, &dataset, device)?;
         let head = recipe.heads.first().ok_or_else(|| bad_input("the recipe has no head"))?.clone();
         let order = dataset.order(&mut streams.draws("order", "bench", 0, 0))?;
         Ok(Self { session, dataset, head, order, streams })

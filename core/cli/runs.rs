@@ -55,6 +55,7 @@ pub fn runs(args: &RunsArgs) -> Result<()> {
     if !args.folder.is_dir() {
         return Err(bad_input(format!("there is no folder {}", args.folder.display())));
     }
+    open_cuda(Wanted::Cpu)?;
     collect(&args.folder, &mut folders);
     folders.sort();
     let found: Vec<Found> = folders.into_iter().map(look).collect();
@@ -125,6 +126,10 @@ fn look(folder: PathBuf) -> Found {
     let history = History { evaluations: evaluated.collect(), ..History::default() };
     let last = history.evaluations.last();
     let report = facts.as_ref().and_then(|facts| facts.summary.report.clone());
+    // A run that has not ended says by its recipe alone which head it reports.
+    let by_recipe = || recipe(&folder).ok()?.0.reported();
+    let measured = |head: &String| last.is_some_and(|(_, heads)| heads.contains_key(head));
+    let report = report.or_else(|| by_recipe().filter(measured));
     let report = report.or_else(|| last.and_then(|(_, heads)| heads.keys().next_back().cloned()));
     let mut heads = match &facts {
         Some(facts) if state.is_done() => facts.summary.heads.clone(),

@@ -189,7 +189,7 @@ fn what_cannot_be_predicted_is_refused_before_anything_is_read() {
     ]
     .concat();
     place.compute(&[&moved[..], &bare[..]].concat()).good();
-    place.compute(&["predict", "headless", "a.jpg"]).refused(2, &["without classes", "--features FILE"]);
+    place.compute(&["predict", "headless", "a.jpg"]).refused(2, &["has no head", "--features FILE"]);
     let outcome = place.compute(&["predict", "headless", "a.jpg", "--features", "h.npy"]).good();
     assert_eq!(outcome.stdout, "");
     assert!(place.path("h.npy").is_file());

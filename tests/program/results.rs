@@ -208,7 +208,7 @@ fn changes_that_cannot_be_heeded_are_refused_by_their_flag() {
     set(&["predict", "run", "a.png", "--net", "q"], "data.name=\"cifar10\"")
         .refused(2, &["--set data.name", "leave it out"]);
     place.compute(&["eval", "run", "--best"]).refused(2, &["holds no best checkpoint", "leave out --best"]);
-    let check = |settings: &str| place.compute(&["plugin", "check", "mixup", "--settings", settings]);
+    let check = |settings: &str| place.admix(&["plugin", "check", "mixup", "--settings", settings]);
     check(r#"{"aplha": 2}"#).refused(2, &["mixup has no setting `aplha`", "Did you mean `alpha`"]);
     for wrong in [r#"{"alpha": -2}"#, r#"{"alpha": "x"}"#] {
         let told = check(wrong);
