@@ -90,7 +90,14 @@ fn check(args: &CheckArgs) -> Result<()> {
         .collect::<Result<_>>()?;
     let mut broken = 0;
     let mut reports = Vec::new();
-    for entry in wanted(&args.what)? {
+    let entries = wanted(&args.what)?;
+    for settings in &settings {
+        let refusals: Vec<_> = entries.iter().filter_map(|entry| known(entry, settings).err()).collect();
+        if refusals.len() == entries.len() {
+            refusals.into_iter().next().map_or(Ok(()), Err)?;
+        }
+    }
+    for entry in entries {
         if device.is_cuda() && ![<dyn Mixer>::WORD, <dyn Loss>::WORD].contains(&entry.kind()) {
             return Err(bad_input(format!(
                 "--device: {} {} can only be checked on the CPU, unlike mixers and losses; leave the flag out",
@@ -98,8 +105,14 @@ fn check(args: &CheckArgs) -> Result<()> {
                 entry.name
             )));
         }
-        settings.iter().try_for_each(|settings| known(&entry, settings))?;
-        let given = if settings.is_empty() { alternatives(&entry) } else { settings.clone() };
+        let mut given = settings.clone();
+        given.retain(|settings| known(&entry, settings).is_ok());
+        if settings.is_empty() {
+            given = alternatives(&entry);
+        } else if given.is_empty() {
+            output::note(&format!("{} {} has no such settings and is left out", entry.kind(), entry.name));
+            continue;
+        }
         let verdicts = contract::check_on(&entry, &given, device);
         if !settings.is_empty()
             && let Some(why) = verdicts.iter().find_map(unread)
