@@ -12,6 +12,8 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <torch/csrc/autograd/custom_function.h>
+#include <torch/csrc/autograd/generated/Functions.h>
+#include <torch/csrc/autograd/saved_variable_hooks.h>
 
 #include <algorithm>
 #include <cmath>
@@ -105,6 +107,35 @@ const T* data_or_null(const at::Tensor& tensor) {
   return tensor.defined() ? tensor.const_data_ptr<T>() : nullptr;
 }
 
+// relu(norm(x) + aside) by statistics that are known.
+template <class T>
+at::Tensor applied(
+    const at::Tensor& x, const at::Tensor& aside, const at::Tensor& weight_of, const at::Tensor& bias_of, bool relu,
+    const at::Tensor& stats) {
+  const int64_t groups = stats.size(1);
+  const Cut cut(x, groups);
+  const int64_t channels = cut.channels;
+  const T *in = x.const_data_ptr<T>(), *means = stats.const_data_ptr<T>(), *scales = means + groups * channels;
+  const T *weight = data_or_null<T>(weight_of), *bias = data_or_null<T>(bias_of);
+  Tiles<T> mean(cut), scale(cut), shift(cut);
+  for (int64_t group = 0; group < groups; ++group) {
+    for (int64_t c = 0; c < channels; ++c) {
+      mean.set(group, c, means[group * channels + c]);
+      scale.set(group, c, scales[group * channels + c] * (weight ? weight[c] : 1));
+      shift.set(group, c, bias ? bias[c] : 0);
+    }
+  }
+  auto y = at::empty_like(x);
+  T* out = y.mutable_data_ptr<T>();
+  const T* beside = data_or_null<T>(aside);
+  cut.each([&](int64_t, int64_t group, int64_t place, NormRows rows) {
+    loops<T>().normalise(
+        in + place, beside ? beside + place : nullptr, relu, rows, mean.of(group), scale.of(group),
+        shift.of(group), out + place);
+  });
+  return y;
+}
+
 // `stats` becomes mean and reciprocal deviation, `[2, groups, C]`.
 template <class T>
 at::Tensor normalised(const at::Tensor& x, const at::Tensor& aside, const Norm& norm, at::Tensor& stats) {
@@ -151,24 +182,7 @@ at::Tensor normalised(const at::Tensor& x, const at::Tensor& aside, const Norm& 
     }
   }
 
-  const T *weight = data_or_null<T>(norm.weight), *bias = data_or_null<T>(norm.bias);
-  Tiles<T> mean(cut), scale(cut), shift(cut);
-  for (int64_t group = 0; group < groups; ++group) {
-    for (int64_t c = 0; c < channels; ++c) {
-      mean.set(group, c, means[group * channels + c]);
-      scale.set(group, c, scales[group * channels + c] * (weight ? weight[c] : 1));
-      shift.set(group, c, bias ? bias[c] : 0);
-    }
-  }
-  auto y = at::empty_like(x);
-  T* out = y.mutable_data_ptr<T>();
-  const T* beside = data_or_null<T>(aside);
-  cut.each([&](int64_t, int64_t group, int64_t place, NormRows rows) {
-    loops<T>().normalise(
-        in + place, beside ? beside + place : nullptr, norm.relu, rows, mean.of(group), scale.of(group),
-        shift.of(group), out + place);
-  });
-  return y;
+  return applied<T>(x, aside, norm.weight, norm.bias, norm.relu, stats);
 }
 
 // Gradients of the map, of what was added (if it is wanted), of weight and bias (if there are any).
@@ -234,7 +248,45 @@ at::Tensor forward_of(const at::Tensor& x, const at::Tensor& aside, const Norm& 
                                        : normalised<double>(x, aside, norm, stats);
 }
 
-// Keeps the map, the statistics and, for a ReLU, the result, which the next layer keeps as well.
+// From so many bytes on, which no cache holds, a map is computed anew rather than kept.
+constexpr size_t kAnew = size_t{16} << 20;
+
+// The result of a norm and a ReLU, computed anew in the backward pass: bit for bit, from what the norm keeps.
+struct Anew : torch::CustomClassHolder {
+  Anew(const at::Tensor& x, const Norm& norm, at::Tensor stats)
+      : map(x.getIntrusivePtr()), weight(norm.weight), bias(norm.bias), stats(std::move(stats)) {}
+
+  // The result, which stays for [`take`], the next to ask.
+  at::Tensor make() {
+    const at::NoGradGuard guard;
+    auto kept = map.lock();
+    TORCH_CHECK(kept, "the map of a fused BatchNorm is gone: its graph was freed");
+    const at::Tensor x(std::move(kept));
+    result = x.scalar_type() == at::kFloat ? applied<float>(x, {}, weight, bias, true, stats)
+                                           : applied<double>(x, {}, weight, bias, true, stats);
+    return result;
+  }
+
+  at::Tensor take() {
+    if (!result.defined()) make();
+    return std::move(result);
+  }
+
+ private:
+  // The norm itself keeps it: its backward pass comes after that of all that read the result.
+  c10::weak_intrusive_ptr<c10::TensorImpl, c10::UndefinedTensorImpl> map;
+  at::Tensor weight, bias, stats, result;
+};
+
+// In place of the input that a convolution keeps.
+struct AnewHooks : torch::autograd::SavedVariableHooks {
+  explicit AnewHooks(c10::intrusive_ptr<Anew> anew) : anew(std::move(anew)) {}
+  void call_pack_hook(const at::Tensor&) override {}
+  at::Tensor call_unpack_hook() override { return anew->make(); }
+  c10::intrusive_ptr<Anew> anew;
+};
+
+// Keeps the map, the statistics and, for a ReLU, the result, which the next layer keeps as well, or what computes it anew.
 struct Fused : torch::autograd::Function<Fused> {
   using Context = torch::autograd::AutogradContext;
   using List = torch::autograd::variable_list;
@@ -245,7 +297,13 @@ struct Fused : torch::autograd::Function<Fused> {
       const Norm* norm) {
     at::Tensor stats;
     const auto y = forward_of(x, aside.value_or(at::Tensor()), *norm, stats);
-    context->save_for_backward({x, norm->relu ? y : at::Tensor(), weight.value_or(at::Tensor()), stats});
+    const bool anew = norm->relu && !aside && x.nbytes() >= kAnew && !norm_kernels::take(x);
+    const bool keeps = norm->relu && !anew;
+    context->save_for_backward({x, keeps ? y : at::Tensor(), weight.value_or(at::Tensor()), stats});
+    if (anew) {
+      auto made = c10::make_intrusive<Anew>(x, *norm, stats);
+      context->saved_data["anew"] = c10::IValue::make_capsule(std::move(made));
+    }
     context->saved_data["train"] = norm->train;
     context->saved_data["aside"] = aside.has_value();
     return y;
@@ -254,7 +312,8 @@ struct Fused : torch::autograd::Function<Fused> {
   static List backward(Context* context, List above) {
     TORCH_CHECK(!at::GradMode::is_enabled(), "a fused BatchNorm has no second derivative: use --fused off");
     const auto saved = context->get_saved_variables();
-    const auto &x = saved[0], &y = saved[1], &weight = saved[2], &stats = saved[3];
+    const auto anew = of(*context);
+    const auto &x = saved[0], &weight = saved[2], &stats = saved[3], y = anew ? anew->take() : saved[1];
     const auto told = [&](const char* name) { return context->saved_data[name].toBool(); };
     const bool train = told("train"), wants_aside = told("aside") && context->needs_input_grad(1);
     const auto gradient = above[0].contiguous(at::MemoryFormat::ChannelsLast);
@@ -264,6 +323,13 @@ struct Fused : torch::autograd::Function<Fused> {
         ? gradients<float>(gradient, x, y, weight, stats, train, wants_aside)
         : gradients<double>(gradient, x, y, weight, stats, train, wants_aside);
     return {all[0], all[1], all[2], all[3], at::Tensor()};
+  }
+
+  // What computes the result anew, if it is not kept.
+  static c10::intrusive_ptr<Anew> of(const Context& context) {
+    const auto found = context.saved_data.find("anew");
+    if (found == context.saved_data.end()) return {};
+    return c10::static_intrusive_pointer_cast<Anew>(found->second.toCapsule());
   }
 };
 
@@ -314,6 +380,21 @@ char* admix_fused_batch_norm(
       at::Tensor stats;
       *result = owned(forward_of(x, aside, norm, stats));
     }
+  });
+}
+
+// `result` is that of a convolution of `input`. Where a norm can compute the input anew, the convolution keeps it no more.
+char* admix_forget_input(Handle result, Handle input, bool* forgotten) {
+  return guarded([&] {
+    *forgotten = false;
+    if (input->nbytes() < kAnew) return;
+    auto* norm = dynamic_cast<torch::autograd::CppNode<Fused>*>(input->grad_fn().get());
+    auto* convolution = dynamic_cast<torch::autograd::generated::ConvolutionBackward0*>(result->grad_fn().get());
+    auto anew = norm ? Fused::of(norm->ctx_) : nullptr;
+    // With frozen weights a convolution keeps no input.
+    if (!anew || !convolution || !convolution->should_compute_output(1)) return;
+    convolution->input_.register_hooks(std::make_unique<AnewHooks>(std::move(anew)));
+    *forgotten = true;
   });
 }
 

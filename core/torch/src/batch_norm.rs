@@ -47,7 +47,7 @@ impl BatchNorm<'_> {
     /// [`set_fused`] forbids it. [`norm_kernels_admit`](crate::norm_kernels_admit) comes first, which knows a GPU's kernels.
     ///
     /// `aside` has the shape of `x`, `[N, C, H, W]`. The backward pass keeps `x`, and with `relu` the result, which must not
-    /// change in place then. Mean and variance of parts of the batch are measured in two passes and joined in double
+    /// change in place then; large results on the CPU to which nothing is added are computed anew instead. Mean and variance of parts of the batch are measured in two passes and joined in double
     /// precision (Chan et al. 1979), in an order that the number of threads does not change. There is no second derivative.
     ///
     /// # Errors
@@ -116,6 +116,18 @@ impl BatchNorm<'_> {
             None => y,
         })
     }
+}
+
+/// Lets a convolution of `input`, whose result this is, keep its input no more where it is that of [`BatchNorm::fused`], which
+/// computes it anew, bit for bit, when the backward pass comes there. Whether that is so.
+///
+/// # Errors
+/// libtorch refused.
+pub fn forget_input(result: &Tensor, input: &Tensor) -> Result<bool> {
+    let mut forgotten = false;
+    // SAFETY: both tensors are borrowed and the out-pointer valid for the call.
+    check(unsafe { shim::admix_forget_input(handle(result), handle(input), &mut forgotten) })?;
+    Ok(forgotten)
 }
 
 #[cfg(test)]
@@ -189,6 +201,57 @@ pub(crate) mod tests {
             all.extend(found.into_iter().map(|gradient| gradient.expect("is used")));
             Ok(all)
         }
+    }
+
+    /// Gradients of map, weight, bias and kernel of a convolution behind a norm and a ReLU, twice over the same graph, and
+    /// whether the convolution forgot its input.
+    fn convolved(size: &[i64], forgets: bool) -> Result<(Vec<Tensor>, bool)> {
+        let leaf = |t: Tensor| t.set_requires_grad(true);
+        let x = leaf(wave(size, 0.37, Kind::Float)?);
+        let (weight, bias) = (wave(&[size[1]], 1.3, Kind::Float)?, wave(&[size[1]], 2.1, Kind::Float)?);
+        let (weight, bias) = (leaf(weight), leaf(bias));
+        let kernel = leaf(wave(&[2, size[1], 1, 1], 0.7, Kind::Float)?);
+        let buffers = zeros(size[1])?;
+        let norm = BatchNorm { affine: Some((&weight, &bias)), ..bare(&buffers, 0.1) };
+        let y = norm.fused(&x, None, true)?.expect("channels innermost on the CPU");
+        let convolution = y.f_conv2d(&kernel, None::<&Tensor>, [1, 1], [0, 0], [1, 1], 1)?;
+        let forgotten = forgets && forget_input(&convolution, &y)?;
+        drop(y);
+        let total = convolution.f_square()?.f_sum(None::<Kind>)?;
+        let inputs = [x, weight, bias, kernel];
+        let mut found = gradients(&[total.shallow_clone()], &inputs, true, false)?;
+        found.extend(gradients(&[total], &inputs, false, false)?);
+        Ok((found.into_iter().map(|gradient| gradient.expect("is used")).collect(), forgotten))
+    }
+
+    #[test]
+    fn large_results_are_computed_anew_with_the_same_bits() -> Result<()> {
+        // 4 * 17 * 250 * 250 * 4 bytes are 17 MB.
+        for (size, large) in [([4, 17, 250, 250], true), ([4, 17, 25, 25], false)] {
+            let (kept, _) = convolved(&size, false)?;
+            let (anew, forgotten) = convolved(&size, true)?;
+            assert_eq!(forgotten, large);
+            assert!(kept.iter().zip(&anew).all(|(kept, anew)| kept.equal(anew)), "{size:?}");
+            assert!(anew[..4].iter().zip(&anew[4..]).all(|(first, second)| first.equal(second)));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_no_norm_made_and_frozen_kernels_stay_as_they_are() -> Result<()> {
+        let x = wave(&[4, 17, 250, 250], 0.37, Kind::Float)?.set_requires_grad(true);
+        let kernel = wave(&[2, 17, 1, 1], 0.7, Kind::Float)?;
+        let convolved =
+            |x: &Tensor, kernel: &Tensor| x.f_conv2d(kernel, None::<&Tensor>, [1, 1], [0, 0], [1, 1], 1);
+        let buffers = zeros(17)?;
+        let y = bare(&buffers, 0.1).fused(&x, None, true)?.expect("channels innermost on the CPU");
+        assert!(!forget_input(&convolved(&y, &kernel)?, &y)?);
+        let trained = kernel.shallow_clone().set_requires_grad(true);
+        assert!(!forget_input(&convolved(&x, &trained)?, &x)?);
+        assert!(!forget_input(&y, &y)?);
+        let sum = bare(&buffers, 0.1).fused(&x, Some(&x), true)?.expect("channels innermost on the CPU");
+        assert!(!forget_input(&convolved(&sum, &trained)?, &sum)?);
+        Ok(())
     }
 
     /// The largest difference in the largest value.

@@ -67,7 +67,7 @@ pub mod trail;
 mod upload;
 
 pub use allocator::Remembering;
-pub use batch_norm::{BatchNorm, fused, set_fused};
+pub use batch_norm::{BatchNorm, forget_input, fused, set_fused};
 pub use call::caught;
 pub use crash::tell_crashes;
 pub use cuda::{Wanted, cuda_peak_bytes, open_cuda, reset_cuda_peak, set_tf32, synchronize, tf32};

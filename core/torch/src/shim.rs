@@ -119,6 +119,7 @@ unsafe extern "C" {
         relu: bool,
         result: *mut Handle,
     ) -> Fault;
+    pub(crate) fn admix_forget_input(result: Handle, input: Handle, forgotten: *mut bool) -> Fault;
 
     pub(crate) fn admix_set_launcher(launch: unsafe extern "C" fn(*const c_void) -> Fault);
 

@@ -80,7 +80,10 @@ impl Conv2d {
         let _here = trail::enter(format_args!("{}", self.name));
         let widened = self.widened(x)?;
         let (x, weight) = widened.as_ref().map_or((x, &self.weight), |(x, weight)| (x, weight));
-        Ok(x.f_conv2d(weight, self.bias.as_ref(), [stride, stride], [padding, padding], [1, 1], groups)?)
+        let y =
+            x.f_conv2d(weight, self.bias.as_ref(), [stride, stride], [padding, padding], [1, 1], groups)?;
+        admix_torch::forget_input(&y, x)?;
+        Ok(y)
     }
 
     /// Input and weights with channels of zeros added, where oneDNN must not see the few there are.
