@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use admix_api::did_you_mean;
-use admix_engine::Override;
+use admix_engine::{Override, RunFolder};
 use admix_lab::{Ask, Experiment, Plan};
 use admix_torch::{Wanted, open_cuda};
 use anyhow::Result;
@@ -83,9 +83,16 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     FILES.iter().map(|(name, _)| *name)
 }
 
+fn misplaced(name: &str, what: &str, remedy: &str) -> anyhow::Error {
+    bad_input(format!("{name} is {what}, where an experiment (a script, .rhai) is expected; {remedy}"))
+}
+
 /// Reads an experiment: a file, or the name of a bundled one.
 pub fn read(name: &str) -> Result<Experiment> {
     let path = Path::new(name);
+    if path.extension().is_some_and(|end| end == "ron") {
+        return Err(misplaced(name, "a recipe", "train it with `admix run`"));
+    }
     if path.is_file() {
         let text = std::fs::read_to_string(path)
             .map_err(|source| bad_input(format!("cannot read the experiment {name}: {source}")))?;
@@ -96,6 +103,12 @@ pub fn read(name: &str) -> Result<Experiment> {
     let plain = plain.trim_end_matches(".rhai");
     let found = FILES.iter().find(|(known, _)| *known == plain);
     let (known, text) = found.ok_or_else(|| {
+        if RunFolder::existing(path).is_run() {
+            return misplaced(name, "a run folder", "`admix table`, `report`, `diff` and `runs` take those");
+        }
+        if path.is_dir() {
+            return misplaced(name, "a folder", "`admix runs` lists the run folders below it");
+        }
         let hint = did_you_mean(plain, names());
         let all: Vec<&str> = names().collect();
         bad_input(format!(

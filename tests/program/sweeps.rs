@@ -381,6 +381,8 @@ fn what_is_wrong_in_an_experiment_is_told_before_anything_starts() {
     let place = place(TWO);
     sweep(&place, &["--only", "miksed"]).refused(2, &["--only miksed", "Did you mean `mixed`?"]);
     place.admix(&["table", "thre"]).refused(2, &["no experiment `thre`"]);
+    place.admix(&["sweep", "tiny.ron"]).refused(2, &["tiny.ron is a recipe", "admix run"]);
+    place.admix(&["table", "."]).refused(2, &[". is a folder", "admix runs"]);
     sweep(&place, &["--max-hours", "0"]).bad_flag(&["--max-hours"]);
     sweep(&place, &["--set", "seed=3"]).refused(2, &["--seeds"]);
     sweep(&place, &["--partition", "gpu"]).refused(2, &["--partition belongs to --launcher slurm"]);
