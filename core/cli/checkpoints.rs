@@ -11,6 +11,21 @@ use anyhow::Result;
 use crate::failure::bad_input;
 use crate::output;
 
+/// The fields of a recipe that decide which tensors a run has.
+const SHAPING: [&str; 11] = [
+    "model",
+    "neck",
+    "nets",
+    "other_nets",
+    "heads",
+    "embedding_heads",
+    "pairs",
+    "mixers",
+    "queues",
+    "clusterers",
+    "optimizer",
+];
+
 /// The checkpoint in this file, or the newest good one (or the best) of this run folder.
 pub fn open(path: &Path, best: bool, device: Device) -> Result<Checkpoint> {
     Ok(RunFolder::checkpoint_at(path, best, device, &mut |message| {
@@ -50,7 +65,8 @@ pub fn session_of(
     // Not `session_of`: what is measured may have fewer images than a batch of the training had.
     let mut session = Session::build(recipe, method, registry, shape, header.clock, device)?;
     checkpoint.load_into(&mut session).map_err(|error| {
-        let paths = set.iter().map(|set| set.path.as_str()).filter(|path| !path.starts_with("data."));
+        let makes_tensors = |path: &&str| SHAPING.contains(&path.split('.').next().unwrap_or_default());
+        let paths = set.iter().map(|set| set.path.as_str()).filter(makes_tensors);
         match paths.collect::<Vec<_>>().join(", ") {
             none if none.is_empty() => error.into(),
             paths => bad_input(format!(

@@ -162,19 +162,23 @@ pub fn eval(args: &EvalArgs) -> Result<()> {
         )));
     }
     // A network takes images as it was trained on them, whatever the statistics of another set are.
-    if let Some(own) =
-        checkpoint.header.images.as_ref().filter(|own| !own.normalised_as(&Images::of(&dataset)))
-        && recipe.data.mean.is_none()
-        && recipe.data.std.is_none()
-    {
-        output::note(&format!(
-            "the images of `{}` are normalised as those of `{}`, on which the networks were trained; choose other values by --set \
-             data.mean and data.std",
-            dataset.info().name,
-            own.data
-        ));
-        (data.mean, data.std) = (Some(own.mean.clone()), Some(own.std.clone()));
-        dataset = Dataset::open(&data, &registry, device, Streams::new(recipe.seed))?;
+    if let Some(own) = &checkpoint.header.images {
+        let found = Images::of(&dataset);
+        let of_training = |set: &Option<Vec<f64>>, own: &Vec<f64>, found| {
+            (set.is_none() && own != found).then(|| own.clone())
+        };
+        let mean = of_training(&recipe.data.mean, &own.mean, &found.mean);
+        let std = of_training(&recipe.data.std, &own.std, &found.std);
+        if mean.is_some() || std.is_some() {
+            output::note(&format!(
+                "the images of `{}` are normalised as those of `{}`, on which the networks were trained; choose other values by \
+                 --set data.mean and data.std",
+                found.data, own.data
+            ));
+            (data.mean, data.std) = (mean.or(data.mean), std.or(data.std));
+            drop(dataset);
+            dataset = Dataset::open(&data, &registry, device, Streams::new(recipe.seed))?;
+        }
     }
     if args.protocol == "test" && !recipe.evaluates() {
         return Err(bad_input(

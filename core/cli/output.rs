@@ -105,6 +105,9 @@ fn as_event(text: &str) -> String {
     let (level, message) = match text.split_once(": ") {
         Some(("error", message)) => ("ERROR", message),
         Some(("warning", message)) => ("WARN", message),
+        Some((of, message)) if of.starts_with("process ") && message.starts_with("error: ") => {
+            ("ERROR", text)
+        }
         _ => ("INFO", text),
     };
     let mut timestamp = String::new();
@@ -199,6 +202,7 @@ mod tests {
             ("error: x: y", "ERROR", "x: y"),
             ("warning: z", "WARN", "z"),
             ("runs/a: b", "INFO", "runs/a: b"),
+            ("process 1: error: x", "ERROR", "process 1: error: x"),
         ] {
             let event: serde_json::Value = serde_json::from_str(&as_event(text)).expect("JSON");
             assert_eq!((&event["level"], &event["fields"]["message"]), (&json!(level), &json!(message)));

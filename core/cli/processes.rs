@@ -113,6 +113,9 @@ fn member(rank: usize, processes: usize, port: u16) -> Result<Member> {
         match argument.to_str() {
             Some("--processes") => drop(arguments.next()),
             Some(text) if text.starts_with("--processes=") => {}
+            // What the others say is told by this process, which gives it its form.
+            Some("--log-format") if rank > 0 => drop(arguments.next()),
+            Some(text) if rank > 0 && text.starts_with("--log-format=") => {}
             _ => drop(command.arg(argument)),
         }
     }

@@ -99,12 +99,13 @@ impl TrainedArgs {
             ));
         }
         let estimates = reestimates(&session, &recipe, &pick.net) && !self.running_values;
-        // Pictures become images as those did that the network was measured on.
-        let idle = |set: &&Override| set.path.starts_with("data.") && set.path != "data.exif" && !estimates;
+        let idle = |set: &&Override| {
+            let of_data = set.path == "data" || set.path.starts_with("data.");
+            of_data && set.path != "data.exif" && !estimates
+        };
         if let Some(set) = self.changes.set.iter().find(idle) {
             return Err(bad_input(format!(
-                "--set {}: no data is read here but the pictures, which are made into images as the run made those that it was \
-                 measured on; leave it out",
+                "--set {}: this changes nothing here, since the network takes images as its run made them; leave it out",
                 set.path
             )));
         }

@@ -207,6 +207,7 @@ fn changes_that_cannot_be_heeded_are_refused_by_their_flag() {
         .refused(2, &["--set model.widths", "leave out what changes them"]);
     set(&["predict", "run", "a.png", "--net", "q"], "data.name=\"cifar10\"")
         .refused(2, &["--set data.name", "leave it out"]);
+    set(&["eval", "run"], "evaluate.batch=3").good();
     place.compute(&["eval", "run", "--best"]).refused(2, &["holds no best checkpoint", "leave out --best"]);
     let check = |settings: &str| place.admix(&["plugin", "check", "mixup", "--settings", settings]);
     check(r#"{"aplha": 2}"#).refused(2, &["mixup has no setting `aplha`", "Did you mean `alpha`"]);
@@ -231,4 +232,12 @@ fn other_images_are_normalised_as_those_that_were_trained_on() {
     assert_eq!(same, own);
     assert!(told.contains("normalised as those of `toy`"), "{told}");
     assert_ne!(loss(&["--set", "data.mean=[0.5, 0.5, 0.5]"]).0, own);
+    // Each of both by itself: the deviation is another one, the mean is the recipe's.
+    let place = trained(&["--set", "data.std=[0.5, 0.6, 0.7]"]);
+    let eval =
+        ["eval", "run", "--format", "json", "--set", "data.std=None", "--set", "data.mean=[0.5, 0.5, 0.5]"];
+    let told = place.compute(&eval).good();
+    let set = ["eval", "run", "--format", "json", "--set", "data.mean=[0.5, 0.5, 0.5]"];
+    assert_eq!(told.stdout, place.compute(&set).good().stdout);
+    assert!(told.stderr.contains("normalised as those"), "{}", told.stderr);
 }

@@ -306,7 +306,10 @@ impl Options {
             let cell = one.cell(name)?;
             one.end()?;
             if cells.iter().any(|other| (&other.row, &other.column) == (&cell.row, &cell.column)) {
-                let message = format!("`cells` names row `{}`, column `{}` twice", cell.row, cell.column);
+                let message = format!(
+                    "`cells` names row `{}`, column `{}` twice: give one of them another `row` or `column`",
+                    cell.row, cell.column
+                );
                 return Err(error(self.at, message));
             }
             cells.push(cell);

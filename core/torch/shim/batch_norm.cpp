@@ -256,8 +256,9 @@ struct Anew : torch::CustomClassHolder {
   Anew(const at::Tensor& x, const Norm& norm, at::Tensor stats)
       : map(x.getIntrusivePtr()), weight(norm.weight), bias(norm.bias), stats(std::move(stats)) {}
 
-  // The result, which stays for [`take`], the next to ask.
+  // Computes the result and keeps it until `take`.
   at::Tensor make() {
+    if (result.defined()) return result;
     const at::NoGradGuard guard;
     auto kept = map.lock();
     TORCH_CHECK(kept, "the map of a fused BatchNorm is gone: its graph was freed");
@@ -268,7 +269,7 @@ struct Anew : torch::CustomClassHolder {
   }
 
   at::Tensor take() {
-    if (!result.defined()) make();
+    make();
     return std::move(result);
   }
 

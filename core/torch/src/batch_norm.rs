@@ -47,8 +47,9 @@ impl BatchNorm<'_> {
     /// [`set_fused`] forbids it. [`norm_kernels_admit`](crate::norm_kernels_admit) comes first, which knows a GPU's kernels.
     ///
     /// `aside` has the shape of `x`, `[N, C, H, W]`. The backward pass keeps `x`, and with `relu` the result, which must not
-    /// change in place then; large results on the CPU to which nothing is added are computed anew instead. Mean and variance of parts of the batch are measured in two passes and joined in double
-    /// precision (Chan et al. 1979), in an order that the number of threads does not change. There is no second derivative.
+    /// change in place then; on the CPU a large result without `aside` is computed anew instead. Mean and variance of parts of
+    /// the batch are measured in two passes and joined in double precision (Chan et al. 1979), in an order that the number of
+    /// threads does not change. There is no second derivative.
     ///
     /// # Errors
     /// No room for the result.

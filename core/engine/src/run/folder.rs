@@ -384,8 +384,8 @@ impl RunFolder {
             let none = || match folder.checkpoints().is_empty() {
                 true => none(),
                 false => Error::Input(format!(
-                    "--best: {} holds no best checkpoint, since its reported head was not evaluated yet; leave out --best for \
-                     the newest",
+                    "--best: {} holds no best checkpoint: a run writes it when the head that it reports is evaluated; leave \
+                     out --best for the newest",
                     path.display()
                 )),
             };

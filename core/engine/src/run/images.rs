@@ -30,11 +30,6 @@ pub struct Images {
 }
 
 impl Images {
-    /// Whether others have the same mean and standard deviation of each channel.
-    pub fn normalised_as(&self, others: &Self) -> bool {
-        (&self.mean, &self.std) == (&others.mean, &others.std)
-    }
-
     /// In what way a network sees others, in words; `None` if it sees them alike. Other files may have other names.
     pub fn differ(&self, others: &Self) -> Option<String> {
         let size = |images: &Self| format!("{}x{} pixels", images.height, images.width);
