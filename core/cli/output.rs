@@ -96,7 +96,8 @@ pub fn notes_in(format: Format) {
 
 /// Says something on stderr, if somebody still reads it: the terminal of a run may be closed.
 pub fn note(text: &str) {
-    let line = if NOTES_IN_JSON.load(Ordering::Relaxed) { as_event(text) } else { plain(text) };
+    let text = plain(text);
+    let line = if NOTES_IN_JSON.load(Ordering::Relaxed) { as_event(&text) } else { text };
     beside_the_bar(|| drop(writeln!(std::io::stderr(), "{line}")));
 }
 

@@ -1,10 +1,12 @@
 //! `admix runs` and `admix diff`: run folders side by side.
 
+use std::cell::LazyCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use admix_api::Registry;
 use admix_engine::{Event, FolderState, HeadAccuracy, History, Recipe, RecipeText, RunFolder, describe};
 use admix_lab::{Entry, Figures, Rule, Table, of_head};
 use admix_torch::{Wanted, open_cuda};
@@ -58,7 +60,9 @@ pub fn runs(args: &RunsArgs) -> Result<()> {
     open_cuda(Wanted::Cpu)?;
     collect(&args.folder, &mut folders);
     folders.sort();
-    let found: Vec<Found> = folders.into_iter().map(look).collect();
+    // Made once, and only where a recipe is read for it.
+    let registry = LazyCell::new(|| libraries::registry().ok());
+    let found: Vec<Found> = folders.into_iter().map(|folder| look(folder, &registry)).collect();
     if args.format == Format::Json {
         let row = |run: &Found| {
             json!({
@@ -114,7 +118,7 @@ pub fn tell_damage(run: &RunFolder) {
     run.damage().iter().for_each(|what| output::note(&format!("warning: {what}")));
 }
 
-fn look(folder: PathBuf) -> Found {
+fn look(folder: PathBuf, registry: &LazyCell<Option<Registry>, impl FnOnce() -> Option<Registry>>) -> Found {
     let run = RunFolder::existing(&folder);
     tell_damage(&run);
     let state = run.state();
@@ -127,7 +131,7 @@ fn look(folder: PathBuf) -> Found {
     let last = history.evaluations.last();
     let report = facts.as_ref().and_then(|facts| facts.summary.report.clone());
     // A run that has not ended says by its recipe alone which head it reports.
-    let by_recipe = || recipe(&folder).ok()?.0.reported();
+    let by_recipe = || recipe(&folder, registry.as_ref()?).ok()?.0.reported();
     let measured = |head: &String| last.is_some_and(|(_, heads)| heads.contains_key(head));
     let report = report.or_else(|| by_recipe().filter(measured));
     let report = report.or_else(|| last.and_then(|(_, heads)| heads.keys().next_back().cloned()));
@@ -173,19 +177,19 @@ fn age(seconds: f64) -> String {
 
 /// Every setting of a run folder, with its path.
 pub fn settings(folder: &Path) -> Result<Vec<(String, String)>> {
-    let (recipe, text) = recipe(folder)?;
+    let (recipe, text) = recipe(folder, &libraries::registry()?)?;
     Ok(describe(&recipe, &text)?.into_iter().map(|(path, value, _)| (path, value)).collect())
 }
 
 /// The recipe of a run folder, and its text.
-fn recipe(folder: &Path) -> Result<(Recipe, String)> {
+fn recipe(folder: &Path, registry: &Registry) -> Result<(Recipe, String)> {
     if !RunFolder::existing(folder).is_run() {
         return Err(bad_input(format!("{} is no run folder", folder.display())));
     }
     let path = folder.join("recipe.ron");
     let text = RecipeText::open(&path)?
         .ok_or_else(|| bad_input(format!("{} holds no recipe.ron", folder.display())))?;
-    let recipe = text.read(&[], &libraries::registry()?)?;
+    let recipe = text.read(&[], registry)?;
     Ok((recipe, text.text))
 }
 
@@ -277,11 +281,12 @@ pub fn diff(args: &DiffArgs) -> Result<()> {
 /// A table of run folders: runs that differ in their seed alone are a row.
 pub fn table(folders: &[String], rule: Rule) -> Result<Table> {
     open_cuda(Wanted::Cpu)?;
+    let registry = libraries::registry()?;
     let mut groups: Vec<(String, Figures, String)> = Vec::new();
     let mut runs = Vec::new();
     for name in folders {
         let folder = Path::new(name);
-        let reported = recipe(folder)?.0.reported();
+        let reported = recipe(folder, &registry)?.0.reported();
         let mut all = settings(folder)?;
         let seed: Option<u64> =
             all.iter().find(|(path, _)| path == "seed").and_then(|(_, seed)| seed.parse().ok());

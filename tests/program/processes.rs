@@ -104,6 +104,10 @@ fn a_checkpoint_goes_on_with_another_number_of_processes_of_which_the_parts_are_
         "{}",
         refused.stderr
     );
+    let json = run(&place, &["--out", "parts", "--resume", "--processes", "2", "--log-format=json"]);
+    let events: Vec<serde_json::Value> =
+        json.stderr.lines().map(|line| serde_json::from_str(line).expect("an event")).collect();
+    assert_eq!(events.iter().filter(|event| event["level"] == "ERROR").count(), 1, "{}", json.stderr);
 }
 
 #[test]

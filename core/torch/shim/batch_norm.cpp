@@ -251,14 +251,22 @@ at::Tensor forward_of(const at::Tensor& x, const at::Tensor& aside, const Norm& 
 // From so many bytes on, which no cache holds, a map is computed anew rather than kept.
 constexpr size_t kAnew = size_t{16} << 20;
 
-// The result of a norm and a ReLU, computed anew in the backward pass: bit for bit, from what the norm keeps.
+// The result of a norm and a ReLU: kept, until a reader forgets it; from then on computed anew in the backward pass, bit for
+// bit, from what the norm keeps.
 struct Anew : torch::CustomClassHolder {
-  Anew(const at::Tensor& x, const Norm& norm, at::Tensor stats)
-      : map(x.getIntrusivePtr()), weight(norm.weight), bias(norm.bias), stats(std::move(stats)) {}
+  Anew(const at::Tensor& x, const Norm& norm, at::Tensor stats, const at::Tensor& y)
+      : map(x.getIntrusivePtr()), weight(norm.weight), bias(norm.bias), stats(std::move(stats)), result(y.detach()) {}
 
-  // Computes the result and keeps it until `take`.
+  // Lets go of the result, unless it has changed in place since: then its reader did not see what is computed anew.
+  bool forget(const at::Tensor& seen) {
+    if (seen._version() != 0) return false;
+    result.reset();
+    return true;
+  }
+
+  // Computes the result, unless it is there as it was, and keeps it until `take`.
   at::Tensor make() {
-    if (result.defined()) return result;
+    if (result.defined() && result._version() == 0) return result;
     const at::NoGradGuard guard;
     auto kept = map.lock();
     TORCH_CHECK(kept, "the map of a fused BatchNorm is gone: its graph was freed");
@@ -300,9 +308,11 @@ struct Fused : torch::autograd::Function<Fused> {
     const auto y = forward_of(x, aside.value_or(at::Tensor()), *norm, stats);
     const bool anew = norm->relu && !aside && x.nbytes() >= kAnew && !norm_kernels::take(x);
     const bool keeps = norm->relu && !anew;
-    context->save_for_backward({x, keeps ? y : at::Tensor(), weight.value_or(at::Tensor()), stats});
+    // The bias is there to be watched: a step between both passes would change what is computed anew.
+    const auto watched = anew ? norm->bias : at::Tensor();
+    context->save_for_backward({x, keeps ? y : at::Tensor(), weight.value_or(at::Tensor()), stats, watched});
     if (anew) {
-      auto made = c10::make_intrusive<Anew>(x, *norm, stats);
+      auto made = c10::make_intrusive<Anew>(x, *norm, stats, y);
       context->saved_data["anew"] = c10::IValue::make_capsule(std::move(made));
     }
     context->saved_data["train"] = norm->train;
@@ -384,7 +394,8 @@ char* admix_fused_batch_norm(
   });
 }
 
-// `result` is that of a convolution of `input`. Where a norm can compute the input anew, the convolution keeps it no more.
+// `result` is that of a convolution of `input`. Where a norm can compute the input anew, neither of both keeps it any more;
+// `forgotten` tells whether the caller alone has it then.
 char* admix_forget_input(Handle result, Handle input, bool* forgotten) {
   return guarded([&] {
     *forgotten = false;
@@ -393,9 +404,9 @@ char* admix_forget_input(Handle result, Handle input, bool* forgotten) {
     auto* convolution = dynamic_cast<torch::autograd::generated::ConvolutionBackward0*>(result->grad_fn().get());
     auto anew = norm ? Fused::of(norm->ctx_) : nullptr;
     // With frozen weights a convolution keeps no input.
-    if (!anew || !convolution || !convolution->should_compute_output(1)) return;
+    if (!anew || !convolution || !convolution->should_compute_output(1) || !anew->forget(*input)) return;
     convolution->input_.register_hooks(std::make_unique<AnewHooks>(std::move(anew)));
-    *forgotten = true;
+    *forgotten = input->use_count() == 1 && input->storage().use_count() == 1;
   });
 }
 

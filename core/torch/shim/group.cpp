@@ -83,7 +83,7 @@ struct Sum : torch::autograd::Function<Sum> {
 };
 
 // Collectives of several groups in one process start one after the other: c10d's flight recorder is one for all groups
-// and writes its map of groups without a lock.
+// and writes its map of groups without a lock. NCCL, which waits for the others when it starts, has one group a process.
 std::mutex starting;
 
 // Starts a collective and waits for it. Throws what made it fail.

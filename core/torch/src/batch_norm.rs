@@ -120,7 +120,7 @@ impl BatchNorm<'_> {
 }
 
 /// Lets a convolution of `input`, whose result this is, keep its input no more where it is that of [`BatchNorm::fused`], which
-/// computes it anew, bit for bit, when the backward pass comes there. Whether that is so.
+/// computes it anew, bit for bit, when the backward pass comes there. Whether the caller alone has the input then.
 ///
 /// # Errors
 /// libtorch refused.
@@ -217,6 +217,11 @@ pub(crate) mod tests {
         let y = norm.fused(&x, None, true)?.expect("channels innermost on the CPU");
         let convolution = y.f_conv2d(&kernel, None::<&Tensor>, [1, 1], [0, 0], [1, 1], 1)?;
         let forgotten = forgets && forget_input(&convolution, &y)?;
+        if forgotten {
+            // Whoever still read it would be wrong, or an error.
+            let _guard = no_grad();
+            let _ = y.shallow_clone().f_zero_()?;
+        }
         drop(y);
         let total = convolution.f_square()?.f_sum(None::<Kind>)?;
         let inputs = [x, weight, bias, kernel];
@@ -252,6 +257,13 @@ pub(crate) mod tests {
         assert!(!forget_input(&y, &y)?);
         let sum = bare(&buffers, 0.1).fused(&x, Some(&x), true)?.expect("channels innermost on the CPU");
         assert!(!forget_input(&convolved(&sum, &trained)?, &sum)?);
+        // What changed in place before the convolution is not what would be computed anew.
+        let changed = bare(&buffers, 0.1).fused(&x, None, true)?.expect("channels innermost on the CPU");
+        {
+            let _guard = no_grad();
+            let _ = changed.shallow_clone().f_mul_scalar_(2.0)?;
+        }
+        assert!(!forget_input(&convolved(&changed, &trained)?, &changed)?);
         Ok(())
     }
 
